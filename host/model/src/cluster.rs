@@ -1,0 +1,119 @@
+//! [`Cluster`]: a service subset on a port, its endpoints and its limits.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Origin;
+
+/// Index into [`crate::Model::clusters`].
+pub type ClusterId = u32;
+
+/// The [`ClusterId`] of a destination that no service, port or subset fits.
+pub const MISSING_CLUSTER: ClusterId = u32::MAX;
+
+/// An upstream service on one port, or one subset of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// `outbound|port|subset|host` as Istio names it; state and metrics are kept by this name over reloads.
+    pub name: String,
+    /// Where requests go.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen.
+    pub lb_policy: LbPolicy,
+    /// In milliseconds; Istio's default is 10 s.
+    pub connect_timeout_ms: u64,
+    /// `connectionPool.http.idleTimeout` in milliseconds; default 1 h.
+    pub idle_timeout_ms: u64,
+    /// `connectionPool.http.maxRequestsPerConnection`; 0 means no limit.
+    pub max_requests_per_connection: u32,
+    /// `connectionPool` limits.
+    pub circuit_breakers: CircuitBreakers,
+    /// `outlierDetection`, when there is such a block.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// The DestinationRule subset, ServiceEntry or Service that it comes from.
+    pub origin: Origin,
+    /// The traffic policy that set the limits, when one did.
+    pub policy_origin: Option<Origin>,
+}
+
+/// One address of a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: Address,
+    /// Load-balancing weight, at least 1.
+    pub weight: u32,
+    /// The line that brought it.
+    pub origin: Origin,
+}
+
+/// An IP address and port, or a name that DNS resolves again and again (Envoy's STRICT_DNS: every address counts).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// Ready to connect.
+    Socket(SocketAddr),
+    /// To be resolved.
+    Dns {
+        /// Host name as the user wrote it.
+        host: String,
+        /// Target port.
+        port: u16,
+    },
+}
+
+/// `trafficPolicy.loadBalancer.simple`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LbPolicy {
+    /// In turn.
+    RoundRobin,
+    /// The less loaded of two random endpoints; Istio's default.
+    #[default]
+    LeastRequest,
+    /// Any.
+    Random,
+}
+
+/// Limits of a cluster over all workers. Istio's 0 (and absent) means practically unlimited: `u32::MAX` here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CircuitBreakers {
+    /// `tcp.maxConnections`: further requests wait for a connection.
+    pub max_connections: u32,
+    /// `http.http1MaxPendingRequests`: requests that wait; one more is refused.
+    pub max_pending_requests: u32,
+    /// `http.http2MaxRequests`: requests in flight, HTTP/1 too; one more is refused.
+    pub max_requests: u32,
+    /// `http.maxRetries`: retries in flight; one more is not retried.
+    pub max_retries: u32,
+}
+
+impl Default for CircuitBreakers {
+    fn default() -> Self {
+        Self {
+            max_connections: u32::MAX,
+            max_pending_requests: u32::MAX,
+            max_requests: u32::MAX,
+            max_retries: u32::MAX,
+        }
+    }
+}
+
+/// Istio's OutlierDetection with its defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutlierDetection {
+    /// Consecutive 5xx (connect failures and timeouts count) until ejection; 0 is off; 5 as soon as the block exists.
+    pub consecutive_5xx: u32,
+    /// Consecutive 502, 503, 504 until ejection; 0 is off, the default.
+    pub consecutive_gateway_errors: u32,
+    /// How often returns are considered, in milliseconds; default 10 s.
+    pub interval_ms: u64,
+    /// First ejection time in milliseconds, multiplied by the number of ejections, at most 300 s; default 30 s.
+    pub base_ejection_time_ms: u64,
+    /// At most this share of the endpoints is ejected, the next one included; default 10.
+    pub max_ejection_percent: u32,
+    /// Below this share of healthy endpoints all are used; default 0: never.
+    pub min_health_percent: u32,
+}

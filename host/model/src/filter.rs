@@ -1,0 +1,247 @@
+//! What the three bundled decision filters are configured with: projections of the model, sent as JSON.
+//!
+//! Both sides use these types. `schema` grows when a field changes meaning, and a filter refuses a number that it
+//! does not know, so that an older module in a `--filter` file fails loudly at load and not at the first request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{CircuitBreakers, OutlierDetection};
+use crate::route::{RouteAction, RouteMatch, Sticky, VirtualHost};
+use crate::{ClusterId, Model};
+
+/// The schema number of all configurations in this module.
+pub const SCHEMA: u32 = 1;
+
+/// Property that `route-match` sets: the [`crate::RouteId`] as 4 little-endian bytes.
+pub const ROUTE_PROPERTY: &str = "portolan.route";
+
+/// Property that `traffic-split` sets: [`ClusterId`] and index of the destination in its route, each as 4
+/// little-endian bytes. Any other length is read as a cluster's name.
+pub const CLUSTER_PROPERTY: &str = "portolan.cluster";
+
+/// Property that the host sets: the [`crate::RouteTableId`] of the request's listener as 4 little-endian bytes.
+pub const ROUTE_TABLE_PROPERTY: &str = "portolan.route_table";
+
+/// Property that `route-match` sets in explain mode: a JSON [`RouteExplanation`].
+pub const EXPLAIN_PROPERTY: &str = "portolan.explain";
+
+/// Property that `traffic-split` sets for a sticky split: the value of a `set-cookie` header that the host adds to
+/// the response.
+pub const SET_COOKIE_PROPERTY: &str = "portolan.set_cookie";
+
+/// Foreign function: asks for a permit for the request's cluster. Argument: `max_connections`,
+/// `max_pending_requests`, `max_requests`, `max_retries`, each as 4 little-endian bytes. Answer: 1 byte, an
+/// [`Admission`]. The host releases the permit when the stream ends and applies the connection, pending and retry
+/// limits while it lasts.
+pub const ADMIT_FUNCTION: &str = "portolan_admit";
+
+/// Foreign function: counts an outcome of the request's endpoint. Argument: 1 byte, an [`Outcome`]. Answer: an
+/// [`EndpointRecord`], or nothing when no endpoint was chosen.
+pub const REPORT_FUNCTION: &str = "portolan_report";
+
+/// Foreign function: ejects the request's endpoint. Argument: time in ms (8 bytes) and `max_ejection_percent`
+/// (4 bytes), little-endian; the host checks the share again, atomically. Answer: 1 byte, 1 when ejected.
+pub const EJECT_FUNCTION: &str = "portolan_eject";
+
+/// The id that `proxy_on_foreign_function` is called with, on the stream's context, when a try ended and another
+/// follows. The foreign-function buffer holds the try's status as 2 little-endian bytes; connect failures and resets
+/// come as 503, timeouts as 504.
+pub const TRY_ENDED: u32 = 0x7072_7431;
+
+/// Configuration of `route-match`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteMatchConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// By [`crate::RouteTableId`]: the virtual hosts.
+    pub tables: Vec<Vec<VirtualHost>>,
+    /// By [`crate::RouteId`]: the conditions.
+    pub matches: Vec<RouteMatch>,
+    /// Set [`EXPLAIN_PROPERTY`] on each request. Only for `portolan explain`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explain: bool,
+}
+
+impl RouteMatchConfig {
+    /// The part of the model that `route-match` needs. Origins are blanked: a moved line is no change.
+    pub fn of(model: &Model, explain: bool) -> Self {
+        let blank = |host: &VirtualHost| VirtualHost { origin: Default::default(), ..host.clone() };
+        Self {
+            schema: SCHEMA,
+            tables: model.route_tables.iter().map(|t| t.virtual_hosts.iter().map(blank).collect()).collect(),
+            matches: model.routes.iter().map(|r| r.matches.clone()).collect(),
+            explain,
+        }
+    }
+}
+
+/// Configuration of `traffic-split`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrafficSplitConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// By [`crate::RouteId`]; empty destinations for a route that does not forward.
+    pub routes: Vec<Split>,
+}
+
+impl TrafficSplitConfig {
+    /// The part of the model that `traffic-split` needs.
+    pub fn of(model: &Model) -> Self {
+        let split = |action: &RouteAction| match action {
+            RouteAction::Forward(forward) => Split {
+                destinations: forward.destinations.iter().map(|d| (d.cluster, d.weight)).collect(),
+                sticky: forward.sticky.clone(),
+            },
+            RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => Split::default(),
+        };
+        Self { schema: SCHEMA, routes: model.routes.iter().map(|r| split(&r.action)).collect() }
+    }
+}
+
+/// The destinations of one route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// Cluster and weight. One destination gets everything, whatever its weight.
+    pub destinations: Vec<(ClusterId, u32)>,
+    /// Keeps one user on one destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+}
+
+/// Configuration of `circuit-breaker`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CircuitBreakerConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// By [`ClusterId`]; none means no limit and no outlier detection.
+    pub clusters: Vec<Option<Breaker>>,
+}
+
+impl CircuitBreakerConfig {
+    /// The part of the model that `circuit-breaker` needs.
+    pub fn of(model: &Model) -> Self {
+        let breaker = |c: &crate::Cluster| {
+            let breaker = Breaker { limits: c.circuit_breakers, outlier: c.outlier_detection };
+            (breaker.limits != CircuitBreakers::default() || breaker.outlier.is_some()).then_some(breaker)
+        };
+        Self { schema: SCHEMA, clusters: model.clusters.iter().map(breaker).collect() }
+    }
+}
+
+/// Limits and outlier detection of one cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// Over all workers.
+    pub limits: CircuitBreakers,
+    /// When the cluster has such a block.
+    pub outlier: Option<OutlierDetection>,
+}
+
+/// Answer of [`ADMIT_FUNCTION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Admission {
+    /// Go on.
+    Admitted = 0,
+    /// `max_requests` reached: answer 503 with `x-envoy-overloaded` and flag UO.
+    Overflow = 1,
+    /// No cluster was chosen, or it is unknown: go on, the router answers.
+    NoCluster = 2,
+}
+
+/// Argument of [`REPORT_FUNCTION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Anything below 500: both counts start again.
+    Success = 0,
+    /// A 5xx other than a gateway error: counts as 5xx, the gateway count starts again.
+    ServerError = 1,
+    /// 502, 503, 504: counts as both.
+    GatewayError = 2,
+}
+
+/// Answer of [`REPORT_FUNCTION`]: what is known of the endpoint, over all workers, this outcome included. Six
+/// 4-byte and two 8-byte little-endian numbers in field order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointRecord {
+    /// 5xx in a row.
+    pub consecutive_5xx: u32,
+    /// Gateway errors in a row.
+    pub consecutive_gateway_errors: u32,
+    /// Ejections so far, less one for each quiet interval since the last return.
+    pub ejections: u32,
+    /// 1 when the endpoint is ejected now.
+    pub ejected: u32,
+    /// Endpoints of the cluster.
+    pub endpoints: u32,
+    /// Ejected endpoints of the cluster.
+    pub ejected_endpoints: u32,
+    /// Milliseconds since the endpoint came back from its last ejection; `u64::MAX` when it never was ejected.
+    pub since_return_ms: u64,
+    /// Milliseconds on the gateway's monotonic clock.
+    pub now_ms: u64,
+}
+
+impl EndpointRecord {
+    /// Size on the wire in bytes.
+    pub const SIZE: usize = 40;
+
+    /// The bytes that cross the boundary.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let words = [
+            self.consecutive_5xx,
+            self.consecutive_gateway_errors,
+            self.ejections,
+            self.ejected,
+            self.endpoints,
+            self.ejected_endpoints,
+        ];
+        for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[24..32].copy_from_slice(&self.since_return_ms.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.now_ms.to_le_bytes());
+        bytes
+    }
+
+    /// The record in these bytes; none when the length is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::SIZE] = bytes.try_into().ok()?;
+        let word = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+        let long = |i: usize| u64::from(word(i)) | u64::from(word(i + 4)) << 32;
+        Some(Self {
+            consecutive_5xx: word(0),
+            consecutive_gateway_errors: word(4),
+            ejections: word(8),
+            ejected: word(12),
+            endpoints: word(16),
+            ejected_endpoints: word(20),
+            since_return_ms: long(24),
+            now_ms: long(32),
+        })
+    }
+}
+
+/// Value of [`EXPLAIN_PROPERTY`]: what `route-match` tried.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteExplanation {
+    /// The chosen virtual host's domain; none when no host fits.
+    pub host: Option<String>,
+    /// Why that host: `exact`, `suffix` or `any`.
+    pub host_kind: Option<String>,
+    /// The routes of the host in order, up to all of them.
+    pub routes: Vec<RouteVerdict>,
+}
+
+/// What became of one route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteVerdict {
+    /// The [`crate::RouteId`].
+    pub route: u32,
+    /// `no`, `yes` or `not reached`.
+    pub verdict: String,
+    /// The first condition that failed and what was found, or what held: `headers x-user: wants exact "alpha", got "beta"`.
+    pub reason: String,
+}

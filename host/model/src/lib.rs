@@ -1,0 +1,45 @@
+//! The model: what Portolan serves, as plain data in Envoy's terms.
+//!
+//! Translation makes it from resources, the proxy builds its snapshot from it, and the bundled filters read
+//! projections of it ([`filter`]). It knows neither YAML nor sockets, and builds for Wasm too.
+
+pub mod cluster;
+pub mod filter;
+pub mod listener;
+pub mod origin;
+pub mod plugin;
+pub mod route;
+pub mod secret;
+
+pub use cluster::{
+    Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
+};
+pub use listener::{Listener, RouteTableId};
+pub use origin::Origin;
+pub use plugin::{FailPolicy, Plugin, PluginCode, PluginPhase};
+pub use route::{
+    Destination, DirectResponse, Forward, HeaderMatch, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route,
+    RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,
+};
+pub use secret::Secret;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything one gateway serves. Listeners, routes and clusters refer to each other by index into these lists.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Sockets to listen on, ordered by address.
+    pub listeners: Vec<Listener>,
+    /// Virtual hosts by listener; a [`RouteTableId`] is an index into this list.
+    pub route_tables: Vec<RouteTable>,
+    /// All routes of all tables; a [`RouteId`] is an index into this list. A route may be in several virtual hosts.
+    pub routes: Vec<Route>,
+    /// All clusters; a [`ClusterId`] is an index into this list.
+    pub clusters: Vec<Cluster>,
+    /// Filters besides the three bundled decision filters, in the order in which they see a request.
+    pub plugins: Vec<Plugin>,
+    /// Path of the access log (`/dev/stdout` is common), from `meshConfig.accessLogFile`; none means no access log.
+    pub access_log: Option<String>,
+    /// Credentials named by listeners and clusters.
+    pub secrets: Vec<Secret>,
+}

@@ -1,0 +1,64 @@
+//! [`Plugin`]: a Wasm filter, its code and its configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Origin;
+
+/// A configured filter, from a WasmPlugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// `namespace.name` of the WasmPlugin.
+    pub name: String,
+    /// `pluginName`: the root id that the module sees.
+    pub root_id: String,
+    /// Where it stands in the chain.
+    pub phase: PluginPhase,
+    /// Within a phase, higher runs first.
+    pub priority: i64,
+    /// What runs.
+    pub code: PluginCode,
+    /// `pluginConfig` as JSON text; empty when there is none.
+    pub config: String,
+    /// What a request gets when the filter cannot run.
+    pub fail_policy: FailPolicy,
+    /// The WasmPlugin in the user's file.
+    pub origin: Origin,
+}
+
+/// Istio's phases; requests meet them in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PluginPhase {
+    /// Authentication.
+    Authn,
+    /// Authorisation.
+    Authz,
+    /// Statistics.
+    Stats,
+    /// Last, before the circuit breaker and the router.
+    #[default]
+    Unspecified,
+}
+
+/// Where a filter's module is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginCode {
+    /// A filter that comes with the binary, by name.
+    Bundled(String),
+    /// A watched file.
+    File(PathBuf),
+}
+
+/// Istio's `failStrategy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FailPolicy {
+    /// 503 while the filter cannot run.
+    #[default]
+    FailClose,
+    /// The request goes on without the filter.
+    FailOpen,
+}
