@@ -1,0 +1,4 @@
+//! One file per kind, with only the fields that are read.
+
+pub mod core;
+pub mod istio;
