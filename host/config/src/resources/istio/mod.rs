@@ -1,1 +1,19 @@
-//! Istio kinds.
+//! Istio kinds. All fields of the API are named here, also those that are not served yet: a known field is never
+//! reported as unknown. One-ofs are structs of options, and durations and enumerations are text that `validate` checks,
+//! so that every mistake keeps its line.
+
+pub mod destination_rule;
+pub mod gateway;
+pub mod operator;
+pub mod service_entry;
+pub mod virtual_service;
+pub mod wasm_plugin;
+pub mod workload_entry;
+
+pub use destination_rule::DestinationRule;
+pub use gateway::Gateway;
+pub use operator::{IstioOperator, MeshConfig};
+pub use service_entry::ServiceEntry;
+pub use virtual_service::VirtualService;
+pub use wasm_plugin::WasmPlugin;
+pub use workload_entry::WorkloadEntry;

@@ -1,0 +1,163 @@
+//! Spec of the Istio `DestinationRule`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::virtual_service::PortSelector;
+
+/// Subsets and traffic policy of a host.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DestinationRule {
+    /// Service name, short or full, or `*.suffix`.
+    pub host: String,
+    /// For all subsets, by block.
+    pub traffic_policy: Option<TrafficPolicy>,
+    /// Named parts of the endpoints.
+    pub subsets: Vec<Subset>,
+    /// `.`, `*` or namespaces.
+    pub export_to: Vec<String>,
+    /// Of client workloads.
+    pub workload_selector: Option<Value>,
+}
+
+/// Endpoints by labels.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Subset {
+    /// Required and unique.
+    pub name: String,
+    /// Endpoints that have all of these.
+    pub labels: BTreeMap<String, String>,
+    /// Overrides the rule's, block by block.
+    pub traffic_policy: Option<TrafficPolicy>,
+}
+
+/// How requests reach a host.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TrafficPolicy {
+    /// Choice of the endpoint.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Limits.
+    pub connection_pool: Option<ConnectionPool>,
+    /// Ejection.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Not served yet.
+    pub tls: Option<Value>,
+    /// Replace all blocks for one port.
+    pub port_level_settings: Vec<PortPolicy>,
+    /// Not served yet.
+    pub tunnel: Option<Value>,
+    /// Not served yet.
+    pub proxy_protocol: Option<Value>,
+    /// Not served yet.
+    pub retry_budget: Option<Value>,
+}
+
+/// The policy of one port.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PortPolicy {
+    /// Required.
+    pub port: Option<PortSelector>,
+    /// Choice of the endpoint.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Limits.
+    pub connection_pool: Option<ConnectionPool>,
+    /// Ejection.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Not served yet.
+    pub tls: Option<Value>,
+}
+
+/// Choice of the endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LoadBalancer {
+    /// `LEAST_REQUEST` by default, `ROUND_ROBIN`, `RANDOM`, `LEAST_CONN`, `PASSTHROUGH`.
+    pub simple: Option<String>,
+    /// Instead of `simple`; not served yet.
+    pub consistent_hash: Option<Value>,
+    /// Not served yet.
+    pub locality_lb_setting: Option<Value>,
+    /// Not served yet.
+    pub warmup_duration_secs: Option<Value>,
+    /// Not served yet.
+    pub warmup: Option<Value>,
+}
+
+/// Limits of each cluster.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConnectionPool {
+    /// Connections.
+    pub tcp: Option<TcpPool>,
+    /// Requests.
+    pub http: Option<HttpPool>,
+}
+
+/// Connections. 0 is the default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TcpPool {
+    /// Unlimited by default.
+    pub max_connections: i64,
+    /// Duration, 10 s by default.
+    pub connect_timeout: Option<String>,
+    /// Not served yet.
+    pub tcp_keepalive: Option<Value>,
+    /// Not served yet.
+    pub max_connection_duration: Option<Value>,
+    /// For TCP proxying only.
+    pub idle_timeout: Option<Value>,
+}
+
+/// Requests. 0 is the default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpPool {
+    /// Waiting requests.
+    pub http1_max_pending_requests: i64,
+    /// Requests in flight, HTTP/1 too.
+    pub http2_max_requests: i64,
+    /// Then a connection is closed.
+    pub max_requests_per_connection: i64,
+    /// Retries in flight.
+    pub max_retries: i64,
+    /// Duration, 1 h by default.
+    pub idle_timeout: Option<String>,
+    /// Not served yet.
+    pub h2_upgrade_policy: Option<String>,
+    /// Not served yet.
+    pub use_client_protocol: Option<bool>,
+    /// Not served yet.
+    pub max_concurrent_streams: Option<i64>,
+}
+
+/// Ejection of endpoints that fail.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OutlierDetection {
+    /// Old name of `consecutiveGatewayErrors`.
+    pub consecutive_errors: Option<u32>,
+    /// Not served yet.
+    pub split_external_local_origin_errors: Option<bool>,
+    /// Not served yet.
+    pub consecutive_local_origin_failures: Option<u32>,
+    /// Off by default.
+    pub consecutive_gateway_errors: Option<u32>,
+    /// 5 by default; 0 is off.
+    #[serde(rename = "consecutive5xxErrors")]
+    pub consecutive_5xx_errors: Option<u32>,
+    /// Duration, 10 s by default.
+    pub interval: Option<String>,
+    /// Duration, 30 s by default.
+    pub base_ejection_time: Option<String>,
+    /// 10 by default.
+    pub max_ejection_percent: Option<i64>,
+    /// 0 by default.
+    pub min_health_percent: Option<i64>,
+}

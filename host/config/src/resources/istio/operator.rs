@@ -1,0 +1,221 @@
+//! Spec of the `IstioOperator`, of which the ports of ingress gateways and the mesh configuration are read, and
+//! [`MeshConfig`], which also stands in the ConfigMap `istio`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+/// An installation of Istio.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IstioOperator {
+    /// Mesh-wide settings.
+    pub mesh_config: Option<MeshConfig>,
+    /// What is installed.
+    pub components: Option<Components>,
+    // The rest is of no use here; see the Istio API.
+    pub profile: Option<Value>,
+    pub install_package_path: Option<Value>,
+    pub hub: Option<Value>,
+    pub tag: Option<Value>,
+    pub resource_suffix: Option<Value>,
+    pub namespace: Option<Value>,
+    pub revision: Option<Value>,
+    pub default_revision: Option<Value>,
+    pub compatibility_version: Option<Value>,
+    pub addon_components: Option<Value>,
+    pub values: Option<Value>,
+    pub unvalidated_values: Option<Value>,
+}
+
+/// What is installed.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Components {
+    /// Ingress gateways with their Services.
+    pub ingress_gateways: Vec<GatewayComponent>,
+    // The rest is of no use here.
+    pub base: Option<Value>,
+    pub pilot: Option<Value>,
+    pub proxy: Option<Value>,
+    pub sidecar_injector: Option<Value>,
+    pub policy: Option<Value>,
+    pub telemetry: Option<Value>,
+    pub citadel: Option<Value>,
+    pub node_agent: Option<Value>,
+    pub galley: Option<Value>,
+    pub cni: Option<Value>,
+    pub ztunnel: Option<Value>,
+    pub istiod_remote: Option<Value>,
+    pub egress_gateways: Option<Value>,
+}
+
+/// One gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayComponent {
+    /// Only enabled ones count; absent means no.
+    pub enabled: Option<bool>,
+    /// Name of the Deployment and the Service.
+    pub name: Option<String>,
+    /// Namespace of both.
+    pub namespace: Option<String>,
+    /// Labels of the gateway's Pods.
+    pub label: BTreeMap<String, String>,
+    /// Kubernetes settings.
+    pub k8s: Option<GatewayK8s>,
+    // The rest is of no use here.
+    pub hub: Option<Value>,
+    pub tag: Option<Value>,
+}
+
+/// Kubernetes settings of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayK8s {
+    /// The Service in front of the gateway.
+    pub service: Option<GatewayService>,
+    // The rest is of no use here.
+    pub affinity: Option<Value>,
+    pub env: Option<Value>,
+    pub hpa_spec: Option<Value>,
+    pub image_pull_policy: Option<Value>,
+    pub node_selector: Option<Value>,
+    pub pod_disruption_budget: Option<Value>,
+    pub pod_annotations: Option<Value>,
+    pub priority_class_name: Option<Value>,
+    pub readiness_probe: Option<Value>,
+    pub replica_count: Option<Value>,
+    pub resources: Option<Value>,
+    pub strategy: Option<Value>,
+    pub tolerations: Option<Value>,
+    pub service_annotations: Option<Value>,
+    pub security_context: Option<Value>,
+    pub volumes: Option<Value>,
+    pub volume_mounts: Option<Value>,
+    pub overlays: Option<Value>,
+}
+
+/// The Service in front of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayService {
+    /// Service ports with their target ports.
+    pub ports: Vec<GatewayServicePort>,
+    // The rest is of no use here.
+    pub selector: Option<Value>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<Value>,
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Option<Value>,
+    #[serde(rename = "type")]
+    pub service_type: Option<Value>,
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Option<Value>,
+    pub session_affinity: Option<Value>,
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: Option<Value>,
+    pub load_balancer_source_ranges: Option<Value>,
+    pub load_balancer_class: Option<Value>,
+    pub allocate_load_balancer_node_ports: Option<Value>,
+    pub external_name: Option<Value>,
+    pub external_traffic_policy: Option<Value>,
+    pub internal_traffic_policy: Option<Value>,
+    pub health_check_node_port: Option<Value>,
+    pub publish_not_ready_addresses: Option<Value>,
+    pub session_affinity_config: Option<Value>,
+    pub ip_families: Option<Value>,
+    pub ip_family_policy: Option<Value>,
+    pub traffic_distribution: Option<Value>,
+}
+
+/// A port of that Service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayServicePort {
+    /// Any.
+    pub name: Option<String>,
+    /// What Gateways name.
+    pub port: u32,
+    /// `TCP` when absent.
+    pub protocol: Option<String>,
+    /// Number (names cannot be resolved here); `port` when absent.
+    pub target_port: Option<Value>,
+    /// Of no use here.
+    pub node_port: Option<u32>,
+    /// Of no use here.
+    pub app_protocol: Option<String>,
+}
+
+/// Mesh-wide settings.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MeshConfig {
+    /// Path of the access log; empty means none.
+    pub access_log_file: Option<String>,
+    /// Duration, 10 s by default.
+    pub connect_timeout: Option<String>,
+    // The rest is not read; see the Istio API.
+    pub proxy_listen_port: Option<Value>,
+    pub proxy_inbound_listen_port: Option<Value>,
+    pub proxy_http_port: Option<Value>,
+    pub tcp_keepalive: Option<Value>,
+    pub ingress_class: Option<Value>,
+    pub ingress_service: Option<Value>,
+    pub ingress_controller_mode: Option<Value>,
+    pub ingress_selector: Option<Value>,
+    pub enable_tracing: Option<Value>,
+    pub access_log_format: Option<Value>,
+    pub access_log_encoding: Option<Value>,
+    pub enable_envoy_access_log_service: Option<Value>,
+    pub disable_envoy_listener_log: Option<Value>,
+    pub default_config: Option<Value>,
+    pub outbound_traffic_policy: Option<Value>,
+    pub inbound_traffic_policy: Option<Value>,
+    pub config_sources: Option<Value>,
+    pub enable_auto_mtls: Option<Value>,
+    pub trust_domain: Option<Value>,
+    pub trust_domain_aliases: Option<Value>,
+    pub ca_certificates: Option<Value>,
+    pub default_service_export_to: Option<Value>,
+    pub default_virtual_service_export_to: Option<Value>,
+    pub default_destination_rule_export_to: Option<Value>,
+    pub root_namespace: Option<Value>,
+    pub locality_lb_setting: Option<Value>,
+    pub dns_refresh_rate: Option<Value>,
+    pub h2_upgrade_policy: Option<Value>,
+    pub inbound_cluster_stat_name: Option<Value>,
+    pub outbound_cluster_stat_name: Option<Value>,
+    pub enable_prometheus_merge: Option<Value>,
+    pub verify_certificate_at_client: Option<Value>,
+    pub extension_providers: Option<Value>,
+    pub default_providers: Option<Value>,
+    pub discovery_selectors: Option<Value>,
+    pub path_normalization: Option<Value>,
+    pub default_http_retry_policy: Option<Value>,
+    pub tls_defaults: Option<Value>,
+    pub hbone_idle_timeout: Option<Value>,
+    pub service_settings: Option<Value>,
+    pub service_scope_configs: Option<Value>,
+    pub thrift_config: Option<Value>,
+    pub ca: Option<Value>,
+    pub certificates: Option<Value>,
+    pub protocol_detection_timeout: Option<Value>,
+    pub inbound_traffic_policy_mode: Option<Value>,
+    pub mixer_check_server: Option<Value>,
+    pub mixer_report_server: Option<Value>,
+    pub disable_policy_checks: Option<Value>,
+    pub policy_check_fail_open: Option<Value>,
+    pub sds_uds_path: Option<Value>,
+    pub sidecar_to_telemetry_session_affinity: Option<Value>,
+    pub auth_policy: Option<Value>,
+    pub sds_refresh_delay: Option<Value>,
+    pub enable_client_side_policy_check: Option<Value>,
+    pub report_batch_max_entries: Option<Value>,
+    pub report_batch_max_time: Option<Value>,
+    pub disable_mixer_http_reports: Option<Value>,
+    pub disable_report_batch: Option<Value>,
+    #[serde(rename = "meshMTLS")]
+    pub mesh_mtls: Option<Value>,
+}

@@ -1,0 +1,244 @@
+//! Spec of the Istio `VirtualService`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+/// Routes of hosts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct VirtualService {
+    /// Hosts served; short names are completed with the namespace.
+    pub hosts: Vec<String>,
+    /// `name`, `namespace/name` or `./name` of Gateways; empty means `mesh`, hence no ingress gateway.
+    pub gateways: Vec<String>,
+    /// Rules, first hit wins.
+    pub http: Vec<HttpRoute>,
+    /// Not served yet.
+    pub tls: Option<Value>,
+    /// Not served yet.
+    pub tcp: Option<Value>,
+    /// `.`, `*`, `~` or namespaces.
+    pub export_to: Vec<String>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRoute {
+    /// For `%ROUTE_NAME%`.
+    pub name: Option<String>,
+    /// Alternatives; none matches everything.
+    #[serde(rename = "match")]
+    pub matches: Vec<HttpMatch>,
+    /// Weighted destinations.
+    pub route: Vec<HttpRouteDestination>,
+    /// Instead of `route`.
+    pub redirect: Option<HttpRedirect>,
+    /// Instead of `route`.
+    pub direct_response: Option<HttpDirectResponse>,
+    /// Not served yet.
+    pub delegate: Option<Value>,
+    /// Path and authority.
+    pub rewrite: Option<HttpRewrite>,
+    /// Duration over all tries.
+    pub timeout: Option<String>,
+    /// Absent: Istio's default of two retries.
+    pub retries: Option<HttpRetry>,
+    /// Not served yet.
+    pub fault: Option<Value>,
+    /// Not served yet.
+    pub mirror: Option<Value>,
+    /// Not served yet.
+    pub mirrors: Option<Value>,
+    /// Deprecated share of `mirror`.
+    pub mirror_percent: Option<Value>,
+    /// Share of `mirror`.
+    pub mirror_percentage: Option<Value>,
+    /// Not served yet.
+    pub cors_policy: Option<Value>,
+    /// Header operations of the route scope.
+    pub headers: Option<Headers>,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpMatch {
+    /// For `%ROUTE_NAME%`.
+    pub name: Option<String>,
+    /// Path without query.
+    pub uri: Option<StringMatch>,
+    /// `http` or `https`.
+    pub scheme: Option<StringMatch>,
+    /// Request method.
+    pub method: Option<StringMatch>,
+    /// Host with port.
+    pub authority: Option<StringMatch>,
+    /// By name; `{}` asks for presence.
+    pub headers: BTreeMap<String, StringMatch>,
+    /// The server's port number.
+    pub port: Option<u32>,
+    /// The calling workload's labels, here the gateway's.
+    pub source_labels: BTreeMap<String, String>,
+    /// Replaces the resource's `gateways` for this match.
+    pub gateways: Vec<String>,
+    /// By name; `{}` asks for presence.
+    pub query_params: BTreeMap<String, StringMatch>,
+    /// For `uri` exact and prefix.
+    pub ignore_uri_case: bool,
+    /// Conditions that must not hold.
+    pub without_headers: BTreeMap<String, StringMatch>,
+    /// The calling workload's namespace.
+    pub source_namespace: Option<String>,
+    /// Metrics per route, not served yet.
+    pub stat_prefix: Option<String>,
+}
+
+/// At most one of its fields is given.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct StringMatch {
+    /// Whole value.
+    pub exact: Option<String>,
+    /// Start of the value.
+    pub prefix: Option<String>,
+    /// RE2 over the whole value.
+    pub regex: Option<String>,
+}
+
+/// A destination with its share.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRouteDestination {
+    /// Required.
+    pub destination: Option<RouteDestination>,
+    /// Relative to the sum of the rule's weights.
+    pub weight: Option<i64>,
+    /// Header operations of the destination scope.
+    pub headers: Option<Headers>,
+}
+
+/// A service, subset and port.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RouteDestination {
+    /// Required; a short name is completed with the namespace of the VirtualService.
+    pub host: String,
+    /// Of a DestinationRule.
+    pub subset: Option<String>,
+    /// Of the service.
+    pub port: Option<PortSelector>,
+}
+
+/// A port by number.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PortSelector {
+    /// 1 to 65535.
+    pub number: u32,
+}
+
+/// Header operations.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Headers {
+    /// Of the request.
+    pub request: Option<HeaderOperations>,
+    /// Of the response.
+    pub response: Option<HeaderOperations>,
+}
+
+/// Remove, then set, then add.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HeaderOperations {
+    /// Overwrites.
+    pub set: BTreeMap<String, String>,
+    /// Appends.
+    pub add: BTreeMap<String, String>,
+    /// Names.
+    pub remove: Vec<String>,
+}
+
+/// A redirect.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRedirect {
+    /// Replaces the whole path.
+    pub uri: Option<String>,
+    /// Replaces the matched prefix; not served yet.
+    pub prefix_rewrite: Option<String>,
+    /// Replaces the host with its port.
+    pub authority: Option<String>,
+    /// Port in the Location.
+    pub port: Option<u32>,
+    /// `FROM_PROTOCOL_DEFAULT` or `FROM_REQUEST_PORT`.
+    pub derive_port: Option<String>,
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// 301 by default.
+    pub redirect_code: Option<u32>,
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpDirectResponse {
+    /// 200 to 599.
+    pub status: u32,
+    /// Empty when absent.
+    pub body: Option<HttpBody>,
+}
+
+/// One of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpBody {
+    /// As it is.
+    pub string: Option<String>,
+    /// Base64.
+    pub bytes: Option<String>,
+}
+
+/// Change of path and authority.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRewrite {
+    /// Replaces the matched prefix or path.
+    pub uri: Option<String>,
+    /// New Host.
+    pub authority: Option<String>,
+    /// Instead of `uri`.
+    pub uri_regex_rewrite: Option<RegexRewrite>,
+}
+
+/// RE2 substitution.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RegexRewrite {
+    /// Pattern.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// Text with `\1` groups.
+    pub rewrite: String,
+}
+
+/// Retries.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRetry {
+    /// Tries after the first; 0 switches retries off.
+    pub attempts: i64,
+    /// Duration of each try.
+    pub per_try_timeout: Option<String>,
+    /// Envoy's words and status codes, by commas.
+    pub retry_on: Option<String>,
+    /// Not served yet.
+    pub retry_remote_localities: Option<Value>,
+    /// Not served yet.
+    pub retry_ignore_previous_hosts: Option<Value>,
+    /// Duration; not served yet.
+    pub backoff: Option<String>,
+}
