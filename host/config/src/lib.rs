@@ -4,5 +4,9 @@
 //! caused it.
 
 pub mod diagnostic;
+pub mod kind;
 pub mod object;
+pub mod resource_set;
 pub mod resources;
+
+pub use resource_set::ResourceSet;

@@ -2,3 +2,6 @@
 
 pub mod core;
 pub mod istio;
+mod unread;
+
+pub use unread::Unread;

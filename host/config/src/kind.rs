@@ -1,0 +1,185 @@
+//! [`Kind`]: the kinds that are read, their API versions and how each is taken in.
+
+use serde::de::DeserializeOwned;
+
+use crate::diagnostic::Diagnostic;
+use crate::object::Object;
+use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
+use crate::resources::istio::{
+    DestinationRule, Gateway, IstioOperator, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
+};
+
+const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Istio Gateway.
+    Gateway,
+    /// Istio VirtualService.
+    VirtualService,
+    /// Istio DestinationRule.
+    DestinationRule,
+    /// Istio ServiceEntry.
+    ServiceEntry,
+    /// Istio WorkloadEntry.
+    WorkloadEntry,
+    /// Istio WasmPlugin.
+    WasmPlugin,
+    /// Istio IstioOperator.
+    IstioOperator,
+    /// Kubernetes Service.
+    Service,
+    /// Kubernetes Endpoints.
+    Endpoints,
+    /// Kubernetes EndpointSlice.
+    EndpointSlice,
+    /// Kubernetes Pod.
+    Pod,
+    /// Kubernetes Namespace.
+    Namespace,
+    /// Kubernetes Secret.
+    Secret,
+    /// Kubernetes ConfigMap.
+    ConfigMap,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Gateway,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+        Self::WorkloadEntry,
+        Self::WasmPlugin,
+        Self::IstioOperator,
+        Self::Service,
+        Self::Endpoints,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Namespace,
+        Self::Secret,
+        Self::ConfigMap,
+    ];
+
+    /// By its name in YAML.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Name in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::WasmPlugin => "WasmPlugin",
+            Self::IstioOperator => "IstioOperator",
+            Self::Service => "Service",
+            Self::Endpoints => "Endpoints",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+
+    /// Values of `apiVersion` that are read alike, the newest first.
+    pub fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Gateway | Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
+                NETWORKING
+            }
+            Self::WasmPlugin => &["extensions.istio.io/v1alpha1"],
+            Self::IstioOperator => &["install.istio.io/v1alpha1"],
+            Self::EndpointSlice => &["discovery.k8s.io/v1"],
+            Self::Service | Self::Endpoints | Self::Pod | Self::Namespace | Self::Secret | Self::ConfigMap => &["v1"],
+        }
+    }
+
+    /// Whether a field that its type does not name is an error. Of pods and namespaces too little is read to tell.
+    pub(crate) fn knows_its_fields(self) -> bool {
+        !matches!(self, Self::Pod | Self::Namespace)
+    }
+}
+
+/// A type that an object of one kind is read into.
+pub trait Resource: DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Its kind.
+    const KIND: Kind;
+    /// True when the type is the object's `spec`, false when it is the whole object.
+    const IS_SPEC: bool = false;
+
+    /// What is wrong with the object taken by itself; an error among it rejects the object.
+    fn validate(_object: &Object<Self>) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+}
+
+impl Resource for Gateway {
+    const KIND: Kind = Kind::Gateway;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for VirtualService {
+    const KIND: Kind = Kind::VirtualService;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for DestinationRule {
+    const KIND: Kind = Kind::DestinationRule;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for ServiceEntry {
+    const KIND: Kind = Kind::ServiceEntry;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for WorkloadEntry {
+    const KIND: Kind = Kind::WorkloadEntry;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for WasmPlugin {
+    const KIND: Kind = Kind::WasmPlugin;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for IstioOperator {
+    const KIND: Kind = Kind::IstioOperator;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for Service {
+    const KIND: Kind = Kind::Service;
+    const IS_SPEC: bool = true;
+}
+
+impl Resource for Endpoints {
+    const KIND: Kind = Kind::Endpoints;
+}
+
+impl Resource for EndpointSlice {
+    const KIND: Kind = Kind::EndpointSlice;
+}
+
+impl Resource for Pod {
+    const KIND: Kind = Kind::Pod;
+}
+
+impl Resource for Namespace {
+    const KIND: Kind = Kind::Namespace;
+}
+
+impl Resource for Secret {
+    const KIND: Kind = Kind::Secret;
+}
+
+impl Resource for ConfigMap {
+    const KIND: Kind = Kind::ConfigMap;
+}
