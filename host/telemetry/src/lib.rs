@@ -1,1 +1,21 @@
-//! Skeleton.
+//! What is told about a request: the access log, the metrics page, and the process's own log.
+//!
+//! The proxy fills one [`StreamInfo`] per request and hands it to [`AccessLog::record`]; it counts through handles that
+//! [`Metrics`] resolved when the configuration was loaded, so that no name is looked up while a request runs.
+
+pub mod access_log;
+pub mod format;
+pub mod logging;
+pub mod metrics;
+pub mod response_flags;
+pub mod stream_info;
+
+pub use access_log::{AccessLog, AccessLogError};
+pub use format::{DEFAULT_FORMAT, Format, FormatError};
+pub use logging::{LogControl, LogError};
+pub use metrics::{
+    AccessLogMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram, HttpMetrics,
+    ListenerMetrics, Metrics, PluginValue, ResponseClasses, ServerMetrics,
+};
+pub use response_flags::ResponseFlags;
+pub use stream_info::StreamInfo;

@@ -1,0 +1,278 @@
+//! [`Field`]: one value of a request, and how it is printed.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, Version};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::FormatError;
+use crate::StreamInfo;
+
+/// What a command stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Field {
+    StartTime,
+    StartTimeAs(Box<str>),
+    Method,
+    Path,
+    Protocol,
+    ResponseCode,
+    ResponseFlags,
+    Details,
+    ConnectionTermination,
+    Cause,
+    BytesReceived,
+    BytesSent,
+    Duration,
+    UpstreamServiceTime,
+    ForwardedFor,
+    UserAgent,
+    RequestId,
+    Authority,
+    UpstreamHost,
+    UpstreamCluster,
+    UpstreamLocal,
+    DownstreamLocal,
+    DownstreamLocalIp,
+    DownstreamRemote,
+    DownstreamRemoteIp,
+    ServerName,
+    RouteName,
+}
+
+impl Field {
+    /// The field of a command without arguments.
+    pub(super) fn command(name: &str) -> Option<Self> {
+        Some(match name {
+            "START_TIME" => Self::StartTime,
+            "PROTOCOL" => Self::Protocol,
+            "RESPONSE_CODE" => Self::ResponseCode,
+            "RESPONSE_FLAGS" => Self::ResponseFlags,
+            "RESPONSE_CODE_DETAILS" => Self::Details,
+            "CONNECTION_TERMINATION_DETAILS" => Self::ConnectionTermination,
+            "UPSTREAM_TRANSPORT_FAILURE_REASON" => Self::Cause,
+            "BYTES_RECEIVED" => Self::BytesReceived,
+            "BYTES_SENT" => Self::BytesSent,
+            "DURATION" => Self::Duration,
+            "UPSTREAM_HOST" => Self::UpstreamHost,
+            "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Self::UpstreamCluster,
+            "UPSTREAM_LOCAL_ADDRESS" => Self::UpstreamLocal,
+            "DOWNSTREAM_LOCAL_ADDRESS" => Self::DownstreamLocal,
+            "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Self::DownstreamLocalIp,
+            "DOWNSTREAM_REMOTE_ADDRESS" => Self::DownstreamRemote,
+            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamRemoteIp,
+            "REQUESTED_SERVER_NAME" => Self::ServerName,
+            "ROUTE_NAME" => Self::RouteName,
+            _ => return None,
+        })
+    }
+
+    /// The field of a header of `REQ` or `RESP`; only those that [`StreamInfo`] keeps.
+    pub(super) fn header(command: &str, header: &str) -> Result<Self, FormatError> {
+        Ok(match (command, header.to_ascii_lowercase().as_str()) {
+            ("REQ", ":method") => Self::Method,
+            ("REQ", ":path" | "x-envoy-original-path") => Self::Path,
+            ("REQ", ":authority" | "host") => Self::Authority,
+            ("REQ", "x-forwarded-for") => Self::ForwardedFor,
+            ("REQ", "user-agent") => Self::UserAgent,
+            ("REQ", "x-request-id") => Self::RequestId,
+            ("RESP", "x-envoy-upstream-service-time") => Self::UpstreamServiceTime,
+            ("RESP", ":status") => Self::ResponseCode,
+            _ => return Err(FormatError::UnknownHeader(header.to_owned())),
+        })
+    }
+
+    /// `START_TIME` in a pattern of strftime. It is tried once here, so that printing cannot fail later.
+    pub(super) fn time(pattern: &str) -> Result<Self, FormatError> {
+        let refused = |reason: &dyn std::fmt::Display| FormatError::TimeFormat {
+            pattern: pattern.to_owned(),
+            reason: reason.to_string(),
+        };
+        if pattern.is_empty() {
+            return Ok(Self::StartTime);
+        }
+        let sample = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+        jiff::fmt::strtime::format(pattern, &sample).map_err(|error| refused(&error))?;
+        Ok(Self::StartTimeAs(pattern.into()))
+    }
+
+    /// Appends the value, at most `max` bytes of it; false, and nothing appended, when the request has none.
+    pub(super) fn write(&self, info: &StreamInfo, max: usize, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Method => text(info.method.as_ref().map(|method| method.as_str()), max, out),
+            Self::Path => text(info.path.as_ref().map(|path| path.as_str()), max, out),
+            Self::Details => words(Some(&info.details), max, out),
+            Self::Cause => words(info.cause.as_deref(), max, out),
+            Self::ConnectionTermination => text(info.connection_termination, max, out),
+            Self::ForwardedFor => header(info.x_forwarded_for.as_ref(), max, out),
+            Self::UserAgent => header(info.user_agent.as_ref(), max, out),
+            Self::RequestId => header(info.request_id.as_ref(), max, out),
+            Self::Authority => header(info.authority.as_ref(), max, out),
+            Self::UpstreamCluster => text(info.upstream_cluster.as_deref(), max, out),
+            Self::ServerName => text(info.requested_server_name.as_deref(), max, out),
+            Self::RouteName => text(info.route_name.as_deref(), max, out),
+            _ => self.write_plain(info, max, out),
+        }
+    }
+
+    /// Values that need no escape: numbers, times, addresses.
+    fn write_plain(&self, info: &StreamInfo, max: usize, out: &mut Vec<u8>) -> bool {
+        let begin = out.len();
+        let written = match self {
+            Self::StartTime => start_time(info.start, out),
+            Self::StartTimeAs(pattern) => start_time_as(info.start, pattern, out),
+            Self::Protocol => protocol(info.protocol, out),
+            Self::ResponseCode => decimal(u64::from(info.response_code), out),
+            Self::ResponseFlags => !info.flags.is_empty() && write!(out, "{}", info.flags).is_ok(),
+            Self::BytesReceived => decimal(info.bytes_received, out),
+            Self::BytesSent => decimal(info.bytes_sent, out),
+            Self::Duration => decimal(millis(info.duration), out),
+            Self::UpstreamServiceTime => info.upstream_service_time.is_some_and(|time| decimal(millis(time), out)),
+            Self::UpstreamHost => socket(info.upstream_host, out),
+            Self::UpstreamLocal => socket(info.upstream_local, out),
+            Self::DownstreamLocal => socket(info.downstream_local, out),
+            Self::DownstreamRemote => socket(info.downstream_remote, out),
+            Self::DownstreamLocalIp => info.downstream_local.is_some_and(|address| ip(address.ip(), out)),
+            Self::DownstreamRemoteIp => info.downstream_remote.is_some_and(|address| ip(address.ip(), out)),
+            _ => false,
+        };
+        out.truncate(begin.saturating_add(max));
+        written
+    }
+}
+
+fn header(value: Option<&HeaderValue>, max: usize, out: &mut Vec<u8>) -> bool {
+    bytes(value.map_or(b"", |value| value.as_bytes()), max, out)
+}
+
+fn text(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
+    bytes(value.unwrap_or_default().as_bytes(), max, out)
+}
+
+/// Text that stands outside of quotes: Envoy joins its words.
+fn words(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    let written = text(value, max, out);
+    for byte in &mut out[begin..] {
+        if *byte == b' ' {
+            *byte = b'_';
+        }
+    }
+    written
+}
+
+/// Appends at most `max` of the bytes, those escaped that could end quotes or lines or that no terminal should see.
+fn bytes(value: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
+    let value = &value[..value.len().min(max)];
+    let mut plain_from = 0;
+    for (at, byte) in value.iter().enumerate() {
+        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
+            continue;
+        }
+        out.extend_from_slice(&value[plain_from..at]);
+        plain_from = at + 1;
+        escape(*byte, out);
+    }
+    out.extend_from_slice(&value[plain_from..]);
+    !value.is_empty()
+}
+
+fn escape(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        _ => out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+    }
+}
+
+/// `write!` costs some hundred instructions a number; a line has a dozen of them.
+fn decimal(value: u64, out: &mut Vec<u8>) -> bool {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    let mut rest = value;
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[begin..]);
+    true
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn socket(address: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
+    match address {
+        None => false,
+        Some(SocketAddr::V4(v4)) => {
+            ip(IpAddr::V4(*v4.ip()), out);
+            out.push(b':');
+            decimal(u64::from(v4.port()), out)
+        }
+        Some(v6) => write!(out, "{v6}").is_ok(),
+    }
+}
+
+fn ip(address: IpAddr, out: &mut Vec<u8>) -> bool {
+    let IpAddr::V4(v4) = address else { return write!(out, "{address}").is_ok() };
+    for (at, octet) in v4.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        decimal(u64::from(octet), out);
+    }
+    true
+}
+
+fn protocol(version: Option<Version>, out: &mut Vec<u8>) -> bool {
+    let name: &[u8] = match version {
+        Some(Version::HTTP_10) => b"HTTP/1.0",
+        Some(Version::HTTP_11) => b"HTTP/1.1",
+        Some(Version::HTTP_2) => b"HTTP/2",
+        Some(Version::HTTP_3) => b"HTTP/3",
+        _ => return false,
+    };
+    out.extend_from_slice(name);
+    true
+}
+
+/// Envoy's `2026-11-22T14:49:13.123Z`. The date is printed once a second and thread.
+fn start_time(start: SystemTime, out: &mut Vec<u8>) -> bool {
+    thread_local! {
+        static SECOND: Cell<(u64, [u8; 19])> = const { Cell::new((u64::MAX, [0; 19])) };
+    }
+    let since_epoch = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (mut second, mut date) = SECOND.get();
+    if second != since_epoch.as_secs() {
+        second = since_epoch.as_secs();
+        let Some(printed) = date_time(second) else { return false };
+        date = printed;
+        SECOND.set((second, date));
+    }
+    out.extend_from_slice(&date);
+    let ms = since_epoch.subsec_millis();
+    let digit = |value: u32| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(ms / 100), digit(ms / 10), digit(ms), b'Z']);
+    true
+}
+
+fn date_time(second: u64) -> Option<[u8; 19]> {
+    let at = Timestamp::from_second(i64::try_from(second).ok()?).ok()?;
+    format!("{at:.0}").as_bytes().get(..19)?.try_into().ok()
+}
+
+fn start_time_as(start: SystemTime, pattern: &str, out: &mut Vec<u8>) -> bool {
+    let Ok(at) = Timestamp::try_from(start) else { return false };
+    let Ok(printed) = jiff::fmt::strtime::format(pattern, &at.to_zoned(TimeZone::UTC)) else { return false };
+    out.extend_from_slice(printed.as_bytes());
+    true
+}

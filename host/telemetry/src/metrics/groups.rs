@@ -1,0 +1,233 @@
+//! The groups of metrics: one struct per kind of thing that is counted, one field per series.
+//!
+//! Names are Envoy's as its `/stats/prometheus` page spells them, so that dashboards made for Envoy and Istio work.
+
+use prometheus::proto::{LabelPair, MetricFamily};
+
+use super::cells::{Cell, Counter, Gauge, Histogram, ResponseClasses, Results, States};
+
+/// A struct of cells that share their labels.
+pub(super) trait Group: Sized {
+    /// One family per field, with a sample of each member.
+    fn families(members: &[(Vec<LabelPair>, &Self)]) -> Vec<MetricFamily>;
+}
+
+macro_rules! group {
+    ($(#[doc = $doc:literal])+ $name:ident { $($field:ident: $cell:ty = $series:literal, $help:literal;)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $(#[doc = concat!("`", $series, "`: ", $help, ".")] pub $field: $cell,)+
+        }
+
+        impl Group for $name {
+            fn families(members: &[(Vec<LabelPair>, &Self)]) -> Vec<MetricFamily> {
+                vec![$(family($series, $help, members, |group| &group.$field)),+]
+            }
+        }
+    };
+}
+
+group! {
+    /// Connections of a listener, label `envoy_listener_address`.
+    ListenerMetrics {
+        downstream_cx_total: Counter = "envoy_listener_downstream_cx_total", "Connections accepted";
+        downstream_cx_active: Gauge = "envoy_listener_downstream_cx_active", "Connections open now";
+        downstream_cx_destroy: Counter = "envoy_listener_downstream_cx_destroy", "Connections ended";
+        downstream_cx_overflow: Counter = "envoy_listener_downstream_cx_overflow",
+            "Connections refused at the listener's limit";
+        downstream_global_cx_overflow: Counter = "envoy_listener_downstream_global_cx_overflow",
+            "Connections refused at the process's limit";
+        no_filter_chain_match: Counter = "envoy_listener_no_filter_chain_match",
+            "Connections that no filter chain matched";
+    }
+}
+
+group! {
+    /// Requests of a listener, label `envoy_http_conn_manager_prefix`.
+    HttpMetrics {
+        downstream_cx_total: Counter = "envoy_http_downstream_cx_total", "Connections accepted";
+        downstream_cx_active: Gauge = "envoy_http_downstream_cx_active", "Connections open now";
+        downstream_cx_destroy: Counter = "envoy_http_downstream_cx_destroy", "Connections ended";
+        downstream_cx_destroy_remote: Counter = "envoy_http_downstream_cx_destroy_remote",
+            "Connections ended by the client";
+        downstream_cx_destroy_local: Counter = "envoy_http_downstream_cx_destroy_local",
+            "Connections ended by the gateway";
+        downstream_cx_destroy_active_rq: Counter = "envoy_http_downstream_cx_destroy_active_rq",
+            "Connections ended with requests in flight";
+        downstream_cx_http1_total: Counter = "envoy_http_downstream_cx_http1_total", "HTTP/1 connections accepted";
+        downstream_cx_http2_total: Counter = "envoy_http_downstream_cx_http2_total", "HTTP/2 connections accepted";
+        downstream_cx_protocol_error: Counter = "envoy_http_downstream_cx_protocol_error",
+            "Connections ended for a protocol error";
+        downstream_cx_idle_timeout: Counter = "envoy_http_downstream_cx_idle_timeout",
+            "Connections ended for idleness";
+        downstream_cx_drain_close: Counter = "envoy_http_downstream_cx_drain_close",
+            "Connections ended by draining";
+        downstream_rq_total: Counter = "envoy_http_downstream_rq_total", "Requests";
+        downstream_rq_active: Gauge = "envoy_http_downstream_rq_active", "Requests in flight now";
+        downstream_rq_completed: Counter = "envoy_http_downstream_rq_completed",
+            "Requests that got a response";
+        downstream_rq_http1_total: Counter = "envoy_http_downstream_rq_http1_total", "HTTP/1 requests";
+        downstream_rq_http2_total: Counter = "envoy_http_downstream_rq_http2_total", "HTTP/2 requests";
+        downstream_rq_xx: ResponseClasses = "envoy_http_downstream_rq_xx", "Responses by class of status";
+        downstream_rq_time: Histogram = "envoy_http_downstream_rq_time", "Time of requests in milliseconds";
+        downstream_rq_rx_reset: Counter = "envoy_http_downstream_rq_rx_reset", "Requests reset by the client";
+        downstream_rq_tx_reset: Counter = "envoy_http_downstream_rq_tx_reset", "Requests reset by the gateway";
+        downstream_rq_timeout: Counter = "envoy_http_downstream_rq_timeout",
+            "Requests ended by the request timeout";
+        downstream_rq_header_timeout: Counter = "envoy_http_downstream_rq_header_timeout",
+            "Requests whose head came too slowly";
+        downstream_rq_overload_close: Counter = "envoy_http_downstream_rq_overload_close",
+            "Requests refused under overload";
+        downstream_rq_ws_on_non_ws_route: Counter = "envoy_http_downstream_rq_ws_on_non_ws_route",
+            "Upgrades refused";
+        no_route: Counter = "envoy_http_no_route", "Requests that no route matched";
+        no_cluster: Counter = "envoy_http_no_cluster", "Requests whose route names an unknown cluster";
+    }
+}
+
+group! {
+    /// An upstream cluster, label `envoy_cluster_name`.
+    ClusterMetrics {
+        upstream_cx_total: Counter = "envoy_cluster_upstream_cx_total", "Connections opened";
+        upstream_cx_active: Gauge = "envoy_cluster_upstream_cx_active", "Connections open now";
+        upstream_cx_http1_total: Counter = "envoy_cluster_upstream_cx_http1_total", "HTTP/1 connections opened";
+        upstream_cx_http2_total: Counter = "envoy_cluster_upstream_cx_http2_total", "HTTP/2 connections opened";
+        upstream_cx_connect_fail: Counter = "envoy_cluster_upstream_cx_connect_fail", "Connections that failed";
+        upstream_cx_connect_timeout: Counter = "envoy_cluster_upstream_cx_connect_timeout",
+            "Connections that timed out";
+        upstream_cx_overflow: Counter = "envoy_cluster_upstream_cx_overflow",
+            "Times that the connection limit was met";
+        upstream_cx_max_requests: Counter = "envoy_cluster_upstream_cx_max_requests",
+            "Connections ended at their number of requests";
+        upstream_cx_idle_timeout: Counter = "envoy_cluster_upstream_cx_idle_timeout",
+            "Connections ended for idleness";
+        upstream_cx_protocol_error: Counter = "envoy_cluster_upstream_cx_protocol_error",
+            "Connections with a protocol error";
+        upstream_cx_destroy: Counter = "envoy_cluster_upstream_cx_destroy", "Connections ended";
+        upstream_cx_destroy_local: Counter = "envoy_cluster_upstream_cx_destroy_local",
+            "Connections ended by the gateway";
+        upstream_cx_destroy_remote: Counter = "envoy_cluster_upstream_cx_destroy_remote",
+            "Connections ended by the upstream";
+        upstream_cx_destroy_with_active_rq: Counter = "envoy_cluster_upstream_cx_destroy_with_active_rq",
+            "Connections ended with a request in flight";
+        upstream_rq_total: Counter = "envoy_cluster_upstream_rq_total", "Requests";
+        upstream_rq_active: Gauge = "envoy_cluster_upstream_rq_active", "Requests in flight now";
+        upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed", "Requests that got a response";
+        upstream_rq_pending_total: Counter = "envoy_cluster_upstream_rq_pending_total",
+            "Requests that waited for a connection";
+        upstream_rq_pending_active: Gauge = "envoy_cluster_upstream_rq_pending_active",
+            "Requests that wait for a connection now";
+        upstream_rq_pending_overflow: Counter = "envoy_cluster_upstream_rq_pending_overflow",
+            "Requests refused by the circuit breaker";
+        upstream_rq_pending_failure_eject: Counter = "envoy_cluster_upstream_rq_pending_failure_eject",
+            "Requests failed because no connection could be opened";
+        upstream_rq_timeout: Counter = "envoy_cluster_upstream_rq_timeout", "Requests that timed out";
+        upstream_rq_per_try_timeout: Counter = "envoy_cluster_upstream_rq_per_try_timeout", "Tries that timed out";
+        upstream_rq_rx_reset: Counter = "envoy_cluster_upstream_rq_rx_reset", "Requests reset by the upstream";
+        upstream_rq_tx_reset: Counter = "envoy_cluster_upstream_rq_tx_reset", "Requests reset by the gateway";
+        upstream_rq_cancelled: Counter = "envoy_cluster_upstream_rq_cancelled",
+            "Requests cancelled while they waited for a connection";
+        upstream_rq_retry: Counter = "envoy_cluster_upstream_rq_retry", "Retries";
+        upstream_rq_retry_success: Counter = "envoy_cluster_upstream_rq_retry_success", "Retries that succeeded";
+        upstream_rq_retry_overflow: Counter = "envoy_cluster_upstream_rq_retry_overflow",
+            "Retries refused by the circuit breaker";
+        upstream_rq_retry_limit_exceeded: Counter = "envoy_cluster_upstream_rq_retry_limit_exceeded",
+            "Requests that used all their retries";
+        upstream_rq_xx: ResponseClasses = "envoy_cluster_upstream_rq_xx", "Responses by class of status";
+        upstream_rq_time: Histogram = "envoy_cluster_upstream_rq_time", "Time of requests in milliseconds";
+        upstream_cx_none_healthy: Counter = "envoy_cluster_upstream_cx_none_healthy",
+            "Requests refused because no endpoint was healthy";
+        lb_healthy_panic: Counter = "envoy_cluster_lb_healthy_panic",
+            "Picks among all endpoints because too few were healthy";
+        membership_total: Gauge = "envoy_cluster_membership_total", "Endpoints";
+        membership_healthy: Gauge = "envoy_cluster_membership_healthy", "Endpoints that are not ejected";
+        membership_change: Counter = "envoy_cluster_membership_change", "Changes of the endpoints";
+        update_success: Counter = "envoy_cluster_update_success", "DNS resolutions that succeeded";
+        update_failure: Counter = "envoy_cluster_update_failure", "DNS resolutions that failed";
+        outlier_detection_ejections_active: Gauge = "envoy_cluster_outlier_detection_ejections_active",
+            "Endpoints ejected now";
+        outlier_detection_ejections_total: Counter = "envoy_cluster_outlier_detection_ejections_total",
+            "Ejections that were called for";
+        outlier_detection_ejections_overflow: Counter = "envoy_cluster_outlier_detection_ejections_overflow",
+            "Ejections not done at the ejection limit";
+        outlier_detection_ejections_enforced_total: Counter =
+            "envoy_cluster_outlier_detection_ejections_enforced_total", "Ejections done";
+        outlier_detection_ejections_enforced_consecutive_5xx: Counter =
+            "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx",
+            "Ejections for consecutive 5xx responses";
+        outlier_detection_ejections_enforced_consecutive_gateway_failure: Counter =
+            "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
+            "Ejections for consecutive 502, 503 or 504 responses";
+    }
+}
+
+group! {
+    /// A Wasm filter, label `plugin`.
+    FilterMetrics {
+        calls_total: Counter = "portolan_filter_calls_total", "Calls into the filter";
+        traps_total: Counter = "portolan_filter_traps_total", "Calls that ended in a trap";
+        deadlines_total: Counter = "portolan_filter_deadlines_total", "Calls cut at their deadline";
+        restarts_total: Counter = "portolan_filter_restarts_total", "Filter VMs started to replace a failed one";
+        unavailable_total: Counter = "portolan_filter_unavailable_total",
+            "Requests that met the filter while it could not run";
+        memory_bytes: Gauge = "portolan_filter_memory_bytes", "Linear memory of all VMs of the filter";
+        generations: Gauge = "portolan_filter_generations", "Generations of the filter that still serve streams";
+    }
+}
+
+group! {
+    /// The process.
+    ServerMetrics {
+        live: Gauge = "envoy_server_live", "1 when the server serves, 0 while it starts or drains";
+        state: Gauge = "envoy_server_state", "0 live, 1 draining, 2 pre-initializing, 3 initializing";
+        concurrency: Gauge = "envoy_server_concurrency", "Worker threads";
+        total_listeners_active: Gauge = "envoy_listener_manager_total_listeners_active", "Listeners that accept";
+        total_listeners_draining: Gauge = "envoy_listener_manager_total_listeners_draining",
+            "Listeners that finish their connections";
+        listener_create_failure: Counter = "envoy_listener_manager_listener_create_failure",
+            "Listeners that could not be opened";
+        panics_total: Counter = "portolan_panics_total", "Streams ended by a fault of the gateway itself";
+    }
+}
+
+group! {
+    /// The access log.
+    AccessLogMetrics {
+        lines_total: Counter = "portolan_access_log_lines_total", "Lines handed to the writer";
+        dropped_total: Counter = "portolan_access_log_dropped_total", "Lines dropped because the writer was behind";
+        write_failed_total: Counter = "portolan_access_log_write_failed_total", "Lines lost in failed writes";
+        reopened_total: Counter = "portolan_access_log_reopened_total", "Times that the file was opened again";
+    }
+}
+
+group! {
+    /// Changes of the configuration.
+    ConfigMetrics {
+        reload_total: Results = "portolan_config_reload_total", "Changes of configuration by what came of them";
+        last_reload_successful: Gauge = "portolan_config_last_reload_successful",
+            "1 when the last change of configuration was taken";
+        last_reload_success_timestamp_seconds: Gauge = "portolan_config_last_reload_success_timestamp_seconds",
+            "Unix time at which a change of configuration was taken last";
+        objects: States = "portolan_config_objects", "Objects of the configuration by state";
+        generation: Gauge = "portolan_config_generation", "Number of the configuration that serves";
+    }
+}
+
+fn family<G, C: Cell>(
+    name: &str,
+    help: &str,
+    members: &[(Vec<LabelPair>, &G)],
+    field: impl Fn(&G) -> &C,
+) -> MetricFamily {
+    let mut samples = Vec::with_capacity(members.len());
+    for (labels, group) in members {
+        field(group).collect(labels, &mut samples);
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(C::TYPE);
+    family.set_metric(samples);
+    family
+}

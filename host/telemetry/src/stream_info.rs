@@ -1,0 +1,97 @@
+//! [`StreamInfo`]: what is told about one request when it has ended.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Version};
+
+use crate::ResponseFlags;
+
+/// Everything an access log line may name. Filled by the proxy, read once at the end of the request.
+///
+/// Header values, path and names are reference-counted, so that filling it copies no text. Absent values print as `-`.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// When the first byte of the request was seen; the Unix epoch by default.
+    pub start: SystemTime,
+    /// Absent when the request head could not be read.
+    pub method: Option<Method>,
+    /// Path and query as the client sent them, before any rewrite.
+    pub path: Option<PathAndQuery>,
+    /// The client's protocol.
+    pub protocol: Option<Version>,
+    /// Status sent to the client; 0 when none was sent.
+    pub response_code: u16,
+    /// What went wrong.
+    pub flags: ResponseFlags,
+    /// Envoy's response code details, e.g. `via_upstream`, `route_not_found`; empty when unknown.
+    pub details: Cow<'static, str>,
+    /// Why the connection was ended by the gateway.
+    pub connection_termination: Option<&'static str>,
+    /// Why the upstream connection failed (`UPSTREAM_TRANSPORT_FAILURE_REASON`).
+    pub cause: Option<String>,
+    /// Body bytes of the request.
+    pub bytes_received: u64,
+    /// Body bytes of the response.
+    pub bytes_sent: u64,
+    /// From the first byte received to the last byte sent.
+    pub duration: Duration,
+    /// From the request sent to the response head received: what `x-envoy-upstream-service-time` says.
+    pub upstream_service_time: Option<Duration>,
+    /// `x-forwarded-for` as sent upstream.
+    pub x_forwarded_for: Option<HeaderValue>,
+    /// `user-agent` of the request.
+    pub user_agent: Option<HeaderValue>,
+    /// `x-request-id` as sent upstream.
+    pub request_id: Option<HeaderValue>,
+    /// `:authority` or `Host` of the request.
+    pub authority: Option<HeaderValue>,
+    /// The endpoint that answered, or was tried last.
+    pub upstream_host: Option<SocketAddr>,
+    /// Name of the cluster, e.g. `outbound|8080|v1|reviews.default.svc.cluster.local`.
+    pub upstream_cluster: Option<Arc<str>>,
+    /// Our address on the upstream connection.
+    pub upstream_local: Option<SocketAddr>,
+    /// Our address on the client's connection.
+    pub downstream_local: Option<SocketAddr>,
+    /// The client's address.
+    pub downstream_remote: Option<SocketAddr>,
+    /// SNI of the client's TLS hello.
+    pub requested_server_name: Option<Arc<str>>,
+    /// Name of the route; none when no route was found or it has no name.
+    pub route_name: Option<Arc<str>>,
+}
+
+impl Default for StreamInfo {
+    fn default() -> Self {
+        Self {
+            start: SystemTime::UNIX_EPOCH,
+            method: None,
+            path: None,
+            protocol: None,
+            response_code: 0,
+            flags: ResponseFlags::NONE,
+            details: Cow::Borrowed(""),
+            connection_termination: None,
+            cause: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            duration: Duration::ZERO,
+            upstream_service_time: None,
+            x_forwarded_for: None,
+            user_agent: None,
+            request_id: None,
+            authority: None,
+            upstream_host: None,
+            upstream_cluster: None,
+            upstream_local: None,
+            downstream_local: None,
+            downstream_remote: None,
+            requested_server_name: None,
+            route_name: None,
+        }
+    }
+}
