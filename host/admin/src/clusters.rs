@@ -1,0 +1,123 @@
+//! `/clusters`: upstream clusters, their endpoints and their limits.
+
+use std::fmt::Write;
+
+use axum::response::Response;
+use http::{StatusCode, Uri};
+use portolan_model::CircuitBreakers;
+use serde::Serialize;
+
+use crate::output::{Form, json, text, unknown_form};
+
+/// One cluster as the data plane sees it now.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// Envoy's name, e.g. `outbound|8080|v1|reviews.default.svc.cluster.local`.
+    pub name: String,
+    /// The limits of the cluster.
+    pub circuit_breakers: CircuitBreakers,
+    /// Requests in flight.
+    pub active_requests: u64,
+    /// Requests that wait for a connection.
+    pub pending_requests: u64,
+    /// Retries in flight.
+    pub active_retries: u64,
+    /// `file:line` of the object that brought the cluster.
+    pub origin: String,
+    /// `file:line` of the traffic policy that set its limits, when one did.
+    pub policy_origin: Option<String>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint of a cluster.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EndpointView {
+    /// `address:port`.
+    pub address: String,
+    /// The name that resolved to it; empty for endpoints given by address.
+    pub hostname: String,
+    /// Load-balancing weight.
+    pub weight: u32,
+    /// False while outlier detection keeps it ejected.
+    pub healthy: bool,
+    /// Milliseconds until an ejected endpoint returns; 0 when it is not ejected.
+    pub ejected_for_ms: u64,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// Connections open.
+    pub cx_active: u64,
+    /// Connections opened.
+    pub cx_total: u64,
+    /// Connections that failed.
+    pub cx_connect_fail: u64,
+    /// Requests in flight.
+    pub rq_active: u64,
+    /// Requests sent.
+    pub rq_total: u64,
+    /// Requests answered with a status below 500.
+    pub rq_success: u64,
+    /// Requests answered with 5xx, or not at all.
+    pub rq_error: u64,
+    /// Requests that timed out.
+    pub rq_timeout: u64,
+}
+
+/// Answers `/clusters`.
+pub(crate) fn respond(uri: &Uri, clusters: &[ClusterView]) -> Response {
+    match Form::of(uri) {
+        Some(Form::Text) => text(StatusCode::OK, clusters.iter().map(ClusterView::lines).collect::<String>()),
+        Some(Form::Json) => json(&serde_json::json!({ "clusters": clusters })),
+        None => unknown_form(),
+    }
+}
+
+impl ClusterView {
+    /// Envoy's `NAME::KEY::VALUE` lines.
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        let mut line = |key: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{}::{key}::{value}", self.name);
+        };
+        line("observability_name", &self.name);
+        line("default_priority::max_connections", &self.circuit_breakers.max_connections);
+        line("default_priority::max_pending_requests", &self.circuit_breakers.max_pending_requests);
+        line("default_priority::max_requests", &self.circuit_breakers.max_requests);
+        line("default_priority::max_retries", &self.circuit_breakers.max_retries);
+        line("active_requests", &self.active_requests);
+        line("pending_requests", &self.pending_requests);
+        line("active_retries", &self.active_retries);
+        line("origin", &self.origin);
+        if let Some(policy) = &self.policy_origin {
+            line("policy_origin", policy);
+        }
+        for endpoint in &self.endpoints {
+            for (key, value) in endpoint.fields() {
+                line(&format!("{}::{key}", endpoint.address), &value);
+            }
+        }
+        lines
+    }
+}
+
+impl EndpointView {
+    fn fields(&self) -> [(&'static str, String); 13] {
+        let health = if self.healthy { "healthy" } else { "/failed_outlier_check" };
+        [
+            ("cx_active", self.cx_active.to_string()),
+            ("cx_connect_fail", self.cx_connect_fail.to_string()),
+            ("cx_total", self.cx_total.to_string()),
+            ("rq_active", self.rq_active.to_string()),
+            ("rq_error", self.rq_error.to_string()),
+            ("rq_success", self.rq_success.to_string()),
+            ("rq_timeout", self.rq_timeout.to_string()),
+            ("rq_total", self.rq_total.to_string()),
+            ("hostname", self.hostname.clone()),
+            ("health_flags", health.to_owned()),
+            ("weight", self.weight.to_string()),
+            ("ejections", self.ejections.to_string()),
+            ("ejected_for_ms", self.ejected_for_ms.to_string()),
+        ]
+    }
+}
