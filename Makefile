@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; the rest is for people who work on Portolan.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup release image count measure fuzz container clean
+
+WASM_TARGET := wasm32-wasip1
+NATIVE_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+STATIC := $(TARGET_DIR)/$(NATIVE_TARGET)/release/portolan
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install the Wasm target of the pinned toolchain when it is missing
+	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET)
+
+demo: setup ## Two backends, the gateway with its three filters, and what to try: all in one process
+	cargo run --locked --bin portolan -- demo
+
+test: lint ## All tests, with the lints and the house rules
+ifdef NEXTEST
+	cargo nextest run --locked --workspace
+else
+	cargo test --locked --workspace
+endif
+
+lint: setup ## Format and lints
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+release: setup ## The static release binary, path printed at the end
+	CARGO_TARGET_$(shell echo $(NATIVE_TARGET) | tr a-z- A-Z_)_RUSTFLAGS="-C target-feature=+crt-static" \
+		cargo build --locked --release --bin portolan --target $(NATIVE_TARGET)
+	@echo $(STATIC)
+
+image: release ## The container image, from the static binary, with buildah
+	tests/container/image.sh $(STATIC) portolan:latest
+
+container: release ## Run the image: requests, a ConfigMap swap, a drain
+	tests/container/run.sh $(STATIC)
+
+count: release ## User instructions and system calls for one small request (callgrind, strace), against the budget
+	tests/count/count.py --binary $(STATIC)
+
+measure: release ## Start time, memory, reload and filter swap times, latency under reloads
+	tests/measure/measure.py --binary $(STATIC)
+
+fuzz: ## One minute of each fuzz target (needs cargo-fuzz and a nightly toolchain)
+	cd tests/fuzz && for target in yaml matcher; do cargo fuzz run $$target -- -max_total_time=60; done
+
+clean: ## Remove everything that was built
+	cargo clean

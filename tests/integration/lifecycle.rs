@@ -1,0 +1,118 @@
+//! Start and end: ready when it serves, drains on SIGTERM, ends at once on the second signal.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::await_true;
+use crate::support::client::{Request, send};
+use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::gateway::{Gateway, Options};
+use crate::support::upstream::Upstream;
+
+fn gateway(app: &Upstream, drain: &str) -> Gateway {
+    Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .argument("--drain-time")
+        .argument(drain)
+        .start()
+}
+
+#[test]
+fn sigterm_lets_requests_finish_and_exits_0() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "10s");
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/slow").order("delay 700").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    gateway.signal("TERM");
+    await_true("the end of readiness", || {
+        send(gateway.admin_address(), &Request::get("admin", "/ready")).map_or(true, |response| response.status == 503)
+    });
+    let response = connection.response(false).unwrap();
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    let status = gateway.await_exit();
+    assert_eq!(status.code(), Some(0), "{}", gateway.log());
+}
+
+#[test]
+fn sigterm_ends_idle_connections_without_cutting_a_request() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "10s");
+    let mut idle: Vec<_> = (0..4).map(|_| gateway.connect()).collect();
+    for connection in &mut idle {
+        assert_eq!(connection.request(&Request::get("h", "/")).unwrap().status, 200);
+    }
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.await_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(9), "idle connections hold up the end");
+    assert!(idle.iter_mut().all(|connection| connection.is_closed()));
+}
+
+#[test]
+fn the_drain_time_bounds_the_end() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "300ms");
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/").order("delay 15000").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.await_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "60s");
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/").order("delay 15000").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    gateway.signal("TERM");
+    await_true("the drain to begin", || {
+        send(gateway.admin_address(), &Request::get("admin", "/ready")).map_or(true, |response| response.status == 503)
+    });
+    assert!(gateway.is_running());
+    let start = Instant::now();
+    gateway.signal("TERM");
+    gateway.await_exit();
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+}
+
+#[test]
+fn sigint_ends_it_as_sigterm_does() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "1s");
+    gateway.signal("INT");
+    assert_eq!(gateway.await_exit().code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let app = Upstream::start("app");
+    let first = gateway(&app, "1s");
+    let output = Command::new(env!("CARGO_BIN_EXE_portolan"))
+        .args(["run", "--admin-address", &first.admin_address().to_string(), "--config"])
+        .arg(first.config())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&first.admin_address().to_string()), "{said}");
+}
+
+#[test]
+fn it_starts_with_an_empty_folder_and_with_mistakes() {
+    let app = Upstream::start("app");
+    let gateway = Options::new().file("bad.yaml", "kind: [").start();
+    gateway.await_log("bad.yaml:1");
+    gateway.write("gateway.yaml", ANY_GATEWAY);
+    gateway.write("routes.yaml", &routes("- route: [{destination: {host: app.test}}]\n"));
+    gateway.write("app.yaml", &service_entry("app.test", &[("v1", app.address())]));
+    await_true("the first good configuration", || {
+        send(gateway.address(), &Request::get("h", "/")).is_ok_and(|response| response.status == 200)
+    });
+}

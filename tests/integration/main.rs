@@ -1,0 +1,18 @@
+//! The real binary on free ports with real sockets, between a raw client and upstreams that misbehave on order.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what went wrong by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod breaker;
+mod filters;
+mod forwarding;
+mod lifecycle;
+mod local_answers;
+mod matching;
+mod reload;
+mod retries;
+mod seed;
+mod streaming;
+mod swap;

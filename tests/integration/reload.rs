@@ -1,0 +1,187 @@
+//! Changes of the configuration while requests run: served soon, never at the price of a request; a bad one changes
+//! nothing.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::client::Request;
+use crate::support::config::{ANY_GATEWAY, CANARY, GATEWAY, HOST, app_in_cluster, routes, service_entry};
+use crate::support::gateway::{Gateway, Options};
+use crate::support::load::Load;
+use crate::support::upstream::Upstream;
+
+/// Every answer carries the generation that made it.
+fn generation(number: usize) -> String {
+    routes(&format!(
+        "- route: [{{destination: {{host: app.test}}}}]\n  headers: {{response: {{set: {{x-generation: '{number}'}}}}}}\n"
+    ))
+}
+
+fn gateway(app: &Upstream) -> Gateway {
+    Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", generation(0))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .start()
+}
+
+fn await_generation(gateway: &Gateway, number: usize) {
+    gateway.await_answer("h", "/", |response| response.header("x-generation") == Some(number.to_string().as_str()));
+}
+
+#[test]
+fn a_hundred_reloads_under_load_fail_no_request() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let load = Load::start(gateway.address(), &Request::get("h", "/load"), 4);
+    for number in 1..=100 {
+        match number % 2 {
+            0 => gateway.replace("routes.yaml", generation(number)),
+            _ => gateway.write("routes.yaml", &generation(number)),
+        }
+        await_generation(&gateway, number);
+    }
+    load.await_more(50);
+    let report = load.stop();
+    report.assert_no_failures();
+    assert_eq!(report.reconnects, 0, "a reload closes no connection");
+    assert!(report.answered > 500, "{} requests are no load", report.answered);
+}
+
+#[test]
+fn weights_change_while_requests_run() {
+    let (v1, v2) = (Upstream::start("v1"), Upstream::start("v2"));
+    let gateway = Options::new()
+        .file("gateway.yaml", GATEWAY)
+        .file("canary.yaml", CANARY)
+        .file("app.yaml", app_in_cluster(&[("v1", v1.address()), ("v2", v2.address())]))
+        .start();
+    let load = Load::start(gateway.address(), &Request::get(HOST, "/"), 4);
+    load.await_more(100);
+    gateway.replace("canary.yaml", CANARY.replace("weight: 80", "weight: 0").replace("weight: 20", "weight: 100"));
+    let settled = || {
+        let before = v1.requests();
+        load.await_more(100);
+        v1.requests() == before
+    };
+    crate::support::await_true("all requests to go to v2", settled);
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn broken_yaml_keeps_the_last_good_state_and_is_named_with_its_line() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let load = Load::start(gateway.address(), &Request::get("h", "/load"), 2);
+    gateway.write(
+        "routes.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: routes\nspec: [\n",
+    );
+    gateway.await_log("routes.yaml:");
+    load.await_more(100);
+    assert_eq!(gateway.get("h", "/").header("x-generation"), Some("0"));
+    let dump = gateway.admin("/config_dump").text();
+    assert!(dump.to_lowercase().contains("kept"), "{dump}");
+    gateway.write("routes.yaml", &generation(1));
+    await_generation(&gateway, 1);
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn one_bad_object_never_holds_up_the_others() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    gateway.write(
+        "other.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: other}\nspec: {http: 7}\n",
+    );
+    gateway.await_log("other.yaml:4");
+    gateway.write("routes.yaml", &generation(1));
+    await_generation(&gateway, 1);
+}
+
+#[test]
+fn a_file_written_in_parts_is_taken_when_it_is_whole() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let load = Load::start(gateway.address(), &Request::get("h", "/load"), 2);
+    let whole = generation(1);
+    for end in [0, 30, 120, whole.len() - 8] {
+        gateway.write("routes.yaml", &whole[..end]);
+        load.await_more(60);
+    }
+    gateway.write("routes.yaml", &whole);
+    await_generation(&gateway, 1);
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn a_config_map_swap_is_taken() {
+    let app = Upstream::start("app");
+    let mount = tempfile::tempdir().unwrap();
+    let put = |folder: &str, number: usize| {
+        let folder = mount.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("gateway.yaml"), ANY_GATEWAY).unwrap();
+        std::fs::write(folder.join("routes.yaml"), generation(number)).unwrap();
+        std::fs::write(folder.join("app.yaml"), service_entry("app.test", &[("v1", app.address())])).unwrap();
+    };
+    put("..2026_1", 0);
+    symlink("..2026_1", mount.path().join("..data")).unwrap();
+    for name in ["gateway.yaml", "routes.yaml", "app.yaml"] {
+        symlink(format!("..data/{name}"), mount.path().join(name)).unwrap();
+    }
+    let gateway = Options::new().argument("--config").argument(mount.path().display().to_string()).start();
+    await_generation(&gateway, 0);
+    let load = Load::start(gateway.address(), &Request::get("h", "/load"), 2);
+    for number in 1..=5 {
+        let next = format!("..2026_{}", number + 1);
+        put(&next, number);
+        symlink(&next, mount.path().join("..data_tmp")).unwrap();
+        std::fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
+        std::fs::remove_dir_all(mount.path().join(format!("..2026_{number}"))).unwrap();
+        await_generation(&gateway, number);
+    }
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn new_and_removed_files_and_folders_are_noticed() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let extra = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: extra}\nspec:\n  hosts: [extra.example.com]\n  \
+                 gateways: [any]\n  http: [{directResponse: {status: 200, body: {string: extra}}}]\n";
+    gateway.write("extra.yaml", extra);
+    gateway.await_answer("extra.example.com", "/", |response| response.text() == "extra");
+    std::fs::remove_file(gateway.config().join("extra.yaml")).unwrap();
+    gateway.await_answer("extra.example.com", "/", |response| response.text() != "extra");
+}
+
+#[test]
+fn listeners_come_and_go_with_the_configuration() {
+    use crate::support::client::send;
+    use crate::support::ports::Port;
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let second = Port::free();
+    let more =
+        ANY_GATEWAY.replace("name: any", "name: second").replace("number: 80", &format!("number: {}", second.number()));
+    gateway.write("second.yaml", &more);
+    let answers = |wanted: bool| send(second.address(), &Request::get("h", "/")).is_ok() == wanted;
+    crate::support::await_true("the new listener", || answers(true));
+    std::fs::remove_file(gateway.config().join("second.yaml")).unwrap();
+    crate::support::await_true("the end of the listener", || answers(false));
+    assert_eq!(gateway.get("h", "/").status, 200);
+}
+
+#[test]
+fn requests_in_flight_finish_on_the_state_they_began_with() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/old").order("delay 1500").to_bytes()).unwrap();
+    crate::support::await_true("the old request", || app.in_flight() == 1);
+    gateway.replace("routes.yaml", generation(1));
+    await_generation(&gateway, 1);
+    assert_eq!(connection.response(false).unwrap().header("x-generation"), Some("0"));
+    assert_eq!(connection.request(&Request::get("h", "/new")).unwrap().header("x-generation"), Some("1"));
+}

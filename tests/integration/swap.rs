@@ -1,0 +1,133 @@
+//! Bundled filters replaced by a file while requests run; a bad module never takes over.
+
+use std::fs;
+
+use crate::support::client::Request;
+use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::gateway::{Gateway, Options};
+use crate::support::load::Load;
+use crate::support::upstream::Upstream;
+use crate::support::{await_true, wasm};
+
+/// A gateway whose `route-match` is the file `route-match.wasm` in a folder of its own.
+struct Swapping {
+    gateway: Gateway,
+    folder: tempfile::TempDir,
+    _app: Upstream,
+}
+
+impl Swapping {
+    fn start(module: &[u8]) -> Self {
+        let (app, folder) = (Upstream::start("app"), tempfile::tempdir().unwrap());
+        let file = folder.path().join("route-match.wasm");
+        fs::write(&file, module).unwrap();
+        let gateway = Options::new()
+            .file("gateway.yaml", ANY_GATEWAY)
+            .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+            .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+            .argument("--filter")
+            .argument(format!("route-match={}", file.display()))
+            .start();
+        Self { gateway, folder, _app: app }
+    }
+
+    /// Puts a module in place in one step.
+    fn put(&self, module: &[u8]) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, module).unwrap();
+        fs::rename(new, self.folder.path().join("route-match.wasm")).unwrap();
+    }
+
+    /// True when the module with this digest serves.
+    fn serves(&self, module: &[u8]) -> bool {
+        self.gateway.admin("/config_dump").text().contains(&digest(module))
+    }
+}
+
+fn digest(module: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn route_match() -> Vec<u8> {
+    fs::read(wasm::built("filters/route-match")).unwrap()
+}
+
+#[test]
+fn twenty_swaps_of_a_filter_under_load_fail_no_request() {
+    let module = route_match();
+    let swapping = Swapping::start(&module);
+    let load = Load::start(swapping.gateway.address(), &Request::get("h", "/load"), 4);
+    for number in 1..=20 {
+        let next = wasm::restamped(&module, &format!("swap {number} {}", std::process::id()));
+        swapping.put(&next);
+        await_true("the new module to serve", || swapping.serves(&next));
+        load.await_more(20);
+    }
+    let report = load.stop();
+    report.assert_no_failures();
+    assert_eq!(report.reconnects, 0, "a swap closes no connection");
+}
+
+#[test]
+fn bad_modules_are_refused_and_named_and_the_old_one_serves_on() {
+    let module = route_match();
+    let swapping = Swapping::start(&module);
+    let load = Load::start(swapping.gateway.address(), &Request::get("h", "/load"), 2);
+    let trap = "(func (export \"_initialize\") unreachable)";
+    let refuses = "(memory (export \"memory\") 1) (func (export \"proxy_on_context_create\") (param i32 i32)) \
+                   (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32) i32.const 1) \
+                   (func (export \"proxy_on_configure\") (param i32 i32) (result i32) i32.const 0) \
+                   (func (export \"malloc\") (param i32) (result i32) i32.const 1024)";
+    let import = "(import \"env\" \"proxy_no_such_call\" (func (param i32) (result i32)))";
+    let unknown = format!("(module {import} (func (export \"proxy_abi_version_0_2_1\")))");
+    let bad: [(&str, Vec<u8>); 5] = [
+        ("not Wasm at all", b"not a module".to_vec()),
+        ("cut short", module[..module.len() / 2].to_vec()),
+        ("traps in start", wasm::from_text(trap)),
+        ("refuses its configuration", wasm::from_text(refuses)),
+        ("unknown import", wat::parse_str(unknown).unwrap()),
+    ];
+    for (what, bytes) in bad {
+        let said = swapping.gateway.log().matches("route-match.wasm").count();
+        swapping.put(&bytes);
+        await_true(&format!("a word on a module that is {what}"), || {
+            swapping.gateway.log().matches("route-match.wasm").count() > said
+        });
+        load.await_more(50);
+        assert!(!swapping.serves(&bytes), "{what}");
+    }
+    assert!(swapping.gateway.log().contains("proxy_no_such_call"), "the unknown import is named");
+    let next = wasm::restamped(&module, "good again");
+    swapping.put(&next);
+    await_true("a good module to take over", || swapping.serves(&next));
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn a_module_written_in_parts_is_taken_when_it_is_whole() {
+    let module = route_match();
+    let swapping = Swapping::start(&module);
+    let load = Load::start(swapping.gateway.address(), &Request::get("h", "/load"), 2);
+    let next = wasm::restamped(&module, "written in place");
+    let file = swapping.folder.path().join("route-match.wasm");
+    fs::write(&file, &next[..next.len() / 3]).unwrap();
+    load.await_more(80);
+    fs::write(&file, &next).unwrap();
+    await_true("the whole module to serve", || swapping.serves(&next));
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn each_bundled_filter_can_be_replaced() {
+    let app = Upstream::start("app");
+    let mut options = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]));
+    for name in ["route-match", "traffic-split", "circuit-breaker"] {
+        let module = wasm::built(&format!("filters/{name}"));
+        options = options.argument("--filter").argument(format!("{name}={}", module.display()));
+    }
+    assert_eq!(options.start().get("h", "/").status, 200);
+}

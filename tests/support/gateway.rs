@@ -1,0 +1,228 @@
+//! The real binary as a child process: its configuration folder, its ports, its logs.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use tempfile::TempDir;
+
+use super::client::{self, Connection, Request, Response};
+use super::ports::Port;
+use super::{await_some, await_true};
+
+/// What a gateway is started with.
+#[derive(Default)]
+pub(crate) struct Options {
+    files: Vec<(String, String)>,
+    arguments: Vec<String>,
+    no_port_map: bool,
+}
+
+impl Options {
+    /// Nothing: add files.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file of the configuration folder.
+    pub(crate) fn file(mut self, name: &str, text: impl Into<String>) -> Self {
+        self.files.push((name.to_owned(), text.into()));
+        self
+    }
+
+    /// Adds an argument of `portolan run`.
+    pub(crate) fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Leaves `--port-map` out: port 80 is mapped by a Service, or bound as it is.
+    pub(crate) fn without_port_map(mut self) -> Self {
+        self.no_port_map = true;
+        self
+    }
+
+    /// Starts it; comes back when `/ready` says 200.
+    pub(crate) fn start(self) -> Gateway {
+        let gateway = self.spawn();
+        gateway.await_ready();
+        gateway
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn spawn(self) -> Gateway {
+        let folder = tempfile::tempdir().expect("a folder for the gateway");
+        let config = folder.path().join("config");
+        fs::create_dir(&config).expect("the configuration folder");
+        for (name, text) in &self.files {
+            fs::write(config.join(name), text).expect("a configuration file");
+        }
+        let (http, admin) = (Port::free(), Port::free());
+        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("modules");
+        let log = File::create(folder.path().join("log")).expect("the log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.arg("run").arg("--config").arg(&config);
+        if !self.no_port_map {
+            command.args(["--port-map", &format!("80={}", http.number())]);
+        }
+        let child = command
+            .args(["--admin-address", &admin.address().to_string()])
+            .args(["--workers", "2"])
+            .arg("--cache-dir")
+            .arg(cache)
+            .arg("--access-log")
+            .arg(folder.path().join("access.log"))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("the gateway's process");
+        Gateway { child, folder, http, admin }
+    }
+}
+
+/// A running gateway; killed when dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    folder: TempDir,
+    http: Port,
+    admin: Port,
+}
+
+impl Gateway {
+    /// Where it takes requests: port 80 of its Gateway resources.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// Its admin address.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// The folder given as `--config`.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+
+    /// A folder beside the configuration, gone with the gateway.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a configuration file as an editor without much care does: open, truncate, write.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.config().join(name), text).expect("a configuration file");
+    }
+
+    /// Replaces a configuration file in one step.
+    pub(crate) fn replace(&self, name: &str, text: impl AsRef<[u8]>) {
+        let other = self.folder.path().join("new");
+        fs::write(&other, text).expect("the new file");
+        fs::rename(other, self.config().join(name)).expect("a rename over the old one");
+    }
+
+    /// `GET target` on a new connection.
+    pub(crate) fn get(&self, host: &str, target: &str) -> Response {
+        self.send(&Request::get(host, target))
+    }
+
+    /// Sends a request on a new connection.
+    pub(crate) fn send(&self, request: &Request) -> Response {
+        client::send(self.address(), request).unwrap_or_else(|error| panic!("{request:?}: {error}\n{}", self.log()))
+    }
+
+    /// A connection to the gateway.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address()).expect("a connection to the gateway")
+    }
+
+    /// `GET path` of the admin server.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        client::send(self.admin_address(), &Request::get("admin", path)).expect("an answer of the admin server")
+    }
+
+    /// The sum of all series of a metric whose labels hold every part; 0 when there is none.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.admin("/stats/prometheus").text();
+        let is_series = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        };
+        text.lines().filter(is_series).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Everything it printed so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until its log holds this.
+    pub(crate) fn await_log(&self, part: &str) {
+        await_some(&format!("{part:?} in the log:\n{}", self.log()), || self.log().contains(part).then_some(()));
+    }
+
+    /// Waits for the access-log line that holds this.
+    pub(crate) fn await_access(&self, part: &str) -> String {
+        let path = self.folder.path().join("access.log");
+        let find =
+            || fs::read_to_string(&path).unwrap_or_default().lines().find(|l| l.contains(part)).map(str::to_owned);
+        await_some(&format!("an access-log line with {part:?}"), find)
+    }
+
+    /// Waits until a request is answered as wanted.
+    pub(crate) fn await_answer(&self, host: &str, target: &str, fits: impl Fn(&Response) -> bool) -> Response {
+        let ask = || Some(self.get(host, target)).filter(&fits);
+        await_some(&format!("the wanted answer for {host}{target}"), ask)
+    }
+
+    /// Waits until `/ready` says 200.
+    pub(crate) fn await_ready(&self) {
+        let ready =
+            || client::send(self.admin_address(), &Request::get("admin", "/ready")).is_ok_and(|r| r.status == 200);
+        await_true("the gateway to be ready", || {
+            assert!(Path::new(&format!("/proc/{}/status", self.child.id())).exists());
+            ready()
+        });
+    }
+
+    /// Sends a signal by name, e.g. `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
+        assert!(status.success(), "kill -s {name} {id}");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn await_exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        await_some("the gateway's end", || child.try_wait().expect("its status"))
+    }
+
+    /// True while it runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number");
+        kilobytes * 1024
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let access = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+            let last: Vec<_> = access.lines().rev().take(5).collect();
+            println!("--- log of the gateway\n{}--- its last access-log lines\n{}", self.log(), last.join("\n"));
+        }
+    }
+}
