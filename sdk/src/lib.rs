@@ -1,1 +1,195 @@
-//! Skeleton.
+//! Write proxy-wasm filters: typed configuration, typed requests and responses, and tests that need no Wasm.
+//!
+//! A filter is a type with the trait [`Filter`], in a crate of type `cdylib` that is built for `wasm32-wasip1`; the
+//! macro [`filter!`] exports the callbacks that it has. See [`Filter`] for a whole one. The module speaks ABI 0.2.1
+//! and runs in every proxy-wasm host; the numbers below are what makes it cheap in Portolan:
+//!
+//! - only listed callbacks are exported, and a host skips the others,
+//! - values that the host hands over are lent from one memory area, not copied to the heap,
+//! - a filter without per-stream state has no contexts at all.
+//!
+//! [`testing::TestHost`] (feature `testing`) runs the unchanged filter in `cargo test`.
+//!
+//! Several plugin configurations in one VM (Envoy does this for equal `vm_id`): with `stream` listed each
+//! stream uses the configuration of its own plugin; without, the configuration that came last.
+
+mod config;
+#[doc(hidden)]
+pub mod dispatch;
+mod filter;
+mod local_reply;
+pub mod log;
+mod metrics;
+mod pairs;
+#[expect(unsafe_code, reason = "the ABI is made of pointers; everything above this module is safe")]
+mod raw;
+pub mod shared;
+mod stream;
+mod table;
+#[cfg(all(not(target_arch = "wasm32"), feature = "testing"))]
+pub mod testing;
+mod types;
+
+pub use config::{ConfigError, NoConfig};
+pub use filter::{Filter, OnError};
+pub use local_reply::LocalReply;
+pub use metrics::Metric;
+pub use pairs::Headers;
+pub use stream::{Exchange, Request, Response, now, split_target};
+pub use types::{Action, BufferType, HostError, LogLevel, MapType, MetricType, Status};
+
+/// What nearly every filter needs.
+pub mod prelude {
+    pub use crate::{
+        Action, ConfigError, Exchange, Filter, HostError, LocalReply, NoConfig, OnError, Request, Response,
+    };
+}
+
+/// Registers a [`Filter`] and exports the listed callbacks.
+///
+/// The names are those of the trait's methods. List `stream` when [`Filter::Stream`] holds something.
+///
+/// ```
+/// use std::cell::Cell;
+/// use portolan_sdk::prelude::*;
+///
+/// /// Numbers the responses of each path that a client asked for.
+/// struct Count {
+///     seen: Cell<u32>,
+/// }
+///
+/// impl Filter for Count {
+///     type Config = NoConfig;
+///     type Stream = Vec<u8>;
+///
+///     fn configure(_: NoConfig) -> Result<Self, ConfigError> {
+///         Ok(Self { seen: Cell::new(0) })
+///     }
+///
+///     fn stream(&self) -> Vec<u8> {
+///         Vec::new()
+///     }
+///
+///     fn on_request_headers(&self, path: &mut Vec<u8>, request: &Request<'_>) -> Result<Action, HostError> {
+///         path.extend_from_slice(request.path()?);
+///         Ok(Action::Continue)
+///     }
+///
+///     fn on_response_headers(&self, path: &mut Vec<u8>, response: &Response<'_>) -> Result<Action, HostError> {
+///         self.seen.set(self.seen.get() + 1);
+///         response.set_header("x-seen", format!("{} {}", self.seen.get(), path.escape_ascii()).as_bytes())?;
+///         Ok(Action::Continue)
+///     }
+/// }
+///
+/// portolan_sdk::filter! { Count: stream, on_request_headers, on_response_headers }
+///
+/// let host = portolan_sdk::testing::TestHost::<Count>::start("").expect("any configuration will do");
+/// let mut stream = host.stream();
+/// stream.request_headers(&[(":path", "/shop?x")]);
+/// stream.response_headers(&[(":status", "200")]);
+/// assert_eq!(stream.response_header("x-seen"), ["1 /shop"]);
+/// ```
+#[macro_export]
+macro_rules! filter {
+    ($filter:ty : $($callback:ident),+ $(,)?) => {
+        const _: () = {
+            ::std::thread_local! {
+                static PLUGIN: $crate::dispatch::Plugin<$filter> = const { $crate::dispatch::Plugin::new() };
+            }
+
+            impl $crate::dispatch::Registered for $filter {
+                const PER_STREAM: bool = false $(|| $crate::__is_stream!($callback))+;
+
+                fn with_plugin<R>(f: impl FnOnce(&$crate::dispatch::Plugin<Self>) -> R) -> R {
+                    PLUGIN.with(f)
+                }
+            }
+
+            $crate::__callback!($filter, configure);
+            $($crate::__callback!($filter, $callback);)+
+        };
+    };
+}
+
+/// True for `stream`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __is_stream {
+    (stream) => {
+        true
+    };
+    ($other:ident) => {
+        false
+    };
+}
+
+/// The export of one callback.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __callback {
+    ($filter:ty, configure) => {
+        $crate::__export! { proxy_on_configure(root: u32, size: usize) -> u32 {
+            u32::from($crate::dispatch::configure::<$filter>(root, size))
+        } }
+    };
+    ($filter:ty, stream) => {
+        $crate::__export! { proxy_on_context_create(context: u32, parent: u32) {
+            $crate::dispatch::create::<$filter>(context, parent)
+        } }
+        $crate::__export! { proxy_on_delete(context: u32) {
+            $crate::dispatch::delete::<$filter>(context)
+        } }
+    };
+    ($filter:ty, on_request_headers) => {
+        $crate::__export! { proxy_on_request_headers(context: u32, count: usize, end: u32) -> u32 {
+            $crate::dispatch::request_headers::<$filter>(context, count, end != 0)
+        } }
+    };
+    ($filter:ty, on_request_body) => {
+        $crate::__export! { proxy_on_request_body(context: u32, size: usize, end: u32) -> u32 {
+            $crate::dispatch::request_body::<$filter>(context, size, end != 0)
+        } }
+    };
+    ($filter:ty, on_request_trailers) => {
+        $crate::__export! { proxy_on_request_trailers(context: u32, count: usize) -> u32 {
+            $crate::dispatch::request_trailers::<$filter>(context, count, true)
+        } }
+    };
+    ($filter:ty, on_response_headers) => {
+        $crate::__export! { proxy_on_response_headers(context: u32, count: usize, end: u32) -> u32 {
+            $crate::dispatch::response_headers::<$filter>(context, count, end != 0)
+        } }
+    };
+    ($filter:ty, on_response_body) => {
+        $crate::__export! { proxy_on_response_body(context: u32, size: usize, end: u32) -> u32 {
+            $crate::dispatch::response_body::<$filter>(context, size, end != 0)
+        } }
+    };
+    ($filter:ty, on_response_trailers) => {
+        $crate::__export! { proxy_on_response_trailers(context: u32, count: usize) -> u32 {
+            $crate::dispatch::response_trailers::<$filter>(context, count, true)
+        } }
+    };
+    ($filter:ty, on_foreign_function) => {
+        $crate::__export! { proxy_on_foreign_function(context: u32, function: u32, size: usize) {
+            $crate::dispatch::foreign_function::<$filter>(context, function, size)
+        } }
+    };
+    ($filter:ty, on_log) => {
+        $crate::__export! { proxy_on_log(context: u32) {
+            $crate::dispatch::log::<$filter>(context)
+        } }
+    };
+}
+
+/// A function of the module's surface; only in Wasm, since natively filters of one test binary would share its name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($name:ident($($argument:ident: $kind:ty),*) $(-> $answer:ty)? $body:block) => {
+        #[cfg(target_arch = "wasm32")]
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($($argument: $kind),*) $(-> $answer)? $body
+    };
+}

@@ -1,0 +1,9 @@
+//! The ABI itself: imports, exports that every module has, and the memory that the host writes to.
+//!
+//! The only module of a Wasm build with `unsafe`; what it offers is safe to call.
+
+pub(crate) mod calls;
+#[cfg(target_arch = "wasm32")]
+mod exports;
+mod imports;
+pub(crate) mod scratch;

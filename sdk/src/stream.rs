@@ -1,0 +1,221 @@
+//! What a callback sees of its stream: [`Request`], [`Response`], and what both share, [`Exchange`].
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use crate::pairs::{self, Headers};
+use crate::raw::calls;
+use crate::raw::scratch::Callback;
+use crate::{Action, BufferType, HostError, LocalReply, MapType};
+
+/// One request and its response, as far as it does not matter which of both is being handled.
+///
+/// Values are lent for `'a`: until the callback returns. Copy what must stay longer.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    end_of_stream: bool,
+    body_size: usize,
+    call_data_size: usize,
+    callback: PhantomData<&'a ()>,
+}
+
+impl<'a> Exchange<'a> {
+    /// An exchange for a callback; nothing lent from it outlives `_callback`.
+    pub(crate) fn new(_callback: &'a Callback, body_size: usize, end_of_stream: bool) -> Self {
+        Self { end_of_stream, body_size, call_data_size: 0, callback: PhantomData }
+    }
+
+    pub(crate) fn with_call_data(callback: &'a Callback, size: usize) -> Self {
+        Self { call_data_size: size, ..Self::new(callback, 0, false) }
+    }
+
+    /// True when nothing follows in this direction: in a header callback, no body; in a body callback, the last part.
+    pub fn end_of_stream(&self) -> bool {
+        self.end_of_stream
+    }
+
+    /// A property; none when the host does not know it. The parts of a path are joined with NUL:
+    /// `request.property("source\0address")`.
+    pub fn property(&self, key: &str) -> Result<Option<&'a [u8]>, HostError> {
+        calls::property(key)
+    }
+
+    /// Sets a property of the stream, which later filters and the access log can read.
+    pub fn set_property(&self, key: &str, value: &[u8]) -> Result<(), HostError> {
+        calls::set_property(key, value)
+    }
+
+    /// Calls a function that this host offers besides the ABI.
+    pub fn call_foreign(&self, name: &str, arguments: &[u8]) -> Result<&'a [u8], HostError> {
+        calls::call_foreign(name, arguments)
+    }
+
+    /// The bytes that came with [`on_foreign_function`](crate::Filter::on_foreign_function); empty in other callbacks.
+    pub fn call_data(&self) -> Result<&'a [u8], HostError> {
+        if self.call_data_size == 0 {
+            return Ok(&[]);
+        }
+        Ok(calls::buffer(BufferType::CallData, 0, self.call_data_size)?.unwrap_or_default())
+    }
+
+    /// Answers the request; nothing is sent upstream. Returns what the callback should return: [`Action::Pause`].
+    pub fn reply(&self, reply: &LocalReply<'_>) -> Result<Action, HostError> {
+        let headers = pairs::encode(&reply.headers);
+        calls::send_local_response(reply.status, reply.details, reply.body, &headers, reply.grpc_status.unwrap_or(-1))?;
+        Ok(Action::Pause)
+    }
+}
+
+/// Nanoseconds since 1970 on the host's clock.
+pub fn now() -> Result<u64, HostError> {
+    calls::now()
+}
+
+/// The request, in its callbacks. Offers what [`Exchange`] does, too.
+#[derive(Debug)]
+pub struct Request<'a> {
+    exchange: Exchange<'a>,
+    map: MapType,
+}
+
+/// The response, in its callbacks. Offers what [`Exchange`] does, too.
+#[derive(Debug)]
+pub struct Response<'a> {
+    exchange: Exchange<'a>,
+    map: MapType,
+}
+
+macro_rules! message {
+    ($name:ident, $body:ident, $headers:ident, $trailers:ident, $stream:literal) => {
+        impl<'a> $name<'a> {
+            pub(crate) fn headers_of(exchange: Exchange<'a>) -> Self {
+                Self { exchange, map: MapType::$headers }
+            }
+
+            pub(crate) fn trailers_of(exchange: Exchange<'a>) -> Self {
+                Self { exchange, map: MapType::$trailers }
+            }
+
+            /// The first value of a header; names ignore case. In the trailers callback, of a trailer. None when
+            /// there is no such line.
+            pub fn header(&self, name: &str) -> Result<Option<&'a [u8]>, HostError> {
+                calls::header(self.map, name)
+            }
+
+            /// The first value of a header as text; none also when it is not UTF-8.
+            pub fn header_str(&self, name: &str) -> Result<Option<&'a str>, HostError> {
+                Ok(self.header(name)?.and_then(|value| std::str::from_utf8(value).ok()))
+            }
+
+            /// All header lines in their order, pseudo headers too.
+            pub fn headers(&self) -> Result<Headers<'a>, HostError> {
+                Ok(Headers::new(calls::header_pairs(self.map)?))
+            }
+
+            /// Replaces all values of a header by this one.
+            pub fn set_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
+                calls::set_header(self.map, name, value)
+            }
+
+            /// Adds a header line.
+            pub fn add_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
+                calls::add_header(self.map, name, value)
+            }
+
+            /// Removes all lines of a header; fine when there is none.
+            pub fn remove_header(&self, name: &str) -> Result<(), HostError> {
+                calls::remove_header(self.map, name)
+            }
+
+            /// Bytes of the body that the host holds; 0 outside of the body callback.
+            pub fn body_size(&self) -> usize {
+                self.exchange.body_size
+            }
+
+            /// The body's bytes that the host holds.
+            pub fn body(&self) -> Result<&'a [u8], HostError> {
+                Ok(calls::buffer(BufferType::$body, 0, self.exchange.body_size)?.unwrap_or_default())
+            }
+
+            /// Replaces the body's bytes that the host holds.
+            pub fn set_body(&self, value: &[u8]) -> Result<(), HostError> {
+                calls::set_buffer(BufferType::$body, 0, usize::MAX >> 1, value)
+            }
+
+            /// Lets a paused message go on.
+            pub fn resume(&self) -> Result<(), HostError> {
+                calls::continue_stream($stream)
+            }
+        }
+
+        impl<'a> Deref for $name<'a> {
+            type Target = Exchange<'a>;
+
+            fn deref(&self) -> &Exchange<'a> {
+                &self.exchange
+            }
+        }
+    };
+}
+
+message!(Request, HttpRequestBody, HttpRequestHeaders, HttpRequestTrailers, 0);
+message!(Response, HttpResponseBody, HttpResponseHeaders, HttpResponseTrailers, 1);
+
+impl<'a> Request<'a> {
+    /// Path and query as the client sent them, after normalisation; `*` for a server-wide OPTIONS.
+    pub fn target(&self) -> Result<&'a [u8], HostError> {
+        Ok(self.header(":path")?.unwrap_or_default())
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> Result<&'a [u8], HostError> {
+        Ok(split_target(self.target()?).0)
+    }
+
+    /// What follows the first `?`; none without one.
+    pub fn query(&self) -> Result<Option<&'a [u8]>, HostError> {
+        Ok(split_target(self.target()?).1)
+    }
+
+    /// Host, and port when the client named one.
+    pub fn authority(&self) -> Result<&'a [u8], HostError> {
+        Ok(self.header(":authority")?.unwrap_or_default())
+    }
+
+    /// The method, upper case by custom.
+    pub fn method(&self) -> Result<&'a [u8], HostError> {
+        Ok(self.header(":method")?.unwrap_or_default())
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> Result<&'a [u8], HostError> {
+        Ok(self.header(":scheme")?.unwrap_or_default())
+    }
+}
+
+impl Response<'_> {
+    /// The status; 0 when the host gave none.
+    pub fn status(&self) -> Result<u16, HostError> {
+        let digits = self.header(":status")?.unwrap_or_default();
+        let digit = |status: u16, byte: &u8| match byte {
+            b'0'..=b'9' => status.checked_mul(10)?.checked_add(u16::from(byte - b'0')),
+            _ => None,
+        };
+        Ok(digits.iter().try_fold(0, digit).unwrap_or_default())
+    }
+}
+
+/// Path, and query when there is a `?`.
+///
+/// ```
+/// use portolan_sdk::split_target;
+///
+/// assert_eq!(split_target(b"/a?b?c"), (b"/a".as_slice(), Some(b"b?c".as_slice())));
+/// assert_eq!(split_target(b"/a"), (b"/a".as_slice(), None));
+/// ```
+pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match target.iter().position(|byte| *byte == b'?') {
+        Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
+        None => (target, None),
+    }
+}
