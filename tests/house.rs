@@ -1,0 +1,283 @@
+//! House rules that no compiler checks: how files open and how long they are, what must not be in them, who may
+//! depend on whom, and that the documents tell the truth about commands.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Longest file without its tests.
+const MAX_LINES: usize = 500;
+
+/// Which packages of this workspace may use which: the design's table.
+const OUR_DEPENDENCIES: &[(&str, &[&str])] = &[
+    (
+        "portolan",
+        &[
+            "portolan-admin",
+            "portolan-config",
+            "portolan-filters",
+            "portolan-model",
+            "portolan-proxy",
+            "portolan-telemetry",
+            "portolan-wasm",
+        ],
+    ),
+    ("portolan-admin", &["portolan-model", "portolan-proxy", "portolan-telemetry"]),
+    ("portolan-proxy", &["portolan-model", "portolan-telemetry", "portolan-wasm"]),
+    ("portolan-config", &["portolan-model"]),
+    ("portolan-wasm", &[]),
+    ("portolan-telemetry", &[]),
+    ("portolan-model", &[]),
+    ("portolan-sdk", &[]),
+    ("portolan-filters", &[]),
+];
+
+/// Heavy dependencies and their one home (the root package's tests may use them as well).
+const HOMES: &[(&str, &[&str])] = &[
+    ("wasmtime", &["portolan-wasm"]),
+    ("hyper", &["portolan-proxy", "portolan-admin", "portolan"]),
+    ("hyper-util", &["portolan-proxy", "portolan-admin", "portolan"]),
+    ("axum", &["portolan-admin"]),
+    ("serde_yaml", &["portolan-config"]),
+    ("granit-parser", &["portolan-config"]),
+    ("notify", &["portolan-config"]),
+    ("hickory-resolver", &["portolan-proxy"]),
+    ("prometheus", &["portolan-telemetry"]),
+    ("clap", &["portolan"]),
+    ("anyhow", &["portolan"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file of the repository, with its path from the root; what cargo built and what tools keep is left out.
+fn files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap().flatten() {
+            let path = folder.join(entry.file_name());
+            let built = root().join(&path).join("CACHEDIR.TAG").exists();
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() && !built && !is_kept_by_a_tool(&path) => folders.push(path),
+                kind if kind.is_file() => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `target` in whatever state, and folders like `.git`; `.ci` is ours.
+fn is_kept_by_a_tool(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name == "target" || (name.starts_with('.') && name != ".ci")
+}
+
+fn rust_files() -> impl Iterator<Item = (PathBuf, String)> {
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    files().into_iter().filter(is_rust).map(|path| {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        (path, text)
+    })
+}
+
+/// True for files that hold only tests.
+fn is_test(path: &Path) -> bool {
+    let named = |name: &str| path.components().any(|part| part.as_os_str() == name);
+    named("tests") || named("testing") || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// The lines before the inline test module.
+fn without_tests(text: &str) -> &str {
+    let end = text.match_indices("#[cfg(test)]").map(|(at, _)| at).find(|at| {
+        text[*at..].lines().take(4).any(|line| line.trim_start().starts_with("mod ") && line.trim_end().ends_with('{'))
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Fails with all findings at once.
+fn none(rule: &str, findings: Vec<String>) {
+    assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent = rust_files().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path.display().to_string());
+    none("open with `//!`", silent.collect());
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines_without_its_tests() {
+    let long = rust_files().filter(|(path, _)| !is_test(path)).filter_map(|(path, text)| {
+        let lines = without_tests(&text).lines().count();
+        (lines > MAX_LINES).then(|| format!("{}: {lines} lines", path.display()))
+    });
+    none("split the file", long.collect());
+}
+
+#[test]
+fn nothing_outside_tests_panics_by_habit() {
+    let words = [".unwrap()", "panic!(", "todo!(", "unimplemented!(", "dbg!("];
+    let mut findings = Vec::new();
+    for (path, text) in rust_files().filter(|(path, _)| !is_test(path)) {
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let hits = words.iter().filter(|word| code.contains(**word));
+            findings.extend(hits.map(|word| format!("{}:{}: {word}", path.display(), number + 1)));
+        }
+    }
+    none("return an error instead", findings);
+}
+
+#[test]
+fn every_lint_exception_has_a_reason() {
+    let mut findings = Vec::new();
+    for (path, text) in rust_files() {
+        for opening in ["#[allow(", "#![allow(", "#[expect(", "#![expect("] {
+            for (at, _) in text.match_indices(opening) {
+                let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+                let attribute = text[at..].split(")]").next().unwrap_or_default();
+                if text[line_start..at].trim().is_empty() && !attribute.contains("reason") {
+                    findings.push(format!("{}:{}", path.display(), text[..at].lines().count()));
+                }
+            }
+        }
+    }
+    none("add `reason = \"..\"`", findings);
+}
+
+#[test]
+fn unsafe_code_stays_in_the_sdk() {
+    let mut findings = Vec::new();
+    for (path, text) in rust_files().filter(|(path, _)| !path.starts_with("sdk")) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
+                findings.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    let ours = |finding: &String| !finding.starts_with("tests/house.rs");
+    none("unsafe code belongs into the SDK's raw ABI", findings.into_iter().filter(ours).collect());
+}
+
+#[test]
+fn no_path_of_a_machine_and_no_registry_is_written_down() {
+    // Put together here, so that this file does not find itself.
+    let words: Vec<String> =
+        [("/wo", "rk/"), ("/ro", "ot/"), ("/tmp", "/t/"), ("/ho", "me/"), ("registry.", "npmjs.org")]
+            .map(|(start, end)| [start, end].concat())
+            .into();
+    let mut findings = Vec::new();
+    for path in files() {
+        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let hits = words.iter().filter(|word| line.contains(word.as_str()));
+            findings.extend(hits.map(|word| format!("{}:{}: {word}", path.display(), number + 1)));
+        }
+    }
+    none("remove the path or host name", findings);
+}
+
+#[test]
+fn lock_files_name_only_cargos_own_registry() {
+    let own = "registry+https://github.com/rust-lang/crates.io-index";
+    let mut findings = Vec::new();
+    for path in files().into_iter().filter(|path| path.ends_with("Cargo.lock")) {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let sources = text.lines().filter_map(|line| line.strip_prefix("source = "));
+        findings.extend(
+            sources.filter(|source| source.trim_matches('"') != own).map(|s| format!("{}: {s}", path.display())),
+        );
+    }
+    none("only crates from cargo's own registry", findings);
+}
+
+#[test]
+fn make_commands_of_the_documents_exist() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let known: BTreeSet<_> = makefile.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+    let mut findings = Vec::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        for (at, _) in text.match_indices("make ") {
+            let is_command = text[..at].ends_with('`') || text[..at].ends_with("    ") || text[..at].ends_with("$ ");
+            let name = text[at + 5..].split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+            if is_command && !known.contains(name) {
+                findings.push(format!("{}: make {name}", path.display()));
+            }
+        }
+    }
+    none("no such make target", findings);
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let mut findings = Vec::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+            let folder = root().join(&path).parent().unwrap().to_owned();
+            if !target.is_empty() && !target.contains("://") && !folder.join(target).exists() {
+                findings.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    none("dead link", findings);
+}
+
+/// Package, dependency, and whether it is for tests only: every direct one of this workspace.
+fn direct_dependencies() -> Vec<(String, String, bool)> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut all = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let name = dependency["rename"].as_str().or(dependency["name"].as_str()).unwrap();
+            let owner = package["name"].as_str().unwrap();
+            all.push((owner.to_owned(), name.to_owned(), dependency["kind"].as_str() == Some("dev")));
+        }
+    }
+    all
+}
+
+#[test]
+fn heavy_dependencies_live_in_one_home() {
+    let mut findings = Vec::new();
+    for (package, dependency, for_tests) in direct_dependencies() {
+        let home = HOMES.iter().find(|(name, _)| *name == dependency);
+        let root_tests = package == "portolan" && for_tests;
+        if home.is_some_and(|(_, homes)| !homes.contains(&package.as_str())) && !root_tests {
+            findings.push(format!("{package} uses {dependency}"));
+        }
+    }
+    none("a heavy dependency is reached through its home", findings);
+}
+
+#[test]
+fn crates_depend_on_each_other_as_the_design_says() {
+    let mut findings = Vec::new();
+    for (package, dependency, for_tests) in direct_dependencies() {
+        if !dependency.starts_with("portolan") || for_tests {
+            continue;
+        }
+        let allowed = OUR_DEPENDENCIES.iter().find(|(name, _)| *name == package);
+        // What is not in the table is a filter: it knows the SDK and the model.
+        let allowed = allowed.map_or(&["portolan-sdk", "portolan-model"][..], |(_, allowed)| allowed);
+        if !allowed.contains(&dependency.as_str()) {
+            findings.push(format!("{package} uses {dependency}"));
+        }
+    }
+    none("not in the table of docs/architecture.md", findings);
+}
