@@ -1,1 +1,38 @@
-//! Skeleton.
+//! `portolan-wasm`: the proxy-wasm ABI 0.1.0, 0.2.0 and 0.2.1 on wasmtime.
+//!
+//! An [`Engine`] compiles modules ([`ModuleStore`]), a [`PluginVm`] runs one of them, and a [`StreamState`] is what a
+//! filter sees and changes of one request and its response. This crate knows no HTTP server and no configuration:
+//! the proxy moves a stream in for each callback and acts on what it finds in it afterwards.
+
+mod abi;
+mod body;
+mod callbacks;
+mod context;
+mod engine;
+mod exports;
+mod filter_log;
+mod guest;
+mod headers;
+mod host_state;
+mod hostcalls;
+mod limiter;
+mod module;
+mod module_store;
+mod settings;
+mod shared;
+mod stream;
+mod trap;
+mod vm;
+
+pub use abi::{AbiVersion, Status};
+pub use body::BodyBuffer;
+pub use callbacks::Callbacks;
+pub use context::ContextId;
+pub use engine::{Engine, EngineError, EngineOptions};
+pub use module::{CompileError, PluginModule};
+pub use module_store::ModuleStore;
+pub use settings::{VmLimits, VmSettings};
+pub use shared::{FilterHistogram, FilterMetric, MetricKind, Shared};
+pub use stream::{LocalReply, Resumed, StreamHost, StreamParts, StreamState};
+pub use trap::VmError;
+pub use vm::{FilterAction, LogTail, PluginVm, StartError};

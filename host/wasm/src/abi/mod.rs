@@ -1,0 +1,7 @@
+//! The words of the ABI: its numbers and the wire form of header maps.
+
+pub(crate) mod pairs;
+mod types;
+
+pub use types::{AbiVersion, Status};
+pub(crate) use types::{BufferKind, LogLevel, MapKind, StreamKind};

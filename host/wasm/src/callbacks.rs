@@ -1,0 +1,110 @@
+//! `Callbacks`: which callbacks a module exports.
+
+use wasmtime::{ExternType, FuncType, Module};
+
+use crate::module::CompileError;
+
+/// Which callbacks a module exports. The proxy need not call, nor prepare a stream for, the absent ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Callbacks {
+    /// `proxy_on_context_create`.
+    pub context_create: bool,
+    /// `proxy_on_request_headers`.
+    pub request_headers: bool,
+    /// `proxy_on_request_body`.
+    pub request_body: bool,
+    /// `proxy_on_request_trailers`.
+    pub request_trailers: bool,
+    /// `proxy_on_response_headers`.
+    pub response_headers: bool,
+    /// `proxy_on_response_body`.
+    pub response_body: bool,
+    /// `proxy_on_response_trailers`.
+    pub response_trailers: bool,
+    /// `proxy_on_foreign_function`.
+    pub foreign_function: bool,
+    /// `proxy_on_log`.
+    pub log: bool,
+    /// `proxy_on_done`.
+    pub done: bool,
+    /// `proxy_on_delete`.
+    pub delete: bool,
+    /// `proxy_on_tick`.
+    pub tick: bool,
+    /// `proxy_on_queue_ready`.
+    pub queue_ready: bool,
+}
+
+impl Callbacks {
+    /// What the module exports, each with the right type.
+    pub(crate) fn of(module: &Module) -> Result<Self, CompileError> {
+        for (name, forms) in SIGNATURES {
+            match module.get_export(name) {
+                Some(ExternType::Func(found)) if !forms.iter().any(|form| form.fits(&found)) => {
+                    return Err(wrong_type(name, forms, &found.to_string()));
+                }
+                Some(ExternType::Func(_)) | None => {}
+                Some(_) => return Err(wrong_type(name, forms, "something else than a function")),
+            }
+        }
+        let has = |name| module.get_export(name).is_some();
+        Ok(Self {
+            context_create: has("proxy_on_context_create"),
+            request_headers: has("proxy_on_request_headers"),
+            request_body: has("proxy_on_request_body"),
+            request_trailers: has("proxy_on_request_trailers"),
+            response_headers: has("proxy_on_response_headers"),
+            response_body: has("proxy_on_response_body"),
+            response_trailers: has("proxy_on_response_trailers"),
+            foreign_function: has("proxy_on_foreign_function"),
+            log: has("proxy_on_log"),
+            done: has("proxy_on_done"),
+            delete: has("proxy_on_delete"),
+            tick: has("proxy_on_tick"),
+            queue_ready: has("proxy_on_queue_ready"),
+        })
+    }
+
+    /// True when a stream's end is of interest: `on_log`, `on_done` or `on_delete` is there.
+    pub fn end(&self) -> bool {
+        self.log || self.done || self.delete
+    }
+}
+
+/// Numbers of parameters and results; all are i32 in this ABI.
+struct Form(usize, usize);
+
+/// The functions that the host calls, with the forms that the ABI's versions give them.
+const SIGNATURES: &[(&str, &[Form])] = &[
+    ("malloc", &[Form(1, 1)]),
+    ("proxy_on_memory_allocate", &[Form(1, 1)]),
+    ("proxy_on_context_create", &[Form(2, 0)]),
+    ("proxy_on_vm_start", &[Form(2, 1)]),
+    ("proxy_on_configure", &[Form(2, 1)]),
+    ("proxy_on_request_headers", &[Form(3, 1), Form(2, 1)]),
+    ("proxy_on_request_body", &[Form(3, 1)]),
+    ("proxy_on_request_trailers", &[Form(2, 1)]),
+    ("proxy_on_response_headers", &[Form(3, 1), Form(2, 1)]),
+    ("proxy_on_response_body", &[Form(3, 1)]),
+    ("proxy_on_response_trailers", &[Form(2, 1)]),
+    ("proxy_on_foreign_function", &[Form(3, 0)]),
+    ("proxy_on_log", &[Form(1, 0)]),
+    ("proxy_on_done", &[Form(1, 1)]),
+    ("proxy_on_delete", &[Form(1, 0)]),
+    ("proxy_on_tick", &[Form(1, 0)]),
+    ("proxy_on_queue_ready", &[Form(2, 0)]),
+];
+
+impl Form {
+    fn fits(&self, found: &FuncType) -> bool {
+        let all_i32 = found.params().chain(found.results()).all(|value| value.is_i32());
+        all_i32 && (found.params().len(), found.results().len()) == (self.0, self.1)
+    }
+}
+
+fn wrong_type(name: &str, forms: &[Form], found: &str) -> CompileError {
+    let form = |Form(params, results): &Form| format!("{params} parameters and {results} results");
+    let wanted: Vec<_> = forms.iter().map(form).collect();
+    let reason = format!("wanted {} of type i32, found {found}", wanted.join(" or "));
+    CompileError::WrongType { name: name.to_owned(), reason }
+}

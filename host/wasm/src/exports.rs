@@ -1,0 +1,80 @@
+//! `Exports`: typed handles on the guest's callbacks, looked up once.
+
+use wasmtime::{AsContextMut, Instance, TypedFunc, WasmParams, WasmResults};
+
+/// Callbacks `(context, number, end of stream) -> action`; ABI 0.1.0 has no end of stream.
+#[derive(Clone)]
+pub(crate) enum HeadersCallback {
+    WithEnd(TypedFunc<(u32, u32, u32), u32>),
+    WithoutEnd(TypedFunc<(u32, u32), u32>),
+}
+
+/// What a guest exports; absent callbacks are never called.
+pub(crate) struct Exports {
+    pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
+    pub(crate) vm_start: Option<TypedFunc<(u32, u32), u32>>,
+    pub(crate) configure: Option<TypedFunc<(u32, u32), u32>>,
+    pub(crate) request_headers: Option<HeadersCallback>,
+    pub(crate) request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    pub(crate) request_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    pub(crate) response_headers: Option<HeadersCallback>,
+    pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    pub(crate) foreign_function: Option<TypedFunc<(u32, u32, u32), ()>>,
+    pub(crate) log: Option<TypedFunc<u32, ()>>,
+    pub(crate) done: Option<TypedFunc<u32, u32>>,
+    pub(crate) delete: Option<TypedFunc<u32, ()>>,
+    pub(crate) tick: Option<TypedFunc<u32, ()>>,
+    pub(crate) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
+    /// `malloc`, else `proxy_on_memory_allocate`, as the C++ host looks.
+    pub(crate) malloc: Option<TypedFunc<u32, u32>>,
+}
+
+impl Exports {
+    /// Looks everything up. Types were checked when the module was compiled.
+    pub(crate) fn find(instance: &Instance, store: &mut impl AsContextMut) -> Self {
+        Self {
+            context_create: find(instance, store, "proxy_on_context_create"),
+            vm_start: find(instance, store, "proxy_on_vm_start"),
+            configure: find(instance, store, "proxy_on_configure"),
+            request_headers: find_headers(instance, store, "proxy_on_request_headers"),
+            request_body: find(instance, store, "proxy_on_request_body"),
+            request_trailers: find(instance, store, "proxy_on_request_trailers"),
+            response_headers: find_headers(instance, store, "proxy_on_response_headers"),
+            response_body: find(instance, store, "proxy_on_response_body"),
+            response_trailers: find(instance, store, "proxy_on_response_trailers"),
+            foreign_function: find(instance, store, "proxy_on_foreign_function"),
+            log: find(instance, store, "proxy_on_log"),
+            done: find(instance, store, "proxy_on_done"),
+            delete: find(instance, store, "proxy_on_delete"),
+            tick: find(instance, store, "proxy_on_tick"),
+            queue_ready: find(instance, store, "proxy_on_queue_ready"),
+            malloc: find(instance, store, "malloc").or_else(|| find(instance, store, "proxy_on_memory_allocate")),
+        }
+    }
+}
+
+impl HeadersCallback {
+    /// Calls it; `end` is left out where the guest does not take it.
+    pub(crate) fn call(&self, store: impl AsContextMut, id: u32, count: u32, end: bool) -> wasmtime::Result<u32> {
+        match self {
+            Self::WithEnd(callback) => callback.call(store, (id, count, u32::from(end))),
+            Self::WithoutEnd(callback) => callback.call(store, (id, count)),
+        }
+    }
+}
+
+/// A function of the guest, with the type that the caller wants.
+pub(crate) fn find<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut impl AsContextMut,
+    name: &str,
+) -> Option<TypedFunc<P, R>> {
+    instance.get_typed_func(store, name).ok()
+}
+
+fn find_headers(instance: &Instance, store: &mut impl AsContextMut, name: &str) -> Option<HeadersCallback> {
+    find(instance, store, name)
+        .map(HeadersCallback::WithEnd)
+        .or_else(|| find(instance, store, name).map(HeadersCallback::WithoutEnd))
+}

@@ -1,0 +1,116 @@
+//! The guest's memory: reading arguments, handing out answers. Pointers are the guest's and never trusted.
+
+use std::mem;
+
+use wasmtime::{AsContextMut, Caller, Extern};
+
+use crate::abi::Status;
+use crate::host_state::HostState;
+
+/// What a host function answers before it becomes a number.
+pub(crate) type Answer = Result<(), Status>;
+
+/// Scratch space beyond this is given back after use.
+const MAX_SCRATCH: usize = 64 * 1024;
+
+/// Where the guest wants an answer's address and length.
+#[derive(Clone, Copy)]
+pub(crate) struct Out {
+    pub(crate) pointer: u32,
+    pub(crate) length: u32,
+}
+
+/// Runs a host function on the guest's memory and the host's state.
+pub(crate) fn serve<H>(
+    caller: &mut Caller<'_, HostState<H>>,
+    run: impl FnOnce(&mut [u8], &mut HostState<H>) -> Answer,
+) -> u32 {
+    let answer = view(caller).and_then(|(memory, state)| run(memory, state));
+    answer.err().unwrap_or(Status::Ok).into()
+}
+
+/// Runs a host function that fills in a value, and hands the value to the guest. An error is the guest's own trap.
+pub(crate) fn answer<H>(
+    caller: &mut Caller<'_, HostState<H>>,
+    out: Out,
+    run: impl FnOnce(&mut [u8], &mut HostState<H>, &mut Vec<u8>) -> Answer,
+) -> wasmtime::Result<u32> {
+    let mut value = mem::take(&mut caller.data_mut().scratch);
+    let filled = view(caller).and_then(|(memory, state)| run(memory, state, &mut value));
+    let status = match filled {
+        Ok(()) => give(caller, &value, out)?,
+        Err(status) => status,
+    };
+    if value.capacity() <= MAX_SCRATCH {
+        value.clear();
+        caller.data_mut().scratch = value;
+    }
+    Ok(status.into())
+}
+
+/// The guest's memory and the host's state at once.
+pub(crate) fn view<'a, H>(
+    caller: &'a mut Caller<'_, HostState<H>>,
+) -> Result<(&'a mut [u8], &'a mut HostState<H>), Status> {
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        // The module's start section runs before the host has its handle.
+        None => caller.get_export("memory").and_then(Extern::into_memory).ok_or(Status::InvalidMemoryAccess)?,
+    };
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// The guest's bytes at an address.
+pub(crate) fn bytes(memory: &[u8], address: u32, length: u32) -> Result<&[u8], Status> {
+    let end = address as usize + length as usize;
+    memory.get(address as usize..end).ok_or(Status::InvalidMemoryAccess)
+}
+
+/// Writes bytes to an address.
+pub(crate) fn write(memory: &mut [u8], address: u32, value: &[u8]) -> Answer {
+    let slot = memory.get_mut(address as usize..).and_then(|rest| rest.get_mut(..value.len()));
+    slot.ok_or(Status::InvalidMemoryAccess)?.copy_from_slice(value);
+    Ok(())
+}
+
+/// Writes a number to an address.
+pub(crate) fn write_u32(memory: &mut [u8], address: u32, value: u32) -> Answer {
+    write(memory, address, &value.to_le_bytes())
+}
+
+/// Writes a number to an address.
+pub(crate) fn write_u64(memory: &mut [u8], address: u32, value: u64) -> Answer {
+    write(memory, address, &value.to_le_bytes())
+}
+
+/// Copies a value into memory that the guest's allocator gives, and tells the guest where. An empty value is address
+/// 0 and length 0 without an allocation. An address of 0 in `out` means that the guest does not want to know.
+fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> wasmtime::Result<Status> {
+    let address = if value.is_empty() {
+        0
+    } else {
+        match allocate(caller, value.len())? {
+            Ok(address) => address,
+            Err(status) => return Ok(status),
+        }
+    };
+    let written = view(caller).and_then(|(memory, _)| {
+        write(memory, address, value)?;
+        write_u32(memory, out.pointer, address)?;
+        write_u32(memory, out.length, value.len() as u32)
+    });
+    Ok(written.err().unwrap_or(Status::Ok))
+}
+
+/// Asks the guest for memory. Host functions that its allocator calls get none, else the two could call each other
+/// without end.
+fn allocate<H>(caller: &mut Caller<'_, HostState<H>>, length: usize) -> wasmtime::Result<Result<u32, Status>> {
+    let state = caller.data_mut();
+    let (false, Some(malloc), Ok(length)) = (state.allocating, state.malloc.clone(), u32::try_from(length)) else {
+        return Ok(Err(Status::InternalFailure));
+    };
+    state.allocating = true;
+    let address = malloc.call(caller.as_context_mut(), length)?;
+    caller.data_mut().allocating = false;
+    Ok(if address == 0 { Err(Status::InvalidMemoryAccess) } else { Ok(address) })
+}

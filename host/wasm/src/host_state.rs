@@ -1,0 +1,91 @@
+//! `HostState`: what the host keeps in a VM's store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Memory, TypedFunc};
+
+use crate::abi::AbiVersion;
+use crate::context::{ContextId, Contexts, Phase};
+use crate::filter_log::FilterLog;
+use crate::limiter::Limiter;
+use crate::settings::VmSettings;
+use crate::shared::{Metric, Shared};
+use crate::stream::StreamState;
+
+/// The host's side of one VM: its plugin's settings, its contexts, and the stream of the callback that runs.
+pub(crate) struct HostState<H> {
+    /// The stream of the callback that runs, moved in for its duration.
+    pub(crate) stream: Option<Box<StreamState<H>>>,
+    /// Which callback runs.
+    pub(crate) phase: Phase,
+    /// The context of the callback that runs.
+    pub(crate) current: ContextId,
+    /// The context that host functions mean; `set_effective_context` changes it.
+    pub(crate) effective: ContextId,
+    /// The guest's memory; none until the instance is made.
+    pub(crate) memory: Option<Memory>,
+    /// The guest's allocator, for answers.
+    pub(crate) malloc: Option<TypedFunc<u32, u32>>,
+    /// The guest's allocator runs; host functions called from it get no second allocation.
+    pub(crate) allocating: bool,
+    /// Where answers are put together.
+    pub(crate) scratch: Vec<u8>,
+    /// What `on_foreign_function` can read.
+    pub(crate) foreign_args: Vec<u8>,
+    pub(crate) settings: Arc<VmSettings>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) abi: AbiVersion,
+    pub(crate) limiter: Limiter,
+    pub(crate) log: FilterLog,
+    pub(crate) contexts: Contexts,
+    /// Metrics that this VM has defined; a guest knows them by their place plus 1.
+    pub(crate) metrics: Vec<Arc<Metric>>,
+    /// None: no ticks.
+    pub(crate) tick_period: Option<Duration>,
+    /// Queues that this VM has registered.
+    pub(crate) queues: Vec<u32>,
+}
+
+impl<H> HostState<H> {
+    pub(crate) fn new(settings: &Arc<VmSettings>, shared: &Arc<Shared>, abi: AbiVersion) -> Self {
+        Self {
+            stream: None,
+            phase: Phase::Other,
+            current: ContextId::ROOT,
+            effective: ContextId::ROOT,
+            memory: None,
+            malloc: None,
+            allocating: false,
+            scratch: Vec::new(),
+            foreign_args: Vec::new(),
+            limiter: Limiter::new(&settings.limits),
+            log: FilterLog::new(settings.plugin_name.clone(), settings.limits.log_lines_per_second),
+            settings: settings.clone(),
+            shared: shared.clone(),
+            abi,
+            contexts: Contexts::default(),
+            metrics: Vec::new(),
+            tick_period: None,
+            queues: Vec::new(),
+        }
+    }
+
+    /// Sets the scene for a callback.
+    pub(crate) fn enter(&mut self, id: ContextId, phase: Phase) {
+        self.current = id;
+        self.effective = id;
+        self.phase = phase;
+        self.limiter.refused_memory = false;
+    }
+
+    /// The stream that host functions mean: only the callback's own is here, whatever the effective context.
+    pub(crate) fn stream(&self) -> Option<&StreamState<H>> {
+        self.stream.as_deref().filter(|_| self.effective == self.current)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut StreamState<H>> {
+        self.stream.as_deref_mut().filter(|_| self.effective == self.current)
+    }
+}

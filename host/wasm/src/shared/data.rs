@@ -1,0 +1,128 @@
+//! `SharedData`: keys and values of one VM id, with compare-and-swap.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::abi::Status;
+
+/// Longest value in bytes.
+pub(crate) const MAX_VALUE: usize = 1024 * 1024;
+
+/// Keys and values of all VM ids together, in bytes.
+pub(crate) const MAX_TOTAL: usize = 16 * 1024 * 1024;
+
+/// What an entry costs beside its bytes; else empty values could fill the host's memory.
+const ENTRY_COST: usize = 128;
+
+const SHARDS: usize = 16;
+
+type Shard = HashMap<Box<[u8]>, (Bytes, u32)>;
+
+/// Shared keys and values. Workers meet at a sixteenth of the keys at most.
+#[derive(Default)]
+pub(crate) struct SharedData {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    /// The last CAS number given.
+    cas: AtomicU32,
+    /// Bytes in use.
+    total: AtomicUsize,
+}
+
+impl SharedData {
+    /// The value and its CAS number, which is never 0.
+    pub(crate) fn value(&self, vm_id: &str, key: &[u8]) -> Option<(Bytes, u32)> {
+        let key = full_key(vm_id, key);
+        self.with_shard(&key, |shard| shard.get(&key).cloned())
+    }
+
+    /// Writes a value. `cas` 0 always overwrites; any other must be the key's own, when the key is there.
+    pub(crate) fn set(&self, vm_id: &str, key: &[u8], value: &[u8], cas: u32) -> Status {
+        if value.len() > MAX_VALUE {
+            return Status::BadArgument;
+        }
+        let key = full_key(vm_id, key);
+        self.with_shard(&key, |shard| {
+            let old = shard.get(&key);
+            if old.is_some_and(|(_, current)| cas != 0 && cas != *current) {
+                return Status::CasMismatch;
+            }
+            let freed = old.map_or(0, |(value, _)| cost(&key, value));
+            if !self.reserve(cost(&key, value), freed) {
+                return Status::InternalFailure;
+            }
+            shard.insert(key.clone(), (Bytes::copy_from_slice(value), self.next_cas()));
+            Status::Ok
+        })
+    }
+
+    fn with_shard<R>(&self, key: &[u8], run: impl FnOnce(&mut Shard) -> R) -> R {
+        let index = self.hasher.hash_one(key) as usize % SHARDS;
+        run(&mut self.shards[index].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a value in place of another; false when that goes over the limit.
+    fn reserve(&self, needed: usize, freed: usize) -> bool {
+        let grow = |total: usize| (total - freed + needed <= MAX_TOTAL).then_some(total - freed + needed);
+        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
+    }
+
+    fn next_cas(&self) -> u32 {
+        match self.cas.fetch_add(1, Ordering::Relaxed).wrapping_add(1) {
+            0 => self.next_cas(),
+            cas => cas,
+        }
+    }
+}
+
+/// VM id and key as one: a VM id with a NUL in it cannot reach into another one's keys, since its length leads.
+fn full_key(vm_id: &str, key: &[u8]) -> Box<[u8]> {
+    [&vm_id.len().to_le_bytes(), vm_id.as_bytes(), key].concat().into()
+}
+
+fn cost(key: &[u8], value: &[u8]) -> usize {
+    key.len() + value.len() + ENTRY_COST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compare_and_swap_refuses_a_stale_number() {
+        let data = SharedData::default();
+        assert_eq!(data.value("vm", b"k"), None);
+        assert_eq!(data.set("vm", b"k", b"1", 77), Status::Ok);
+        let (value, cas) = data.value("vm", b"k").unwrap_or_default();
+        assert_eq!(value, "1");
+        assert_ne!(cas, 0);
+        assert_eq!(data.set("vm", b"k", b"2", cas), Status::Ok);
+        assert_eq!(data.set("vm", b"k", b"3", cas), Status::CasMismatch);
+        assert_eq!(data.set("vm", b"k", b"4", 0), Status::Ok);
+        assert_eq!(data.value("vm", b"k").map(|(value, _)| value), Some(Bytes::from_static(b"4")));
+    }
+
+    #[test]
+    fn keys_of_another_vm_id_are_out_of_reach() {
+        let data = SharedData::default();
+        assert_eq!(data.set("a", b"bk", b"1", 0), Status::Ok);
+        assert_eq!(data.value("ab", b"k"), None);
+    }
+
+    #[test]
+    fn values_and_their_sum_are_bounded() {
+        let data = SharedData::default();
+        assert_eq!(data.set("vm", b"k", &vec![0; MAX_VALUE + 1], 0), Status::BadArgument);
+        let big = vec![0; MAX_VALUE];
+        let set = |number: u8| data.set("vm", &[number], &big, 0);
+        assert!((0..15).all(|number| set(number) == Status::Ok));
+        assert_eq!(set(15), Status::InternalFailure);
+        assert_eq!(set(3), Status::Ok, "replacing needs no more room");
+        assert_eq!(data.set("vm", &[3], b"", 0), Status::Ok);
+        assert_eq!(set(15), Status::Ok, "the room of a replaced value is free again");
+    }
+}

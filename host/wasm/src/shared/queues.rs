@@ -1,0 +1,131 @@
+//! `SharedQueues`: named queues between VMs.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::abi::Status;
+
+/// Most queues of the process.
+const MAX_QUEUES: usize = 1_000;
+
+/// Most entries of one queue.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Entries of all queues together, in bytes.
+const MAX_TOTAL: usize = 16 * 1024 * 1024;
+
+/// What an entry costs beside its bytes.
+const ENTRY_COST: usize = 64;
+
+/// All queues. An id is the queue's place in the list plus 1: queues are never taken away.
+#[derive(Default)]
+pub(crate) struct SharedQueues {
+    queues: Mutex<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    list: Vec<Queue>,
+    total: usize,
+}
+
+struct Queue {
+    vm_id: String,
+    name: Box<[u8]>,
+    entries: VecDeque<Bytes>,
+}
+
+impl SharedQueues {
+    /// The id of the queue with this name, which is made when it is not there. None when there are too many.
+    pub(crate) fn register(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        let mut queues = self.lock();
+        if let Some(id) = queues.find(vm_id, name) {
+            return Some(id);
+        }
+        if queues.list.len() == MAX_QUEUES {
+            return None;
+        }
+        queues.list.push(Queue { vm_id: vm_id.to_owned(), name: name.into(), entries: VecDeque::new() });
+        Some(queues.list.len() as u32)
+    }
+
+    /// The id of the queue with this name, if it is there.
+    pub(crate) fn resolve(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        self.lock().find(vm_id, name)
+    }
+
+    /// Adds an entry at the end.
+    pub(crate) fn enqueue(&self, id: u32, value: &[u8]) -> Status {
+        let mut queues = self.lock();
+        let total = queues.total + value.len() + ENTRY_COST;
+        let Some(queue) = queues.at(id) else { return Status::NotFound };
+        if total > MAX_TOTAL || queue.entries.len() == MAX_ENTRIES {
+            return Status::InternalFailure;
+        }
+        queue.entries.push_back(Bytes::copy_from_slice(value));
+        queues.total = total;
+        Status::Ok
+    }
+
+    /// Takes the oldest entry.
+    pub(crate) fn dequeue(&self, id: u32) -> Result<Bytes, Status> {
+        let mut queues = self.lock();
+        let value = queues.at(id).ok_or(Status::NotFound)?.entries.pop_front().ok_or(Status::Empty)?;
+        queues.total -= value.len() + ENTRY_COST;
+        Ok(value)
+    }
+
+    /// Number of entries that wait.
+    pub(crate) fn waiting(&self, id: u32) -> usize {
+        self.lock().at(id).map_or(0, |queue| queue.entries.len())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn find(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        let index = self.list.iter().position(|queue| queue.vm_id == vm_id && *queue.name == *name)?;
+        Some(index as u32 + 1)
+    }
+
+    fn at(&mut self, id: u32) -> Option<&mut Queue> {
+        self.list.get_mut(id.checked_sub(1)? as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_first_in_first_out_and_found_by_name() {
+        let queues = SharedQueues::default();
+        let id = queues.register("vm", b"q").unwrap_or_default();
+        assert_eq!(queues.register("vm", b"q"), Some(id));
+        assert_eq!(queues.resolve("vm", b"q"), Some(id));
+        assert_eq!(queues.resolve("other", b"q"), None);
+        assert_eq!(queues.enqueue(id, b"1"), Status::Ok);
+        assert_eq!(queues.enqueue(id, b"2"), Status::Ok);
+        assert_eq!(queues.waiting(id), 2);
+        assert_eq!(queues.dequeue(id), Ok(Bytes::from_static(b"1")));
+        assert_eq!(queues.dequeue(id), Ok(Bytes::from_static(b"2")));
+        assert_eq!(queues.dequeue(id), Err(Status::Empty));
+        assert_eq!(queues.dequeue(0), Err(Status::NotFound));
+        assert_eq!(queues.enqueue(99, b""), Status::NotFound);
+    }
+
+    #[test]
+    fn entries_are_bounded() {
+        let queues = SharedQueues::default();
+        let id = queues.register("vm", b"q").unwrap_or_default();
+        assert!((0..MAX_ENTRIES).all(|_| queues.enqueue(id, b"") == Status::Ok));
+        assert_eq!(queues.enqueue(id, b""), Status::InternalFailure);
+        let other = queues.register("vm", b"r").unwrap_or_default();
+        assert_eq!(queues.enqueue(other, &vec![0; MAX_TOTAL]), Status::InternalFailure);
+    }
+}

@@ -1,0 +1,137 @@
+//! `StreamState`: what a filter can see and change of one stream, and `StreamHost`: what the proxy adds to it.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, request, response};
+
+use crate::abi::Status;
+use crate::body::BodyBuffer;
+
+/// What the proxy knows of a stream beyond its heads and bodies.
+pub trait StreamHost: 'static + Send {
+    /// Appends the value of a property that the host knows to `out`; false when it does not know it. Parts of `path`
+    /// are joined with NUL; one-part names arrive as they are.
+    fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool;
+
+    /// True when the host takes this property itself; else it is kept in [`StreamState::properties`].
+    fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool;
+
+    /// The host's own foreign functions. Answers with the ABI's status ([`Status::NotFound`] for an unknown name) and
+    /// appends the result to `out`.
+    fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status;
+}
+
+/// A stream without a host: no properties and no foreign functions of its own.
+impl StreamHost for () {
+    fn property(&self, _path: &[u8], _parts: StreamParts<'_>, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn set_property(&mut self, _path: &[u8], _value: &[u8]) -> bool {
+        false
+    }
+
+    fn call_foreign(&mut self, _name: &[u8], _args: &[u8], _out: &mut Vec<u8>) -> Status {
+        Status::NotFound
+    }
+}
+
+/// The heads of a stream, for a host that answers a property.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamParts<'a> {
+    /// The request's head as filters have left it so far.
+    pub request: &'a request::Parts,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Once they have arrived.
+    pub request_trailers: Option<&'a HeaderMap>,
+    /// Once it has arrived.
+    pub response: Option<&'a response::Parts>,
+    /// Once they have arrived.
+    pub response_trailers: Option<&'a HeaderMap>,
+}
+
+/// One stream. It moves into a [`crate::PluginVm`] for each callback and comes back with what the filter did.
+#[derive(Debug)]
+pub struct StreamState<H> {
+    /// The request's head. The `host` header is `:authority`, path and query of the URI are `:path`.
+    pub request: request::Parts,
+    /// `:scheme`, `http` or `https`.
+    pub scheme: &'static str,
+    /// The request's trailers once they have arrived, or a filter has added some at the end of the body.
+    pub request_trailers: Option<HeaderMap>,
+    /// The response's head once it has arrived.
+    pub response: Option<response::Parts>,
+    /// The response's trailers, as for the request.
+    pub response_trailers: Option<HeaderMap>,
+    /// The request's body as far as it waits in the gateway.
+    pub request_body: BodyBuffer,
+    /// The response's body as far as it waits in the gateway.
+    pub response_body: BodyBuffer,
+    /// Properties that filters have set and the host has not taken, by their path.
+    pub properties: Vec<(Box<[u8]>, Bytes)>,
+    /// The answer that a filter wants to give instead; the first one wins. Carried out after the callback.
+    pub local_reply: Option<LocalReply>,
+    /// A filter has called `clear_route_cache` or changed a request header: the route must be chosen again.
+    pub route_cleared: bool,
+    /// Directions that a filter has resumed or closed since the host looked last.
+    pub resumed: Resumed,
+    /// What the proxy itself keeps for the stream.
+    pub host: H,
+}
+
+impl<H> StreamState<H> {
+    /// A stream at its beginning: a request's head and nothing else.
+    pub fn new(request: request::Parts, scheme: &'static str, host: H) -> Self {
+        Self {
+            request,
+            scheme,
+            request_trailers: None,
+            response: None,
+            response_trailers: None,
+            request_body: BodyBuffer::new(),
+            response_body: BodyBuffer::new(),
+            properties: Vec::new(),
+            local_reply: None,
+            route_cleared: false,
+            resumed: Resumed::default(),
+            host,
+        }
+    }
+
+    /// The heads as the host's properties see them.
+    pub fn parts(&self) -> StreamParts<'_> {
+        StreamParts {
+            request: &self.request,
+            scheme: self.scheme,
+            request_trailers: self.request_trailers.as_ref(),
+            response: self.response.as_ref(),
+            response_trailers: self.response_trailers.as_ref(),
+        }
+    }
+}
+
+/// An answer from a filter in place of the upstream's.
+#[derive(Clone, Debug)]
+pub struct LocalReply {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// For `response.code_details` and the access log; blanks are replaced by `_`. Empty when the filter gave none.
+    pub details: String,
+    /// May be empty.
+    pub body: Bytes,
+    /// Additional headers, validated; framing headers are left out.
+    pub headers: HeaderMap,
+    /// Status of a gRPC answer; counts for gRPC requests only.
+    pub grpc_status: Option<u32>,
+}
+
+/// What a filter has called for the directions of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// `continue_stream` of the request.
+    pub request: bool,
+    /// `continue_stream` of the response.
+    pub response: bool,
+    /// `close_stream` of either direction: the stream is to be reset.
+    pub close: bool,
+}
