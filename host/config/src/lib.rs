@@ -3,10 +3,25 @@
 //! No sockets, no async. Everything a user wrote keeps its place, so that any answer can say which line of which file
 //! caused it.
 
+pub mod codes;
 pub mod diagnostic;
+mod document;
+mod duration;
+mod hosts;
 pub mod kind;
+mod known;
+mod locate;
 pub mod object;
 pub mod resource_set;
 pub mod resources;
+pub mod source;
+mod suggest;
+mod tree;
+mod typed;
+pub mod update;
+pub mod validate;
 
+pub use diagnostic::{Diagnostic, Place, Severity};
 pub use resource_set::ResourceSet;
+pub use source::Sources;
+pub use update::{ObjectState, ObjectStatus, read_str};

@@ -1,0 +1,247 @@
+//! Every code of a [`crate::diagnostic::Diagnostic`] with its explanation, for `portolan help CODE`.
+
+/// Code, title, explanation. P01xx: an object by itself is wrong, and its last good version stays. P02xx: objects do
+/// not fit each other. P03xx: not served yet, or without effect.
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "P0101",
+        "a required field is missing",
+        "The object cannot be served without this field. The object is rejected and its last good version keeps serving; other objects are not affected.",
+    ),
+    (
+        "P0102",
+        "exactly one of several fields",
+        "These fields exclude each other, and one of them has to be there. Remove all but one, or add the one that you mean.",
+    ),
+    (
+        "P0103",
+        "not a host or object name",
+        "Hosts are DNS names such as shop.example.com, `*.suffix` or `*`: no scheme, no path and no port. A wildcard stands for one or more whole labels at the start. Gateways take full names only, optionally with `namespace/` before.",
+    ),
+    (
+        "P0104",
+        "not a port",
+        "Port numbers go from 1 to 65535. A port of an endpoint must carry a name that the ServiceEntry's own ports have.",
+    ),
+    (
+        "P0105",
+        "not a duration",
+        "Durations are numbers with a unit: h, m, s, ms; several may follow each other, as in 1m30s. A bare number is not a duration.",
+    ),
+    (
+        "P0106",
+        "a regular expression that cannot be used",
+        "Regular expressions have RE2's syntax (no look-around, no back-references inside the pattern), apply to the whole value and have at most 1024 characters.",
+    ),
+    (
+        "P0107",
+        "an empty prefix or regular expression",
+        "An empty prefix would match everything and an empty regular expression only empty values; Istio refuses both since neither is ever meant. Leave the condition out to match everything.",
+    ),
+    (
+        "P0108",
+        "a rule with no action or with two",
+        "A rule either forwards (`route`), redirects (`redirect`), answers (`directResponse`) or delegates (`delegate`). Exactly one of them must be there.",
+    ),
+    (
+        "P0109",
+        "weights that cannot be used",
+        "Weights are whole numbers from 0 up and count relative to their sum. With several destinations the sum must be more than 0; a destination without weight counts 0. With one destination the weight is ignored.",
+    ),
+    (
+        "P0110",
+        "a rewrite or redirect without effect, or with two",
+        "A rewrite sets `uri` or `uriRegexRewrite` (not both), or `authority`. A redirect must change something, or clients would be sent to the same place for ever.",
+    ),
+    ("P0111", "not a redirect's status", "Redirects answer with 301 (the default), 302, 303, 307 or 308."),
+    (
+        "P0112",
+        "a direct response that cannot be sent",
+        "The status goes from 200 to 599, the body is either `string` or base64 in `bytes`, and is at most 1 MiB long.",
+    ),
+    (
+        "P0113",
+        "hosts that cover each other",
+        "One VirtualService names a host twice, or a wildcard together with a name that it covers. Istio refuses this, since the narrower host would never fall back to the wider. Split the VirtualService or remove one host.",
+    ),
+    (
+        "P0114",
+        "a name that is there twice",
+        "Port names of a Gateway or ServiceEntry, and subset names of a DestinationRule, are unique.",
+    ),
+    (
+        "P0115",
+        "an empty block",
+        "An empty `connectionPool` or `trafficPolicy` says nothing; Istio refuses it, since usually the indentation of its content is wrong.",
+    ),
+    ("P0116", "not one of the known words", "The field takes one of a few words, in capitals, which the label lists."),
+    ("P0117", "a number out of range", "The label shows the range that the field takes."),
+    (
+        "P0118",
+        "a header operation that cannot be done",
+        "Header names are tokens without spaces. `Host` and names that start with `:` cannot be removed. The authority may be set once, by `rewrite.authority` or by a `Host` header.",
+    ),
+    ("P0119", "not an address", "The field takes an IP address, or where the label says so a DNS name."),
+    (
+        "P0120",
+        "fields that exclude each other",
+        "Both fields are fine alone, but have no meaning together. Remove one of them.",
+    ),
+    (
+        "P0121",
+        "not a retry condition",
+        "`retryOn` lists Envoy's words by commas (5xx, gateway-error, reset, connect-failure, refused-stream, retriable-4xx, retriable-status-codes and others), and status codes.",
+    ),
+    ("P0122", "not a SHA-256 digest", "`sha256` is the digest of the module's bytes: 64 hex digits."),
+    (
+        "P0123",
+        "TLS settings that do not fit the server",
+        "A server with protocol HTTPS or TLS needs `tls` with a mode and a certificate. A plain HTTP server takes `tls.httpsRedirect` and nothing else of it.",
+    ),
+    (
+        "P0201",
+        "no such Gateway",
+        "The VirtualService names a Gateway that is not in the configuration. A name without namespace means the VirtualService's own namespace. The rest of the VirtualService is served.",
+    ),
+    (
+        "P0202",
+        "a host outside of the Gateway",
+        "None of the servers of the Gateways that the VirtualService names has a host that covers this one, or is covered by it; so nobody can reach it.",
+    ),
+    (
+        "P0203",
+        "a VirtualService for the mesh only",
+        "Without `gateways` a VirtualService applies to sidecars, as in Istio, and an ingress gateway does not serve it. Name a Gateway in `spec.gateways`.",
+    ),
+    (
+        "P0204",
+        "a subset that no DestinationRule defines",
+        "Requests for this destination get 503 with flag NC, and keep their share of a split, as in Istio. Define the subset in a DestinationRule for the host, or correct its name.",
+    ),
+    (
+        "P0205",
+        "a subset of a host with unknown labels",
+        "The host is resolved by DNS, which knows no labels; the subset uses all of its addresses. Add a ServiceEntry whose endpoints have labels to tell them apart.",
+    ),
+    (
+        "P0206",
+        "a port that the service does not have",
+        "Requests for this destination get 503 with flag NC, as in Istio. A destination without port takes the only port of the service, else the port of the listener.",
+    ),
+    (
+        "P0207",
+        "a DestinationRule for an unknown host",
+        "No Service, ServiceEntry or route destination has this name, so the rule has no effect. Short names are completed with the rule's own namespace.",
+    ),
+    (
+        "P0208",
+        "a destination that DNS resolves",
+        "The name is in no Service, ServiceEntry or Endpoints of the configuration; the gateway asks DNS for it, under the name as it is written. Often that is meant (Docker Compose); with similar names in the configuration it may be a slip.",
+    ),
+    (
+        "P0209",
+        "a subset without endpoints",
+        "No endpoint of the host has all labels of the subset; requests for it get 503 with flag UH until one appears.",
+    ),
+    (
+        "P0210",
+        "a Gateway port that the gateway's Service does not have",
+        "A Service selects the gateway, but has no port with this number; the gateway binds the number as it is, and clients of the Service do not reach it.",
+    ),
+    (
+        "P0211",
+        "two Gateway ports on one address",
+        "After mapping by Service or --port-map both ports come to the same address. They are served together, and the first one's number counts.",
+    ),
+    (
+        "P0212",
+        "a Gateway for other gateways",
+        "The Gateway's selector does not fit the labels of this gateway (`--label`), so it is not served here.",
+    ),
+    (
+        "P0213",
+        "a second traffic policy for one host",
+        "Several DestinationRules have the same host. Their subsets are joined, but the first top-level traffic policy (by age, then name) wins, and the first definition of a subset.",
+    ),
+    (
+        "P0214",
+        "an object that nothing needs",
+        "A WorkloadEntry that no ServiceEntry selects, or a similar loose end; it has no effect.",
+    ),
+    (
+        "P0301",
+        "HTTPS and TLS servers are not served yet",
+        "The server is skipped; the plain HTTP servers of the same Gateway are served.",
+    ),
+    ("P0302", "TCP servers and rules are not served yet", "The server or the rules are skipped; HTTP goes on."),
+    (
+        "P0303",
+        "TLS rules are not served yet",
+        "The `tls` rules of the VirtualService are skipped; its `http` rules are served.",
+    ),
+    ("P0304", "fault injection is not served yet", "Requests of the rule are served without delay and abort."),
+    ("P0305", "mirroring is not served yet", "Requests of the rule are served and not copied."),
+    (
+        "P0306",
+        "corsPolicy is not served yet",
+        "Requests of the rule are forwarded without CORS headers; preflight requests go to the backend.",
+    ),
+    (
+        "P0307",
+        "delegates are not served yet",
+        "The rule is skipped, as Istio does with a delegate that does not exist.",
+    ),
+    (
+        "P0308",
+        "sourceNamespace is not served yet",
+        "The match is left out, since the gateway does not know its own namespace.",
+    ),
+    (
+        "P0309",
+        "JWT claims in a match are not served yet",
+        "The match is left out: without RequestAuthentication no request has claims.",
+    ),
+    (
+        "P0310",
+        "a rule that can never match",
+        "An earlier rule of the same VirtualService takes every request that this rule would match. Rules are tried in the order in which they are written. Move the narrower rule up.",
+    ),
+    ("P0311", "consistentHash is not served yet", "The cluster uses LEAST_REQUEST, Istio's default."),
+    (
+        "P0312",
+        "this load balancer setting is not served yet",
+        "Locality, warm-up and PASSTHROUGH are ignored; all endpoints count alike.",
+    ),
+    (
+        "P0313",
+        "TLS to backends is not served yet",
+        "Requests go to the backend as plain HTTP, which a TLS backend refuses. Modes DISABLE and ISTIO_MUTUAL need nothing here.",
+    ),
+    ("P0314", "HTTP/2 to backends is not served yet", "Requests go to the backend as HTTP/1.1."),
+    (
+        "P0315",
+        "this traffic policy setting is not served yet",
+        "The setting is ignored; the rest of the policy applies.",
+    ),
+    (
+        "P0316",
+        "this outlier detection setting is not served yet",
+        "The setting is ignored; the rest of the block applies.",
+    ),
+    ("P0317", "this retry setting is not served yet", "The setting is ignored; the rest of the retry policy applies."),
+    ("P0318", "prefixRewrite is not served yet", "The redirect keeps the path."),
+    (
+        "P0319",
+        "modules from a registry or over HTTP are not served yet",
+        "Only files can be loaded: `file://` or a path. Requests are served WITHOUT this filter, whatever its failStrategy. Fetch the module beforehand.",
+    ),
+    ("P0320", "this WasmPlugin setting is not served yet", "The setting is ignored; the filter runs."),
+    ("P0321", "statPrefix is not served yet", "Metrics are kept by cluster, not by route."),
+    ("P0322", "exportTo is not served yet", "The object is visible to all namespaces, as with `*`."),
+    (
+        "P0323",
+        "this ServiceEntry resolution is not served yet",
+        "NONE and DYNAMIC_DNS have no address to connect to at a gateway, and unix sockets are not served: requests get 503 with flag UH.",
+    ),
+    ("P0324", "this redirect of a listener is not served yet", "The setting is ignored."),
+];

@@ -1,0 +1,113 @@
+//! Host names: form, wildcards, completion of short names.
+
+/// The cluster's own domain, as Istio's default.
+pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// A name without dot becomes `name.<namespace>.svc.cluster.local`; all others, wildcards and IP addresses too, stay.
+/// Lower case.
+pub(crate) fn complete(name: &str, namespace: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    if name.contains(['.', '*', ':']) { name } else { format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}") }
+}
+
+/// True when each name that `inner` stands for is one that `outer` stands for. Both lower case.
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
+    if outer == "*" {
+        return true;
+    }
+    match (outer.strip_prefix('*'), inner.strip_prefix('*')) {
+        (Some(outer), Some(inner)) => inner.ends_with(outer),
+        (Some(outer), None) => inner.len() > outer.len() && inner.ends_with(outer),
+        (None, _) => outer == inner,
+    }
+}
+
+/// Wildcards that cover a name or wildcard, the narrowest first, itself left out: `a.b.c` gives `*.b.c`, `*.c`, `*`.
+pub(crate) fn wildcards_over(name: &str) -> impl Iterator<Item = String> + '_ {
+    let skip = usize::from(name.starts_with("*."));
+    let dots = name.match_indices('.').skip(skip).map(|(i, _)| format!("*{}", &name[i..]));
+    dots.chain((name != "*").then(|| "*".to_owned()))
+}
+
+/// The reason why a text is no host name; none when it is one. `*` and `*.suffix` count when `wildcard` is set.
+pub(crate) fn fault_of(name: &str, wildcard: bool) -> Option<String> {
+    if name.is_empty() {
+        return Some("a host name is not empty".into());
+    }
+    if name.parse::<std::net::IpAddr>().is_ok() || (wildcard && name == "*") {
+        return None;
+    }
+    let plain = match name.strip_prefix("*.") {
+        Some(suffix) if wildcard => suffix,
+        _ => name,
+    };
+    if plain.contains('*') {
+        return Some(
+            if wildcard { "a wildcard is `*` or `*.suffix`" } else { "a wildcard is not allowed here" }.into(),
+        );
+    }
+    if plain.contains("://") || plain.contains('/') {
+        return Some("a host is a name, not a URL".into());
+    }
+    if let Some((_, port)) = plain.rsplit_once(':')
+        && port.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Some("a host has no port here".into());
+    }
+    if plain.len() > 253 {
+        return Some("a host name has at most 253 characters".into());
+    }
+    plain.split('.').find_map(fault_of_label)
+}
+
+fn fault_of_label(label: &str) -> Option<String> {
+    if label.is_empty() {
+        return Some("there is nothing between two dots".into());
+    }
+    if label.len() > 63 {
+        return Some(format!("`{label}` is longer than 63 characters"));
+    }
+    if let Some(c) = label.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_') {
+        return Some(format!("`{c}` is not allowed"));
+    }
+    (label.starts_with('-') || label.ends_with('-')).then(|| format!("`{label}` starts or ends with `-`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_get_the_namespace() {
+        assert_eq!(complete("App", "shop"), "app.shop.svc.cluster.local");
+        assert_eq!(complete("app.shop", "x"), "app.shop");
+        assert_eq!(complete("*", "x"), "*");
+    }
+
+    #[test]
+    fn a_wildcard_covers_longer_names_only() {
+        assert!(covers("*.example.com", "a.b.example.com"));
+        assert!(covers("*.example.com", "*.b.example.com"));
+        assert!(covers("*", "*.com"));
+        assert!(!covers("*.example.com", "example.com"));
+        assert!(!covers("*.example.com", "*"));
+        assert!(!covers("a.com", "*.a.com"));
+    }
+
+    #[test]
+    fn wildcards_come_narrowest_first() {
+        assert_eq!(wildcards_over("a.b.c").collect::<Vec<_>>(), ["*.b.c", "*.c", "*"]);
+        assert_eq!(wildcards_over("*.b.c").collect::<Vec<_>>(), ["*.c", "*"]);
+        assert_eq!(wildcards_over("*").count(), 0);
+    }
+
+    #[test]
+    fn faults_name_the_reason() {
+        assert_eq!(fault_of("*.example.com", true), None);
+        assert_eq!(fault_of("10.0.0.1", false), None);
+        for bad in ["", "a..b", "a.com:80", "http://a.com", "a b", "-a.com", "*a.com", "a.*.com"] {
+            assert!(fault_of(bad, true).is_some(), "{bad}");
+        }
+        assert!(fault_of("*.a.com", false).is_some());
+    }
+}

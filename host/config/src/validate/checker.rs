@@ -1,0 +1,126 @@
+//! [`Checker`]: collects the findings of one object.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::duration;
+use crate::hosts;
+use crate::object::Object;
+use crate::suggest;
+
+/// Collects the findings of one object. Paths are those of [`Object::place`].
+pub(super) struct Checker<'a, T> {
+    object: &'a Object<T>,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a, T> Checker<'a, T> {
+    pub(super) fn new(object: &'a Object<T>) -> Self {
+        Self { object, found: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> Vec<Diagnostic> {
+        self.found
+    }
+
+    /// An error at the value of `path`.
+    pub(super) fn error(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
+        self.found.push(Diagnostic::error(code, self.object.place(path), message));
+    }
+
+    /// An error at the key of `path`.
+    pub(super) fn error_at_key(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
+        self.found.push(Diagnostic::error(code, self.object.key_place(path), message));
+    }
+
+    /// A warning at the value of `path`.
+    pub(super) fn warn(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
+        self.found.push(Diagnostic::warning(code, self.object.place(path), message));
+    }
+
+    /// Adds the text beside the caret of the last finding.
+    pub(super) fn label(&mut self, label: impl Into<String>) {
+        if let Some(last) = self.found.last_mut() {
+            last.label = Some(label.into());
+        }
+    }
+
+    /// Adds a suggestion to the last finding.
+    pub(super) fn help(&mut self, help: impl Into<String>) {
+        if let Some(last) = self.found.last_mut() {
+            last.help = Some(help.into());
+        }
+    }
+
+    /// A required field is missing: points at the parent's key.
+    pub(super) fn missing(&mut self, parent: &str, field: &str) {
+        self.error_at_key("P0101", parent, format!("`{field}` is required"));
+    }
+
+    /// A port number.
+    pub(super) fn port(&mut self, path: &str, number: u32) {
+        if number == 0 || number > 65_535 {
+            self.error("P0104", path, format!("{number} is not a port number"));
+            self.label("1 to 65535");
+        }
+    }
+
+    /// A duration, when present. `zero` tells whether nothing is allowed.
+    pub(super) fn duration(&mut self, path: &str, text: Option<&String>, zero: bool) {
+        let Some(text) = text else { return };
+        match duration::parse_ms(text) {
+            None => {
+                self.error("P0105", path, format!("`{text}` is not a duration"));
+                self.label("a number with a unit: `5s`, `100ms`, `1m`, `1h`");
+            }
+            Some(0) if !zero => {
+                self.error("P0105", path, format!("`{text}` is too short"));
+                self.label("at least `1ms`");
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A host name.
+    pub(super) fn host(&mut self, path: &str, name: &str, wildcard: bool) {
+        if let Some(fault) = hosts::fault_of(name, wildcard) {
+            self.error("P0103", path, format!("`{name}` is not a host name"));
+            self.label(fault);
+        }
+    }
+
+    /// A word out of a list, when present.
+    pub(super) fn word(&mut self, path: &str, word: Option<&String>, known: &[&str]) {
+        let Some(word) = word else { return };
+        if known.contains(&word.as_str()) {
+            return;
+        }
+        self.error("P0116", path, format!("`{word}` is not a value of this field"));
+        self.label(format!("one of {}", known.join(", ")));
+        if let Some(near) = suggest::nearest(&word.to_ascii_uppercase(), known.iter().copied()) {
+            self.help(format!("did you mean `{near}`?"));
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn range(&mut self, path: &str, number: i64, low: i64, high: i64) {
+        if number < low || number > high {
+            self.error("P0117", path, format!("{number} is out of range"));
+            self.label(if high == i64::MAX { format!("at least {low}") } else { format!("{low} to {high}") });
+        }
+    }
+
+    /// Names that must not repeat: `(path, name)`.
+    pub(super) fn unique(&mut self, what: &str, names: impl IntoIterator<Item = (String, String)>) {
+        let mut first: HashMap<String, String> = HashMap::new();
+        for (path, name) in names {
+            if let Some(earlier) = first.get(&name) {
+                let line = self.object.place(earlier).line;
+                self.error("P0114", &path, format!("{what} `{name}` is there twice"));
+                self.label(format!("first in line {line}"));
+            } else {
+                first.insert(name, path);
+            }
+        }
+    }
+}

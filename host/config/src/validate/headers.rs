@@ -1,0 +1,56 @@
+//! Checks of header operations.
+
+use super::checker::Checker;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::{HeaderOperations, Headers};
+
+/// Operations on request and response.
+pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, headers: Option<&Headers>) {
+    let Some(headers) = headers else { return };
+    for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
+        if let Some(operations) = operations {
+            check_operations(checker, &format!("{path}.{side}"), operations);
+        }
+    }
+}
+
+/// How often the authority is set.
+pub(super) fn authorities(headers: Option<&Headers>) -> usize {
+    let request = headers.and_then(|h| h.request.as_ref());
+    request.map_or(0, |r| r.set.keys().chain(r.add.keys()).filter(|name| is_authority(name)).count())
+}
+
+fn check_operations(checker: &mut Checker<'_, VirtualService>, path: &str, operations: &HeaderOperations) {
+    for (field, pairs) in [("set", &operations.set), ("add", &operations.add)] {
+        for (name, value) in pairs {
+            let path = format!("{path}.{field}.{name}");
+            check_name(checker, &path, name);
+            if value.bytes().any(|b| b < b' ' && b != b'\t') {
+                checker.error("P0118", &path, "a header's value has no line breaks or control characters");
+            }
+        }
+    }
+    for (i, name) in operations.remove.iter().enumerate() {
+        let path = format!("{path}.remove[{i}]");
+        if is_authority(name) || name.starts_with(':') {
+            checker.warn("P0118", &path, format!("`{name}` cannot be removed: ignored"));
+        } else {
+            check_name(checker, &path, name);
+        }
+    }
+}
+
+fn check_name(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
+    let plain = name.strip_prefix(':').unwrap_or(name);
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if plain.is_empty() || !plain.bytes().all(token) {
+        checker.error_at_key("P0118", path, format!("`{name}` is not a header's name"));
+    } else if name.starts_with(':') && !is_authority(name) {
+        checker.error_at_key("P0118", path, format!("`{name}` cannot be changed by header operations"));
+        checker.help("use `rewrite`");
+    }
+}
+
+fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
+}

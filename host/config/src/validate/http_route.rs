@@ -1,0 +1,232 @@
+//! Checks of one rule of a VirtualService.
+
+use base64::Engine;
+
+use super::checker::Checker;
+use super::{headers, string_match};
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::{
+    HttpDirectResponse, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination,
+};
+
+/// Words of `retryOn`, HTTP first, then gRPC.
+const RETRY_WORDS: &[&str] = &[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "connect-failure",
+    "refused-stream",
+    "retriable-4xx",
+    "retriable-status-codes",
+    "reset-before-request",
+    "envoy-ratelimited",
+    "retriable-headers",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
+/// Largest body of a direct response, as Istio's.
+const MAX_BODY: usize = 1 << 20;
+
+type VsChecker<'a> = Checker<'a, VirtualService>;
+
+/// One rule.
+pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
+    for (i, condition) in rule.matches.iter().enumerate() {
+        check_match(checker, &format!("{path}.match[{i}]"), condition);
+    }
+    check_action(checker, path, rule);
+    check_destinations(checker, path, &rule.route);
+    checker.duration(&format!("{path}.timeout"), rule.timeout.as_ref(), true);
+    if let Some(retries) = &rule.retries {
+        check_retries(checker, &format!("{path}.retries"), retries);
+    }
+    if let Some(rewrite) = &rule.rewrite {
+        check_rewrite(checker, &format!("{path}.rewrite"), rewrite);
+    }
+    headers::check(checker, &format!("{path}.headers"), rule.headers.as_ref());
+    let authorities = usize::from(rule.rewrite.as_ref().is_some_and(|r| r.authority.is_some()))
+        + headers::authorities(rule.headers.as_ref());
+    if authorities > 1 {
+        checker.error_at_key("P0118", &format!("{path}.headers"), "the authority is set twice");
+        checker.help("use either `rewrite.authority` or a `Host` header");
+    }
+    if rule.mirror.is_some() && rule.mirrors.is_some() {
+        checker.error_at_key("P0120", &format!("{path}.mirrors"), "`mirror` and `mirrors` exclude each other");
+    }
+}
+
+fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {
+    string_match::check(checker, &format!("{path}.uri"), condition.uri.as_ref(), false);
+    string_match::check(checker, &format!("{path}.scheme"), condition.scheme.as_ref(), false);
+    string_match::check(checker, &format!("{path}.method"), condition.method.as_ref(), false);
+    string_match::check(checker, &format!("{path}.authority"), condition.authority.as_ref(), false);
+    string_match::map(checker, &format!("{path}.headers"), &condition.headers);
+    string_match::map(checker, &format!("{path}.withoutHeaders"), &condition.without_headers);
+    string_match::map(checker, &format!("{path}.queryParams"), &condition.query_params);
+    if let Some(port) = condition.port {
+        checker.port(&format!("{path}.port"), port);
+    }
+}
+
+fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
+    let actions = [
+        ("route", !rule.route.is_empty()),
+        ("redirect", rule.redirect.is_some()),
+        ("directResponse", rule.direct_response.is_some()),
+        ("delegate", rule.delegate.is_some()),
+    ];
+    let given: Vec<&str> = actions.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    if given.is_empty() {
+        checker.error_at_key("P0108", path, "this rule does nothing");
+        checker.label("set exactly one of `route`, `redirect`, `directResponse`, `delegate`");
+    } else if given.len() > 1 {
+        let text = format!("`{}` excludes `{}` in one rule", given[0], given[1]);
+        checker.error_at_key("P0108", &format!("{path}.{}", given[1]), text);
+    }
+    let forwards_not = rule.redirect.is_some() || rule.direct_response.is_some();
+    if forwards_not && (rule.fault.is_some() || rule.rewrite.is_some()) {
+        let field = if rule.rewrite.is_some() { "rewrite" } else { "fault" };
+        let text = format!("`{field}` has no meaning in a rule that does not forward");
+        checker.error_at_key("P0120", &format!("{path}.{field}"), text);
+    }
+    if let Some(redirect) = &rule.redirect {
+        check_redirect(checker, &format!("{path}.redirect"), redirect);
+    }
+    if let Some(response) = &rule.direct_response {
+        check_direct_response(checker, &format!("{path}.directResponse"), response);
+    }
+}
+
+fn check_destinations(checker: &mut VsChecker<'_>, path: &str, route: &[HttpRouteDestination]) {
+    let mut total = 0;
+    for (i, entry) in route.iter().enumerate() {
+        let path = format!("{path}.route[{i}]");
+        let weight = entry.weight.unwrap_or(0);
+        if !(0..=i64::from(u32::MAX)).contains(&weight) {
+            checker.error("P0109", &format!("{path}.weight"), format!("{weight} is not a weight"));
+            checker.label("0 or more");
+        }
+        total += weight.max(0);
+        headers::check(checker, &format!("{path}.headers"), entry.headers.as_ref());
+        let Some(destination) = &entry.destination else {
+            checker.missing(&path, "destination");
+            continue;
+        };
+        if destination.host.is_empty() {
+            checker.missing(&format!("{path}.destination"), "host");
+        } else {
+            checker.host(&format!("{path}.destination.host"), &destination.host, true);
+        }
+        if let Some(port) = &destination.port {
+            checker.port(&format!("{path}.destination.port.number"), port.number);
+        }
+        if destination.subset.as_ref().is_some_and(|s| s.is_empty() || s.contains('|')) {
+            checker.error("P0103", &format!("{path}.destination.subset"), "this is not a subset's name");
+        }
+    }
+    if route.len() > 1 && total == 0 {
+        checker.error_at_key("P0109", &format!("{path}.route"), "the weights of several destinations add up to 0");
+        checker.help("give each destination a `weight`");
+    }
+}
+
+fn check_retries(checker: &mut VsChecker<'_>, path: &str, retries: &HttpRetry) {
+    checker.range(&format!("{path}.attempts"), retries.attempts, 0, i64::from(u32::MAX) - 1);
+    checker.duration(&format!("{path}.perTryTimeout"), retries.per_try_timeout.as_ref(), true);
+    checker.duration(&format!("{path}.backoff"), retries.backoff.as_ref(), false);
+    if retries.attempts == 0 && (retries.per_try_timeout.is_some() || retries.retry_on.is_some()) {
+        checker.warn("P0120", path, "`attempts` is 0: retries are off, and the rest has no meaning");
+    }
+    for word in retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        let code = word.parse::<u16>().is_ok_and(|code| (100..600).contains(&code));
+        if word.is_empty() || code || RETRY_WORDS.contains(&word) {
+            continue;
+        }
+        checker.error("P0121", &format!("{path}.retryOn"), format!("`{word}` is not a retry condition"));
+        checker.label(format!("a status code, or one of {}", RETRY_WORDS[..7].join(", ")));
+        if let Some(near) = crate::suggest::nearest(word, RETRY_WORDS.iter().copied()) {
+            checker.help(format!("did you mean `{near}`?"));
+        }
+    }
+}
+
+fn check_rewrite(checker: &mut VsChecker<'_>, path: &str, rewrite: &HttpRewrite) {
+    if rewrite.uri.is_none() && rewrite.authority.is_none() && rewrite.uri_regex_rewrite.is_none() {
+        checker.error_at_key("P0110", path, "this rewrite changes nothing");
+        checker.label("set `uri`, `uriRegexRewrite` or `authority`");
+    }
+    let Some(regex) = &rewrite.uri_regex_rewrite else { return };
+    if rewrite.uri.is_some() {
+        checker.error_at_key("P0110", path, "set at most one of `uri`, `uriRegexRewrite`");
+    }
+    string_match::regex(checker, &format!("{path}.uriRegexRewrite.match"), &regex.pattern);
+    if regex.rewrite.is_empty() {
+        checker.missing(&format!("{path}.uriRegexRewrite"), "rewrite");
+    }
+}
+
+fn check_redirect(checker: &mut VsChecker<'_>, path: &str, redirect: &HttpRedirect) {
+    let nothing = redirect.uri.is_none()
+        && redirect.prefix_rewrite.is_none()
+        && redirect.authority.is_none()
+        && redirect.port.is_none()
+        && redirect.derive_port.is_none()
+        && redirect.scheme.is_none();
+    if nothing {
+        checker.error_at_key("P0110", path, "this redirect changes nothing: clients would go in circles");
+        checker.label("set `uri`, `authority`, `scheme` or `port`");
+    }
+    if let Some(code) = redirect.redirect_code
+        && !matches!(code, 301 | 302 | 303 | 307 | 308)
+    {
+        checker.error("P0111", &format!("{path}.redirectCode"), format!("{code} is not a redirect's status"));
+        checker.label("301, 302, 303, 307 or 308");
+    }
+    if let Some(port) = redirect.port {
+        checker.port(&format!("{path}.port"), port);
+        if redirect.derive_port.is_some() {
+            checker.error_at_key("P0102", path, "set at most one of `port`, `derivePort`");
+        }
+    }
+    if redirect.uri.is_some() && redirect.prefix_rewrite.is_some() {
+        checker.error_at_key("P0102", path, "set at most one of `uri`, `prefixRewrite`");
+    }
+    let ports = &["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"];
+    checker.word(&format!("{path}.derivePort"), redirect.derive_port.as_ref(), ports);
+    if let Some(scheme) = &redirect.scheme
+        && !matches!(scheme.as_str(), "http" | "https")
+    {
+        checker.error("P0116", &format!("{path}.scheme"), format!("`{scheme}` is not a scheme for a redirect"));
+        checker.label("`http` or `https`");
+    }
+}
+
+fn check_direct_response(checker: &mut VsChecker<'_>, path: &str, response: &HttpDirectResponse) {
+    if !(200..600).contains(&response.status) {
+        checker.error(
+            "P0112",
+            &format!("{path}.status"),
+            format!("{} is not a status to answer with", response.status),
+        );
+        checker.label("200 to 599");
+    }
+    let Some(body) = &response.body else { return };
+    let path = format!("{path}.body");
+    let size = match (&body.string, &body.bytes) {
+        (Some(text), None) => text.len(),
+        (None, Some(text)) => match base64::engine::general_purpose::STANDARD.decode(text).ok() {
+            Some(bytes) => bytes.len(),
+            None => return checker.error("P0112", &format!("{path}.bytes"), "this is not base64"),
+        },
+        _ => return checker.error_at_key("P0102", &path, "set exactly one of `string`, `bytes`"),
+    };
+    if size > MAX_BODY {
+        checker.error("P0112", &path, format!("a body of {size} bytes is too long"));
+        checker.label("at most 1048576");
+    }
+}

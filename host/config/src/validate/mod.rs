@@ -1,0 +1,23 @@
+//! Checks of one object by itself: what Istio's admission check refuses. An error rejects the object, and its last good
+//! version stays; references to other objects are `translate`'s business.
+
+mod checker;
+mod destination_rule;
+mod gateway;
+mod headers;
+mod http_route;
+mod service_entry;
+mod string_match;
+mod virtual_service;
+mod wasm_plugin;
+mod workload_entry;
+
+#[cfg(test)]
+mod tests;
+
+pub use destination_rule::destination_rule;
+pub use gateway::gateway;
+pub use service_entry::service_entry;
+pub use virtual_service::virtual_service;
+pub use wasm_plugin::wasm_plugin;
+pub use workload_entry::workload_entry;

@@ -1,0 +1,97 @@
+//! Checks of a ServiceEntry.
+
+use super::checker::Checker;
+use super::workload_entry::check_entry;
+use crate::diagnostic::Diagnostic;
+use crate::object::Object;
+use crate::resources::istio::ServiceEntry;
+
+/// Values of `resolution`.
+const RESOLUTIONS: &[&str] = &["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
+
+/// Checks a ServiceEntry by itself.
+pub fn service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(object);
+    let spec = &object.spec;
+    if spec.hosts.is_empty() {
+        checker.missing("spec", "hosts");
+    }
+    for (i, host) in spec.hosts.iter().enumerate() {
+        let path = format!("spec.hosts[{i}]");
+        if host == "*" {
+            checker.error("P0103", &path, "host `*` is too wide for a ServiceEntry");
+            continue;
+        }
+        checker.host(&path, host, true);
+        if !host.is_empty() && !host.contains(['.', ':']) {
+            checker.warn("P0103", &path, format!("no route reaches `{host}`: short names are completed first"));
+            checker.help(format!("write `{}`", crate::hosts::complete(host, &object.meta.namespace)));
+        }
+    }
+    check_ports(&mut checker, spec);
+    let location = &["MESH_EXTERNAL", "MESH_INTERNAL"];
+    checker.word("spec.location", spec.location.as_ref(), location);
+    checker.word("spec.resolution", spec.resolution.as_ref(), RESOLUTIONS);
+    check_resolution(&mut checker, spec);
+    checker.finish()
+}
+
+fn check_ports(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
+    if spec.ports.is_empty() {
+        checker.missing("spec", "ports");
+    }
+    for (i, port) in spec.ports.iter().enumerate() {
+        let path = format!("spec.ports[{i}]");
+        checker.port(&format!("{path}.number"), port.number);
+        if port.name.is_empty() {
+            checker.missing(&path, "name");
+        }
+        if let Some(target) = port.target_port.filter(|target| *target != 0) {
+            checker.port(&format!("{path}.targetPort"), target);
+        }
+    }
+    let named = spec.ports.iter().enumerate().filter(|(_, port)| !port.name.is_empty());
+    checker.unique("port name", named.map(|(i, p)| (format!("spec.ports[{i}].name"), p.name.clone())));
+    checker.unique(
+        "port",
+        spec.ports.iter().enumerate().map(|(i, p)| (format!("spec.ports[{i}].number"), p.number.to_string())),
+    );
+}
+
+fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
+    let resolution = spec.resolution.as_deref().unwrap_or("NONE");
+    if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
+        checker.error_at_key("P0102", "spec.workloadSelector", "set at most one of `endpoints`, `workloadSelector`");
+    }
+    match resolution {
+        "STATIC" if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {
+            checker.error("P0101", "spec.resolution", "resolution STATIC needs `endpoints` or `workloadSelector`");
+        }
+        "DNS" | "DNS_ROUND_ROBIN" if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {
+            for (i, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.contains('*')) {
+                let text = format!("resolution {resolution} cannot resolve the wildcard `{host}`");
+                checker.error("P0103", &format!("spec.hosts[{i}]"), text);
+                checker.help("give it `endpoints`");
+            }
+        }
+        "NONE" if !spec.endpoints.is_empty() => {
+            checker.error_at_key("P0120", "spec.endpoints", "resolution NONE takes no `endpoints`");
+            checker.help("set `resolution: STATIC` or `resolution: DNS`");
+        }
+        _ => {}
+    }
+    for (i, entry) in spec.endpoints.iter().enumerate() {
+        let path = format!("spec.endpoints[{i}]");
+        check_entry(checker, &path, entry);
+        let Some(address) = entry.address.as_deref().filter(|a| !a.is_empty()) else { continue };
+        if resolution == "STATIC" && !address.starts_with("unix://") && address.parse::<std::net::IpAddr>().is_err() {
+            let text = format!("`{address}` is not an IP address, which resolution STATIC needs");
+            checker.error("P0119", &format!("{path}.address"), text);
+            checker.help("set `resolution: DNS`");
+        }
+        for name in entry.ports.keys().filter(|name| !spec.ports.iter().any(|port| port.name == **name)) {
+            let text = format!("the ServiceEntry has no port with the name `{name}`");
+            checker.error_at_key("P0104", &format!("{path}.ports.{name}"), text);
+        }
+    }
+}

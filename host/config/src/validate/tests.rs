@@ -1,0 +1,159 @@
+//! Each check with the smallest object that fails it.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::object::{Meta, Object, Places};
+
+fn object<T: DeserializeOwned>(spec: &str) -> Object<T> {
+    let meta = Meta { namespace: "default".into(), name: "x".into(), ..Meta::default() };
+    let spec = serde_yaml::from_str(spec).unwrap();
+    Object { meta: Arc::new(meta), spec, places: Arc::new(Places::default()) }
+}
+
+fn codes(found: &[Diagnostic]) -> Vec<&str> {
+    found.iter().filter(|d| d.severity == Severity::Error).map(|d| d.code).collect()
+}
+
+fn rule_codes(rule: &str) -> Vec<&'static str> {
+    let spec = format!("{{hosts: [a.com], gateways: [g], http: [{rule}]}}");
+    virtual_service(&object(&spec)).iter().filter(|d| d.severity == Severity::Error).map(|d| d.code).collect()
+}
+
+const TO: &str = "route: [{destination: {host: app}}]";
+
+#[test]
+fn a_rule_has_exactly_one_action() {
+    assert!(rule_codes(&format!("{{{TO}}}")).is_empty());
+    assert_eq!(rule_codes("{name: n}"), ["P0108"]);
+    assert_eq!(rule_codes(&format!("{{{TO}, redirect: {{uri: /}}}}")), ["P0108"]);
+    assert_eq!(rule_codes(&format!("{{{TO}, directResponse: {{status: 200}}}}")), ["P0108"]);
+}
+
+#[test]
+fn weights_are_checked_over_the_rule() {
+    let two = |a: i64, b: i64| {
+        rule_codes(&format!(
+            "{{route: [{{destination: {{host: a}}, weight: {a}}}, {{destination: {{host: b}}, weight: {b}}}]}}"
+        ))
+    };
+    assert!(two(80, 20).is_empty());
+    assert!(two(0, 1).is_empty());
+    assert_eq!(two(0, 0), ["P0109"]);
+    assert_eq!(two(-1, 5), ["P0109"]);
+    assert!(rule_codes("{route: [{destination: {host: a}, weight: 0}]}").is_empty());
+}
+
+#[test]
+fn matches_are_checked() {
+    let with = |condition: &str| rule_codes(&format!("{{match: [{condition}], {TO}}}"));
+    assert!(with("{uri: {prefix: /}, headers: {a: {}, b: {regex: '*'}}}").is_empty());
+    assert_eq!(with("{uri: {}}"), ["P0102"]);
+    assert_eq!(with("{uri: {prefix: /, exact: /}}"), ["P0102"]);
+    assert_eq!(with("{uri: {prefix: ''}}"), ["P0107"]);
+    assert_eq!(with("{uri: {regex: ''}}"), ["P0107"]);
+    assert_eq!(with("{uri: {regex: '('}}"), ["P0106"]);
+    assert_eq!(with(&format!("{{uri: {{regex: {}}}}}", "a".repeat(1025))), ["P0106"]);
+    assert_eq!(with("{port: 0}"), ["P0104"]);
+}
+
+#[test]
+fn rewrites_and_redirects_are_checked() {
+    assert_eq!(rule_codes(&format!("{{rewrite: {{}}, {TO}}}")), ["P0110"]);
+    assert_eq!(
+        rule_codes(&format!("{{rewrite: {{uri: /, uriRegexRewrite: {{match: a, rewrite: b}}}}, {TO}}}")),
+        ["P0110"]
+    );
+    assert_eq!(rule_codes("{redirect: {uri: /, redirectCode: 304}}"), ["P0111"]);
+    assert_eq!(rule_codes("{redirect: {}}"), ["P0110"]);
+    assert_eq!(rule_codes("{redirect: {port: 80, derivePort: FROM_REQUEST_PORT}}"), ["P0102"]);
+    assert_eq!(rule_codes("{directResponse: {status: 100}}"), ["P0112"]);
+    assert_eq!(rule_codes("{directResponse: {status: 200, body: {}}}"), ["P0102"]);
+    assert_eq!(rule_codes("{directResponse: {status: 200, body: {bytes: '!'}}}"), ["P0112"]);
+}
+
+#[test]
+fn timeouts_retries_and_headers_are_checked() {
+    assert_eq!(rule_codes(&format!("{{timeout: 5, {TO}}}").replace(": 5,", ": '5',")), ["P0105"]);
+    assert_eq!(rule_codes(&format!("{{retries: {{attempts: -1}}, {TO}}}")), ["P0117"]);
+    assert_eq!(rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '5xx,teapot'}}, {TO}}}")), ["P0121"]);
+    assert!(rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '5xx, 503'}}, {TO}}}")).is_empty());
+    assert_eq!(rule_codes(&format!("{{headers: {{request: {{set: {{'a b': c}}}}}}, {TO}}}")), ["P0118"]);
+    let twice = format!("{{rewrite: {{authority: a}}, headers: {{request: {{set: {{Host: b}}}}}}, {TO}}}");
+    assert_eq!(rule_codes(&twice), ["P0118"]);
+}
+
+#[test]
+fn hosts_that_cover_each_other_are_refused() {
+    let of = |hosts: &str| {
+        let spec = format!("{{hosts: {hosts}, gateways: [g], http: [{{{TO}}}]}}");
+        codes(&virtual_service(&object(&spec))).len()
+    };
+    assert_eq!(of("[a.com, b.com, '*.c.com']"), 0);
+    assert_eq!(of("[a.com, a.com]"), 1);
+    assert_eq!(of("['*.a.com', b.a.com]"), 1);
+    assert_eq!(of("['*', a.com, b.com]"), 2);
+}
+
+#[test]
+fn gateways_are_checked() {
+    let of = |server: &str| codes(&gateway(&object(&format!("{{servers: [{server}]}}")))).join(" ");
+    assert_eq!(of("{port: {number: 80, name: a, protocol: http}, hosts: ['*', ns/a.com]}"), "");
+    assert_eq!(of("{port: {number: 80, protocol: HTTP}, hosts: ['*']}"), "P0101");
+    assert_eq!(of("{port: {number: 80, name: a, protocol: HTTTP}, hosts: ['*']}"), "P0116");
+    assert_eq!(of("{port: {number: 0, name: a, protocol: HTTP}, hosts: [app]}"), "P0103 P0104");
+    assert_eq!(of("{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*']}"), "P0123");
+    assert_eq!(of("{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], bind: here}"), "P0119");
+    let two = "{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, hosts: ['*']}";
+    assert_eq!(of(two), "P0114");
+}
+
+#[test]
+fn destination_rules_are_checked() {
+    let of = |spec: &str| codes(&destination_rule(&object(spec))).join(" ");
+    assert_eq!(of("{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"), "");
+    assert_eq!(of("{subsets: [{name: v1}, {name: v1}]}"), "P0101 P0114");
+    assert_eq!(of("{host: a, trafficPolicy: {connectionPool: {}}}"), "P0115");
+    assert_eq!(
+        of("{host: a, trafficPolicy: {outlierDetection: {interval: 1, maxEjectionPercent: 101}}}"
+            .replace("1,", "'1',")
+            .as_str()),
+        "P0105 P0117"
+    );
+}
+
+#[test]
+fn service_entries_are_checked() {
+    let of = |rest: &str| {
+        codes(&service_entry(&object(&format!("{{hosts: [a.com], ports: [{{number: 80, name: http}}], {rest}}}"))))
+            .join(" ")
+    };
+    assert_eq!(of("resolution: DNS"), "");
+    assert_eq!(of("resolution: STATIC"), "P0101");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: b.com}]"), "P0119");
+    assert_eq!(of("resolution: DNS, endpoints: [{address: b.com, ports: {https: 1}}]"), "P0104");
+    assert_eq!(of("endpoints: [{address: 10.0.0.1}]"), "P0120");
+}
+
+#[test]
+fn wasm_plugins_are_checked() {
+    let of = |spec: &str| codes(&wasm_plugin(&object(spec))).join(" ");
+    assert_eq!(of("{url: ./a.wasm, phase: AUTHN}"), "");
+    assert_eq!(of("{phase: AUTH, sha256: abc}"), "P0101 P0122 P0116");
+    assert_eq!(of("{url: 'ftp://a'}"), "P0116");
+}
+
+#[test]
+fn every_code_is_explained() {
+    let mut codes: Vec<&str> = crate::codes::CODES.iter().map(|(code, _, _)| *code).collect();
+    let count = codes.len();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), count, "a code is listed twice");
+    assert!(crate::codes::CODES.iter().all(|(_, title, text)| !title.is_empty() && text.len() > 20));
+}

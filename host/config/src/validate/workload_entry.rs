@@ -1,0 +1,30 @@
+//! Checks of a WorkloadEntry.
+
+use super::checker::Checker;
+use crate::diagnostic::Diagnostic;
+use crate::object::Object;
+use crate::resources::istio::WorkloadEntry;
+
+/// Checks a WorkloadEntry by itself.
+pub fn workload_entry(object: &Object<WorkloadEntry>) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(object);
+    check_entry(&mut checker, "spec", &object.spec);
+    checker.finish()
+}
+
+/// Also for the endpoints of a ServiceEntry.
+pub(super) fn check_entry<T>(checker: &mut Checker<'_, T>, path: &str, entry: &WorkloadEntry) {
+    match entry.address.as_deref() {
+        None | Some("") => checker.missing(path, "address"),
+        Some(address) if address.starts_with("unix://") => {}
+        Some(address) => {
+            if let Some(fault) = crate::hosts::fault_of(address, false) {
+                checker.error("P0119", &format!("{path}.address"), format!("`{address}` is not an address"));
+                checker.label(fault);
+            }
+        }
+    }
+    for (name, port) in &entry.ports {
+        checker.port(&format!("{path}.ports.{name}"), *port);
+    }
+}
