@@ -1,0 +1,240 @@
+//! Whole outputs of the command line, run as a user does, and its exit codes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a run printed.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    /// Exit code and both streams, as the snapshots hold them.
+    fn whole(&self) -> String {
+        let code = self.code.map_or("none".to_owned(), |code| code.to_string());
+        format!("exit code: {code}\n--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs the binary in `folder` with `input` on standard input.
+fn run_with(folder: &Path, arguments: &[&str], input: &str) -> Ran {
+    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("modules");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portolan"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", cache)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input closes the pipe: no matter.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn run(folder: &str, arguments: &[&str]) -> Ran {
+    run_with(&testdata().join(folder), arguments, "")
+}
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata")
+}
+
+/// File and line of every `# N:` mark in a folder.
+fn marked_lines(folder: &Path) -> BTreeSet<(String, u64)> {
+    let mut marked = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_mark =
+            |line: &str| line.rsplit_once("# ").is_some_and(|(_, mark)| mark.starts_with(|c: char| c.is_ascii_digit()));
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            if is_mark(line) {
+                marked.insert((name.clone(), number as u64 + 1));
+            }
+        }
+    }
+    marked
+}
+
+#[test]
+fn check_finds_each_of_ten_mistakes_at_its_line() {
+    let folder = testdata().join("check/ten-mistakes");
+    let ran = run("check/ten-mistakes", &["check", "--config", ".", "-o", "json"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let findings = answer.as_array().or_else(|| answer["diagnostics"].as_array()).unwrap();
+    let place = |finding: &serde_json::Value| {
+        let file = finding["place"]["file"].as_str().unwrap().trim_start_matches("./").to_owned();
+        (file, finding["place"]["line"].as_u64().unwrap())
+    };
+    let found: BTreeSet<_> = findings.iter().filter(|finding| finding["severity"] == "error").map(place).collect();
+    let marked = marked_lines(&folder);
+    assert_eq!(marked.len(), 10);
+    assert_eq!(found, marked);
+}
+
+#[test]
+fn check_prints_findings_for_people() {
+    insta::assert_snapshot!(run("check/ten-mistakes", &["check", "--config", "."]).whole());
+}
+
+#[test]
+fn check_prints_findings_for_programs() {
+    insta::assert_snapshot!(run("check/ten-mistakes", &["check", "--config", ".", "-o", "json"]).whole());
+}
+
+#[test]
+fn check_prints_findings_for_github() {
+    insta::assert_snapshot!(run("check/ten-mistakes", &["check", "--config", ".", "-o", "github"]).whole());
+}
+
+#[test]
+fn check_is_content_with_good_files() {
+    insta::assert_snapshot!(run("explain", &["check", "--config", "."]).whole());
+}
+
+#[test]
+fn check_reads_standard_input() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  serverss: []\n";
+    insta::assert_snapshot!(run_with(&testdata(), &["check", "--config", "-"], text).whole());
+}
+
+#[test]
+fn check_takes_the_seed_without_an_error() {
+    let ran = run("seed", &["check", "--config", "gateway.yaml", "--config", "canary.yaml"]);
+    insta::assert_snapshot!(ran.whole());
+}
+
+#[test]
+fn check_with_strict_fails_on_warnings() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shadow}
+spec:
+  hosts: ['*']
+  gateways: [g]
+  http:
+  - route: [{destination: {host: a.test}}]
+  - match: [{uri: {prefix: /never}}]
+    route: [{destination: {host: b.test}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
+";
+    let plain = run_with(&testdata(), &["check", "--config", "-"], text);
+    assert_eq!(plain.code, Some(0), "{}", plain.whole());
+    let strict = run_with(&testdata(), &["check", "--config", "-", "--strict"], text);
+    assert_eq!(strict.code, Some(1));
+    assert!(strict.stdout.contains("warning"), "{}", strict.stdout);
+}
+
+#[test]
+fn check_of_a_path_that_is_not_there_is_an_error() {
+    let ran = run("seed", &["check", "--config", "no-such-file.yaml"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.whole().contains("no-such-file.yaml"), "{}", ran.whole());
+}
+
+#[test]
+fn explain_shows_the_rules_tried_the_split_and_the_policy() {
+    let url = "http://shop.example.com:8080/api/cart";
+    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url, "-H", "x-user: beta"]).whole());
+}
+
+#[test]
+fn explain_in_json_holds_the_same() {
+    let url = "http://shop.example.com:8080/api/cart";
+    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url, "-o", "json"]).whole());
+}
+
+#[test]
+fn explain_shows_a_redirect() {
+    let url = "http://shop.example.com:8080/api/v2/x";
+    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url, "-X", "POST"]).whole());
+}
+
+#[test]
+fn explain_names_the_nearest_rule_when_none_fits() {
+    let url = "http://shop.example.com:8080/nowhere";
+    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url]).whole());
+}
+
+#[test]
+fn explain_says_when_no_host_fits() {
+    let url = "http://other.example.com:8080/";
+    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url]).whole());
+}
+
+#[test]
+fn explain_names_the_rule_of_the_seed_by_file_and_line() {
+    let arguments =
+        ["explain", "--config", "gateway.yaml", "--config", "canary.yaml", "--url", "http://app.example.com/"];
+    let ran = run("seed", &arguments);
+    assert!(ran.stdout.contains("canary.yaml:12"), "{}", ran.whole());
+    insta::assert_snapshot!(ran.whole());
+}
+
+#[test]
+fn init_writes_files_that_check_is_content_with_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(run_with(folder.path(), &["init", "mygw"], "").whole());
+    let check = run_with(folder.path(), &["check", "--config", "mygw"], "");
+    assert_eq!(check.code, Some(0), "{}", check.whole());
+    let again = run_with(folder.path(), &["init", "mygw"], "");
+    assert_ne!(again.code, Some(0), "{}", again.whole());
+}
+
+#[test]
+fn version_names_the_binary() {
+    let ran = run("seed", &["version"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stdout.to_lowercase().starts_with(&format!("portolan {}", env!("CARGO_PKG_VERSION"))),
+        "{}",
+        ran.stdout
+    );
+    let short = run("seed", &["--version"]);
+    assert_eq!(short.stdout, format!("portolan {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_so_on_standard_error() {
+    for arguments in
+        [&["frob"][..], &["check"], &["explain", "--config", "."], &["run", "--config", ".", "--workers", "many"]]
+    {
+        let ran = run("seed", arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_lists_every_command() {
+    insta::assert_snapshot!(run("seed", &["--help"]).whole());
+}
+
+#[test]
+fn completions_and_the_manual_come_from_the_binary() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run("seed", &["completions", shell]);
+        assert!(ran.code == Some(0) && ran.stdout.contains("portolan"), "{shell}");
+    }
+    assert!(run("seed", &["man"]).stdout.contains(".TH portolan 1"));
+}
