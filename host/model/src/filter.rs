@@ -90,6 +90,10 @@ impl TrafficSplitConfig {
         let split = |action: &RouteAction| match action {
             RouteAction::Forward(forward) => Split {
                 destinations: forward.destinations.iter().map(|d| (d.cluster, d.weight)).collect(),
+                names: match forward.sticky {
+                    Some(Sticky::Cookie(_)) => forward.destinations.iter().map(|d| d.cluster_name.clone()).collect(),
+                    Some(Sticky::Header(_)) | None => Vec::new(),
+                },
                 sticky: forward.sticky.clone(),
             },
             RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => Split::default(),
@@ -103,6 +107,10 @@ impl TrafficSplitConfig {
 pub struct Split {
     /// Cluster and weight. One destination gets everything, whatever its weight.
     pub destinations: Vec<(ClusterId, u32)>,
+    /// By destination: the cluster's name, which a sticky cookie's value is made of, as ids change over reloads. Empty
+    /// without such a cookie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Keeps one user on one destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
