@@ -1,11 +1,15 @@
 //! The process's own log: lines on stderr, with levels that can be changed while it runs.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// Why a level could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,8 @@ impl LogControl {
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
         let (filter, handle) = reload::Layer::new(parse(directives)?);
-        let lines = fmt::layer().with_ansi(ansi).with_writer(EscapingOut { out, ansi });
+        let fields = debug_fn(write_field).delimited(" ");
+        let lines = tracing_subscriber::fmt::layer().fmt_fields(fields).with_ansi(ansi).with_writer(out);
         let subscriber = Registry::default().with(filter).with(lines);
         Ok((Self { filter: handle, current: Arc::new(Mutex::new(directives.to_owned())) }, subscriber))
     }
@@ -87,8 +92,8 @@ impl LogControl {
     }
 }
 
-impl std::fmt::Debug for LogControl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogControl").field("current", &self.current()).finish_non_exhaustive()
     }
 }
@@ -103,7 +108,7 @@ fn parse(directives: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder().parse(directives).map_err(|error| refused(directives, &error))
 }
 
-fn refused(directives: &str, reason: &dyn std::fmt::Display) -> LogError {
+fn refused(directives: &str, reason: &dyn fmt::Display) -> LogError {
     LogError::Directives { directives: directives.to_owned(), reason: reason.to_string() }
 }
 
@@ -115,53 +120,106 @@ fn is_module(module: &str) -> bool {
     !module.is_empty() && module.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
 }
 
-/// Writes each event as one line: control characters inside of it are escaped, so that no field can forge a line.
-struct EscapingOut<W> {
-    out: W,
-    ansi: bool,
-}
-
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for EscapingOut<W> {
-    type Writer = EscapingWriter<W::Writer>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        EscapingWriter { out: self.out.make_writer(), ansi: self.ansi }
+/// Prints `name=value`, or the bare message.
+fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() == "message" {
+        return write!(Escaped(out), "{value:?}");
     }
-
-    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
-        EscapingWriter { out: self.out.make_writer_for(meta), ansi: self.ansi }
-    }
+    write!(out, "{}=", field.name())?;
+    write!(Escaped(out), "{value:?}")
 }
 
-struct EscapingWriter<W> {
-    out: W,
-    ansi: bool,
-}
+/// Escapes control characters, so that no value can forge a line or steer a terminal. The layer itself escapes only
+/// some of them, and those only in messages.
+struct Escaped<'a, W>(&'a mut W);
 
-impl<W: Write> Write for EscapingWriter<W> {
-    /// `event` is one whole event with its line end: the layer writes it in one call.
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let line = event.strip_suffix(b"\n").unwrap_or(event);
-        // Escape characters of the colours stay; those of fields have been escaped by the layer.
-        let forbidden = |b: u8| b.is_ascii_control() && b != b'\t' && !(self.ansi && b == 0x1b);
-        if !line.iter().copied().any(forbidden) {
-            self.out.write_all(event)?;
-            return Ok(event.len());
+impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain_from = 0;
+        for (at, char) in text.char_indices().filter(|(_, char)| char.is_control()) {
+            self.0.write_str(&text[plain_from..at])?;
+            plain_from = at + char.len_utf8();
+            write!(self.0, "{}", char.escape_default())?;
         }
-        let mut escaped = Vec::with_capacity(line.len() + 16);
-        for byte in line {
-            match byte {
-                b'\n' => escaped.extend_from_slice(b"\\n"),
-                b if forbidden(*b) => escaped.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
-                b => escaped.push(*b),
+        self.0.write_str(&text[plain_from..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::io::Write;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(ansi: bool, deed: impl FnOnce(&LogControl)) -> String {
+        let lines = Lines::default();
+        let out = lines.clone();
+        let (control, subscriber) = LogControl::build("info", move || out.clone(), ansi).unwrap();
+        tracing::subscriber::with_default(subscriber, || deed(&control));
+        lines.text()
+    }
+
+    #[test]
+    fn a_field_cannot_forge_a_line() {
+        for ansi in [false, true] {
+            let text = logged(ansi, |_| tracing::info!(path = %"/\n2026 INFO all is well\r\x07\x1b[2J", "refused"));
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains(r"\n2026 INFO") && !text.contains("\x1b[2J") && !text.contains('\x07'), "{text:?}");
+            assert!(text.contains("refused") && text.contains("path=/"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        assert!(!logged(false, |_| tracing::info!("hello")).contains('\x1b'));
+        assert!(logged(true, |_| tracing::info!("hello")).contains('\x1b'));
+    }
+
+    #[test]
+    fn levels_change_while_the_process_runs() {
+        let text = logged(false, |control| {
+            tracing::debug!("before");
+            control.set_module("portolan_telemetry", "debug").unwrap();
+            tracing::debug!("between");
+            assert_eq!(control.current(), "info,portolan_telemetry=debug");
+            control.set_module("portolan_telemetry", "warn").unwrap();
+            tracing::info!("after");
+            assert_eq!(control.current(), "info,portolan_telemetry=warn");
+        });
+        assert!(text.contains("between") && !text.contains("before") && !text.contains("after"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_level_changes_nothing() {
+        logged(false, |control| {
+            for wrong in ["", "loud", "info,loud", "portolan_proxy=loud"] {
+                assert!(control.set(wrong).is_err(), "{wrong}");
             }
-        }
-        escaped.extend_from_slice(&event[line.len()..]);
-        self.out.write_all(&escaped)?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+            assert!(control.set_module("a=b", "info").is_err());
+            assert!(control.set_module("[span]", "info").is_err());
+            assert!(control.set_module("portolan_proxy", "loud").is_err());
+            assert_eq!(control.current(), "info");
+        });
     }
 }

@@ -129,3 +129,26 @@ impl Writer {
         drop(self.shared.changed.wait_timeout_while(state, GATHER, |state| !state.closed));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::fs;
+
+    use super::Sink;
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let mut sink = Sink::open(&path).unwrap();
+        sink.write(b"one\n").unwrap();
+        assert!(!sink.follow_move().unwrap());
+        fs::rename(&path, &moved).unwrap();
+        assert!(sink.follow_move().unwrap());
+        sink.write(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "one\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+    }
+}

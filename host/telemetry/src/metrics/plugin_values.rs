@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 
-use super::cells::{BUCKETS_MS, counter_sample, gauge_sample};
+use super::cells::{counter_sample, gauge_sample};
 
 /// A metric that a filter defined, with its present value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginValue {
     /// As the filter wrote it; characters that Prometheus does not take become `_`.
     pub name: String,
@@ -16,18 +16,20 @@ pub struct PluginValue {
 }
 
 /// The ABI's three kinds of metric.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginValueKind {
     /// Only grows.
     Counter(u64),
     /// Goes up and down.
-    Gauge(i64),
-    /// Records: one count per bound of [`BUCKETS_MS`] and one beyond (not cumulative), and the sum.
+    Gauge(u64),
+    /// A distribution, in the unit that the filter records.
     Histogram {
-        /// Counts per bucket.
-        buckets: Vec<u64>,
+        /// Number of records.
+        count: u64,
         /// Sum of all records.
-        sum: f64,
+        sum: u64,
+        /// Upper bounds, each with the number of records at or below it.
+        buckets: Vec<(u64, u64)>,
     },
 }
 
@@ -56,7 +58,9 @@ fn family(name: String, kind: PluginValueKind) -> MetricFamily {
     let (kind, sample) = match kind {
         PluginValueKind::Counter(value) => (MetricType::COUNTER, counter_sample(Vec::new(), value as f64)),
         PluginValueKind::Gauge(value) => (MetricType::GAUGE, gauge_sample(Vec::new(), value as f64)),
-        PluginValueKind::Histogram { buckets, sum } => (MetricType::HISTOGRAM, histogram_sample(&buckets, sum)),
+        PluginValueKind::Histogram { count, sum, buckets } => {
+            (MetricType::HISTOGRAM, histogram_sample(count, sum, &buckets))
+        }
     };
     let mut family = MetricFamily::default();
     family.set_name(name);
@@ -66,20 +70,17 @@ fn family(name: String, kind: PluginValueKind) -> MetricFamily {
     family
 }
 
-fn histogram_sample(counts: &[u64], sum: f64) -> Metric {
-    let mut cumulative = 0;
-    let mut buckets = Vec::with_capacity(BUCKETS_MS.len());
-    for (bound, count) in BUCKETS_MS.iter().zip(counts) {
-        cumulative += count;
+fn histogram_sample(count: u64, sum: u64, buckets: &[(u64, u64)]) -> Metric {
+    let bucket = |(bound, cumulative): &(u64, u64)| {
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(cumulative);
-        buckets.push(bucket);
-    }
+        bucket.set_upper_bound(*bound as f64);
+        bucket.set_cumulative_count(*cumulative);
+        bucket
+    };
     let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(sum);
+    histogram.set_bucket(buckets.iter().map(bucket).collect());
+    histogram.set_sample_count(count);
+    histogram.set_sample_sum(sum as f64);
     let mut sample = Metric::from_label(Vec::new());
     sample.set_histogram(histogram);
     sample
