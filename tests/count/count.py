@@ -13,8 +13,10 @@ BUDGET_INSTRUCTIONS = 40_000
 BUDGET_GROWTH = 1.2
 BUDGET_READS_WRITES = 2.05  # per request; the tracer itself makes a few more
 
-HEADERS = ["accept: */*", "accept-encoding: gzip, deflate, br", "user-agent: Mozilla/5.0 (X11; Linux x86_64) count/1",
-           "accept-language: en-GB,en;q=0.9", "cookie: session=0123456789abcdef0123456789abcdef"]
+# A browser's request of seven headers, and an answer of 107 bytes: what the budgets were set with.
+HEADERS = ["User-Agent: Mozilla/5.0 (X11; Linux x86_64) bench", "Accept: text/html,application/json;q=0.9,*/*;q=0.8",
+           "Accept-Language: en-US,en;q=0.5", "Accept-Encoding: gzip, deflate", "Cookie: session=0123456789abcdef0123456789abcdef",
+           "X-Tenant: blue"]
 
 GATEWAY = """apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -48,7 +50,8 @@ spec:
 
 class Origin(threading.Thread):
     """A keep-alive HTTP/1.1 server with a fixed answer."""
-    ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nhello\n"
+    BODY = b'{"answer": "' + 93 * b"a" + b'"}'
+    ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: bench\r\ncontent-length: 107\r\n\r\n" + BODY
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -118,7 +121,7 @@ def cache_dir():
 def load(port, path, count):
     argv = ["h2load", "--h1", "-t1", "-c64", "-m1", f"-n{count}"]
     for header in HEADERS:
-        argv += ["-H", header]
+        argv += ["-H", header.replace(header.split(":")[0], header.split(":")[0].lower(), 1)]
     out = subprocess.run(argv + [f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True).stdout
     m = re.search(r"(\d+) succeeded, (\d+) failed.*?\nstatus codes: (\d+) 2xx", out, re.S)
     if not m or int(m.group(1)) != count or int(m.group(3)) != count:
