@@ -4,13 +4,12 @@
 
 mod config;
 mod cookie;
-mod splitter;
+pub mod splitter;
 
 use portolan_model::Sticky;
 use portolan_model::filter::{CLUSTER_PROPERTY, ROUTE_PROPERTY, SET_COOKIE_PROPERTY, TrafficSplitConfig};
 use portolan_sdk::prelude::*;
-
-pub use splitter::{RouteSplit, Weyl};
+use splitter::RouteSplit;
 
 /// The filter: one [`RouteSplit`] for each route.
 pub struct TrafficSplit {

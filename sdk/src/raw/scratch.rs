@@ -13,7 +13,6 @@ const ALIGN: usize = 8;
 struct Area(UnsafeCell<[u8; SIZE]>);
 
 struct Scratch {
-    area: Area,
     used: Cell<usize>,
     /// Callbacks that are running: a host may call back while it serves a host function.
     depth: Cell<u32>,
@@ -21,9 +20,10 @@ struct Scratch {
 }
 
 thread_local! {
+    /// Apart from the rest: all zero, it takes no room in a module.
+    static AREA: Area = const { Area(UnsafeCell::new([0; SIZE])) };
     static SCRATCH: Scratch = const {
         Scratch {
-            area: Area(UnsafeCell::new([0; SIZE])),
             used: Cell::new(0),
             depth: Cell::new(0),
             large: RefCell::new(Vec::new()),
@@ -74,7 +74,7 @@ pub(crate) fn allocate(size: usize) -> *mut u8 {
             let end = start + size;
             scratch.used.set(SIZE.min(end.next_multiple_of(ALIGN)));
             // SAFETY: `start` lies inside of the area or at its end.
-            return unsafe { scratch.area.0.get().cast::<u8>().add(start) };
+            return AREA.with(|area| unsafe { area.0.get().cast::<u8>().add(start) });
         }
         let memory = Box::into_raw(vec![0_u8; size].into_boxed_slice());
         scratch.large.borrow_mut().push(memory);
