@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// A request's head must be there within this time; a connection that waits for its next request ends by it too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection is ended after this time, at the end of a request if there is one.
 const MAX_LIFE: Duration = Duration::from_secs(300);

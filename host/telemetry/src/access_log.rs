@@ -43,7 +43,7 @@ pub enum AccessLogError {
     Format(#[from] FormatError),
 }
 
-/// An open access log. Dropping it writes what is pending and ends its thread.
+/// An open access log. Dropping it waits until what is pending is written, at most two seconds, and ends its thread.
 #[derive(Debug)]
 pub struct AccessLog {
     format: Format,

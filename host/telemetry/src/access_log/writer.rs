@@ -102,25 +102,29 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &[u8], lines: u64) {
-        if let Err(error) = self.try_write(batch) {
-            self.shared.counters.write_failed_total.inc_by(lines);
-            if !self.failing {
-                tracing::warn!(%error, lines, "access log lines are lost");
+        if self.failing || self.looked.elapsed() >= LOOK_FOR_MOVE {
+            self.follow_move();
+        }
+        match self.sink.write(batch) {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                self.shared.counters.write_failed_total.inc_by(lines);
+                if !self.failing {
+                    tracing::warn!(%error, lines, "access log lines are lost");
+                }
+                self.failing = true;
             }
-            self.failing = true;
-        } else {
-            self.failing = false;
         }
     }
 
-    fn try_write(&mut self, batch: &[u8]) -> io::Result<()> {
-        if self.failing || self.looked.elapsed() >= LOOK_FOR_MOVE {
-            self.looked = Instant::now();
-            if self.sink.follow_move()? {
-                self.shared.counters.reopened_total.inc();
-            }
+    /// When the path cannot be opened anew, the file that was moved goes on taking lines: better there than nowhere.
+    fn follow_move(&mut self) {
+        self.looked = Instant::now();
+        match self.sink.follow_move() {
+            Ok(false) => {}
+            Ok(true) => self.shared.counters.reopened_total.inc(),
+            Err(error) => tracing::warn!(%error, "the access log was moved and cannot be opened anew"),
         }
-        self.sink.write(batch)
     }
 
     /// Lets lines gather, unless the log is being closed.
