@@ -8,6 +8,7 @@ use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod
 use crate::resources::istio::{
     DestinationRule, Gateway, IstioOperator, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
 };
+use crate::validate;
 
 const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 
@@ -101,6 +102,15 @@ impl Kind {
         }
     }
 
+    /// Whether an API version belongs to a kind of the same name that others define.
+    pub(crate) fn is_of_another_owner(self, api_version: &str) -> bool {
+        match self {
+            Self::Gateway => api_version.starts_with("gateway.networking.k8s.io/"),
+            Self::Service => api_version.starts_with("serving.knative.dev/"),
+            _ => false,
+        }
+    }
+
     /// Whether a field that its type does not name is an error. Of pods and namespaces too little is read to tell.
     pub(crate) fn knows_its_fields(self) -> bool {
         !matches!(self, Self::Pod | Self::Namespace)
@@ -108,7 +118,7 @@ impl Kind {
 }
 
 /// A type that an object of one kind is read into.
-pub trait Resource: DeserializeOwned + Clone + Send + Sync + 'static {
+pub trait Resource: DeserializeOwned + Default + Clone + Send + Sync + 'static {
     /// Its kind.
     const KIND: Kind;
     /// True when the type is the object's `spec`, false when it is the whole object.
@@ -123,31 +133,55 @@ pub trait Resource: DeserializeOwned + Clone + Send + Sync + 'static {
 impl Resource for Gateway {
     const KIND: Kind = Kind::Gateway;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::gateway(object)
+    }
 }
 
 impl Resource for VirtualService {
     const KIND: Kind = Kind::VirtualService;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::virtual_service(object)
+    }
 }
 
 impl Resource for DestinationRule {
     const KIND: Kind = Kind::DestinationRule;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::destination_rule(object)
+    }
 }
 
 impl Resource for ServiceEntry {
     const KIND: Kind = Kind::ServiceEntry;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::service_entry(object)
+    }
 }
 
 impl Resource for WorkloadEntry {
     const KIND: Kind = Kind::WorkloadEntry;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::workload_entry(object)
+    }
 }
 
 impl Resource for WasmPlugin {
     const KIND: Kind = Kind::WasmPlugin;
     const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::wasm_plugin(object)
+    }
 }
 
 impl Resource for IstioOperator {

@@ -1,20 +1,33 @@
 //! [`ResourceSet`]: the objects in force, by kind, namespace and name.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::document::FileReading;
 use crate::kind::{Kind, Resource};
-use crate::object::{Meta, Object};
+use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
     DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
 };
+use crate::update::ObjectStatus;
 
 /// The objects in force. Iterates in order of namespace and name, whatever file they come from.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceSet {
-    active: BTreeMap<ObjectId, ActiveObject>,
+    pub(crate) active: BTreeMap<ObjectId, Kept>,
+    pub(crate) statuses: Vec<ObjectStatus>,
+    /// What the files said, by name and hash of their text.
+    pub(crate) readings: HashMap<(Arc<str>, [u8; 32]), Arc<FileReading>>,
+}
+
+/// An object in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) object: ActiveObject,
+    /// The file that speaks of it now, which need not be the one that its places are in.
+    pub(crate) file: Arc<str>,
 }
 
 /// Kind, namespace and name: what makes two objects the same.
@@ -31,10 +44,6 @@ pub struct ObjectId {
 impl ObjectId {
     pub(crate) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
-    }
-
-    pub(crate) fn of(kind: Kind, meta: &Meta) -> Self {
-        Self::new(kind, &meta.namespace, &meta.name)
     }
 }
 
@@ -121,16 +130,18 @@ impl ResourceSet {
     pub fn all<T: Resource>(&self) -> impl Iterator<Item = &Object<T>> {
         let first = ObjectId::new(T::KIND, "", "");
         let of_kind = self.active.range(first..).take_while(|(id, _)| id.kind == T::KIND);
-        of_kind.filter_map(|(_, object)| object.downcast_ref())
+        of_kind.filter_map(|(_, kept)| kept.object.downcast_ref())
     }
 
     /// One object by namespace and name, e.g. `resources.get::<Service>("default", "reviews")`.
     pub fn get<T: Resource>(&self, namespace: &str, name: &str) -> Option<&Object<T>> {
-        self.active.get(&ObjectId::new(T::KIND, namespace, name))?.downcast_ref()
+        self.active.get(&ObjectId::new(T::KIND, namespace, name))?.object.downcast_ref()
     }
 
     /// Puts an object in, in place of one of the same name; for tests and for sources other than files.
     pub fn insert<T: Resource>(&mut self, object: Object<T>) {
-        self.active.insert(ObjectId::of(T::KIND, &object.meta), Arc::new(object));
+        let id = ObjectId::new(T::KIND, &object.meta.namespace, &object.meta.name);
+        let file = object.places.file.clone();
+        self.active.insert(id, Kept { object: Arc::new(object), file });
     }
 }

@@ -1,0 +1,336 @@
+//! [`read_file`]: splits a file into documents and reads each on its own, so that one broken document does not take
+//! the others with it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::kind::Kind;
+use crate::known::nearest;
+use crate::locate;
+use crate::resource_set::{ActiveObject, ObjectId};
+use crate::tree::{Content, Spot, Tree};
+use crate::typed::{self, Raw};
+
+/// What one file says.
+#[derive(Debug, Default)]
+pub(crate) struct FileReading {
+    /// In order of the file.
+    pub(crate) objects: Vec<ReadObject>,
+    /// True when some document does not tell which object it is about: any object of the file may be meant.
+    pub(crate) is_blind: bool,
+}
+
+/// One object as read.
+#[derive(Debug)]
+pub(crate) struct ReadObject {
+    /// As written; empty when there is none.
+    pub(crate) kind: String,
+    /// As written.
+    pub(crate) api_version: String,
+    /// As written, or `default`.
+    pub(crate) namespace: String,
+    /// Empty when there is none.
+    pub(crate) name: String,
+    /// Of a kind that is read and with a name.
+    pub(crate) id: Option<ObjectId>,
+    /// Of its `kind:`.
+    pub(crate) place: Place,
+    pub(crate) outcome: Outcome,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// What became of an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// To be taken in.
+    Valid(ActiveObject),
+    /// Its diagnostics say why.
+    Broken,
+    /// Of a kind that is not read.
+    Ignored,
+}
+
+/// Reads all documents of a file.
+pub(crate) fn read_file(file: &Arc<str>, text: &str) -> FileReading {
+    let mut reading = FileReading::default();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // YAML forbids tabs in indentation and JSON allows them; within JSON's strings there are none.
+    let text = if file.ends_with(".json") { Cow::from(text.replace('\t', " ")) } else { Cow::from(text) };
+    for chunk in split(&text) {
+        Document {
+            file,
+            text: &chunk.text,
+            first_line: chunk.first_line,
+            tree: Tree::of(&chunk.text, chunk.first_line),
+        }
+        .read(&mut reading);
+    }
+    // A file that ends in a broken object may be half written, and more objects on their way.
+    reading.is_blind |= reading.objects.last().is_some_and(|last| matches!(last.outcome, Outcome::Broken));
+    reading
+}
+
+/// The text of one document.
+#[derive(Debug, PartialEq, Eq)]
+struct Chunk<'a> {
+    first_line: u32,
+    text: Cow<'a, str>,
+}
+
+/// Splits at lines that begin with `---` or `...`: YAML allows neither within any value. Documents of nothing but
+/// comments, directives and blanks are left out.
+fn split(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks = Vec::new();
+    let (mut start, mut first_line, mut prefix) = (0, 1, "");
+    let mut at = 0;
+    for (line, number) in text.split_inclusive('\n').zip(1..) {
+        let end = at + line.len();
+        if is_marker(line) {
+            push_chunk(&mut chunks, first_line, prefix, &text[start..at]);
+            // What follows `---` on its line belongs to the document, and keeps its column.
+            (start, first_line, prefix) = (at + 3, number, "   ");
+        }
+        at = end;
+    }
+    push_chunk(&mut chunks, first_line, prefix, &text[start..]);
+    chunks
+}
+
+fn is_marker(line: &str) -> bool {
+    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+fn push_chunk<'a>(chunks: &mut Vec<Chunk<'a>>, first_line: u32, prefix: &str, text: &'a str) {
+    let says_nothing = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with(['#', '%']);
+    if text.lines().all(says_nothing) {
+        return;
+    }
+    let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
+    if prefix.is_empty() {
+        chunks.push(Chunk { first_line, text: text.into() });
+    } else if says_nothing(head) {
+        chunks.push(Chunk { first_line: first_line + 1, text: rest.into() });
+    } else {
+        chunks.push(Chunk { first_line, text: format!("{prefix}{text}").into() });
+    }
+}
+
+/// One document on its way to objects.
+struct Document<'a> {
+    file: &'a Arc<str>,
+    text: &'a str,
+    first_line: u32,
+    tree: Tree,
+}
+
+impl Document<'_> {
+    fn read(&self, reading: &mut FileReading) {
+        if let Some(error) = self.syntax_error() {
+            return self.give_up(error, reading);
+        }
+        match self.tree.nodes.first().map(|root| &root.content) {
+            None => {}
+            Some(Content::Scalar(text)) if text.is_empty() => {}
+            Some(Content::Map(_)) => self.read_root(reading),
+            Some(_) => {
+                let place = self.place(self.tree.nodes[0].spot);
+                let message = "this is no resource: expected `apiVersion`, `kind` and `metadata`";
+                self.give_up(Diagnostic::error("P0003", place, message), reading);
+            }
+        }
+    }
+
+    /// The walk reads a little less than YAML's full grammar, so the last word is serde's.
+    fn syntax_error(&self) -> Option<Diagnostic> {
+        let stopped = self.tree.stopped.as_ref()?;
+        if stopped.is_too_deep {
+            return Some(Diagnostic::error("P0001", self.place(stopped.at), "nested too deeply"));
+        }
+        typed::syntax_error(self.text, self.first_line, self.file)
+    }
+
+    fn read_root(&self, reading: &mut FileReading) {
+        let items = self.tree.child(0, "items").and_then(|items| self.tree.nodes.get(self.tree.resolve(items)?));
+        let is_list = self.tree.text_at(0, &["kind"]).is_some_and(|kind| kind.ends_with("List"));
+        let Some(Content::Seq(items)) = items.map(|items| &items.content).filter(|_| is_list) else {
+            return self.read_object(0, self.text.into(), self.first_line, &|_| true, reading);
+        };
+        let spot = |index: usize| items.get(index).and_then(|item| self.tree.nodes.get(*item)).map(|node| node.spot);
+        for (index, item) in items.iter().enumerate() {
+            let (from, to) = (spot(index), spot(index + 1));
+            let within = move |at: Spot| from.is_some_and(|from| at >= from) && to.is_none_or(|to| at < to);
+            let (text, first_line) = self.item_text(*item);
+            self.read_object(*item, text.into(), first_line, &within, reading);
+        }
+    }
+
+    /// The text of an item of a list, in the columns where it stands.
+    fn item_text(&self, item: usize) -> (String, u32) {
+        let Some(node) = self.tree.resolve(item).and_then(|item| self.tree.nodes.get(item)) else {
+            return (String::new(), self.first_line);
+        };
+        let text = self.text.get(node.bytes.0..node.bytes.1.max(node.bytes.0)).unwrap_or_default();
+        let columns = usize::try_from(node.spot.1).unwrap_or(1).saturating_sub(1);
+        (" ".repeat(columns) + text, node.spot.0)
+    }
+
+    /// `within` tells which places belong to the object, for what is found in the document as a whole.
+    fn read_object(
+        &self,
+        node: usize,
+        text: Cow<'_, str>,
+        first_line: u32,
+        within: &dyn Fn(Spot) -> bool,
+        reading: &mut FileReading,
+    ) {
+        let mut object = self.start(node);
+        object.diagnostics = self.key_findings(within);
+        let has_findings = !object.diagnostics.is_empty();
+        reading.is_blind |= has_findings;
+        match self.known_kind(node, &mut object) {
+            Ok(kind) if object.name.is_empty() => {
+                let place = self.tree.child(node, "metadata").and_then(|metadata| self.tree.nodes.get(metadata));
+                let place = place.map_or(object.place.clone(), |metadata| self.place(metadata.points_at(&self.tree)));
+                let message = format!("`metadata.name` of this {} is missing", kind.name());
+                object.diagnostics.push(Diagnostic::error("P0003", place, message));
+                reading.is_blind = true;
+            }
+            Ok(kind) => {
+                object.id = Some(ObjectId::new(kind, &object.namespace, &object.name));
+                let places = Arc::new(locate::places(&self.tree, node, self.file));
+                let raw = Raw { text: &text, first_line, places, has_findings };
+                let valid = typed::read(kind, &raw, &mut object.diagnostics);
+                object.outcome = valid.filter(|_| !has_findings).map_or(Outcome::Broken, Outcome::Valid);
+            }
+            Err(NotRead::Ignored) => {
+                // A kind that is cut short or misspelt: a file on its way to be written must lose nothing.
+                reading.is_blind |= object.name.is_empty() || meant_kind(&object.kind).is_some();
+                object.outcome = Outcome::Ignored;
+            }
+            Err(NotRead::Unnamed) => reading.is_blind = true,
+            Err(NotRead::WrongVersion) => {}
+        }
+        reading.objects.push(object);
+    }
+
+    /// What is known of an object before it is read.
+    fn start(&self, node: usize) -> ReadObject {
+        let text = |path: &[&str]| self.tree.text_at(node, path).unwrap_or_default().to_owned();
+        let of_kind = self.tree.child(node, "kind").and_then(|kind| self.tree.nodes.get(kind));
+        let spot = of_kind.map(|kind| kind.spot).or(self.tree.nodes.get(node).map(|node| node.points_at(&self.tree)));
+        let namespace = text(&["metadata", "namespace"]);
+        ReadObject {
+            kind: text(&["kind"]),
+            api_version: text(&["apiVersion"]),
+            namespace: if namespace.is_empty() { "default".to_owned() } else { namespace },
+            name: text(&["metadata", "name"]),
+            id: None,
+            place: self.place(spot.unwrap_or((self.first_line, 1, 1))),
+            outcome: Outcome::Broken,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Keys that stand twice, and merge keys, which serde would pass over in silence.
+    fn key_findings(&self, within: &dyn Fn(Spot) -> bool) -> Vec<Diagnostic> {
+        let twice = self.tree.duplicate_keys().into_iter().filter(|(entry, _)| within(entry.spot));
+        let twice = twice.map(|(entry, first)| {
+            let message = format!("key `{}` stands twice in one map", entry.key);
+            Diagnostic::error("P0006", self.place(entry.spot), message)
+                .with_label(format!("first given in line {first}"))
+        });
+        let merges = self.tree.merge_keys().filter(|entry| within(entry.spot)).map(|entry| {
+            Diagnostic::error("P0002", self.place(entry.spot), "merge keys (`<<`) are not supported")
+                .with_help("write the fields out, or alias the whole value")
+        });
+        twice.chain(merges).collect()
+    }
+
+    fn known_kind(&self, node: usize, object: &mut ReadObject) -> Result<Kind, NotRead> {
+        for (field, value) in [("apiVersion", &object.api_version), ("kind", &object.kind)] {
+            if value.is_empty() {
+                let message = format!("`{field}` is missing");
+                object.diagnostics.push(Diagnostic::error("P0003", object.place.clone(), message));
+                return Err(NotRead::Unnamed);
+            }
+        }
+        let Some(kind) = Kind::by_name(&object.kind) else {
+            return Err(NotRead::Ignored);
+        };
+        if kind.api_versions().contains(&object.api_version.as_str()) {
+            return Ok(kind);
+        }
+        if kind.is_of_another_owner(&object.api_version) {
+            return Err(NotRead::Ignored);
+        }
+        let spot = self.tree.child(node, "apiVersion").and_then(|version| self.tree.nodes.get(version));
+        let place = spot.map_or(object.place.clone(), |version| self.place(version.spot));
+        let message = format!("`{}` is no API version of {}", object.api_version, kind.name());
+        let known = kind.api_versions().join("`, `");
+        object.diagnostics.push(Diagnostic::error("P0004", place, message).with_label(format!("known: `{known}`")));
+        object.id = (!object.name.is_empty()).then(|| ObjectId::new(kind, &object.namespace, &object.name));
+        Err(NotRead::WrongVersion)
+    }
+
+    /// A document of which nothing can be said but that it is wrong.
+    fn give_up(&self, diagnostic: Diagnostic, reading: &mut FileReading) {
+        let mut object = self.start(0);
+        object.id = Kind::by_name(&object.kind)
+            .filter(|_| !object.name.is_empty())
+            .map(|kind| ObjectId::new(kind, &object.namespace, &object.name));
+        if object.kind.is_empty() {
+            object.place = diagnostic.place.clone();
+        }
+        object.diagnostics.push(diagnostic);
+        reading.objects.push(object);
+        reading.is_blind = true;
+    }
+
+    fn place(&self, (line, column, length): Spot) -> Place {
+        Place { file: self.file.clone(), line, column, length }
+    }
+}
+
+/// Why an object is not read into a type.
+enum NotRead {
+    Ignored,
+    Unnamed,
+    WrongVersion,
+}
+
+/// One note for each kind that is not read, at its first object.
+pub(crate) fn ignored_kinds<'a>(objects: impl Iterator<Item = &'a ReadObject>) -> Vec<Diagnostic> {
+    let mut kinds: Vec<(&ReadObject, usize)> = Vec::new();
+    for object in objects.filter(|object| matches!(object.outcome, Outcome::Ignored)) {
+        let same = |(first, _): &&mut (&ReadObject, usize)| first.kind == object.kind && group(first) == group(object);
+        match kinds.iter_mut().find(same) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((object, 1)),
+        }
+    }
+    kinds.into_iter().map(|(first, count)| ignored_kind(first, count)).collect()
+}
+
+fn ignored_kind(first: &ReadObject, count: usize) -> Diagnostic {
+    let objects = if count == 1 { "object".to_owned() } else { format!("{count} objects") };
+    let message = format!("{objects} of kind `{}` (`{}`) ignored", first.kind, first.api_version);
+    let note = Diagnostic { severity: Severity::Note, ..Diagnostic::error("P0009", first.place.clone(), message) };
+    match meant_kind(&first.kind) {
+        Some(known) => Diagnostic { severity: Severity::Warning, ..note }.with_help(format!("did you mean `{known}`?")),
+        None => note,
+    }
+}
+
+/// The kind that a word which is none was probably meant to be.
+fn meant_kind(word: &str) -> Option<&'static str> {
+    nearest(word, Kind::ALL.map(Kind::name)).filter(|known| *known != word)
+}
+
+fn group(object: &ReadObject) -> &str {
+    object.api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! [`Sources`]: the text of every file of `--config`, or the reason why it cannot be read.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::diagnostic::{Diagnostic, Place};
+
+/// A larger file is refused, in bytes.
+pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Folders below folders are read this deep.
+const MAX_DEPTH: usize = 16;
+
+/// Files as they were when they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<SourceFile>,
+}
+
+/// One file, or a folder that could not be listed.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// As the user named it, e.g. `routes.yaml` for `--config .`.
+    pub name: Arc<str>,
+    /// Where it is; `-` for standard input.
+    pub path: PathBuf,
+    /// Its text, or why there is none.
+    pub content: Result<Arc<str>, SourceError>,
+    /// SHA-256 of its bytes; zeros when unreadable.
+    pub hash: [u8; 32],
+}
+
+/// Why a file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The system says no.
+    #[error("cannot read: {0}")]
+    Io(String),
+    /// Over [`MAX_FILE_BYTES`].
+    #[error("larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024)]
+    TooLarge,
+    /// Not text.
+    #[error("not UTF-8")]
+    NotUtf8 {
+        /// Of the first wrong byte, from 1.
+        line: u32,
+        /// Of the first wrong byte, in characters from 1.
+        column: u32,
+    },
+}
+
+impl Sources {
+    /// Reads files, and folders with all folders below them. Of folders `*.yaml`, `*.yml` and `*.json` are taken, in
+    /// order of name, and what begins with a dot is passed over; a file that is named is taken whatever its name. `-`
+    /// is standard input. A file that is reached twice is read once.
+    pub fn read(paths: &[PathBuf]) -> Self {
+        let mut reading = Reading::default();
+        for path in paths {
+            if path.as_os_str() == "-" {
+                reading.stdin();
+            } else if path.is_dir() {
+                reading.folder(path, 0);
+            } else {
+                reading.file(path, true);
+            }
+        }
+        Self { files: reading.files }
+    }
+
+    /// Texts that are in no file.
+    pub fn from_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let file = |(name, text): (&str, &str)| SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into()));
+        Self { files: texts.into_iter().map(file).collect() }
+    }
+
+    /// All files, readable or not, in the order in which they were found.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The text of a file by name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.files.iter().find(|file| &*file.name == name)?.content.as_deref().ok()
+    }
+
+    /// One hash over all names and contents: equal hashes, nothing to do.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for file in &self.files {
+            hasher.update(u64::try_from(file.name.len()).unwrap_or(0).to_le_bytes());
+            hasher.update(file.name.as_bytes());
+            hasher.update(file.hash);
+            hasher.update([u8::from(file.content.is_ok())]);
+        }
+        hasher.finalize().into()
+    }
+
+    /// Puts a file in or replaces the one of that name; for an editor's unsaved text.
+    pub fn set_text(&mut self, name: &str, text: &str) {
+        let file = SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into()));
+        match self.files.iter_mut().find(|file| &*file.name == name) {
+            Some(old) => *old = file,
+            None => self.files.push(file),
+        }
+    }
+}
+
+impl SourceFile {
+    fn of(name: Arc<str>, path: PathBuf, content: Result<Arc<str>, SourceError>) -> Self {
+        let hash = content.as_ref().map(|text| Sha256::digest(text.as_bytes()).into()).unwrap_or_default();
+        Self { name, path, content, hash }
+    }
+
+    /// What is to be said when it cannot be read.
+    pub(crate) fn diagnostic(&self) -> Option<Diagnostic> {
+        let error = self.content.as_ref().err()?;
+        let (line, column) = match error {
+            SourceError::NotUtf8 { line, column } => (*line, *column),
+            SourceError::Io(_) | SourceError::TooLarge => (1, 1),
+        };
+        let place = Place { file: self.name.clone(), line, column, length: 1 };
+        Some(Diagnostic::error("P0008", place, error.to_string()))
+    }
+}
+
+#[derive(Default)]
+struct Reading {
+    files: Vec<SourceFile>,
+    /// What was read, with symlinks resolved: a file that is named twice would else define everything twice.
+    seen: HashSet<PathBuf>,
+}
+
+impl Reading {
+    fn stdin(&mut self) {
+        let content = read_text(io::stdin().lock());
+        self.files.push(SourceFile::of("<stdin>".into(), PathBuf::from("-"), content));
+    }
+
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        if depth > MAX_DEPTH || !self.is_new(folder) {
+            return;
+        }
+        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return self.push(folder, Err(SourceError::Io(error.to_string()))),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for path in entries.into_iter().filter(|entry| !is_hidden(entry)).map(|entry| entry.path()) {
+            if path.is_dir() {
+                self.folder(&path, depth + 1);
+            } else if is_config_file(&path) {
+                self.file(&path, false);
+            }
+        }
+    }
+
+    /// `named`: by the user, not found in a folder.
+    fn file(&mut self, path: &Path, named: bool) {
+        if !self.is_new(path) {
+            return;
+        }
+        let metadata = fs::metadata(path);
+        let is_gone = metadata.is_err() && fs::symlink_metadata(path).is_err();
+        if is_gone && !named {
+            return;
+        }
+        // A pipe in a folder would block for ever; one that the user names is wanted.
+        let is_readable = named || metadata.as_ref().is_ok_and(fs::Metadata::is_file);
+        let content = match metadata {
+            Ok(_) if !is_readable => Err(SourceError::Io("not a regular file".to_owned())),
+            Ok(_) => File::open(path).map_err(|error| SourceError::Io(error.to_string())).and_then(read_text),
+            Err(error) => Err(SourceError::Io(error.to_string())),
+        };
+        self.push(path, content);
+    }
+
+    fn is_new(&mut self, path: &Path) -> bool {
+        self.seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
+    fn push(&mut self, path: &Path, content: Result<Arc<str>, SourceError>) {
+        self.files.push(SourceFile::of(name_of(path), path.to_owned(), content));
+    }
+}
+
+/// `./a.yaml` is `a.yaml`: what a user would type.
+fn name_of(path: &Path) -> Arc<str> {
+    path.strip_prefix(".").ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).to_string_lossy().into()
+}
+
+/// A ConfigMap's `..data` and `..2026_…` folders are reached through the links beside them.
+fn is_hidden(entry: &fs::DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether a file found in a folder is read.
+pub(crate) fn is_config_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+fn read_text(reader: impl Read) -> Result<Arc<str>, SourceError> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| SourceError::Io(error.to_string()))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
+        return Err(SourceError::TooLarge);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => {
+            let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            Err(not_utf8_after(&good))
+        }
+    }
+}
+
+fn not_utf8_after(good: &str) -> SourceError {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let line_start = good.rfind('\n').map_or(0, |at| at + 1);
+    let line = number(good.matches('\n').count() + 1);
+    SourceError::NotUtf8 { line, column: number(good[line_start..].chars().count() + 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed expectation is the test's answer")]
+
+    use super::*;
+
+    fn names(sources: &Sources, below: &Path) -> Vec<String> {
+        let prefix = format!("{}/", below.display());
+        sources.files().iter().map(|file| file.name.replace(&prefix, "")).collect()
+    }
+
+    #[test]
+    fn folders_are_read_in_order_without_hidden_and_foreign_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        for name in ["b.yml", "a.yaml", "c.json", "notes.txt", ".hidden.yaml", "sub/d.yaml", ".git/e.yaml"] {
+            fs::write(dir.path().join(name), "kind: X\n").unwrap();
+        }
+        let paths = [dir.path().to_owned(), dir.path().join("a.yaml")];
+        assert_eq!(names(&Sources::read(&paths), dir.path()), ["a.yaml", "b.yml", "c.json", "sub/d.yaml"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), b"ok: 1\nb: \xff").unwrap();
+        let big = File::create(dir.path().join("b.yaml")).unwrap();
+        big.set_len(MAX_FILE_BYTES + 1).unwrap();
+        let sources = Sources::read(&[dir.path().to_owned(), dir.path().join("missing.yaml")]);
+        let errors: Vec<_> = sources.files().iter().map(|file| file.content.clone().unwrap_err()).collect();
+        assert_eq!(errors[0], SourceError::NotUtf8 { line: 2, column: 4 });
+        assert_eq!(errors[1], SourceError::TooLarge);
+        assert!(matches!(errors[2], SourceError::Io(_)));
+        assert_eq!(sources.files().iter().filter_map(SourceFile::diagnostic).count(), 3);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_go_in_circles_end() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+        fs::write(dir.path().join("a.yaml"), "").unwrap();
+        assert_eq!(Sources::read(&[dir.path().to_owned()]).files().len(), 1);
+    }
+
+    #[test]
+    fn the_hash_follows_names_and_contents() {
+        let hash = |name, text| Sources::from_texts([(name, text)]).hash();
+        assert_eq!(hash("a", "1"), hash("a", "1"));
+        assert_ne!(hash("a", "1"), hash("b", "1"));
+        assert_ne!(hash("a", "1"), hash("a", "2"));
+    }
+}

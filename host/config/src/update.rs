@@ -1,0 +1,213 @@
+//! [`ResourceSet::update`]: takes in what the files say now, and keeps the last good version of what is wrong.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use portolan_model::Origin;
+use serde::Serialize;
+
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::document::{self, FileReading, Outcome, ReadObject};
+use crate::resource_set::{Kept, ObjectId, ResourceSet};
+use crate::source::{SourceFile, Sources};
+
+/// What became of one object of the files.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectStatus {
+    /// As written.
+    pub kind: String,
+    /// `default` when absent.
+    pub namespace: String,
+    /// Empty when absent.
+    pub name: String,
+    /// Where it stands: of a kept version, where the new one stands.
+    pub origin: Origin,
+    /// What became of it.
+    pub state: ObjectState,
+    /// Why it is not active as written.
+    pub reason: Option<String>,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ObjectState {
+    /// In force as written.
+    Active,
+    /// Its last good version is in force, for what is written is wrong.
+    KeptOld,
+    /// Not in force: wrong, and there never was a good version.
+    Rejected,
+    /// Of a kind that is not read.
+    Ignored,
+}
+
+/// Reads one text, as if it were a file by itself.
+pub fn read_str(name: &str, text: &str) -> (ResourceSet, Vec<Diagnostic>) {
+    let mut resources = ResourceSet::default();
+    let diagnostics = resources.update(&Sources::from_texts([(name, text)]));
+    (resources, diagnostics)
+}
+
+impl ResourceSet {
+    /// Makes the set what `sources` say, and tells everything that is wrong with them, in order of file and line.
+    ///
+    /// An object whose new version is invalid keeps its last good one. Where a document does not tell which object it
+    /// is about, all objects of its file are kept that are defined nowhere else; likewise for a file that cannot be
+    /// read. An object that stands twice is taken from the first place. What no file names any more is gone.
+    pub fn update(&mut self, sources: &Sources) -> Vec<Diagnostic> {
+        let readings = self.readings(sources);
+        let mut update = Update::default();
+        for (file, reading) in sources.files().iter().zip(&readings) {
+            update.diagnostics.extend(file.diagnostic());
+            for object in &reading.objects {
+                update.diagnostics.extend(object.diagnostics.iter().cloned());
+                update.take(object, &self.active);
+            }
+        }
+        let blind = sources.files().iter().zip(&readings).filter(|(_, reading)| reading.is_blind);
+        for (file, _) in blind {
+            update.keep_all_of(file, &self.active);
+        }
+        let objects = readings.iter().flat_map(|reading| &reading.objects);
+        update.diagnostics.extend(document::ignored_kinds(objects));
+        in_order(&mut update.diagnostics, sources);
+        self.active = update.active;
+        self.statuses = update.statuses;
+        let keys = sources.files().iter().map(|file| (file.name.clone(), file.hash));
+        self.readings = keys.zip(readings).filter(|((_, hash), _)| *hash != [0; 32]).collect();
+        update.diagnostics
+    }
+
+    /// What became of each object of the files, in their order.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectStatus> {
+        self.statuses.iter()
+    }
+
+    /// What each file says; a file that did not change is not read again.
+    fn readings(&self, sources: &Sources) -> Vec<Arc<FileReading>> {
+        sources.files().iter().map(|file| self.reading(file)).collect()
+    }
+
+    fn reading(&self, file: &SourceFile) -> Arc<FileReading> {
+        let Ok(text) = &file.content else {
+            return Arc::new(FileReading { is_blind: true, ..FileReading::default() });
+        };
+        match self.readings.get(&(file.name.clone(), file.hash)) {
+            Some(reading) => reading.clone(),
+            None => Arc::new(document::read_file(&file.name, text)),
+        }
+    }
+}
+
+/// A new state of the set, as it grows.
+#[derive(Default)]
+struct Update {
+    active: BTreeMap<ObjectId, Kept>,
+    statuses: Vec<ObjectStatus>,
+    /// Every object that some document is about, and where it stands first.
+    claimed: BTreeMap<ObjectId, Place>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Update {
+    fn take(&mut self, object: &ReadObject, old: &BTreeMap<ObjectId, Kept>) {
+        let reason = || object.diagnostics.iter().find(|finding| finding.severity == Severity::Error).map(summary);
+        let Some(id) = object.id.as_ref() else {
+            let state = match object.outcome {
+                Outcome::Ignored => ObjectState::Ignored,
+                Outcome::Valid(_) | Outcome::Broken => ObjectState::Rejected,
+            };
+            return self.tell(object, state, reason());
+        };
+        if let Some(first) = self.claimed.get(id) {
+            let finding = duplicate(object, first);
+            let reason = summary(&finding);
+            self.diagnostics.push(finding);
+            return self.tell(object, ObjectState::Rejected, Some(reason));
+        }
+        self.claimed.insert(id.clone(), object.place.clone());
+        match (&object.outcome, old.get(id)) {
+            (Outcome::Valid(valid), _) => {
+                self.active.insert(id.clone(), Kept { object: valid.clone(), file: object.place.file.clone() });
+                self.tell(object, ObjectState::Active, None);
+            }
+            (_, Some(good)) => {
+                self.active.insert(id.clone(), Kept { object: good.object.clone(), file: object.place.file.clone() });
+                self.tell(object, ObjectState::KeptOld, reason());
+            }
+            (_, None) => self.tell(object, ObjectState::Rejected, reason()),
+        }
+    }
+
+    /// Keeps the objects of a file, or of the files below a folder, that no document is about.
+    fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<ObjectId, Kept>) {
+        let is_of_file = |kept: &Kept| kept.file == file.name || Path::new(&*kept.file).starts_with(&*file.name);
+        let reason = self.diagnostics.iter().find(|finding| finding.place.file == file.name).map(summary);
+        for (id, kept) in old.iter().filter(|(_, kept)| is_of_file(kept)) {
+            if self.claimed.contains_key(id) || self.active.contains_key(id) {
+                continue;
+            }
+            self.active.insert(id.clone(), kept.clone());
+            self.statuses.push(ObjectStatus {
+                kind: id.kind.name().to_owned(),
+                namespace: id.namespace.clone(),
+                name: id.name.clone(),
+                origin: origin(id.kind.name(), &id.namespace, &id.name, &first_of(&kept.file)),
+                state: ObjectState::KeptOld,
+                reason: reason.clone(),
+            });
+        }
+    }
+
+    fn tell(&mut self, object: &ReadObject, state: ObjectState, reason: Option<String>) {
+        self.statuses.push(ObjectStatus {
+            kind: object.kind.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            origin: origin(&object.kind, &object.namespace, &object.name, &object.place),
+            state,
+            reason,
+        });
+    }
+}
+
+fn duplicate(object: &ReadObject, first: &Place) -> Diagnostic {
+    let message = format!("{} `{}/{}` is defined twice", object.kind, object.namespace, object.name);
+    Diagnostic::error("P0005", object.place.clone(), message)
+        .with_label(format!("the one at {}:{} is used", first.file, first.line))
+}
+
+fn origin(kind: &str, namespace: &str, name: &str, place: &Place) -> Origin {
+    Origin {
+        kind: kind.into(),
+        name: format!("{namespace}/{name}").into(),
+        file: place.file.clone(),
+        line: place.line,
+        column: place.column,
+    }
+}
+
+fn first_of(file: &Arc<str>) -> Place {
+    Place { file: file.clone(), line: 1, column: 1, length: 1 }
+}
+
+fn summary(finding: &Diagnostic) -> String {
+    let Place { file, line, column, .. } = &finding.place;
+    format!("{file}:{line}:{column}: {}", finding.message)
+}
+
+/// Sorts by file, as they were read, then by line; a finding that stands twice is told once.
+fn in_order(diagnostics: &mut Vec<Diagnostic>, sources: &Sources) {
+    let order: BTreeMap<&str, usize> = sources.files().iter().map(|file| &*file.name).zip(0..).collect();
+    diagnostics.sort_by_key(|finding| {
+        let place = &finding.place;
+        (order.get(&*place.file).copied(), place.line, place.column, finding.code)
+    });
+    let mut told = HashSet::new();
+    diagnostics.retain(|finding| told.insert((finding.place.clone(), finding.code, finding.message.clone())));
+}
+
+#[cfg(test)]
+mod tests;
