@@ -238,3 +238,29 @@ fn completions_and_the_manual_come_from_the_binary() {
     }
     assert!(run("seed", &["man"]).stdout.contains(".TH portolan 1"));
 }
+
+#[test]
+fn check_is_content_with_every_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for path in ["compose/config", "compose/backends/v1.yaml", "compose/backends/v2.yaml", "kubernetes/portolan.yaml"] {
+        let ran = run_with(&examples, &["check", "--config", path], "");
+        assert_eq!(ran.code, Some(0), "{path}: {}", ran.whole());
+    }
+    let text = config_map(&fs::read_to_string(examples.join("kubernetes/portolan.yaml")).unwrap());
+    assert!(text.contains("kind: VirtualService"), "{text}");
+    let ran = run_with(&examples, &["check", "--config", "-"], &text);
+    assert_eq!(ran.code, Some(0), "{}", ran.whole());
+}
+
+/// The documents of a manifest's ConfigMap: what is indented under the keys of `data`.
+fn config_map(manifest: &str) -> String {
+    let data = manifest.lines().skip_while(|line| *line != "data:").skip(1).take_while(|line| *line != "---");
+    let mut text = String::new();
+    for line in data {
+        match line.strip_prefix("    ") {
+            Some(content) => text.push_str(&format!("{content}\n")),
+            None => text.push_str("---\n"),
+        }
+    }
+    text
+}

@@ -1,27 +1,32 @@
 //! Wasm modules for the tests: filters of this repository built once per run, and small ones written by hand.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The module of a filter of this repository, e.g. `filters/route-match` or `examples/filter-stamp`. Cargo builds it
 /// when something changed; two tests that ask at once wait for each other on cargo's lock.
 pub(crate) fn built(folder: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("filters");
     let manifest = root.join(folder).join("Cargo.toml");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--profile", "filter", "--target", "wasm32-wasip1"]);
-    cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(&target).current_dir(root);
+    cargo.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(&manifest);
+    cargo.arg("--target-dir").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("filters")).current_dir(root);
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(name);
     }
-    let status = cargo.status().expect("cargo");
-    assert!(status.success(), "{folder} does not build for wasm32-wasip1");
-    let name = Path::new(folder).file_name().expect("a folder's name").to_string_lossy().replace('-', "_");
-    let module = |profile: &str| target.join("wasm32-wasip1").join(profile).join(format!("{name}.wasm"));
-    let path = module("filter");
-    assert!(path.exists(), "{} is missing", path.display());
-    path
+    let output = cargo.stderr(Stdio::inherit()).output().expect("cargo");
+    assert!(output.status.success(), "{folder} does not build for wasm32-wasip1");
+    let module = String::from_utf8_lossy(&output.stdout).lines().find_map(|line| module_of(line, &manifest));
+    module.unwrap_or_else(|| panic!("cargo names no module of {folder}"))
+}
+
+/// The `.wasm` file that this message of cargo names for a manifest.
+fn module_of(message: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let ours = message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest);
+    let files = message["filenames"].as_array().filter(|_| ours)?;
+    files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }
 
 /// The same module with another digest: a custom section with this text at its end.

@@ -1,0 +1,117 @@
+//! The fuzz targets' functions on the stable toolchain: some thousand mutations of good documents, the same ones each
+//! time. The fuzzer itself looks longer and elsewhere: `make fuzz`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[path = "fuzz/src/lib.rs"]
+mod fuzz;
+
+use std::fs;
+use std::path::Path;
+
+/// Mutations of each document.
+const ROUNDS: usize = 400;
+
+/// What YAML and Istio's types stumble over.
+const PIECES: &[&str] = &[
+    "\n",
+    "\t",
+    " ",
+    ":",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "'",
+    "|",
+    ">",
+    "&a ",
+    "*a",
+    "!!str ",
+    "---\n",
+    "...\n",
+    "# ",
+    "%",
+    "~",
+    "null",
+    "true",
+    "-1",
+    "4294967296",
+    "1e309",
+    "0x7f",
+    "\u{0}",
+    "\u{feff}",
+    "\u{85}",
+    "é",
+    "<<: *a\n",
+    "? ",
+    "*",
+    "**",
+    ".",
+    "(",
+    "(?i)",
+    "\\",
+    "[a-z]{1000}",
+    "5s",
+    "\r\n",
+    "9223372036854775808",
+];
+
+/// xorshift64: the same mutations in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end.max(1) as u64).unwrap()
+    }
+}
+
+/// One to four edits: a piece put in, a span cut out, a span doubled, a byte flipped.
+fn mutate(good: &[u8], draw: &mut Draw) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..=draw.below(4) {
+        let start = draw.below(bytes.len() + 1);
+        let end = (start + draw.below(40)).min(bytes.len());
+        match draw.below(4) {
+            0 => drop(bytes.splice(start..start, PIECES[draw.below(PIECES.len())].bytes())),
+            1 => drop(bytes.drain(start..end)),
+            2 => {
+                let span = bytes[start..end].to_vec();
+                drop(bytes.splice(start..start, span));
+            }
+            _ if start < bytes.len() => bytes[start] ^= 1 << draw.below(7),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// Every YAML file below a folder of testdata.
+fn documents(folder: &Path, found: &mut Vec<Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            documents(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(fs::read(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn mutated_documents_never_panic_the_reader() {
+    let mut good = Vec::new();
+    documents(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata"), &mut good);
+    assert!(good.len() > 5);
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+    for document in &good {
+        fuzz::yaml(document);
+        for _ in 0..ROUNDS {
+            fuzz::yaml(&mutate(document, &mut draw));
+        }
+    }
+}
