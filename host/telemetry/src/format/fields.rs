@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Version};
@@ -168,17 +168,23 @@ fn words(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
 /// Appends at most `max` of the bytes, those escaped that could end quotes or lines or that no terminal should see.
 fn bytes(value: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
     let value = &value[..value.len().min(max)];
-    let mut plain_from = 0;
-    for (at, byte) in value.iter().enumerate() {
-        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
-            continue;
-        }
-        out.extend_from_slice(&value[plain_from..at]);
-        plain_from = at + 1;
-        escape(*byte, out);
+    // Without an early end the compiler looks at sixteen bytes at a time, and nearly all text needs no escape.
+    if !value.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
+        out.extend_from_slice(value);
+        return !value.is_empty();
     }
-    out.extend_from_slice(&value[plain_from..]);
-    !value.is_empty()
+    for byte in value {
+        if needs_escape(*byte) {
+            escape(*byte, out);
+        } else {
+            out.push(*byte);
+        }
+    }
+    true
+}
+
+fn needs_escape(byte: u8) -> bool {
+    !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\')
 }
 
 fn escape(byte: u8, out: &mut Vec<u8>) {
@@ -192,18 +198,22 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
 /// `write!` costs some hundred instructions a number; a line has a dozen of them.
 fn decimal(value: u64, out: &mut Vec<u8>) -> bool {
     let mut digits = [0; 20];
-    let mut begin = digits.len();
-    let mut rest = value;
-    loop {
-        begin -= 1;
-        digits[begin] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
+    let begin = decimal_before(digits.len(), value, &mut digits);
     out.extend_from_slice(&digits[begin..]);
     true
+}
+
+/// Writes digits so that they stop before `end`; returns where they begin.
+fn decimal_before(end: usize, value: u64, text: &mut [u8]) -> usize {
+    let (mut begin, mut rest) = (end, value);
+    loop {
+        begin -= 1;
+        text[begin] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return begin;
+        }
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -211,26 +221,34 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn socket(address: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
-    match address {
-        None => false,
-        Some(SocketAddr::V4(v4)) => {
-            ip(IpAddr::V4(*v4.ip()), out);
-            out.push(b':');
-            decimal(u64::from(v4.port()), out)
-        }
-        Some(v6) => write!(out, "{v6}").is_ok(),
-    }
+    let Some(address) = address else { return false };
+    let IpAddr::V4(v4) = address.ip() else { return write!(out, "{address}").is_ok() };
+    let mut text = [0; "255.255.255.255:65535".len()];
+    let colon = decimal_before(text.len(), u64::from(address.port()), &mut text) - 1;
+    text[colon] = b':';
+    let begin = v4_before(colon, v4, &mut text);
+    out.extend_from_slice(&text[begin..]);
+    true
 }
 
 fn ip(address: IpAddr, out: &mut Vec<u8>) -> bool {
     let IpAddr::V4(v4) = address else { return write!(out, "{address}").is_ok() };
-    for (at, octet) in v4.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        decimal(u64::from(octet), out);
-    }
+    let mut text = [0; "255.255.255.255".len()];
+    let begin = v4_before(text.len(), v4, &mut text);
+    out.extend_from_slice(&text[begin..]);
     true
+}
+
+/// As [`decimal_before`], for four numbers with dots.
+fn v4_before(end: usize, address: Ipv4Addr, text: &mut [u8]) -> usize {
+    let [a, b, c, d] = address.octets();
+    let mut begin = decimal_before(end, u64::from(d), text);
+    for octet in [c, b, a] {
+        begin -= 1;
+        text[begin] = b'.';
+        begin = decimal_before(begin, u64::from(octet), text);
+    }
+    begin
 }
 
 fn protocol(version: Option<Version>, out: &mut Vec<u8>) -> bool {

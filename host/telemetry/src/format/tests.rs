@@ -113,6 +113,16 @@ fn mistakes_are_named() {
 
 proptest! {
     #[test]
+    fn addresses_and_numbers_print_as_the_standard_library_prints_them(
+        address in any::<std::net::SocketAddr>(),
+        number in any::<u64>(),
+    ) {
+        let info = StreamInfo { downstream_remote: Some(address), bytes_sent: number, ..StreamInfo::default() };
+        let format = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %BYTES_SENT%";
+        prop_assert_eq!(line(format, &info), format!("{address} {} {number}", address.ip()));
+    }
+
+    #[test]
     fn compiling_and_printing_never_panic(format in "([%():?A-Z_0-9a-z é\"-]|%REQ\\(|%START_TIME\\(|:PATH){0,40}") {
         if let Ok(format) = Format::compile(&format) {
             format.write(&full(), &mut Vec::new());
