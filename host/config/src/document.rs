@@ -200,7 +200,7 @@ impl Document<'_> {
             Ok(kind) => {
                 object.id = Some(ObjectId::new(kind, &object.namespace, &object.name));
                 let places = Arc::new(locate::places(&self.tree, node, self.file));
-                let raw = Raw { text: &text, first_line, places, has_findings };
+                let raw = Raw { text: &text, first_line, places, has_findings, is_secret: kind == Kind::Secret };
                 let valid = typed::read(kind, &raw, &mut object.diagnostics);
                 object.outcome = valid.filter(|_| !has_findings).map_or(Outcome::Broken, Outcome::Valid);
             }

@@ -12,6 +12,7 @@ pub mod kind;
 mod known;
 mod locate;
 pub mod object;
+pub mod render;
 pub mod resource_set;
 pub mod resources;
 pub mod source;
@@ -22,6 +23,7 @@ pub mod update;
 pub mod validate;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use render::{render_github, render_json, render_text};
 pub use resource_set::ResourceSet;
 pub use source::Sources;
 pub use update::{ObjectState, ObjectStatus, read_str};

@@ -30,6 +30,8 @@ pub(crate) struct Raw<'a> {
     pub(crate) places: Arc<Places>,
     /// Its keys were found wrong already, which explains errors of serde's.
     pub(crate) has_findings: bool,
+    /// No value of it may be told.
+    pub(crate) is_secret: bool,
 }
 
 /// Reads an object of a kind; none when it is invalid, and then the diagnostics say why.
@@ -236,7 +238,12 @@ fn type_error(error: &serde_yaml::Error, raw: &Raw<'_>) -> Diagnostic {
         "" => place_of(error, raw.first_line, &raw.places.file),
         path => raw.places.of(path),
     };
-    let problem = Problem(problem).to_string();
+    // serde quotes what it found, which must not come into a log when it is a key.
+    let problem = match Problem(problem).to_string().split_once(", found ") {
+        Some((expected, _)) if raw.is_secret => format!("{expected}, found something else"),
+        _ if raw.is_secret => "not of the expected type".to_owned(),
+        _ => Problem(problem).to_string(),
+    };
     let message = if path.is_empty() { problem } else { format!("`{path}`: {problem}") };
     let diagnostic = Diagnostic::error("P0002", place, message);
     match text.ends_with("expected a boolean") {

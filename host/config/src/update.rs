@@ -143,7 +143,11 @@ impl Update {
 
     /// Keeps the objects of a file, or of the files below a folder, that no document is about.
     fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<ObjectId, Kept>) {
-        let is_of_file = |kept: &Kept| kept.file == file.name || Path::new(&*kept.file).starts_with(&*file.name);
+        let name = Path::new(&*file.name);
+        let is_of_file = |kept: &Kept| {
+            let kept = Path::new(&*kept.file);
+            kept.starts_with(name) || (name == Path::new(".") && kept.is_relative())
+        };
         let reason = self.diagnostics.iter().find(|finding| finding.place.file == file.name).map(summary);
         for (id, kept) in old.iter().filter(|(_, kept)| is_of_file(kept)) {
             if self.claimed.contains_key(id) || self.active.contains_key(id) {
