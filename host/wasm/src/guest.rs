@@ -84,9 +84,10 @@ pub(crate) fn write_u64(memory: &mut [u8], address: u32, value: u64) -> Answer {
 }
 
 /// Copies a value into memory that the guest's allocator gives, and tells the guest where. An empty value is address
-/// 0 and length 0 without an allocation. An address of 0 in `out` means that the guest does not want to know.
+/// 0 and length 0 without an allocation. A guest that does not want to know gives 0 for its pointers.
 fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> wasmtime::Result<Status> {
-    let address = if value.is_empty() {
+    let wanted = out.pointer != 0 || out.length != 0;
+    let address = if value.is_empty() || !wanted {
         0
     } else {
         match allocate(caller, value.len())? {
@@ -95,9 +96,16 @@ fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> was
         }
     };
     let written = view(caller).and_then(|(memory, _)| {
-        write(memory, address, value)?;
-        write_u32(memory, out.pointer, address)?;
-        write_u32(memory, out.length, value.len() as u32)
+        if address != 0 {
+            write(memory, address, value)?;
+        }
+        if out.pointer != 0 {
+            write_u32(memory, out.pointer, address)?;
+        }
+        if out.length != 0 {
+            write_u32(memory, out.length, value.len() as u32)?;
+        }
+        Ok(())
     });
     Ok(written.err().unwrap_or(Status::Ok))
 }

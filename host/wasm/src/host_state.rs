@@ -1,7 +1,7 @@
 //! `HostState`: what the host keeps in a VM's store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, TypedFunc};
 
@@ -11,7 +11,7 @@ use crate::filter_log::FilterLog;
 use crate::limiter::Limiter;
 use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
-use crate::stream::StreamState;
+use crate::stream::{Resumed, StreamState};
 
 /// The host's side of one VM: its plugin's settings, its contexts, and the stream of the callback that runs.
 pub(crate) struct HostState<H> {
@@ -33,6 +33,8 @@ pub(crate) struct HostState<H> {
     pub(crate) scratch: Vec<u8>,
     /// What `on_foreign_function` can read.
     pub(crate) foreign_args: Vec<u8>,
+    /// Zero of the guest's monotonic clock.
+    pub(crate) started: Instant,
     pub(crate) settings: Arc<VmSettings>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) abi: AbiVersion,
@@ -43,6 +45,8 @@ pub(crate) struct HostState<H> {
     pub(crate) metrics: Vec<Arc<Metric>>,
     /// None: no ticks.
     pub(crate) tick_period: Option<Duration>,
+    /// Streams that were resumed or closed from another context's callback.
+    pub(crate) resumed: Vec<(ContextId, Resumed)>,
     /// Queues that this VM has registered.
     pub(crate) queues: Vec<u32>,
 }
@@ -59,6 +63,7 @@ impl<H> HostState<H> {
             allocating: false,
             scratch: Vec::new(),
             foreign_args: Vec::new(),
+            started: Instant::now(),
             limiter: Limiter::new(&settings.limits),
             log: FilterLog::new(settings.plugin_name.clone(), settings.limits.log_lines_per_second),
             settings: settings.clone(),
@@ -67,6 +72,7 @@ impl<H> HostState<H> {
             contexts: Contexts::default(),
             metrics: Vec::new(),
             tick_period: None,
+            resumed: Vec::new(),
             queues: Vec::new(),
         }
     }

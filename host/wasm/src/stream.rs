@@ -135,3 +135,12 @@ pub struct Resumed {
     /// `close_stream` of either direction: the stream is to be reset.
     pub close: bool,
 }
+
+impl Resumed {
+    /// What either of the two says.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.request |= other.request;
+        self.response |= other.response;
+        self.close |= other.close;
+    }
+}

@@ -1,5 +1,6 @@
 //! `PluginVm`: one instance of a module, its root context, and its streams' contexts.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::host_state::HostState;
 use crate::module::PluginModule;
 use crate::settings::VmSettings;
 use crate::shared::Shared;
-use crate::stream::{StreamHost, StreamState};
+use crate::stream::{Resumed, StreamHost, StreamState};
 use crate::trap::VmError;
 
 mod start;
@@ -183,6 +184,12 @@ impl<H: StreamHost> PluginVm<H> {
             }
         }
         Ok(())
+    }
+
+    /// Streams which a callback of another context (`on_tick`, `on_queue_ready`) has resumed or closed since the last
+    /// call, by `set_effective_context` and `continue_stream` or `close_stream`.
+    pub fn take_resumed(&mut self) -> Vec<(ContextId, Resumed)> {
+        mem::take(&mut self.store.data_mut().resumed)
     }
 
     /// Size of the guest's memory in bytes.

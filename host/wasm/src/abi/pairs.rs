@@ -8,13 +8,14 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) const MAX_PAIRS: usize = 1024;
 
 /// Appends the list to `out`; nothing for no pairs, as hosts do.
-pub(crate) fn encode<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
-    let count = pairs.clone().count();
-    if count == 0 {
+pub(crate) fn encode(pairs: &[(&[u8], &[u8])], out: &mut Vec<u8>) {
+    if pairs.is_empty() {
         return;
     }
-    out.extend_from_slice(&length(count));
-    for (name, value) in pairs.clone() {
+    let texts: usize = pairs.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    out.reserve(4 + texts);
+    out.extend_from_slice(&length(pairs.len()));
+    for (name, value) in pairs {
         out.extend_from_slice(&length(name.len()));
         out.extend_from_slice(&length(value.len()));
     }
@@ -70,4 +71,68 @@ fn text<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     }
     *rest = &rest[length + 1..];
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_the_specification_s() {
+        let mut bytes = Vec::new();
+        encode(&[(b"a", b"xyz"), (b"bc", b"")], &mut bytes);
+        let lengths = [2, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(bytes, [&lengths[..], b"a\0xyz\0bc\0\0"].concat());
+    }
+
+    #[test]
+    fn the_empty_list_has_two_forms() {
+        assert_eq!(decode(b""), Some(Vec::new()));
+        assert_eq!(decode(b"\0"), Some(Vec::new()));
+        let mut bytes = Vec::new();
+        encode(&[], &mut bytes);
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn lists_over_a_limit_are_refused() {
+        let many = vec![(&b"a"[..], &b"b"[..]); MAX_PAIRS + 1];
+        let mut bytes = Vec::new();
+        encode(&many, &mut bytes);
+        assert_eq!(decode(&bytes), None);
+        bytes.clear();
+        encode(&many[1..], &mut bytes);
+        assert_eq!(decode(&bytes), Some(many[1..].to_vec()));
+        let long = vec![b'x'; MAX_BYTES];
+        bytes.clear();
+        encode(&[(b"a", &long)], &mut bytes);
+        assert_eq!(decode(&bytes), None);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn decoding_survives_small_counts_and_lengths(words in vec(0_u32..20, 0..20), text in vec(any::<u8>(), 0..60)) {
+            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.extend_from_slice(&text);
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(pairs in vec((vec(any::<u8>(), 0..20), vec(any::<u8>(), 0..20)), 0..20)) {
+            let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+            let mut bytes = Vec::new();
+            encode(&pairs, &mut bytes);
+            prop_assert_eq!(decode(&bytes).unwrap(), pairs);
+        }
+    }
 }

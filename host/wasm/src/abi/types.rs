@@ -28,6 +28,13 @@ pub enum Status {
     Unimplemented = 12,
 }
 
+impl Status {
+    /// The status as a result, for `?`.
+    pub(crate) fn into_answer(self) -> Result<(), Self> {
+        if self == Self::Ok { Ok(()) } else { Err(self) }
+    }
+}
+
 impl From<Status> for u32 {
     fn from(status: Status) -> Self {
         status as Self

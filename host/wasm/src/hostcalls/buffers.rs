@@ -1,0 +1,96 @@
+//! Bodies, configurations and arguments: `get_buffer_bytes`, `set_buffer_bytes`, `get_buffer_status`, and 0.1.0's
+//! `get_configuration`.
+
+use wasmtime::{Caller, Linker};
+
+use super::ENV;
+use crate::abi::{BufferKind, Status};
+use crate::context::Phase;
+use crate::guest::{Answer, Out, answer, bytes, serve, write_u32};
+use crate::host_state::HostState;
+use crate::stream::StreamHost;
+
+pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        ENV,
+        "proxy_get_buffer_bytes",
+        |mut caller: Caller<'_, HostState<H>>, kind: u32, start: u32, max: u32, pointer: u32, length: u32| {
+            answer(&mut caller, Out { pointer, length }, |_, state, value| {
+                let buffer = buffer(state, kind)?;
+                let start = (start as usize).min(buffer.len());
+                let end = start.saturating_add(max as usize).min(buffer.len());
+                value.extend_from_slice(&buffer[start..end]);
+                Ok(())
+            })
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_buffer_bytes",
+        |mut caller: Caller<'_, HostState<H>>, kind: u32, start: u32, size: u32, data: u32, length: u32| {
+            serve(&mut caller, |memory, state| {
+                splice(state, kind, start as usize, size as usize, bytes(memory, data, length)?)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_buffer_status",
+        |mut caller: Caller<'_, HostState<H>>, kind: u32, length: u32, flags: u32| {
+            serve(&mut caller, |memory, state| {
+                let size = buffer(state, kind)?.len() as u32;
+                write_u32(memory, length, size)?;
+                write_u32(memory, flags, 0)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_configuration",
+        |mut caller: Caller<'_, HostState<H>>, pointer: u32, length: u32| {
+            answer(&mut caller, Out { pointer, length }, |_, state, value| {
+                let settings = &state.settings;
+                let configuration = match state.phase {
+                    Phase::VmStart => &settings.vm_configuration,
+                    _ => &settings.configuration,
+                };
+                value.extend_from_slice(configuration);
+                Ok(())
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// The buffer of this kind. Bodies are empty, not absent, while the stream has not come to them.
+fn buffer<H>(state: &HostState<H>, kind: u32) -> Result<&[u8], Status> {
+    let settings = &state.settings;
+    match (BufferKind::new(kind).ok_or(Status::BadArgument)?, state.phase) {
+        (BufferKind::RequestBody, Phase::RequestBody { .. } | Phase::RequestTrailers) => {
+            Ok(state.stream().ok_or(Status::NotFound)?.request_body.as_slice())
+        }
+        (BufferKind::ResponseBody, Phase::ResponseBody { .. } | Phase::ResponseTrailers) => {
+            Ok(state.stream().ok_or(Status::NotFound)?.response_body.as_slice())
+        }
+        (BufferKind::RequestBody | BufferKind::ResponseBody, _) => {
+            state.stream().map(|_| &[][..]).ok_or(Status::NotFound)
+        }
+        (BufferKind::VmConfiguration, _) => Ok(&settings.vm_configuration),
+        (BufferKind::PluginConfiguration, Phase::VmStart | Phase::Configure) => Ok(&settings.configuration),
+        (BufferKind::ForeignArguments, Phase::Foreign) => Ok(&state.foreign_args),
+        _ => Err(Status::NotFound),
+    }
+}
+
+/// Changes a body. Only the direction whose callback runs can be changed.
+fn splice<H>(state: &mut HostState<H>, kind: u32, start: usize, size: usize, data: &[u8]) -> Answer {
+    let kind = BufferKind::new(kind).ok_or(Status::BadArgument)?;
+    let phase = state.phase;
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    let body = match (kind, phase) {
+        (BufferKind::RequestBody, Phase::RequestBody { .. } | Phase::RequestTrailers) => &mut stream.request_body,
+        (BufferKind::ResponseBody, Phase::ResponseBody { .. } | Phase::ResponseTrailers) => &mut stream.response_body,
+        _ => return Err(Status::BadArgument),
+    };
+    if body.splice(start, size, data) { Ok(()) } else { Err(Status::BadArgument) }
+}

@@ -1,0 +1,29 @@
+//! `set_effective_context`, `done`, `get_status`.
+
+use wasmtime::{Caller, Linker};
+
+use super::ENV;
+use crate::abi::Status;
+use crate::guest::{Out, answer, serve, write_u32};
+use crate::host_state::HostState;
+use crate::stream::StreamHost;
+
+pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "proxy_set_effective_context", |mut caller: Caller<'_, HostState<H>>, id: u32| {
+        serve(&mut caller, |_, state| {
+            state.effective = state.contexts.find(id).ok_or(Status::BadArgument)?;
+            Ok(())
+        })
+    })?;
+    // No context waits for it: streams end without asking, and a VM goes away as a whole.
+    linker.func_wrap(ENV, "proxy_done", || u32::from(Status::NotFound))?;
+    // Only gRPC calls, which are not served, set a status.
+    linker.func_wrap(
+        ENV,
+        "proxy_get_status",
+        |mut caller: Caller<'_, HostState<H>>, code: u32, pointer: u32, length: u32| {
+            answer(&mut caller, Out { pointer, length }, |memory, _, _| write_u32(memory, code, 0))
+        },
+    )?;
+    Ok(())
+}
