@@ -6,6 +6,8 @@ mod support;
 
 mod admin;
 mod breaker;
+mod commands;
+mod dns;
 mod filters;
 mod forwarding;
 mod lifecycle;
