@@ -1,7 +1,7 @@
 //! The ABI's form of a header map: count, lengths, then names and values, each with a NUL.
 
 /// The name and value of each header line, lent from the host's answer. Bytes that make no sense end the list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Headers<'a> {
     lengths: &'a [u8],
     data: &'a [u8],
