@@ -17,13 +17,16 @@ pub mod resource_set;
 pub mod resources;
 pub mod source;
 mod suggest;
+pub mod translate;
 mod tree;
 mod typed;
 pub mod update;
 pub mod validate;
+pub mod watch;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use render::{render_github, render_json, render_text};
 pub use resource_set::ResourceSet;
 pub use source::Sources;
 pub use update::{ObjectState, ObjectStatus, read_str};
+pub use watch::{WatchError, Watcher};

@@ -1,0 +1,146 @@
+//! What a rule does: from an HTTPRoute to a [`RouteAction`].
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use portolan_model::{Destination, DirectResponse, Forward, MISSING_CLUSTER, Redirect, Rewrite, RouteAction, Sticky};
+
+use super::destinations::{ClusterKey, Destinations};
+use super::{headers, retries};
+use crate::duration;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::{HttpDirectResponse, HttpRedirect, HttpRoute, HttpRouteDestination};
+
+/// Annotation that names the cookie which keeps a user on one destination of a split.
+const STICKY_COOKIE: &str = "portolan.dev/sticky-cookie";
+
+/// Annotation that names the request header whose value does the same.
+const STICKY_HEADER: &str = "portolan.dev/sticky-header";
+
+/// A cluster that a route needs.
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    pub(super) key: ClusterKey,
+    /// The host as the route writes it, for DNS.
+    pub(super) written: String,
+    /// The destination.
+    pub(super) origin: portolan_model::Origin,
+}
+
+/// The action of rule `index`, and the clusters that it needs; none for a delegate.
+pub(super) fn translate(
+    object: &Object<VirtualService>,
+    index: usize,
+    destinations: &Destinations<'_>,
+    listener_port: u16,
+) -> Option<(RouteAction, Vec<Reference>)> {
+    let rule = &object.spec.http[index];
+    if let Some(redirect) = &rule.redirect {
+        return Some((RouteAction::Redirect(Box::new(self::redirect(rule, redirect))), Vec::new()));
+    }
+    if let Some(response) = &rule.direct_response {
+        return Some((RouteAction::DirectResponse(Box::new(direct_response(rule, response))), Vec::new()));
+    }
+    if rule.route.is_empty() {
+        return None;
+    }
+    let (forward, references) = forward(object, index, destinations, listener_port);
+    Some((RouteAction::Forward(Box::new(forward)), references))
+}
+
+/// True when the action changes with the port of the listener.
+pub(super) fn depends_on_listener(rule: &HttpRoute) -> bool {
+    rule.route.iter().filter_map(|entry| entry.destination.as_ref()).any(|destination| destination.port.is_none())
+}
+
+fn forward(
+    object: &Object<VirtualService>,
+    index: usize,
+    destinations: &Destinations<'_>,
+    listener_port: u16,
+) -> (Forward, Vec<Reference>) {
+    let rule = &object.spec.http[index];
+    let single = rule.route.len() == 1;
+    let mut translated = Vec::new();
+    let mut references = Vec::new();
+    for (j, entry) in rule.route.iter().enumerate() {
+        let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
+        let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
+        let (key, known) = destinations.resolve(&object.meta.namespace, written, listener_port);
+        let origin = object.origin(&format!("spec.http[{index}].route[{j}].destination"));
+        translated.push(Destination {
+            cluster: MISSING_CLUSTER,
+            cluster_name: key.name(),
+            weight: weight.max(1),
+            headers: if single { Default::default() } else { destination_headers(entry) },
+            origin: origin.clone(),
+        });
+        if known {
+            references.push(Reference { key, written: written.host.clone(), origin });
+        }
+    }
+    let own = headers::translate(rule.headers.as_ref());
+    let only = rule.route.first().filter(|_| single).and_then(|entry| entry.headers.as_ref());
+    let forward = Forward {
+        destinations: translated,
+        rewrite: rewrite(rule, headers::authority(only)),
+        timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
+        retry: retries::translate(rule.retries.as_ref()),
+        headers: if single { headers::merge(own, headers::translate(only)) } else { own },
+        sticky: sticky(object),
+    };
+    (forward, references)
+}
+
+/// With several destinations each has its own scope; an authority that it sets stays there as header `host`.
+fn destination_headers(entry: &HttpRouteDestination) -> portolan_model::HeaderOperations {
+    let mut operations = headers::translate(entry.headers.as_ref());
+    if let Some(authority) = headers::authority(entry.headers.as_ref()) {
+        operations.request_set.push(("host".into(), authority));
+        operations.request_set.sort();
+    }
+    operations
+}
+
+/// The route's own authority beats the one of its only destination.
+fn rewrite(rule: &HttpRoute, destination_authority: Option<String>) -> Option<Rewrite> {
+    let written = rule.rewrite.as_ref();
+    let authority = written.and_then(|rewrite| rewrite.authority.clone()).filter(|authority| !authority.is_empty());
+    let authority = authority.or_else(|| headers::authority(rule.headers.as_ref())).or(destination_authority);
+    let regex = written.and_then(|rewrite| rewrite.uri_regex_rewrite.as_ref());
+    let rewrite = Rewrite {
+        uri: written.and_then(|rewrite| rewrite.uri.clone()).filter(|uri| !uri.is_empty()),
+        uri_regex: regex.map(|regex| (regex.pattern.clone(), regex.rewrite.clone())),
+        authority,
+    };
+    (rewrite != Rewrite::default()).then_some(rewrite)
+}
+
+fn sticky(object: &Object<VirtualService>) -> Option<Sticky> {
+    let annotation = |name| object.meta.annotations.get(name).filter(|value| !value.is_empty()).cloned();
+    let header = || annotation(STICKY_HEADER).map(|name| Sticky::Header(name.to_ascii_lowercase()));
+    annotation(STICKY_COOKIE).map(Sticky::Cookie).or_else(header)
+}
+
+fn redirect(rule: &HttpRoute, written: &HttpRedirect) -> Redirect {
+    Redirect {
+        uri: written.uri.clone().filter(|uri| !uri.is_empty()),
+        authority: written.authority.clone().filter(|authority| !authority.is_empty()),
+        port: written.port.and_then(|port| u16::try_from(port).ok()),
+        port_from_request: written.derive_port.as_deref() == Some("FROM_REQUEST_PORT"),
+        scheme: written.scheme.clone().filter(|scheme| !scheme.is_empty()),
+        status: written.redirect_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301),
+        headers: headers::translate(rule.headers.as_ref()),
+    }
+}
+
+fn direct_response(rule: &HttpRoute, written: &HttpDirectResponse) -> DirectResponse {
+    let body = written.body.as_ref();
+    let text = body.and_then(|body| body.string.as_ref()).map(|text| text.clone().into_bytes());
+    let bytes = || body.and_then(|body| STANDARD.decode(body.bytes.as_ref()?).ok());
+    DirectResponse {
+        status: u16::try_from(written.status).unwrap_or(500),
+        body: text.or_else(bytes).unwrap_or_default(),
+        headers: headers::translate(rule.headers.as_ref()),
+    }
+}

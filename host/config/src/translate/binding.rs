@@ -1,0 +1,110 @@
+//! [`Bindings`]: which VirtualServices belong to which Gateway, in Istio's order.
+
+use super::age;
+use super::gateways::Gateways;
+use crate::ResourceSet;
+use crate::diagnostic::Diagnostic;
+use crate::hosts;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::suggest;
+
+/// VirtualServices by Gateway.
+pub(super) struct Bindings<'a> {
+    /// In Istio's order.
+    pub(super) virtual_services: Vec<&'a Object<VirtualService>>,
+    /// By index of the Gateway: indices of its VirtualServices, in order.
+    pub(super) by_gateway: Vec<Vec<usize>>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Bindings<'a> {
+    pub(super) fn of(resources: &'a ResourceSet, gateways: &Gateways<'_>) -> Self {
+        let mut virtual_services: Vec<_> = resources.virtual_services().collect();
+        virtual_services.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+        let mut by_gateway = vec![Vec::new(); gateways.all.len()];
+        let mut diagnostics = Vec::new();
+        for (i, object) in virtual_services.iter().enumerate() {
+            let bound = bound_gateways(object, gateways, &mut diagnostics);
+            diagnose_hosts(object, &bound, gateways, &mut diagnostics);
+            for gateway in bound {
+                by_gateway[gateway].push(i);
+            }
+        }
+        Self { virtual_services, by_gateway, diagnostics }
+    }
+}
+
+/// `namespace/name` of a Gateway as a VirtualService in `namespace` writes it; `mesh` stays.
+pub(super) fn gateway_name(written: &str, namespace: &str) -> String {
+    if written == "mesh" {
+        return written.to_owned();
+    }
+    if let Some((before, name)) = written.split_once('/') {
+        return if before == "." { format!("{namespace}/{name}") } else { written.to_owned() };
+    }
+    // The old form `name.namespace.svc.cluster.local`.
+    let mut parts = written.split('.');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(namespace)) => format!("{namespace}/{name}"),
+        _ => format!("{namespace}/{written}"),
+    }
+}
+
+fn bound_gateways(object: &Object<VirtualService>, gateways: &Gateways<'_>, found: &mut Vec<Diagnostic>) -> Vec<usize> {
+    let written = &object.spec.gateways;
+    let mut bound = Vec::new();
+    for (i, name) in written.iter().enumerate().filter(|(_, name)| *name != "mesh") {
+        match gateways.find(&gateway_name(name, &object.meta.namespace)) {
+            Some(gateway) if !bound.contains(&gateway) => bound.push(gateway),
+            Some(_) => {}
+            None => found.push(unknown_gateway(object, i, name, gateways)),
+        }
+    }
+    if written.iter().all(|name| name == "mesh") {
+        let place = object.key_place("spec.gateways");
+        let text = "this VirtualService is for the mesh only: no ingress gateway serves it";
+        found.push(Diagnostic::warning("P0203", place, text).with_help("name a Gateway in `spec.gateways`"));
+    }
+    bound
+}
+
+fn unknown_gateway(object: &Object<VirtualService>, index: usize, name: &str, gateways: &Gateways<'_>) -> Diagnostic {
+    let full = gateway_name(name, &object.meta.namespace);
+    let place = object.place(&format!("spec.gateways[{index}]"));
+    let finding = Diagnostic::error("P0201", place, format!("there is no Gateway `{full}`"));
+    if gateways.all.is_empty() {
+        return finding.with_label("there are no Gateways");
+    }
+    let finding = finding.with_label(format!("known: {}", suggest::list(gateways.all.iter().map(|g| g.name.as_str()))));
+    let short = full.rsplit('/').next().unwrap_or(&full);
+    let elsewhere = gateways.all.iter().map(|g| g.name.as_str()).find(|known| known.rsplit('/').next() == Some(short));
+    match elsewhere.or_else(|| suggest::nearest(&full, gateways.all.iter().map(|g| g.name.as_str()))) {
+        Some(near) => finding.with_help(format!("did you mean `{near}`?")),
+        None => finding,
+    }
+}
+
+/// A host that none of the VirtualService's Gateways has.
+fn diagnose_hosts(
+    object: &Object<VirtualService>,
+    bound: &[usize],
+    gateways: &Gateways<'_>,
+    found: &mut Vec<Diagnostic>,
+) {
+    if bound.is_empty() {
+        return;
+    }
+    for (i, written) in object.spec.hosts.iter().enumerate() {
+        let host = hosts::complete(written, &object.meta.namespace);
+        let servers = || bound.iter().flat_map(|g| &gateways.all[*g].servers);
+        if servers().any(|server| !server.hosts.meet(&host, &object.meta.namespace).is_empty()) {
+            continue;
+        }
+        let names: Vec<&str> = bound.iter().map(|g| gateways.all[*g].name.as_str()).collect();
+        let place = object.place(&format!("spec.hosts[{i}]"));
+        let text = format!("host `{host}` is outside of the hosts of Gateway `{}`", suggest::list(names));
+        let known = suggest::list(servers().flat_map(|server| server.hosts.hosts()));
+        found.push(Diagnostic::warning("P0202", place, text).with_label(format!("served there: {known}")));
+    }
+}

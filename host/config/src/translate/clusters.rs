@@ -1,0 +1,176 @@
+//! Clusters: one for each host, port and subset that a route needs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use portolan_model::{Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, Origin, OutlierDetection};
+
+use super::actions::Reference;
+use super::destinations::ClusterKey;
+use super::fits;
+use super::policies::{InForce, Policies};
+use super::registry::{Provider, Registry};
+use super::service_backends::{self, Backend};
+use crate::diagnostic::Diagnostic;
+use crate::duration;
+use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection as Written, Subset};
+use crate::suggest;
+
+/// Istio's defaults, in milliseconds.
+const IDLE_TIMEOUT_MS: u64 = 3_600_000;
+const INTERVAL_MS: u64 = 10_000;
+const BASE_EJECTION_TIME_MS: u64 = 30_000;
+
+/// Clusters and their numbers by name.
+pub(super) struct Clusters {
+    /// In order of host, port and subset.
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) ids: HashMap<String, ClusterId>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+pub(super) fn translate(
+    references: &[Reference],
+    registry: &Registry<'_>,
+    policies: &Policies<'_>,
+    connect_timeout_ms: u64,
+) -> Clusters {
+    let mut needed: BTreeMap<&ClusterKey, &Reference> = BTreeMap::new();
+    for reference in references {
+        needed.entry(&reference.key).or_insert(reference);
+    }
+    let mut diagnostics = Vec::new();
+    let build = |(key, reference)| cluster(key, reference, registry, policies, connect_timeout_ms, &mut diagnostics);
+    let clusters: Vec<Cluster> = needed.into_iter().map(build).collect();
+    let ids = clusters.iter().zip(0..).map(|(cluster, id)| (cluster.name.clone(), id)).collect();
+    Clusters { clusters, ids, diagnostics }
+}
+
+fn cluster(
+    key: &ClusterKey,
+    reference: &Reference,
+    registry: &Registry<'_>,
+    policies: &Policies<'_>,
+    connect_timeout_ms: u64,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Cluster {
+    let rules = policies.of_host(&key.host);
+    let blocks = rules.map(|rules| rules.in_force(key.port, &key.subset)).unwrap_or_default();
+    let subset = rules.and_then(|rules| rules.subset(&key.subset)).filter(|_| !key.subset.is_empty());
+    let mut backends = backends(key, reference, registry);
+    if let Some((rule, index)) = subset {
+        let all = backends.len();
+        let labels = &rule.spec.subsets[index].labels;
+        let known = service_backends::known_labels(&backends);
+        backends.retain(|backend| backend.labels.as_ref().is_none_or(|own| fits(labels, own)));
+        if backends.is_empty() && all > 0 {
+            let place = rule.place(&format!("spec.subsets[{index}].labels"));
+            diagnostics.push(empty_subset(&rule.spec.subsets[index], &key.host, place, &known));
+        }
+    }
+    let origin = match (subset, registry.providers(&key.host).first()) {
+        (Some((rule, index)), _) => rule.origin(&format!("spec.subsets[{index}]")),
+        (None, Some(Provider::Service(service))) => service.origin(""),
+        (None, Some(Provider::Entry(entry))) => entry.origin(""),
+        (None, Some(Provider::Bare(_)) | None) => reference.origin.clone(),
+    };
+    let pool = blocks.connection_pool.as_ref().map(|(pool, _, _)| *pool);
+    Cluster {
+        name: key.name(),
+        endpoints: backends.into_iter().map(endpoint).collect(),
+        lb_policy: blocks.load_balancer.as_ref().map_or_else(LbPolicy::default, |(lb, _, _)| lb_policy(lb)),
+        connect_timeout_ms: connect_timeout(pool).unwrap_or(connect_timeout_ms),
+        idle_timeout_ms: idle_timeout(pool),
+        max_requests_per_connection: max_requests_per_connection(pool),
+        circuit_breakers: pool.map_or_else(CircuitBreakers::default, circuit_breakers),
+        outlier_detection: blocks.outlier_detection.as_ref().map(|(outlier, _, _)| outlier_detection(outlier)),
+        origin,
+        policy_origin: policy_origin(&blocks),
+    }
+}
+
+/// A host that nothing defines is resolved by DNS under the name that the route writes: so `app` works where DNS knows
+/// `app`, in Docker Compose for one.
+fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) -> Vec<Backend> {
+    if !registry.providers(&key.host).is_empty() {
+        return service_backends::of(registry, &key.host, key.port);
+    }
+    let address = match reference.written.parse() {
+        Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, key.port)),
+        Err(_) => Address::Dns { host: reference.written.clone(), port: key.port },
+    };
+    vec![Backend { address, labels: None, weight: 1, origin: reference.origin.clone() }]
+}
+
+fn empty_subset(
+    subset: &Subset,
+    host: &str,
+    place: crate::diagnostic::Place,
+    known: &std::collections::BTreeSet<String>,
+) -> Diagnostic {
+    let text = format!("subset `{}` has no endpoint: none of `{host}` has these labels", subset.name);
+    let label = if known.is_empty() {
+        "no Pod with labels is known for its addresses".to_owned()
+    } else {
+        format!("labels there: {}", suggest::list(known.iter().map(String::as_str)))
+    };
+    Diagnostic::warning("P0209", place, text).with_label(label)
+}
+
+fn endpoint(backend: Backend) -> Endpoint {
+    Endpoint { address: backend.address, weight: backend.weight, origin: backend.origin }
+}
+
+/// Where the limits come from; the load balancer only when there is nothing else.
+fn policy_origin(blocks: &InForce<'_>) -> Option<Origin> {
+    let pool = blocks.connection_pool.as_ref().map(|(_, rule, path)| rule.origin(path));
+    let outlier = || blocks.outlier_detection.as_ref().map(|(_, rule, path)| rule.origin(path));
+    let load_balancer = || blocks.load_balancer.as_ref().map(|(_, rule, path)| rule.origin(path));
+    pool.or_else(outlier).or_else(load_balancer)
+}
+
+fn lb_policy(written: &LoadBalancer) -> LbPolicy {
+    match written.simple.as_deref() {
+        Some("ROUND_ROBIN") => LbPolicy::RoundRobin,
+        Some("RANDOM") => LbPolicy::Random,
+        _ => LbPolicy::LeastRequest,
+    }
+}
+
+fn connect_timeout(pool: Option<&ConnectionPool>) -> Option<u64> {
+    let written = pool?.tcp.as_ref()?.connect_timeout.as_deref()?;
+    duration::parse_ms(written).filter(|ms| *ms > 0)
+}
+
+fn idle_timeout(pool: Option<&ConnectionPool>) -> u64 {
+    let written = pool.and_then(|pool| pool.http.as_ref()?.idle_timeout.as_deref());
+    written.and_then(duration::parse_ms).filter(|ms| *ms > 0).unwrap_or(IDLE_TIMEOUT_MS)
+}
+
+fn max_requests_per_connection(pool: Option<&ConnectionPool>) -> u32 {
+    let written = pool.and_then(|pool| pool.http.as_ref()).map_or(0, |http| http.max_requests_per_connection);
+    u32::try_from(written).unwrap_or(0)
+}
+
+fn circuit_breakers(pool: &ConnectionPool) -> CircuitBreakers {
+    let limit = |written: i64| u32::try_from(written).ok().filter(|limit| *limit > 0).unwrap_or(u32::MAX);
+    let http = pool.http.clone().unwrap_or_default();
+    CircuitBreakers {
+        max_connections: limit(pool.tcp.as_ref().map_or(0, |tcp| tcp.max_connections)),
+        max_pending_requests: limit(http.http1_max_pending_requests),
+        max_requests: limit(http.http2_max_requests),
+        max_retries: limit(http.max_retries),
+    }
+}
+
+fn outlier_detection(written: &Written) -> OutlierDetection {
+    let ms = |text: &Option<String>| text.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0);
+    let percent = |number: Option<i64>| number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    OutlierDetection {
+        consecutive_5xx: written.consecutive_5xx_errors.unwrap_or(5),
+        consecutive_gateway_errors: written.consecutive_gateway_errors.unwrap_or(0),
+        interval_ms: ms(&written.interval).unwrap_or(INTERVAL_MS),
+        base_ejection_time_ms: ms(&written.base_ejection_time).unwrap_or(BASE_EJECTION_TIME_MS),
+        max_ejection_percent: percent(written.max_ejection_percent).unwrap_or(10),
+        min_health_percent: percent(written.min_health_percent).unwrap_or(0),
+    }
+}

@@ -1,0 +1,44 @@
+//! Match conditions: from an HTTPMatchRequest to a [`RouteMatch`].
+
+use std::collections::BTreeMap;
+
+use portolan_model::{HeaderMatch, RouteMatch, StringMatch};
+
+use crate::resources::istio::virtual_service::{HttpMatch, StringMatch as Written};
+
+/// The conditions on the request itself; port, gateways and source are the caller's to decide.
+pub(super) fn translate(written: &HttpMatch) -> RouteMatch {
+    RouteMatch {
+        uri: written.uri.as_ref().and_then(plain),
+        ignore_uri_case: written.ignore_uri_case,
+        scheme: written.scheme.as_ref().and_then(plain),
+        method: written.method.as_ref().and_then(plain),
+        authority: written.authority.as_ref().and_then(plain),
+        headers: named(&written.headers, str::to_ascii_lowercase),
+        without_headers: named(&written.without_headers, str::to_ascii_lowercase),
+        query_params: named(&written.query_params, str::to_owned),
+    }
+}
+
+/// True when the match asks for claims of a token, which no request here has.
+pub(super) fn asks_for_claims(written: &HttpMatch) -> bool {
+    let names = written.headers.keys().chain(written.without_headers.keys());
+    names.into_iter().any(|name| name.starts_with("@request.auth."))
+}
+
+fn named(written: &BTreeMap<String, Written>, name: impl Fn(&str) -> String) -> Vec<HeaderMatch> {
+    written.iter().map(|(key, value)| HeaderMatch { name: name(key), value: or_present(value) }).collect()
+}
+
+fn or_present(written: &Written) -> StringMatch {
+    if written.regex.as_deref() == Some("*") {
+        return StringMatch::Present;
+    }
+    plain(written).unwrap_or(StringMatch::Present)
+}
+
+fn plain(written: &Written) -> Option<StringMatch> {
+    let exact = written.exact.clone().map(StringMatch::Exact);
+    let prefix = || written.prefix.clone().map(StringMatch::Prefix);
+    exact.or_else(prefix).or_else(|| written.regex.clone().map(StringMatch::Regex))
+}

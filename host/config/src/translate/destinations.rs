@@ -1,0 +1,181 @@
+//! [`Destinations`]: which cluster a destination means, and what is wrong with it.
+
+use std::collections::BTreeSet;
+
+use super::policies::Policies;
+use super::registry::Registry;
+use crate::ResourceSet;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::hosts;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::RouteDestination;
+use crate::suggest;
+
+/// Above this many names no similar ones are looked for: each look costs as much as all of them.
+const MAX_COMPARED: usize = 2000;
+
+/// Services and rules, asked by name.
+pub(super) struct Destinations<'a> {
+    registry: &'a Registry<'a>,
+    policies: &'a Policies<'a>,
+}
+
+/// What a cluster is known by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ClusterKey {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Empty when the destination names none.
+    pub(super) subset: String,
+}
+
+impl ClusterKey {
+    /// As Istio names it.
+    pub(super) fn name(&self) -> String {
+        format!("outbound|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+impl<'a> Destinations<'a> {
+    pub(super) fn new(registry: &'a Registry<'a>, policies: &'a Policies<'a>) -> Self {
+        Self { registry, policies }
+    }
+
+    /// The cluster of a destination, and whether there is such a cluster.
+    pub(super) fn resolve(
+        &self,
+        namespace: &str,
+        written: &RouteDestination,
+        listener_port: u16,
+    ) -> (ClusterKey, bool) {
+        let host = hosts::complete(&written.host, namespace);
+        let ports = self.registry.ports(&host);
+        let explicit = written.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        let only = ports.as_deref().filter(|ports| ports.len() == 1).map(|ports| ports[0]);
+        let port = explicit.or(only).unwrap_or(listener_port);
+        let subset = written.subset.clone().unwrap_or_default();
+        let known = ports.is_none_or(|ports| ports.contains(&port)) && self.has_subset(&host, &subset);
+        (ClusterKey { host, port, subset }, known)
+    }
+
+    fn has_subset(&self, host: &str, subset: &str) -> bool {
+        subset.is_empty() || self.policies.of_host(host).is_some_and(|rules| rules.subset(subset).is_some())
+    }
+
+    /// Findings about the destinations of all VirtualServices, served or not.
+    pub(super) fn diagnose(&self, resources: &ResourceSet) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let mut by_dns = BTreeSet::new();
+        for object in resources.virtual_services() {
+            for (i, rule) in object.spec.http.iter().enumerate() {
+                for (j, entry) in rule.route.iter().enumerate() {
+                    let path = format!("spec.http[{i}].route[{j}].destination");
+                    let Some(written) = &entry.destination else { continue };
+                    self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
+                }
+            }
+        }
+        found
+    }
+
+    fn diagnose_one(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &RouteDestination,
+        by_dns: &mut BTreeSet<String>,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        let host = hosts::complete(&written.host, &object.meta.namespace);
+        let subset = written.subset.as_deref().unwrap_or_default();
+        let defined = self.has_subset(&host, subset);
+        if !defined {
+            found.push(self.unknown_subset(object, path, written, &host));
+        }
+        match self.registry.ports(&host) {
+            None => {
+                if by_dns.insert(host.clone()) {
+                    found.push(self.resolved_by_dns(object, path, written, &host));
+                }
+                if defined && !subset.is_empty() {
+                    let place = object.place(&format!("{path}.subset"));
+                    let text = format!("subset `{subset}` uses all addresses of `{}`", written.host);
+                    let label = "DNS resolves this host, and DNS knows no labels";
+                    found.push(Diagnostic::warning("P0205", place, text).with_label(label));
+                }
+            }
+            Some(ports) => found.extend(diagnose_port(object, path, written, &ports)),
+        }
+    }
+
+    fn unknown_subset(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &RouteDestination,
+        host: &str,
+    ) -> Diagnostic {
+        let subset = written.subset.as_deref().unwrap_or_default();
+        let text = format!("subset `{subset}` is not defined by any DestinationRule for `{}`", written.host);
+        let finding = Diagnostic::error("P0204", object.place(&format!("{path}.subset")), text);
+        let Some(rules) = self.policies.of_host(host) else {
+            return finding.with_label(format!("there is no DestinationRule for `{host}`"));
+        };
+        let known: Vec<&str> = rules.subset_names().collect();
+        let first = rules.first();
+        if known.is_empty() {
+            let place = first.key_place("spec");
+            return finding.with_label(format!("its DestinationRule has no subsets ({}:{})", place.file, place.line));
+        }
+        let place = first.key_place("spec.subsets");
+        let label = format!("known subsets: {} ({}:{})", suggest::list(known.iter().copied()), place.file, place.line);
+        match suggest::nearest(subset, known) {
+            Some(near) => finding.with_label(label).with_help(format!("did you mean `{near}`?")),
+            None => finding.with_label(label),
+        }
+    }
+
+    fn resolved_by_dns(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &RouteDestination,
+        host: &str,
+    ) -> Diagnostic {
+        let place = object.place(&format!("{path}.host"));
+        let text = format!("`{}` is in no Service or ServiceEntry: DNS resolves it", written.host);
+        let finding = Diagnostic::warning("P0208", place, text);
+        if self.registry.len() <= MAX_COMPARED
+            && let Some(near) = suggest::nearest(host, self.registry.hosts())
+        {
+            let suffix = format!(".{}.svc.{}", object.meta.namespace, hosts::CLUSTER_DOMAIN);
+            return finding.with_help(format!("did you mean `{}`?", near.strip_suffix(&suffix).unwrap_or(near)));
+        }
+        Diagnostic { severity: Severity::Note, ..finding }
+    }
+}
+
+fn diagnose_port(
+    object: &Object<VirtualService>,
+    path: &str,
+    written: &RouteDestination,
+    ports: &[u16],
+) -> Option<Diagnostic> {
+    let known = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let label = if known.is_empty() { "it has no ports".to_owned() } else { format!("its ports: {known}") };
+    match &written.port {
+        Some(port) if ports.iter().any(|known| u32::from(*known) == port.number) => None,
+        Some(port) => {
+            let place = object.place(&format!("{path}.port.number"));
+            let text = format!("`{}` has no port {}", written.host, port.number);
+            Some(Diagnostic::error("P0206", place, text).with_label(label))
+        }
+        None if ports.len() == 1 => None,
+        None => {
+            let text = format!("`{}` has several ports: the listener's port is taken", written.host);
+            let finding = Diagnostic::warning("P0206", object.place(&format!("{path}.host")), text).with_label(label);
+            Some(finding.with_help("name one in `destination.port.number`"))
+        }
+    }
+}

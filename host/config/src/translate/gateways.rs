@@ -1,0 +1,133 @@
+//! [`Gateways`]: the Gateway resources in Istio's order, with the hosts of each server.
+
+use std::collections::HashMap;
+
+use portolan_model::Origin;
+
+use super::host_index::HostIndex;
+use super::{TranslateOptions, age, fits};
+use crate::ResourceSet;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::object::Object;
+use crate::resources::istio::Gateway;
+use crate::suggest;
+
+/// All Gateways, those for other gateways too: names and hosts are checked against them all.
+pub(super) struct Gateways<'a> {
+    /// In Istio's order: age, name, namespace.
+    pub(super) all: Vec<KnownGateway<'a>>,
+    /// `namespace/name` to index.
+    by_name: HashMap<String, usize>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// One Gateway.
+pub(super) struct KnownGateway<'a> {
+    /// `namespace/name`.
+    pub(super) name: String,
+    pub(super) object: &'a Object<Gateway>,
+    /// Whether its selector fits this gateway.
+    pub(super) selected: bool,
+    pub(super) servers: Vec<KnownServer>,
+}
+
+/// One server of a Gateway.
+pub(super) struct KnownServer {
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) bind: Option<std::net::IpAddr>,
+    pub(super) hosts: HostIndex,
+    pub(super) https_redirect: bool,
+    pub(super) origin: Origin,
+    /// Path in the object, e.g. `spec.servers[0]`.
+    pub(super) path: String,
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http,
+    Tls,
+    Tcp,
+}
+
+impl<'a> Gateways<'a> {
+    pub(super) fn of(resources: &'a ResourceSet, options: &TranslateOptions) -> Self {
+        let mut objects: Vec<_> = resources.gateways().collect();
+        objects.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+        let all: Vec<_> = objects.into_iter().map(|object| KnownGateway::of(object, options)).collect();
+        let by_name = all.iter().enumerate().map(|(i, gateway)| (gateway.name.clone(), i)).collect();
+        let diagnostics = diagnose(&all, options);
+        Self { all, by_name, diagnostics }
+    }
+
+    /// Index of a Gateway by `namespace/name`.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl<'a> KnownGateway<'a> {
+    fn of(object: &'a Object<Gateway>, options: &TranslateOptions) -> Self {
+        let name = format!("{}/{}", object.meta.namespace, object.meta.name);
+        let servers = (0..object.spec.servers.len()).filter_map(|i| KnownServer::of(object, i)).collect();
+        Self { name, object, selected: fits(&object.spec.selector, &options.labels), servers }
+    }
+}
+
+impl KnownServer {
+    fn of(object: &Object<Gateway>, index: usize) -> Option<Self> {
+        let server = &object.spec.servers[index];
+        let port = server.port.as_ref()?;
+        let path = format!("spec.servers[{index}]");
+        Some(Self {
+            port: u16::try_from(port.number).ok()?,
+            protocol: Protocol::of(&port.protocol),
+            bind: server.bind.as_ref().and_then(|bind| bind.parse().ok()),
+            hosts: HostIndex::of(&server.hosts, &object.meta.namespace),
+            https_redirect: server.tls.as_ref().is_some_and(|tls| tls.https_redirect),
+            origin: object.origin(&path),
+            path,
+        })
+    }
+}
+
+impl Protocol {
+    fn of(text: &str) -> Self {
+        match text.to_ascii_uppercase().as_str() {
+            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Self::Http,
+            "HTTPS" | "TLS" => Self::Tls,
+            _ => Self::Tcp,
+        }
+    }
+}
+
+fn diagnose(all: &[KnownGateway<'_>], options: &TranslateOptions) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    // A gateway that serves nothing at all is probably started with the wrong labels; beside others it is normal.
+    let severity = if all.iter().any(|g| g.selected) { Severity::Note } else { Severity::Warning };
+    for gateway in all {
+        if !gateway.selected {
+            found.push(not_selected(gateway, severity, options));
+            continue;
+        }
+        for server in &gateway.servers {
+            let (code, what) = match server.protocol {
+                Protocol::Http => continue,
+                Protocol::Tls => ("P0301", "HTTPS and TLS servers are not served yet: this server is skipped"),
+                Protocol::Tcp => ("P0302", "TCP servers are not served yet: this server is skipped"),
+            };
+            let place = gateway.object.place(&format!("{}.port.protocol", server.path));
+            found.push(Diagnostic::warning(code, place, what));
+        }
+    }
+    found
+}
+
+fn not_selected(gateway: &KnownGateway<'_>, severity: Severity, options: &TranslateOptions) -> Diagnostic {
+    let own: Vec<String> = options.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let place = gateway.object.place("spec.selector");
+    let text = "this Gateway is for other gateways: its selector does not fit this one's labels";
+    let label = format!("this gateway has {}", suggest::list(own.iter().map(String::as_str)));
+    Diagnostic { severity, ..Diagnostic::warning("P0212", place, text).with_label(label) }
+}

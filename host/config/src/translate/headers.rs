@@ -1,0 +1,82 @@
+//! Header operations of a scope, and the merge of two scopes when a rule has one destination.
+
+use std::collections::BTreeMap;
+
+use portolan_model::HeaderOperations;
+
+use crate::resources::istio::virtual_service::{HeaderOperations as Written, Headers};
+
+/// The operations of one scope. The authority is no header here: see [`authority`].
+pub(super) fn translate(headers: Option<&Headers>) -> HeaderOperations {
+    let request = headers.and_then(|h| h.request.as_ref());
+    let response = headers.and_then(|h| h.response.as_ref());
+    HeaderOperations {
+        request_remove: removed(request),
+        request_set: pairs(request.map(|r| &r.set)),
+        request_add: pairs(request.map(|r| &r.add)),
+        response_remove: removed(response),
+        response_set: pairs(response.map(|r| &r.set)),
+        response_add: pairs(response.map(|r| &r.add)),
+    }
+}
+
+/// The value that `Host` or `:authority` is set to.
+pub(super) fn authority(headers: Option<&Headers>) -> Option<String> {
+    let request = headers?.request.as_ref()?;
+    let mut entries = request.set.iter().chain(&request.add);
+    entries.find(|(name, _)| is_authority(name)).map(|(_, value)| value.clone())
+}
+
+/// Both scopes as one list: both removes first, then the route's list, then the destination's. A value that the
+/// destination sets replaces what the route set or added; its adds come after the route's.
+pub(super) fn merge(route: HeaderOperations, destination: HeaderOperations) -> HeaderOperations {
+    let (request_set, request_add) =
+        followed_by((route.request_set, route.request_add), (destination.request_set, destination.request_add));
+    let (response_set, response_add) =
+        followed_by((route.response_set, route.response_add), (destination.response_set, destination.response_add));
+    HeaderOperations {
+        request_remove: union(route.request_remove, destination.request_remove),
+        request_set,
+        request_add,
+        response_remove: union(route.response_remove, destination.response_remove),
+        response_set,
+        response_add,
+    }
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn followed_by((set, add): (Pairs, Pairs), (later_set, later_add): (Pairs, Pairs)) -> (Pairs, Pairs) {
+    let replaced = |name: &String| later_set.iter().any(|(later, _)| later == name);
+    let mut add: Pairs = add.into_iter().filter(|(name, _)| !replaced(name)).collect();
+    let mut all: BTreeMap<String, String> = set.into_iter().collect();
+    all.extend(later_set);
+    add.extend(later_add);
+    (all.into_iter().collect(), add)
+}
+
+fn union(mut first: Vec<String>, second: Vec<String>) -> Vec<String> {
+    for name in second {
+        if !first.contains(&name) {
+            first.push(name);
+        }
+    }
+    first
+}
+
+/// Host and pseudo headers cannot be removed; `check` says so.
+fn removed(written: Option<&Written>) -> Vec<String> {
+    let names = written.map(|w| w.remove.as_slice()).unwrap_or_default();
+    names.iter().filter(|n| !is_authority(n) && !n.starts_with(':')).map(|n| n.to_ascii_lowercase()).collect()
+}
+
+fn pairs(written: Option<&BTreeMap<String, String>>) -> Pairs {
+    let entries = written.into_iter().flatten().filter(|(name, _)| !is_authority(name));
+    let mut pairs: Pairs = entries.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    pairs.sort();
+    pairs
+}
+
+fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
+}

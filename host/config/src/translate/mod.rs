@@ -1,0 +1,129 @@
+//! [`translate`]: from resources to the model. Each part takes the resources and what earlier parts returned, gives its
+//! own part back and changes nothing; only this file sees them all.
+
+mod access_log;
+mod actions;
+mod binding;
+mod clusters;
+mod conditions;
+mod destinations;
+mod gateways;
+mod headers;
+mod host_index;
+mod listeners;
+mod plugins;
+mod policies;
+mod ports;
+mod reachability;
+mod registry;
+mod retries;
+mod routes;
+mod service_backends;
+mod tables;
+mod unserved;
+
+use std::collections::BTreeMap;
+
+use portolan_model::{Model, RouteAction};
+
+use crate::ResourceSet;
+use crate::diagnostic::Diagnostic;
+use crate::object::Meta;
+
+/// What the resources alone do not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TranslateOptions {
+    /// Labels of this gateway, which selectors of Gateways and WasmPlugins must fit.
+    /// Default: `istio=ingressgateway`, those of Istio's own.
+    pub labels: BTreeMap<String, String>,
+    /// A Gateway's port and the port to bind for it; beats what Services say.
+    pub port_map: Vec<(u16, u16)>,
+}
+
+impl Default for TranslateOptions {
+    fn default() -> Self {
+        let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
+        Self { labels, port_map: Vec::new() }
+    }
+}
+
+/// The model, and what is to say about the resources together.
+#[derive(Clone, Debug, Default)]
+pub struct Translation {
+    /// What to serve.
+    pub model: Model,
+    /// In order of file and line. None of them rejects an object: it is served as Istio would.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Translates the resources for one gateway.
+pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Translation {
+    let gateways = gateways::Gateways::of(resources, options);
+    let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options));
+    let bindings = binding::Bindings::of(resources, &gateways);
+    let registry = registry::Registry::of(resources);
+    let policies = policies::Policies::of(resources);
+    let destinations = destinations::Destinations::new(&registry, &policies);
+    let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
+    let clusters =
+        clusters::translate(&tables.references, &registry, &policies, access_log::connect_timeout(resources));
+    let plugins = plugins::translate(resources, options);
+    let mut diagnostics: Vec<Diagnostic> = [
+        gateways.diagnostics,
+        listeners.diagnostics,
+        bindings.diagnostics,
+        destinations.diagnose(resources),
+        policies.diagnose(&registry, resources),
+        clusters.diagnostics,
+        plugins.diagnostics,
+        reachability::diagnose(resources),
+        unserved::diagnose(resources),
+    ]
+    .concat();
+    sort(&mut diagnostics);
+    let model = Model {
+        listeners: listeners.listeners,
+        route_tables: tables.tables,
+        routes: with_cluster_ids(tables.routes, &clusters.ids),
+        clusters: clusters.clusters,
+        plugins: plugins.plugins,
+        access_log: access_log::path(resources),
+        secrets: Vec::new(),
+    };
+    Translation { model, diagnostics }
+}
+
+/// Destinations carry the names of their clusters; the numbers are known only when all clusters are.
+fn with_cluster_ids(
+    mut routes: Vec<portolan_model::Route>,
+    ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
+) -> Vec<portolan_model::Route> {
+    for route in &mut routes {
+        if let RouteAction::Forward(forward) = &mut route.action {
+            for destination in &mut forward.destinations {
+                destination.cluster =
+                    ids.get(&destination.cluster_name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
+            }
+        }
+    }
+    routes
+}
+
+/// By place, and each finding once.
+fn sort(diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column, d.code, d.message.clone());
+        key(a).cmp(&key(b))
+    });
+    diagnostics.dedup();
+}
+
+/// Istio's order of objects: age, then name, then namespace.
+fn age(meta: &Meta) -> (&str, &str, &str) {
+    (&meta.creation_timestamp, &meta.name, &meta.namespace)
+}
+
+/// True when each of `selector`'s labels is among `labels`.
+fn fits(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+}

@@ -1,0 +1,138 @@
+//! Rules that can never match, since an earlier rule of the same VirtualService takes all of their requests.
+
+use std::collections::HashMap;
+
+use portolan_model::{RouteMatch, StringMatch};
+
+use super::conditions;
+use crate::ResourceSet;
+use crate::diagnostic::Diagnostic;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::HttpMatch;
+
+/// Findings for all VirtualServices.
+pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
+    resources.virtual_services().flat_map(of_one).collect()
+}
+
+/// The path condition of a match, in a form that can be looked up. The flag is `ignoreUriCase`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Uri {
+    Any,
+    Exact(String, bool),
+    Prefix(String, bool),
+    Regex(String),
+}
+
+/// A match: its path, and all its other conditions as text (empty when there are none).
+struct Condition {
+    uri: Uri,
+    others: String,
+}
+
+/// Earlier matches by what they ask, with the path of their rule.
+#[derive(Default)]
+struct Earlier {
+    taken: HashMap<(String, Uri), (usize, String)>,
+}
+
+fn of_one(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+    let mut earlier = Earlier::default();
+    let mut found = Vec::new();
+    for (i, rule) in object.spec.http.iter().enumerate() {
+        if rule.delegate.is_some() {
+            continue;
+        }
+        let mut conditions: Vec<Condition> = rule.matches.iter().map(Condition::of).collect();
+        if conditions.is_empty() {
+            conditions.push(Condition { uri: Uri::Any, others: String::new() });
+        }
+        let hiding: Option<Vec<&(usize, String)>> = conditions.iter().map(|c| earlier.taking(c)).collect();
+        if let Some(first) = hiding.as_ref().and_then(|all| all.first()) {
+            found.push(unreachable(object, i, first));
+        }
+        for condition in conditions {
+            earlier.add(i, condition);
+        }
+    }
+    found
+}
+
+fn unreachable(object: &Object<VirtualService>, rule: usize, (earlier, uri): &(usize, String)) -> Diagnostic {
+    let path = format!("spec.http[{rule}]");
+    let with_match = !object.spec.http[rule].matches.is_empty();
+    let place = object.key_place(&if with_match { format!("{path}.match") } else { path });
+    let by = object.origin(&format!("spec.http[{earlier}]")).place();
+    let label = format!("every such request is taken earlier by {by} ({uri})");
+    Diagnostic::warning("P0310", place, "this rule can never match").with_label(label)
+}
+
+impl Condition {
+    fn of(written: &HttpMatch) -> Self {
+        let RouteMatch { uri, ignore_uri_case, .. } = conditions::translate(written);
+        let fold = |text: String| if ignore_uri_case { text.to_ascii_lowercase() } else { text };
+        let uri = match uri {
+            None | Some(StringMatch::Present) => Uri::Any,
+            Some(StringMatch::Prefix(prefix)) if prefix == "/" => Uri::Any,
+            Some(StringMatch::Regex(regex)) if regex == ".*" => Uri::Any,
+            Some(StringMatch::Exact(path)) => Uri::Exact(fold(path), ignore_uri_case),
+            Some(StringMatch::Prefix(prefix)) => Uri::Prefix(fold(prefix), ignore_uri_case),
+            Some(StringMatch::Regex(regex)) => Uri::Regex(regex),
+        };
+        let bare = HttpMatch { name: None, stat_prefix: None, uri: None, ignore_uri_case: false, ..written.clone() };
+        let others = if bare == HttpMatch::default() { String::new() } else { format!("{bare:?}") };
+        Self { uri, others }
+    }
+}
+
+impl Uri {
+    /// How the path is asked for, in words.
+    fn text(&self) -> String {
+        match self {
+            Self::Any => "any path".into(),
+            Self::Exact(path, _) => format!("exact {path}"),
+            Self::Prefix(prefix, _) => format!("prefix {prefix}"),
+            Self::Regex(regex) => format!("regex {regex}"),
+        }
+    }
+
+    /// Every path condition that takes all that this one takes, widest first.
+    fn wider(&self) -> Vec<Self> {
+        let mut wider = vec![Self::Any];
+        let (text, ignores) = match self {
+            Self::Any => return wider,
+            Self::Regex(_) => {
+                wider.push(self.clone());
+                return wider;
+            }
+            Self::Exact(text, ignores) | Self::Prefix(text, ignores) => (text, *ignores),
+        };
+        let folded = text.to_ascii_lowercase();
+        for end in text.char_indices().map(|(i, c)| i + c.len_utf8()) {
+            wider.push(Self::Prefix(folded[..end].to_owned(), true));
+            if !ignores {
+                wider.push(Self::Prefix(text[..end].to_owned(), false));
+            }
+        }
+        if matches!(self, Self::Exact(..)) {
+            wider.push(Self::Exact(folded, true));
+            wider.push(self.clone());
+        }
+        wider
+    }
+}
+
+impl Earlier {
+    fn add(&mut self, rule: usize, condition: Condition) {
+        let text = condition.uri.text();
+        self.taken.entry((condition.others, condition.uri)).or_insert((rule, text));
+    }
+
+    /// The earlier match that takes all requests of this one: a wider path and no condition that this one lacks.
+    fn taking(&self, condition: &Condition) -> Option<&(usize, String)> {
+        let wider = condition.uri.wider();
+        let find = |others: &str| wider.iter().find_map(|uri| self.taken.get(&(others.to_owned(), uri.clone())));
+        find("").or_else(|| find(&condition.others))
+    }
+}

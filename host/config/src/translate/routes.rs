@@ -1,0 +1,137 @@
+//! Routes of one VirtualService for one Gateway and port, in order, up to its catch-all.
+
+use std::collections::HashMap;
+
+use portolan_model::{Route, RouteId, RouteMatch};
+
+use super::TranslateOptions;
+use super::actions::{self, Reference};
+use super::binding::{Bindings, gateway_name};
+use super::conditions;
+use super::destinations::Destinations;
+use super::fits;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::{HttpMatch, HttpRoute};
+
+/// One rule and match of a VirtualService; the port only where the action depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RouteKey {
+    virtual_service: usize,
+    rule: usize,
+    condition: Option<usize>,
+    port: Option<u16>,
+}
+
+/// Makes routes when they are first asked for, so that virtual hosts share them by id.
+pub(super) struct RouteBuilder<'a> {
+    bindings: &'a Bindings<'a>,
+    destinations: &'a Destinations<'a>,
+    options: &'a TranslateOptions,
+    made: HashMap<RouteKey, Option<RouteId>>,
+    pub(super) routes: Vec<Route>,
+    /// By route: Istio moves catch-alls behind the other routes of a host.
+    pub(super) catch_all: Vec<bool>,
+    pub(super) references: Vec<Reference>,
+}
+
+impl<'a> RouteBuilder<'a> {
+    pub(super) fn new(
+        bindings: &'a Bindings<'a>,
+        destinations: &'a Destinations<'a>,
+        options: &'a TranslateOptions,
+    ) -> Self {
+        let made = HashMap::new();
+        Self {
+            bindings,
+            destinations,
+            options,
+            made,
+            routes: Vec::new(),
+            catch_all: Vec::new(),
+            references: Vec::new(),
+        }
+    }
+
+    /// The routes of a VirtualService on a Gateway's port, in order. A catch-all ends them.
+    pub(super) fn routes_of(&mut self, virtual_service: usize, gateway: &str, port: u16) -> Vec<RouteId> {
+        let object = self.bindings.virtual_services[virtual_service];
+        let mut ids = Vec::new();
+        for (rule, written) in object.spec.http.iter().enumerate() {
+            for condition in alternatives(written) {
+                let asked = condition.map(|c| &written.matches[c]);
+                if asked.is_some_and(|asked| !self.applies(object, asked, gateway, port)) {
+                    continue;
+                }
+                let Some(id) = self.route(virtual_service, rule, condition, port) else { continue };
+                ids.push(id);
+                if self.catch_all[id as usize] {
+                    return ids;
+                }
+            }
+        }
+        ids
+    }
+
+    /// Whether a match is for this Gateway, port and caller. Gateways in a match replace the caller's conditions.
+    fn applies(&self, object: &Object<VirtualService>, asked: &HttpMatch, gateway: &str, port: u16) -> bool {
+        let own_port = asked.port.is_none_or(|asked| asked == u32::from(port));
+        let here = if asked.gateways.is_empty() {
+            fits(&asked.source_labels, &self.options.labels)
+                && asked.source_namespace.as_deref().unwrap_or("").is_empty()
+        } else {
+            asked.gateways.iter().any(|name| gateway_name(name, &object.meta.namespace) == gateway)
+        };
+        own_port && here && !conditions::asks_for_claims(asked)
+    }
+
+    fn route(&mut self, virtual_service: usize, rule: usize, condition: Option<usize>, port: u16) -> Option<RouteId> {
+        let object = self.bindings.virtual_services[virtual_service];
+        let port_matters = actions::depends_on_listener(&object.spec.http[rule]);
+        let key = RouteKey { virtual_service, rule, condition, port: port_matters.then_some(port) };
+        if let Some(made) = self.made.get(&key) {
+            return *made;
+        }
+        let id = self.make(object, rule, condition, port);
+        self.made.insert(key, id);
+        id
+    }
+
+    fn make(
+        &mut self,
+        object: &Object<VirtualService>,
+        rule: usize,
+        condition: Option<usize>,
+        port: u16,
+    ) -> Option<RouteId> {
+        let written = &object.spec.http[rule];
+        let (action, references) = actions::translate(object, rule, self.destinations, port)?;
+        let asked = condition.map(|c| &written.matches[c]);
+        let matches = asked.map_or_else(RouteMatch::default, conditions::translate);
+        let origin = match condition {
+            Some(c) => object.origin(&format!("spec.http[{rule}].match[{c}]")),
+            None => object.origin(&format!("spec.http[{rule}]")),
+        };
+        self.references.extend(references);
+        Some(self.push(Route { name: name(written, asked), matches, action, origin }))
+    }
+
+    /// Adds a route that comes from no rule.
+    pub(super) fn push(&mut self, route: Route) -> RouteId {
+        self.catch_all.push(route.matches.is_catch_all());
+        self.routes.push(route);
+        (self.routes.len() - 1) as RouteId
+    }
+}
+
+/// Each match of a rule, or none once when it has none.
+fn alternatives(rule: &HttpRoute) -> impl Iterator<Item = Option<usize>> {
+    let bare = rule.matches.is_empty().then_some(None);
+    (0..rule.matches.len()).map(Some).chain(bare)
+}
+
+fn name(rule: &HttpRoute, condition: Option<&HttpMatch>) -> String {
+    let names = [rule.name.as_deref(), condition.and_then(|c| c.name.as_deref())];
+    let given: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
+    if given.is_empty() { "default".to_owned() } else { given.join(".") }
+}

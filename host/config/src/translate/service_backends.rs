@@ -1,0 +1,233 @@
+//! Addresses of a host's port: from EndpointSlices, Endpoints, Pods, ServiceEntries and WorkloadEntries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use portolan_model::{Address, Origin};
+
+use super::fits;
+use super::registry::{Provider, Registry, SERVICE_NAME};
+use crate::object::{Meta, Object};
+use crate::resources::core::endpoints::{EndpointPort, TargetRef};
+use crate::resources::core::service::{ServicePort, TargetPort};
+use crate::resources::core::{EndpointSlice, Endpoints, Pod, Service};
+use crate::resources::istio::gateway::Port;
+use crate::resources::istio::service_entry::WorkloadSelector;
+use crate::resources::istio::{ServiceEntry, WorkloadEntry};
+
+type Labels = BTreeMap<String, String>;
+
+/// One address with what is known of it.
+pub(super) struct Backend {
+    pub(super) address: Address,
+    /// None when nobody knows them: such an address belongs to each subset.
+    pub(super) labels: Option<Labels>,
+    /// At least 1.
+    pub(super) weight: u32,
+    pub(super) origin: Origin,
+}
+
+/// All addresses of a host's port, each once, in the order of the resources.
+pub(super) fn of(registry: &Registry<'_>, host: &str, port: u16) -> Vec<Backend> {
+    let backends = registry.providers(host).iter().flat_map(|provider| match provider {
+        Provider::Service(service) => of_service(registry, service, host, port),
+        Provider::Bare(meta) => of_bare(registry, meta, port),
+        Provider::Entry(entry) => of_entry(registry, entry, host, port),
+    });
+    let mut seen = std::collections::HashSet::new();
+    backends.filter(|backend| seen.insert(backend.address.clone())).collect()
+}
+
+fn of_service(registry: &Registry<'_>, service: &Object<Service>, host: &str, port: u16) -> Vec<Backend> {
+    let Some(written) = service.spec.ports.iter().find(|p| p.port == port) else { return Vec::new() };
+    let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
+    let fits_port = |p: &EndpointPort| p.name.as_deref().unwrap_or("") == written.name || service.spec.ports.len() == 1;
+    if let Some(slices) = registry.slices.get(&key) {
+        return slices.iter().flat_map(|slice| of_slice(registry, slice, &fits_port)).collect();
+    }
+    if let Some(endpoints) = registry.endpoints.get(&key) {
+        let unready = service.spec.publish_not_ready_addresses;
+        return of_endpoints(registry, endpoints, unready, &fits_port);
+    }
+    let selector = &service.spec.selector;
+    let pods = registry.pods_by_namespace.get(key.0).map(Vec::as_slice).unwrap_or_default();
+    if !selector.is_empty() && !pods.is_empty() {
+        let chosen = pods.iter().filter(|pod| fits(selector, &pod.meta.labels));
+        let chosen = chosen.filter(|pod| service.spec.publish_not_ready_addresses || is_ready(pod));
+        return chosen.filter_map(|pod| of_pod(pod, written)).collect();
+    }
+    vec![by_dns(service, host, written)]
+}
+
+/// A Service of which the configuration knows no address at all: its name in DNS is its address.
+fn by_dns(service: &Object<Service>, host: &str, port: &ServicePort) -> Backend {
+    let external =
+        service.spec.external_name.clone().filter(|_| service.spec.service_type.as_deref() == Some("ExternalName"));
+    let headless = service.spec.cluster_ip.as_deref() == Some("None");
+    let number = match &port.target_port {
+        Some(TargetPort::Number(number)) if headless => *number,
+        _ => port.port,
+    };
+    let address = Address::Dns { host: external.unwrap_or_else(|| host.to_owned()), port: number };
+    Backend { address, labels: None, weight: 1, origin: service.origin("") }
+}
+
+fn of_bare(registry: &Registry<'_>, meta: &Meta, port: u16) -> Vec<Backend> {
+    let name = meta.labels.get(SERVICE_NAME).unwrap_or(&meta.name).as_str();
+    let key = (meta.namespace.as_str(), name);
+    let fits_port = |p: &EndpointPort| p.port == Some(port);
+    if let Some(slices) = registry.slices.get(&key) {
+        return slices.iter().flat_map(|slice| of_slice(registry, slice, &fits_port)).collect();
+    }
+    registry.endpoints.get(&key).map(|e| of_endpoints(registry, e, false, &fits_port)).unwrap_or_default()
+}
+
+fn of_slice(
+    registry: &Registry<'_>,
+    slice: &Object<EndpointSlice>,
+    fits_port: &impl Fn(&EndpointPort) -> bool,
+) -> Vec<Backend> {
+    let Some(port) = slice.spec.ports.iter().find(|p| fits_port(p)).and_then(|p| p.port) else { return Vec::new() };
+    let mut backends = Vec::new();
+    for (i, endpoint) in slice.spec.endpoints.iter().enumerate() {
+        if endpoint.conditions.ready == Some(false) {
+            continue;
+        }
+        // Kubernetes says that the addresses of one endpoint are interchangeable and uses the first.
+        let Some(text) = endpoint.addresses.first() else { continue };
+        backends.push(Backend {
+            address: address(text, port),
+            labels: Some(pod_labels(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text)),
+            weight: 1,
+            origin: slice.origin(&format!("endpoints[{i}]")),
+        });
+    }
+    backends
+}
+
+fn of_endpoints(
+    registry: &Registry<'_>,
+    object: &Object<Endpoints>,
+    unready: bool,
+    fits_port: &impl Fn(&EndpointPort) -> bool,
+) -> Vec<Backend> {
+    let mut backends = Vec::new();
+    for (i, subset) in object.spec.subsets.iter().enumerate() {
+        let Some(port) = subset.ports.iter().find(|p| fits_port(p)).and_then(|p| p.port) else { continue };
+        let ready = subset.addresses.iter().enumerate().map(|(j, a)| ("addresses", j, a));
+        let not_ready = subset.not_ready_addresses.iter().enumerate().filter(|_| unready);
+        for (field, j, entry) in ready.chain(not_ready.map(|(j, a)| ("notReadyAddresses", j, a))) {
+            backends.push(Backend {
+                address: address(&entry.ip, port),
+                labels: Some(pod_labels(registry, &object.meta.namespace, entry.target_ref.as_ref(), &entry.ip)),
+                weight: 1,
+                origin: object.origin(&format!("subsets[{i}].{field}[{j}]")),
+            });
+        }
+    }
+    backends
+}
+
+fn pod_labels(registry: &Registry<'_>, namespace: &str, target: Option<&TargetRef>, ip: &str) -> Labels {
+    let named = target.filter(|target| target.kind == "Pod" || target.kind.is_empty()).and_then(|target| {
+        let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
+        registry.pods_by_name.get(&(namespace, target.name.as_str()))
+    });
+    let pod = named.or_else(|| registry.pods_by_ip.get(ip));
+    pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default()
+}
+
+fn of_pod(pod: &Object<Pod>, port: &ServicePort) -> Option<Backend> {
+    let number = match &port.target_port {
+        None => port.port,
+        Some(TargetPort::Number(number)) => *number,
+        Some(TargetPort::Name(name)) => {
+            let mut ports = pod.spec.spec.containers.iter().flat_map(|container| &container.ports);
+            ports.find(|p| p.name.as_ref() == Some(name))?.container_port
+        }
+    };
+    let ip: IpAddr = pod.spec.status.pod_ip.parse().ok()?;
+    let address = Address::Socket(SocketAddr::new(ip, number));
+    Some(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, origin: pod.origin("") })
+}
+
+/// A Pod written by hand has no conditions: it counts as ready.
+fn is_ready(pod: &Object<Pod>) -> bool {
+    let status = &pod.spec.status;
+    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    !over && status.conditions.iter().find(|c| c.condition_type == "Ready").is_none_or(|c| c.status == "True")
+}
+
+fn of_entry(registry: &Registry<'_>, entry: &Object<ServiceEntry>, host: &str, port: u16) -> Vec<Backend> {
+    let Some(written) = entry.spec.ports.iter().find(|p| p.number == u32::from(port)) else { return Vec::new() };
+    let resolves = match entry.spec.resolution.as_deref() {
+        Some("STATIC") => false,
+        Some("DNS" | "DNS_ROUND_ROBIN") => true,
+        // NONE and DYNAMIC_DNS have no address at a gateway; `unserved` says so.
+        _ => return Vec::new(),
+    };
+    if let Some(selector) = &entry.spec.workload_selector {
+        return of_selector(registry, entry, selector, written);
+    }
+    if entry.spec.endpoints.is_empty() && resolves {
+        let address = Address::Dns { host: host.to_owned(), port: entry_port(written, None) };
+        return vec![Backend { address, labels: None, weight: 1, origin: entry.origin("spec.hosts") }];
+    }
+    let endpoints = entry.spec.endpoints.iter().enumerate();
+    endpoints.filter_map(|(i, w)| of_workload(w, written, entry.origin(&format!("spec.endpoints[{i}]")))).collect()
+}
+
+fn of_selector(
+    registry: &Registry<'_>,
+    entry: &Object<ServiceEntry>,
+    selector: &WorkloadSelector,
+    port: &Port,
+) -> Vec<Backend> {
+    let namespace = entry.meta.namespace.as_str();
+    let workloads = registry.workloads.get(namespace).into_iter().flatten();
+    let workloads = workloads.filter(|w| fits(&selector.labels, &labels_of(w)));
+    let mut backends: Vec<Backend> = workloads
+        .filter_map(|w| of_workload(&w.spec, port, w.origin("")).map(|b| Backend { labels: Some(labels_of(w)), ..b }))
+        .collect();
+    let pods = registry.pods_by_namespace.get(namespace).into_iter().flatten();
+    for pod in pods.filter(|pod| fits(&selector.labels, &pod.meta.labels) && is_ready(pod)) {
+        let Ok(ip) = pod.spec.status.pod_ip.parse::<IpAddr>() else { continue };
+        let address = Address::Socket(SocketAddr::new(ip, entry_port(port, None)));
+        backends.push(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, origin: pod.origin("") });
+    }
+    backends
+}
+
+/// Labels of the workload, and of its object for what it leaves out.
+fn labels_of(entry: &Object<WorkloadEntry>) -> Labels {
+    let mut labels = entry.meta.labels.clone();
+    labels.extend(entry.spec.labels.clone());
+    labels
+}
+
+fn of_workload(workload: &WorkloadEntry, port: &Port, origin: Origin) -> Option<Backend> {
+    let text = workload.address.as_deref().filter(|a| !a.is_empty() && !a.starts_with("unix://"))?;
+    let address = address(text, entry_port(port, Some(workload)));
+    let weight = workload.weight.unwrap_or(1).max(1);
+    Some(Backend { address, labels: Some(workload.labels.clone()), weight, origin })
+}
+
+/// The workload's own port of that name, else the target port, else the port.
+fn entry_port(port: &Port, workload: Option<&WorkloadEntry>) -> u16 {
+    let own = workload.and_then(|w| w.ports.get(&port.name).copied());
+    let number = own.or(port.target_port.filter(|target| *target != 0)).unwrap_or(port.number);
+    u16::try_from(number).unwrap_or_default()
+}
+
+fn address(text: &str, port: u16) -> Address {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
+        Err(_) => Address::Dns { host: text.to_owned(), port },
+    }
+}
+
+/// Names of the labels that some backend of a host has, for messages.
+pub(super) fn known_labels(backends: &[Backend]) -> BTreeSet<String> {
+    let all = backends.iter().filter_map(|backend| backend.labels.as_ref()).flatten();
+    all.map(|(name, value)| format!("{name}={value}")).collect()
+}

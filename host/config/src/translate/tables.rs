@@ -1,0 +1,162 @@
+//! Route tables: the virtual hosts of each listener, merged as Istio merges them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use portolan_model::{
+    HeaderOperations, Origin, Redirect, Route, RouteAction, RouteId, RouteMatch, RouteTable, VirtualHost,
+};
+
+use super::TranslateOptions;
+use super::actions::Reference;
+use super::binding::Bindings;
+use super::destinations::Destinations;
+use super::gateways::{Gateways, KnownGateway, KnownServer};
+use super::listeners::Listeners;
+use super::routes::RouteBuilder;
+use crate::hosts;
+
+/// Tables with their routes, and the clusters that the routes need.
+pub(super) struct Tables {
+    pub(super) tables: Vec<RouteTable>,
+    pub(super) routes: Vec<Route>,
+    pub(super) references: Vec<Reference>,
+}
+
+pub(super) fn translate(
+    gateways: &Gateways<'_>,
+    listeners: &Listeners,
+    bindings: &Bindings<'_>,
+    destinations: &Destinations<'_>,
+    options: &TranslateOptions,
+) -> Tables {
+    let mut builder = RouteBuilder::new(bindings, destinations, options);
+    let mut tables = Vec::new();
+    for (listener, servers) in listeners.listeners.iter().zip(&listeners.servers) {
+        let mut draft = TableDraft::default();
+        for &(g, s) in servers {
+            let gateway = &gateways.all[g];
+            draft.add_server(gateway, &gateway.servers[s], &bindings.by_gateway[g], bindings, &mut builder);
+        }
+        tables.push(draft.finish(listener.server_port, &builder.catch_all));
+    }
+    Tables { tables, routes: builder.routes, references: builder.references }
+}
+
+/// A route table in the making.
+#[derive(Default)]
+struct TableDraft {
+    by_domain: BTreeMap<String, HostDraft>,
+}
+
+/// A virtual host in the making.
+#[derive(Default)]
+struct HostDraft {
+    routes: Vec<RouteId>,
+    /// Two servers with overlapping hosts bring the same routes twice.
+    seen: HashSet<RouteId>,
+    /// Everything goes to https, whatever the routes say.
+    https_redirect: Option<RouteId>,
+    origin: Option<Origin>,
+}
+
+impl TableDraft {
+    fn add_server(
+        &mut self,
+        gateway: &KnownGateway<'_>,
+        server: &KnownServer,
+        bound: &[usize],
+        bindings: &Bindings<'_>,
+        builder: &mut RouteBuilder<'_>,
+    ) {
+        let redirect = server.https_redirect.then(|| builder.push(https_redirect(gateway, server)));
+        for &index in bound {
+            let object = bindings.virtual_services[index];
+            let mut routes = None;
+            for (h, written) in object.spec.hosts.iter().enumerate() {
+                let host = hosts::complete(written, &object.meta.namespace);
+                for domain in server.hosts.meet(&host, &object.meta.namespace) {
+                    let routes = routes.get_or_insert_with(|| builder.routes_of(index, &gateway.name, server.port));
+                    if routes.is_empty() {
+                        continue;
+                    }
+                    let draft = self.by_domain.entry(domain).or_default();
+                    draft.origin.get_or_insert_with(|| object.origin(&format!("spec.hosts[{h}]")));
+                    draft.add(routes, redirect);
+                }
+            }
+        }
+        for domain in server.hosts.hosts().filter(|_| redirect.is_some()) {
+            let draft = self.by_domain.entry(domain.to_owned()).or_default();
+            draft.origin.get_or_insert_with(|| gateway.object.origin(&format!("{}.hosts", server.path)));
+            draft.add(&[], redirect);
+        }
+    }
+
+    fn finish(self, port: u16, catch_all: &[bool]) -> RouteTable {
+        let virtual_hosts = self.by_domain.into_iter().map(|(domain, draft)| VirtualHost {
+            name: format!("{domain}:{port}"),
+            domain,
+            routes: draft.https_redirect.map_or_else(|| in_order(draft.routes, catch_all), |redirect| vec![redirect]),
+            origin: draft.origin.unwrap_or_default(),
+        });
+        RouteTable { name: format!("http.{port}"), virtual_hosts: virtual_hosts.collect() }
+    }
+}
+
+impl HostDraft {
+    fn add(&mut self, routes: &[RouteId], redirect: Option<RouteId>) {
+        self.https_redirect = self.https_redirect.or(redirect);
+        for id in routes {
+            if self.seen.insert(*id) {
+                self.routes.push(*id);
+            }
+        }
+    }
+}
+
+/// Catch-alls of all resources behind the other routes; the order is kept otherwise.
+fn in_order(routes: Vec<RouteId>, catch_all: &[bool]) -> Vec<RouteId> {
+    let (last, first): (Vec<_>, Vec<_>) = routes.into_iter().partition(|id| catch_all[*id as usize]);
+    [first, last].concat()
+}
+
+fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer) -> Route {
+    let redirect = Redirect {
+        uri: None,
+        authority: None,
+        port: None,
+        port_from_request: false,
+        scheme: Some("https".to_owned()),
+        status: 301,
+        headers: HeaderOperations::default(),
+    };
+    Route {
+        name: "default".to_owned(),
+        matches: RouteMatch::default(),
+        action: RouteAction::Redirect(Box::new(redirect)),
+        origin: gateway.object.origin(&format!("{}.tls.httpsRedirect", server.path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed expectation is the test's answer")]
+
+    use proptest::prelude::*;
+
+    use super::in_order;
+
+    proptest! {
+        /// Merging loses nothing, keeps the order of equals, and puts every catch-all behind every other route.
+        #[test]
+        fn catch_alls_go_last_and_order_is_kept(catch_all in proptest::collection::vec(any::<bool>(), 0..40)) {
+            let ids: Vec<u32> = (0..catch_all.len() as u32).collect();
+            let merged = in_order(ids.clone(), &catch_all);
+            let mut sorted = merged.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, ids);
+            let keys: Vec<(bool, u32)> = merged.iter().map(|id| (catch_all[*id as usize], *id)).collect();
+            prop_assert!(keys.is_sorted());
+        }
+    }
+}

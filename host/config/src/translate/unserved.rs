@@ -1,0 +1,230 @@
+//! What a user wrote and the gateway does not serve yet: said aloud, each with its place and with what happens instead.
+
+use super::conditions;
+use super::retries::UNSERVED_WORDS;
+use crate::ResourceSet;
+use crate::diagnostic::Diagnostic;
+use crate::object::Object;
+use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
+use crate::resources::istio::virtual_service::HttpRoute;
+use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
+
+/// One kind of thing: (given, field, code, what happens instead).
+type Setting<'a> = (bool, &'a str, &'static str, &'static str);
+
+/// Findings for all VirtualServices, DestinationRules and ServiceEntries.
+pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
+    let virtual_services = resources.virtual_services().flat_map(of_virtual_service);
+    let rules = resources.destination_rules().flat_map(of_destination_rule);
+    virtual_services.chain(rules).chain(resources.service_entries().flat_map(of_service_entry)).collect()
+}
+
+fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &mut Vec<Diagnostic>) {
+    for (_, field, code, instead) in settings.iter().filter(|(given, ..)| *given) {
+        let place = object.key_place(&format!("{path}.{field}"));
+        found.push(Diagnostic::warning(code, place, format!("`{field}` is not served yet: {instead}")));
+    }
+}
+
+fn export_to(list: &[String]) -> Setting<'static> {
+    let given = list.iter().any(|entry| entry != "*");
+    (given, "exportTo", "P0322", "the object counts for all namespaces")
+}
+
+fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let spec = &object.spec;
+    let settings = [
+        (spec.tls.is_some(), "tls", "P0303", "these rules are skipped"),
+        (spec.tcp.is_some(), "tcp", "P0302", "these rules are skipped"),
+        export_to(&spec.export_to),
+    ];
+    report(object, "spec", &settings, &mut found);
+    for (i, rule) in spec.http.iter().enumerate() {
+        of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);
+    }
+    found
+}
+
+fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
+    let settings = [
+        (rule.fault.is_some(), "fault", "P0304", "requests go on without it"),
+        (rule.mirror.is_some(), "mirror", "P0305", "requests are not copied"),
+        (rule.mirrors.is_some(), "mirrors", "P0305", "requests are not copied"),
+        (rule.cors_policy.is_some(), "corsPolicy", "P0306", "requests go on without it"),
+        (rule.delegate.is_some(), "delegate", "P0307", "this rule is skipped"),
+    ];
+    report(object, path, &settings, found);
+    let prefix = rule.redirect.as_ref().is_some_and(|redirect| redirect.prefix_rewrite.is_some());
+    let settings = [(prefix, "prefixRewrite", "P0318", "the path stays as it is")];
+    report(object, &format!("{path}.redirect"), &settings, found);
+    of_retries(object, path, rule, found);
+    for (i, condition) in rule.matches.iter().enumerate() {
+        let path = format!("{path}.match[{i}]");
+        let namespace =
+            condition.gateways.is_empty() && condition.source_namespace.as_ref().is_some_and(|n| !n.is_empty());
+        let settings = [
+            (namespace, "sourceNamespace", "P0308", "this match is left out"),
+            (condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route"),
+        ];
+        report(object, &path, &settings, found);
+        if conditions::asks_for_claims(condition) {
+            let text = "claims of a token are not served yet: this match is left out";
+            found.push(Diagnostic::warning("P0309", object.key_place(&format!("{path}.headers")), text));
+        }
+    }
+}
+
+fn of_retries(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
+    let Some(retries) = &rule.retries else { return };
+    let path = format!("{path}.retries");
+    let other = |value: &Option<serde_yaml::Value>, usual: bool| {
+        value.as_ref().is_some_and(|value| value.as_bool() != Some(usual))
+    };
+    let settings = [
+        (retries.backoff.is_some(), "backoff", "P0317", "the default back-off is used"),
+        (other(&retries.retry_remote_localities, false), "retryRemoteLocalities", "P0317", "it has no effect"),
+        (other(&retries.retry_ignore_previous_hosts, true), "retryIgnorePreviousHosts", "P0317", "it has no effect"),
+    ];
+    report(object, &path, &settings, found);
+    let words = retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim);
+    for word in words.filter(|word| UNSERVED_WORDS.contains(word)) {
+        let place = object.place(&format!("{path}.retryOn"));
+        found.push(Diagnostic::warning("P0317", place, format!("retry condition `{word}` is not served yet")));
+    }
+}
+
+fn of_destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let spec = &object.spec;
+    let settings = [
+        export_to(&spec.export_to),
+        (spec.workload_selector.is_some(), "workloadSelector", "P0315", "the rule counts for every gateway"),
+    ];
+    report(object, "spec", &settings, &mut found);
+    let subsets = spec.subsets.iter().enumerate();
+    let of_subsets = subsets.map(|(i, subset)| (format!("spec.subsets[{i}].trafficPolicy"), &subset.traffic_policy));
+    let top = ("spec.trafficPolicy".to_owned(), &spec.traffic_policy);
+    for (path, policy) in std::iter::once(top).chain(of_subsets) {
+        if let Some(policy) = policy {
+            of_policy(object, &path, policy, &mut found);
+        }
+    }
+    found
+}
+
+fn of_policy(object: &Object<DestinationRule>, path: &str, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
+    let settings = [
+        (needs_tls(policy.tls.as_ref()), "tls", "P0313", "requests go out as plain HTTP"),
+        (policy.tunnel.is_some(), "tunnel", "P0315", "it has no effect"),
+        (policy.proxy_protocol.is_some(), "proxyProtocol", "P0315", "it has no effect"),
+        (policy.retry_budget.is_some(), "retryBudget", "P0315", "it has no effect"),
+    ];
+    report(object, path, &settings, found);
+    of_load_balancer(object, path, policy.load_balancer.as_ref(), found);
+    of_pool(object, path, policy.connection_pool.as_ref(), found);
+    of_outlier(object, path, policy.outlier_detection.as_ref(), found);
+    for (i, port) in policy.port_level_settings.iter().enumerate() {
+        let path = format!("{path}.portLevelSettings[{i}]");
+        let settings = [(needs_tls(port.tls.as_ref()), "tls", "P0313", "requests go out as plain HTTP")];
+        report(object, &path, &settings, found);
+        of_load_balancer(object, &path, port.load_balancer.as_ref(), found);
+        of_pool(object, &path, port.connection_pool.as_ref(), found);
+        of_outlier(object, &path, port.outlier_detection.as_ref(), found);
+    }
+}
+
+/// `DISABLE` is plain HTTP, and `ISTIO_MUTUAL` falls back to it where no workload speaks the mesh's TLS.
+fn needs_tls(tls: Option<&serde_yaml::Value>) -> bool {
+    let mode = tls.map(|tls| tls.get("mode").and_then(serde_yaml::Value::as_str).unwrap_or("DISABLE"));
+    mode.is_some_and(|mode| !matches!(mode, "DISABLE" | "ISTIO_MUTUAL"))
+}
+
+fn of_load_balancer(
+    object: &Object<DestinationRule>,
+    path: &str,
+    written: Option<&LoadBalancer>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let Some(written) = written else { return };
+    let path = format!("{path}.loadBalancer");
+    let settings = [
+        (written.consistent_hash.is_some(), "consistentHash", "P0311", "LEAST_REQUEST is used"),
+        (written.locality_lb_setting.is_some(), "localityLbSetting", "P0312", "all endpoints count alike"),
+        (written.warmup_duration_secs.is_some(), "warmupDurationSecs", "P0312", "new endpoints count fully"),
+        (written.warmup.is_some(), "warmup", "P0312", "new endpoints count fully"),
+    ];
+    report(object, &path, &settings, found);
+    if written.simple.as_deref() == Some("PASSTHROUGH") {
+        let text = "PASSTHROUGH is not served yet: LEAST_REQUEST is used";
+        found.push(Diagnostic::warning("P0312", object.place(&format!("{path}.simple")), text));
+    }
+}
+
+fn of_pool(object: &Object<DestinationRule>, path: &str, pool: Option<&ConnectionPool>, found: &mut Vec<Diagnostic>) {
+    let Some(pool) = pool else { return };
+    if let Some(tcp) = &pool.tcp {
+        let settings = [
+            (tcp.tcp_keepalive.is_some(), "tcpKeepalive", "P0315", "the system's own is used"),
+            (tcp.max_connection_duration.is_some(), "maxConnectionDuration", "P0315", "it has no effect"),
+        ];
+        report(object, &format!("{path}.connectionPool.tcp"), &settings, found);
+    }
+    if let Some(http) = &pool.http {
+        let upgrade = http.h2_upgrade_policy.as_deref() == Some("UPGRADE");
+        let settings = [
+            (upgrade, "h2UpgradePolicy", "P0314", "requests go out as HTTP/1.1"),
+            (http.use_client_protocol == Some(true), "useClientProtocol", "P0314", "requests go out as HTTP/1.1"),
+            (http.max_concurrent_streams.is_some(), "maxConcurrentStreams", "P0314", "requests go out as HTTP/1.1"),
+        ];
+        report(object, &format!("{path}.connectionPool.http"), &settings, found);
+    }
+}
+
+fn of_outlier(
+    object: &Object<DestinationRule>,
+    path: &str,
+    written: Option<&OutlierDetection>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let Some(written) = written else { return };
+    let split = written.split_external_local_origin_errors == Some(true);
+    let settings = [
+        (split, "splitExternalLocalOriginErrors", "P0316", "connect failures count as 5xx"),
+        (
+            written.consecutive_local_origin_failures.is_some(),
+            "consecutiveLocalOriginFailures",
+            "P0316",
+            "connect failures count as 5xx",
+        ),
+        (
+            written.consecutive_errors.is_some(),
+            "consecutiveErrors",
+            "P0316",
+            "Istio replaced it by `consecutive5xxErrors`",
+        ),
+    ];
+    report(object, &format!("{path}.outlierDetection"), &settings, found);
+}
+
+fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    report(object, "spec", &[export_to(&object.spec.export_to)], &mut found);
+    let resolution = object.spec.resolution.as_deref().unwrap_or("NONE");
+    if matches!(resolution, "NONE" | "DYNAMIC_DNS") {
+        let text = format!("resolution {resolution} is not served yet: requests for these hosts get 503");
+        let finding = Diagnostic::warning("P0323", object.place("spec.resolution"), text);
+        found.push(finding.with_help("set `resolution: DNS`"));
+    }
+    for (i, endpoint) in object.spec.endpoints.iter().enumerate() {
+        if endpoint.address.as_ref().is_some_and(|address| address.starts_with("unix://")) {
+            let place = object.place(&format!("spec.endpoints[{i}].address"));
+            found.push(Diagnostic::warning(
+                "P0323",
+                place,
+                "unix sockets are not served yet: this endpoint is left out",
+            ));
+        }
+    }
+    found
+}
