@@ -12,8 +12,9 @@ NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: ## Install the Wasm target of the pinned toolchain when it is missing
+setup: ## Install the pinned toolchain and its Wasm target where rustup does not do it by itself
 	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+	@rustc --version >/dev/null 2>&1 || rustup toolchain install
 	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET)
 
 demo: setup ## Two backends, the gateway with its three filters, and what to try: all in one process
@@ -21,6 +22,7 @@ demo: setup ## Two backends, the gateway with its three filters, and what to try
 
 test: lint ## All tests, with the lints and the house rules
 ifdef NEXTEST
+	cargo test --locked --workspace --doc --quiet
 	cargo nextest run --locked --workspace
 else
 	cargo test --locked --workspace

@@ -115,3 +115,12 @@ fn mutated_documents_never_panic_the_reader() {
         }
     }
 }
+
+#[test]
+fn the_index_of_the_matcher_finds_what_a_plain_search_finds() {
+    let mut draw = Draw(0xd1b5_4a32_d192_ed03);
+    for _ in 0..5000 {
+        let bytes: Vec<_> = (0..400).map(|_| u8::try_from(draw.below(256)).unwrap()).collect();
+        fuzz::matcher::matcher(&bytes);
+    }
+}

@@ -12,6 +12,6 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/out/cache" "$work/out/tmp"
 cp "$binary" "$work/out/portolan"
 sed -n '/^FROM scratch/,$p' Dockerfile > "$work/Dockerfile"
-BUILDAH_ISOLATION=chroot STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} \
+BUILDAH_ISOLATION=chroot \
   buildah build --quiet --build-context "build=$work" --tag "$image" --file "$work/Dockerfile" "$work" >&2
 echo "$image"
