@@ -1,8 +1,53 @@
 //! Every code of a [`crate::diagnostic::Diagnostic`] with its explanation, for `portolan help CODE`.
 
-/// Code, title, explanation. P01xx: an object by itself is wrong, and its last good version stays. P02xx: objects do
+/// Code, title, explanation. P00xx: a file or document cannot be read as it is. P01xx: an object by itself is wrong, and its last good version stays. P02xx: objects do
 /// not fit each other. P03xx: not served yet, or without effect.
 pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "P0001",
+        "not YAML",
+        "The document is not well-formed YAML. Other documents of the file are read all the same; objects that this one may be about keep their last good version.",
+    ),
+    (
+        "P0002",
+        "a value of the wrong type",
+        "The field takes a value of another type, e.g. a list instead of a map. The object keeps its last good version. Of an object the first such value is told.",
+    ),
+    (
+        "P0003",
+        "not a resource",
+        "A resource has `apiVersion`, `kind` and `metadata.name`. Without them it cannot be told which object is meant.",
+    ),
+    (
+        "P0004",
+        "an unknown API version",
+        "The kind is known, but not in this API version; the label lists those that are read. The object keeps its last good version.",
+    ),
+    (
+        "P0005",
+        "an object that is defined twice",
+        "Kind, namespace and name are the same as of an earlier object. The first one, in order of file name and line, is used.",
+    ),
+    (
+        "P0006",
+        "a key that stands twice",
+        "A map has the same key twice, and readers of YAML differ in which one counts. The object keeps its last good version.",
+    ),
+    (
+        "P0007",
+        "an unknown field",
+        "No such field is in the API at this place; often it is misspelt or indented wrongly. `check` calls it an error; `run` warns and serves the object without the field.",
+    ),
+    (
+        "P0008",
+        "a file that cannot be read",
+        "The file is missing, forbidden, larger than 16 MiB or not UTF-8. Its objects keep their last good version.",
+    ),
+    (
+        "P0009",
+        "a kind that is not read",
+        "Objects of this kind have no effect on the gateway, and are listed once so that nothing is passed over in silence.",
+    ),
     (
         "P0101",
         "a required field is missing",

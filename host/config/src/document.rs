@@ -249,6 +249,14 @@ impl Document<'_> {
     }
 
     fn known_kind(&self, node: usize, object: &mut ReadObject) -> Result<Kind, NotRead> {
+        let has = |key| self.tree.child(node, key).is_some();
+        if !["apiVersion", "kind", "metadata", "spec"].into_iter().any(has) {
+            // Somebody else's file, such as `compose.yaml`.
+            let message = "this is no resource and is ignored: it has neither `apiVersion` nor `kind`";
+            object.diagnostics.push(Diagnostic::warning("P0003", object.place.clone(), message));
+            object.outcome = Outcome::Ignored;
+            return Err(NotRead::Unnamed);
+        }
         for (field, value) in [("apiVersion", &object.api_version), ("kind", &object.kind)] {
             if value.is_empty() {
                 let message = format!("`{field}` is missing");
@@ -303,7 +311,7 @@ enum NotRead {
 /// One note for each kind that is not read, at its first object.
 pub(crate) fn ignored_kinds<'a>(objects: impl Iterator<Item = &'a ReadObject>) -> Vec<Diagnostic> {
     let mut kinds: Vec<(&ReadObject, usize)> = Vec::new();
-    for object in objects.filter(|object| matches!(object.outcome, Outcome::Ignored)) {
+    for object in objects.filter(|object| matches!(object.outcome, Outcome::Ignored) && !object.kind.is_empty()) {
         let same = |(first, _): &&mut (&ReadObject, usize)| first.kind == object.kind && group(first) == group(object);
         match kinds.iter_mut().find(same) {
             Some((_, count)) => *count += 1,

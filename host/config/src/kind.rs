@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
 };
 use crate::validate;
 
@@ -216,4 +216,11 @@ impl Resource for Secret {
 
 impl Resource for ConfigMap {
     const KIND: Kind = Kind::ConfigMap;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        let mesh = object.spec.data.get("mesh").filter(|_| object.meta.name == "istio");
+        let error = mesh.and_then(|mesh| serde_yaml::from_str::<MeshConfig>(mesh).err());
+        let say = |error| format!("key `mesh` is no mesh configuration: {error}");
+        error.map(|error| Diagnostic::error("P0001", object.key_place("data.mesh"), say(error))).into_iter().collect()
+    }
 }

@@ -115,6 +115,10 @@ fn what_is_missing_or_of_a_wrong_version_is_told() {
         told("a.yaml", "just text\n"),
         "P0003 1:1 this is no resource: expected `apiVersion`, `kind` and `metadata`\n"
     );
+    assert_eq!(
+        told("compose.yaml", "services:\n  web: {}\n"),
+        "P0003 1:1 this is no resource and is ignored: it has neither `apiVersion` nor `kind`\n"
+    );
     assert_eq!(told("a.yaml", "kind: Service\n"), "P0003 1:7 `apiVersion` is missing\n");
     assert_eq!(
         told("a.yaml", "apiVersion: v1\nkind: Service\nmetadata:\n  labels: {}\n"),
@@ -147,6 +151,25 @@ fn items_of_a_list_are_objects_with_their_own_places() {
     assert_eq!(lines, [10, 20]);
     assert_eq!(told("list.yaml", &text.replace("port: 1", "port: x")).lines().count(), 2);
     assert!(told("list.yaml", &text.replace("port: 1", "prot: 1")).contains("P0007 20:7 "));
+}
+
+#[test]
+fn the_mesh_configuration_is_a_text_within_a_config_map() {
+    let map = |mesh: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {mesh}\n"
+        )
+    };
+    let (resources, diagnostics) = read_str("m.yaml", &map("accessLogFile: /dev/stdout"));
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    assert_eq!(resources.mesh_config().unwrap().spec.access_log_file.as_deref(), Some("/dev/stdout"));
+    assert!(told("m.yaml", &map("accessLogFile: [")).starts_with("P0001 5:3 key `mesh` is no mesh configuration: "));
+}
+
+#[test]
+fn values_of_secrets_are_not_told() {
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: hunter2\n";
+    assert_eq!(told("a.yaml", text), "P0002 4:7 `data`: expected a map, found something else\n");
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! [`Watcher`]: tells that something changed below `--config`, soon and not twice.
+//!
+//! Folders are watched, never single files: a watch on a file dies with the first atomic replacement, and a ConfigMap
+//! is nothing but replacements. What changed is not told, for the caller reads everything anew and compares.
+
+mod folders;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::{Event, EventKind, RecommendedWatcher};
+use sha2::{Digest, Sha256};
+
+use crate::source::{Sources, is_config_file};
+use folders::Folders;
+
+/// Calls back after changes, until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    messages: Sender<Message>,
+}
+
+/// Why nothing can be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// No thread.
+    #[error("cannot start a thread to watch files: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How patient a watcher is.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// Wait for quiet after an event: whoever writes a file in several steps is let finish.
+    quiet: Duration,
+    /// Wait no longer than this after the first event.
+    limit: Duration,
+    /// Look at every file's content this often, for file systems that tell no events (NFS, some bind mounts).
+    rescan: Duration,
+    /// The same where the system gives no watch at all.
+    poll: Duration,
+}
+
+const TIMING: Timing = Timing {
+    quiet: Duration::from_millis(50),
+    limit: Duration::from_millis(200),
+    rescan: Duration::from_secs(10),
+    poll: Duration::from_secs(1),
+};
+
+#[derive(Debug)]
+enum Message {
+    Event(Event),
+    Extra(Vec<PathBuf>),
+    Stop,
+}
+
+impl Watcher {
+    /// Watches the files and folders of `--config`. To miss nothing, start it before the first reading.
+    ///
+    /// `on_change` runs on the watcher's own thread, at most 200 ms after a file was changed. It may be called when
+    /// nothing that matters changed.
+    pub fn start(paths: &[PathBuf], on_change: impl Fn() + Send + 'static) -> Result<Self, WatchError> {
+        Self::start_with(TIMING, paths, on_change)
+    }
+
+    /// Files that matter besides, e.g. modules of filters; they replace those given before.
+    pub fn set_extra(&self, files: &[PathBuf]) {
+        // The thread ends only with the watcher itself.
+        self.messages.send(Message::Extra(files.to_vec())).ok();
+    }
+
+    fn start_with(
+        timing: Timing,
+        paths: &[PathBuf],
+        on_change: impl Fn() + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let (messages, inbox) = mpsc::channel();
+        let events = messages.clone();
+        let handler = move |event: notify::Result<Event>| {
+            // An error means lost events: as good as an event about anything.
+            events.send(Message::Event(event.unwrap_or_else(|_| Event::new(EventKind::Any)))).ok();
+        };
+        let system = notify::recommended_watcher(handler)
+            .inspect_err(|error| tracing::warn!("the system watches no files, they are polled: {error}"))
+            .ok();
+        let paths: Vec<PathBuf> = paths.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
+        let mut watch = Watch::new(timing, paths, system);
+        watch.look();
+        thread::Builder::new().name("portolan-watch".to_owned()).spawn(move || watch.run(&inbox, &on_change))?;
+        Ok(Self { messages })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.messages.send(Message::Stop).ok();
+    }
+}
+
+/// The thread's state.
+struct Watch {
+    timing: Timing,
+    paths: Vec<PathBuf>,
+    extra: Vec<PathBuf>,
+    folders: Folders<RecommendedWatcher>,
+    /// Names of the files that links lead to.
+    targets: BTreeSet<OsString>,
+    /// Hash of all contents at the last look.
+    seen: [u8; 32],
+}
+
+impl Watch {
+    fn new(timing: Timing, paths: Vec<PathBuf>, system: Option<RecommendedWatcher>) -> Self {
+        let (extra, targets, folders) = (Vec::new(), BTreeSet::new(), Folders::new(system));
+        Self { timing, paths, extra, folders, targets, seen: [0; 32] }
+    }
+
+    fn run(&mut self, inbox: &Receiver<Message>, on_change: &impl Fn()) {
+        loop {
+            let pause = if self.folders.is_watching() { self.timing.rescan } else { self.timing.poll };
+            let is_due = match inbox.recv_timeout(pause) {
+                Ok(Message::Event(event)) if !self.matters(&event) => false,
+                Ok(Message::Event(_)) => {
+                    if !self.settle(inbox) {
+                        return;
+                    }
+                    // The caller compares; here only what the next rescan compares with is brought up to date.
+                    self.look();
+                    true
+                }
+                Ok(Message::Extra(files)) => self.set_extra(files),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if is_due {
+                on_change();
+            }
+        }
+    }
+
+    /// Waits for quiet. False when the watcher is to stop.
+    fn settle(&mut self, inbox: &Receiver<Message>) -> bool {
+        let first = Instant::now();
+        let mut until = first + self.timing.quiet;
+        loop {
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Message::Event(event)) if self.matters(&event) => {
+                    until = (Instant::now() + self.timing.quiet).min(first + self.timing.limit);
+                }
+                Ok(Message::Event(_)) => {}
+                Ok(Message::Extra(files)) => drop(self.set_extra(files)),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// True when one of the files changed so lately that whoever named it may have read what was before.
+    fn set_extra(&mut self, files: Vec<PathBuf>) -> bool {
+        if files == self.extra {
+            return false;
+        }
+        self.extra = files;
+        self.look();
+        let is_recent = |file: &PathBuf| {
+            let modified = fs::metadata(file).and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < self.timing.poll))
+        };
+        self.extra.iter().any(is_recent)
+    }
+
+    /// Whether an event may be about a file that is read. Reading makes `Access` events: they never count.
+    fn matters(&self, event: &Event) -> bool {
+        let is_read = matches!(event.kind, EventKind::Access(_));
+        !is_read
+            && (event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(|path| self.may_be_read(path)))
+    }
+
+    /// Configuration, folders, links such as `..data`, and what is gone: all but the files of a foreign kind.
+    fn may_be_read(&self, path: &Path) -> bool {
+        let name = path.file_name();
+        let is_named = |named: &PathBuf| named.file_name() == name;
+        let is_foreign = path.extension().is_some() && !is_config_file(path) && !is_hidden_link(path);
+        !is_foreign
+            || path.is_dir()
+            || name.is_some_and(|name| self.targets.contains(name))
+            || self.extra.iter().chain(&self.paths).any(is_named)
+    }
+
+    /// Watches what there is now, and tells whether any content differs from the last look.
+    fn look(&mut self) -> bool {
+        let found = folders::of(&self.paths, &self.extra);
+        self.folders.set(found.folders);
+        self.targets = found.targets;
+        let contents = self.contents();
+        std::mem::replace(&mut self.seen, contents) != contents
+    }
+
+    fn contents(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(Sources::read(&self.paths).hash());
+        for file in &self.extra {
+            // A file that cannot be read differs from every file that can.
+            hasher.update(fs::read(file).map_or([0; 32], |bytes| Sha256::digest(bytes).into()));
+        }
+        hasher.finalize().into()
+    }
+}
+
+/// `..data` and `..2026_11_22`: a ConfigMap's own.
+fn is_hidden_link(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."))
+}
+
+#[cfg(test)]
+mod tests;
