@@ -12,6 +12,9 @@ use crate::resource_set::{ActiveObject, ObjectId};
 use crate::tree::{Content, Spot, Tree};
 use crate::typed::{self, Raw};
 
+/// So many wrong keys of one document are told; a file made to annoy has more.
+const MAX_KEY_FINDINGS: usize = 100;
+
 /// What one file says.
 #[derive(Debug, Default)]
 pub(crate) struct FileReading {
@@ -245,7 +248,7 @@ impl Document<'_> {
             Diagnostic::error("P0002", self.place(entry.spot), "merge keys (`<<`) are not supported")
                 .with_help("write the fields out, or alias the whole value")
         });
-        twice.chain(merges).collect()
+        twice.chain(merges).take(MAX_KEY_FINDINGS).collect()
     }
 
     fn known_kind(&self, node: usize, object: &mut ReadObject) -> Result<Kind, NotRead> {
