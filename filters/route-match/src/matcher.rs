@@ -1,6 +1,6 @@
 //! The decision: which route a request takes. Semantics are Istio's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use portolan_model::{RouteId, RouteMatch, VirtualHost};
@@ -40,7 +40,7 @@ impl Matcher {
     pub fn new(tables: Vec<Vec<VirtualHost>>, matches: Vec<RouteMatch>) -> Self {
         let routes: Routes = matches.into_iter().map(condition::of_route).collect();
         // A VirtualService brings the same routes to each of its hosts: one index serves all.
-        let mut known: HashMap<Vec<u32>, Rc<HostRoutes>> = HashMap::new();
+        let mut known: BTreeMap<Vec<u32>, Rc<HostRoutes>> = BTreeMap::new();
         let mut host_routes = |host: VirtualHost| {
             let shared =
                 known.entry(host.routes).or_insert_with_key(|order| Rc::new(HostRoutes::new(order.clone(), &routes)));
