@@ -10,18 +10,6 @@ pub(crate) fn complete(name: &str, namespace: &str) -> String {
     if name.contains(['.', '*', ':']) { name } else { format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}") }
 }
 
-/// True when each name that `inner` stands for is one that `outer` stands for. Both lower case.
-pub(crate) fn covers(outer: &str, inner: &str) -> bool {
-    if outer == "*" {
-        return true;
-    }
-    match (outer.strip_prefix('*'), inner.strip_prefix('*')) {
-        (Some(outer), Some(inner)) => inner.ends_with(outer),
-        (Some(outer), None) => inner.len() > outer.len() && inner.ends_with(outer),
-        (None, _) => outer == inner,
-    }
-}
-
 /// Wildcards that cover a name or wildcard, the narrowest first, itself left out: `a.b.c` gives `*.b.c`, `*.c`, `*`.
 pub(crate) fn wildcards_over(name: &str) -> impl Iterator<Item = String> + '_ {
     let skip = usize::from(name.starts_with("*."));
@@ -82,16 +70,6 @@ mod tests {
         assert_eq!(complete("App", "shop"), "app.shop.svc.cluster.local");
         assert_eq!(complete("app.shop", "x"), "app.shop");
         assert_eq!(complete("*", "x"), "*");
-    }
-
-    #[test]
-    fn a_wildcard_covers_longer_names_only() {
-        assert!(covers("*.example.com", "a.b.example.com"));
-        assert!(covers("*.example.com", "*.b.example.com"));
-        assert!(covers("*", "*.com"));
-        assert!(!covers("*.example.com", "example.com"));
-        assert!(!covers("*.example.com", "*"));
-        assert!(!covers("a.com", "*.a.com"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl<'a> Destinations<'a> {
                 if by_dns.insert(host.clone()) {
                     found.push(self.resolved_by_dns(object, path, written, &host));
                 }
-                if defined && !subset.is_empty() {
+                if defined && !subset.is_empty() && by_dns.insert(format!("{subset}|{host}")) {
                     let place = object.place(&format!("{path}.subset"));
                     let text = format!("subset `{subset}` uses all addresses of `{}`", written.host);
                     let label = "DNS resolves this host, and DNS knows no labels";

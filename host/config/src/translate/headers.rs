@@ -80,3 +80,64 @@ fn pairs(written: Option<&BTreeMap<String, String>>) -> Pairs {
 fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
+
+#[cfg(test)]
+mod tests {
+    use portolan_model::HeaderOperations;
+    use proptest::prelude::*;
+
+    use super::merge;
+
+    type Lines = Vec<(String, String)>;
+
+    fn remove(lines: &mut Lines, names: &[String]) {
+        lines.retain(|(name, _)| !names.contains(name));
+    }
+
+    /// Envoy's way: each set replaces all lines of the name, each add appends one.
+    fn set_and_add(lines: &mut Lines, operations: &HeaderOperations) {
+        for (name, value) in &operations.request_set {
+            lines.retain(|(other, _)| other != name);
+            lines.push((name.clone(), value.clone()));
+        }
+        lines.extend(operations.request_add.iter().cloned());
+    }
+
+    fn pairs() -> impl Strategy<Value = Lines> {
+        proptest::collection::btree_map("[a-d]", "[0-9]", 0..4).prop_map(|map| map.into_iter().collect())
+    }
+
+    fn operations() -> impl Strategy<Value = HeaderOperations> {
+        let remove = proptest::collection::vec("[a-d]", 0..3);
+        (remove, pairs(), pairs()).prop_map(|(request_remove, request_set, request_add)| HeaderOperations {
+            request_remove,
+            request_set,
+            request_add,
+            ..HeaderOperations::default()
+        })
+    }
+
+    proptest! {
+        /// One merged scope does what Istio's one list does: both removes, the route's list, the destination's list.
+        #[test]
+        fn a_merged_scope_is_the_two_lists_in_order(
+            lines in pairs(),
+            route in operations(),
+            destination in operations(),
+        ) {
+            let mut expected = lines.clone();
+            remove(&mut expected, &route.request_remove);
+            remove(&mut expected, &destination.request_remove);
+            set_and_add(&mut expected, &route);
+            set_and_add(&mut expected, &destination);
+            let merged = merge(route, destination);
+            let mut actual = lines;
+            remove(&mut actual, &merged.request_remove);
+            set_and_add(&mut actual, &merged);
+            // Lines of one name keep their order; lines of different names have none.
+            expected.sort_by(|a, b| a.0.cmp(&b.0));
+            actual.sort_by(|a, b| a.0.cmp(&b.0));
+            prop_assert_eq!(actual, expected);
+        }
+    }
+}

@@ -67,6 +67,8 @@ fn reverse(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::HostIndex;
 
     fn meet(server: &[&str], host: &str, namespace: &str) -> Vec<String> {
@@ -92,5 +94,42 @@ mod tests {
         assert_eq!(meet(&["./a.com"], "a.com", "own"), ["a.com"]);
         assert_eq!(meet(&["*/a.com"], "a.com", "x"), ["a.com"]);
         assert_eq!(meet(&["team/*.a.com", "*.com"], "*.a.com", "x"), ["*.a.com"]);
+    }
+
+    /// Istio's definition, by comparing all pairs.
+    fn covers(outer: &str, inner: &str) -> bool {
+        match (outer.strip_prefix('*'), inner.strip_prefix('*')) {
+            (Some(outer), Some(inner)) => inner.ends_with(outer),
+            (Some(outer), None) => inner.len() > outer.len() && inner.ends_with(outer),
+            (None, _) => outer == inner,
+        }
+    }
+
+    fn pairwise(server: &[String], host: &str) -> Vec<String> {
+        let narrower = |own: &String| {
+            let (a, b) = (covers(own, host), covers(host, own));
+            if a { Some(host.to_owned()) } else { b.then(|| own.clone()) }
+        };
+        let mut met: Vec<String> = server.iter().filter_map(narrower).collect();
+        met.sort();
+        met.dedup();
+        met
+    }
+
+    fn any_host() -> impl Strategy<Value = String> {
+        let labels = || proptest::collection::vec("[ab]{1,2}", 1..4).prop_map(|labels| labels.join("."));
+        prop_oneof![labels(), labels().prop_map(|name| format!("*.{name}")), Just("*".to_owned())]
+    }
+
+    proptest! {
+        #[test]
+        fn meeting_is_what_comparing_all_pairs_gives(
+            server in proptest::collection::vec(any_host(), 1..8),
+            host in any_host(),
+        ) {
+            let mut met = HostIndex::of(&server, "own").meet(&host, "x");
+            met.sort();
+            prop_assert_eq!(met, pairwise(&server, &host));
+        }
     }
 }

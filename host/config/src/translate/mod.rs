@@ -62,7 +62,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options));
     let bindings = binding::Bindings::of(resources, &gateways);
     let registry = registry::Registry::of(resources);
-    let policies = policies::Policies::of(resources);
+    let policies = policies::Policies::of(resources, &registry);
     let destinations = destinations::Destinations::new(&registry, &policies);
     let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
     let clusters =

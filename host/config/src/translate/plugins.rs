@@ -26,9 +26,9 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions) -> 
     let mut diagnostics = Vec::new();
     for object in objects {
         diagnostics.extend(unserved(object));
-        match plugin(object) {
-            Ok(plugin) => plugins.push(plugin),
-            Err(finding) => diagnostics.push(finding),
+        match module_path(&object.spec.url, &object.places.file) {
+            Some(path) => plugins.push(plugin(object, path)),
+            None => diagnostics.push(not_a_file(object)),
         }
     }
     // Stable: within phase and priority the order of age stays.
@@ -36,15 +36,17 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions) -> 
     Plugins { plugins, diagnostics }
 }
 
-fn plugin(object: &Object<WasmPlugin>) -> Result<Plugin, Diagnostic> {
+fn not_a_file(object: &Object<WasmPlugin>) -> Diagnostic {
+    let text =
+        format!("`{}` is not a file: only files can be loaded yet, and this filter is left out", object.spec.url);
+    let finding = Diagnostic::error("P0319", object.place("spec.url"), text);
+    finding.with_help("fetch the module and write `file:///path/to/it.wasm`")
+}
+
+fn plugin(object: &Object<WasmPlugin>, path: PathBuf) -> Plugin {
     let spec = &object.spec;
-    let Some(path) = module_path(&spec.url, &object.places.file) else {
-        let text = format!("`{}` is not a file: only files can be loaded yet, and this filter is left out", spec.url);
-        let finding = Diagnostic::error("P0319", object.place("spec.url"), text);
-        return Err(finding.with_help("fetch the module and write `file:///path/to/it.wasm`"));
-    };
     let config = spec.plugin_config.as_ref().and_then(|config| serde_json::to_string(config).ok());
-    Ok(Plugin {
+    Plugin {
         name: format!("{}.{}", object.meta.namespace, object.meta.name),
         root_id: spec.plugin_name.clone().unwrap_or_default(),
         phase: phase(spec.phase.as_deref()),
@@ -56,7 +58,7 @@ fn plugin(object: &Object<WasmPlugin>) -> Result<Plugin, Diagnostic> {
             _ => FailPolicy::FailClose,
         },
         origin: object.origin(""),
-    })
+    }
 }
 
 /// The file of a module; none when the url names a registry or a server. In Istio a bare reference is an image, hence

@@ -39,7 +39,7 @@ pub(super) struct InForce<'a> {
 }
 
 impl<'a> Policies<'a> {
-    pub(super) fn of(resources: &'a ResourceSet) -> Self {
+    pub(super) fn of(resources: &'a ResourceSet, registry: &Registry<'_>) -> Self {
         let mut rules: Vec<_> = resources.destination_rules().collect();
         rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
         let mut all: BTreeMap<String, BTreeMap<&str, Vec<&Object<DestinationRule>>>> = BTreeMap::new();
@@ -48,7 +48,7 @@ impl<'a> Policies<'a> {
             all.entry(host).or_default().entry(&rule.meta.namespace).or_default().push(rule);
         }
         let by_host = all.into_iter().map(|(host, by_namespace)| {
-            let rules = nearest_namespace(&host, by_namespace);
+            let rules = nearest_namespace(&host, by_namespace, registry);
             (host, HostRules { rules })
         });
         Self { by_host: by_host.collect() }
@@ -82,8 +82,10 @@ impl<'a> Policies<'a> {
 fn nearest_namespace<'a>(
     host: &str,
     mut by_namespace: BTreeMap<&str, Vec<&'a Object<DestinationRule>>>,
+    registry: &Registry<'_>,
 ) -> Vec<&'a Object<DestinationRule>> {
-    let own = host.split('.').nth(1).filter(|_| host.ends_with(&format!(".svc.{}", hosts::CLUSTER_DOMAIN)));
+    let in_cluster = || host.split('.').nth(1).filter(|_| host.ends_with(&format!(".svc.{}", hosts::CLUSTER_DOMAIN)));
+    let own = registry.namespace(host).or_else(in_cluster);
     let preferred = [own, Some(ROOT_NAMESPACE)].into_iter().flatten().find_map(|n| by_namespace.remove(n));
     preferred.or_else(|| by_namespace.into_values().next()).unwrap_or_default()
 }

@@ -140,8 +140,6 @@ fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer) -> Route {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed expectation is the test's answer")]
-
     use proptest::prelude::*;
 
     use super::in_order;

@@ -63,7 +63,7 @@ fn check_server(checker: &mut Checker<'_, Gateway>, path: &str, server: &Server)
 
 fn check_host(checker: &mut Checker<'_, Gateway>, path: &str, host: &str) {
     let name = match host.split_once('/') {
-        Some((namespace, _)) if namespace.is_empty() => {
+        Some(("", _)) => {
             return checker.error("P0103", path, format!("`{host}` has no namespace before the `/`"));
         }
         Some((_, name)) => name,

@@ -1,0 +1,104 @@
+//! What holds for every translation: weights, determinism, and a size at which a scan of everything would show.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is the test's answer")]
+
+use std::fmt::Write as _;
+
+use portolan_config::translate::{TranslateOptions, Translation, translate};
+use portolan_config::{ResourceSet, Severity, read_str};
+use portolan_model::{Forward, RouteAction};
+use proptest::prelude::*;
+
+const GATEWAY: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: main}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+";
+
+fn translated(text: &str) -> Translation {
+    let (resources, found) = read_str("in.yaml", text);
+    assert!(found.iter().all(|d| d.severity != Severity::Error), "{found:?}");
+    translate(&resources, &TranslateOptions::default())
+}
+
+fn split(weights: &[u32]) -> Forward {
+    let mut text = format!(
+        "{GATEWAY}---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: vs}}
+spec:
+  hosts: [a.test]
+  gateways: [main]
+  http:
+  - route:
+"
+    );
+    for (i, weight) in weights.iter().enumerate() {
+        let _ = writeln!(text, "    - {{destination: {{host: d{i}.test, port: {{number: 1}}}}, weight: {weight}}}");
+    }
+    let model = translated(&text).model;
+    match &model.routes[0].action {
+        RouteAction::Forward(forward) => (**forward).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Of several destinations those of weight 0 are left out; the others keep weight and order, each a known cluster.
+    #[test]
+    fn weights_are_kept(weights in proptest::collection::vec(0u32..5, 2..6)) {
+        prop_assume!(weights.iter().sum::<u32>() > 0);
+        let forward = split(&weights);
+        let kept: Vec<u32> = forward.destinations.iter().map(|d| d.weight).collect();
+        let expected: Vec<u32> = weights.iter().copied().filter(|weight| *weight > 0).collect();
+        prop_assert_eq!(kept, expected);
+        prop_assert!(forward.destinations.iter().all(|d| d.is_known()));
+    }
+
+    /// The order of documents does not matter where age, name and namespace say the order.
+    #[test]
+    fn documents_may_stand_in_any_order(order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle()) {
+        let document = |i: &usize| format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs-{i}}}\nspec:\n  hosts: [a.test]\n  gateways: [main]\n  http:\n  - match: [{{uri: {{prefix: /{i}}}}}]\n    directResponse: {{status: 200}}\n  - directResponse: {{status: 20{i}}}\n"
+        );
+        let shuffled: String = order.iter().map(document).collect();
+        let sorted: String = (0..6).map(|i| document(&i)).collect();
+        let one = translated(&format!("{GATEWAY}{shuffled}")).model;
+        let other = translated(&format!("{GATEWAY}{sorted}")).model;
+        prop_assert_eq!(one, other);
+    }
+}
+
+#[test]
+fn one_destination_is_kept_whatever_its_weight() {
+    assert_eq!(split(&[0]).destinations.len(), 1);
+    assert_eq!(split(&[7]).destinations.len(), 1);
+}
+
+#[test]
+fn ten_thousand_virtual_services_are_no_burden() {
+    let mut resources = ResourceSet::default();
+    let (gateway, _) = read_str("gateway.yaml", GATEWAY);
+    resources.insert(gateway.gateways().next().unwrap().clone());
+    let (one, _) = read_str(
+        "vs.yaml",
+        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs}, spec: {hosts: [a.test], gateways: [main], http: [{match: [{uri: {prefix: /}}], route: [{destination: {host: app, port: {number: 1}}}]}]}}",
+    );
+    let one = one.virtual_services().next().unwrap();
+    for i in 0..10_000 {
+        let mut object = one.clone();
+        let meta = std::sync::Arc::make_mut(&mut object.meta);
+        meta.name = format!("vs-{i}");
+        object.spec.hosts = vec![format!("host-{i}.test"), format!("*.host-{i}.test")];
+        object.spec.http[0].route[0].destination.as_mut().unwrap().host = format!("app-{i}");
+        resources.insert(object);
+    }
+    let translation = translate(&resources, &TranslateOptions::default());
+    assert_eq!(translation.model.routes.len(), 10_000);
+    assert_eq!(translation.model.clusters.len(), 10_000);
+    assert_eq!(translation.model.route_tables[0].virtual_hosts.len(), 20_000);
+}
