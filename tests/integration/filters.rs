@@ -4,7 +4,7 @@ use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry, wasm_plugin};
 use crate::support::gateway::Options;
 use crate::support::upstream::Upstream;
-use crate::support::{await_true, wasm};
+use crate::support::wasm;
 
 fn options(app: &Upstream) -> Options {
     Options::new()
@@ -13,7 +13,7 @@ fn options(app: &Upstream) -> Options {
         .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
 }
 
-/// A module that traps at each request when `when` holds in text form: an i32 on the stack, 0 for no.
+/// A module that traps at each request.
 fn trapping() -> Vec<u8> {
     wasm::from_text(
         "(memory (export \"memory\") 1) (func (export \"malloc\") (param i32) (result i32) i32.const 1024) \
@@ -75,33 +75,64 @@ fn a_filter_that_never_returns_is_cut_off() {
 }
 
 #[test]
-fn a_plugin_whose_file_is_missing_fails_closed_until_it_appears() {
+fn a_plugin_whose_file_comes_late_is_taken_when_it_is_there() {
     let app = Upstream::start("app");
     let folder = tempfile::tempdir().unwrap();
     let module = folder.path().join("late.wasm");
     let gateway = options(&app).start();
     assert_eq!(gateway.get("h", "/").status, 200);
-    gateway.write("plugin.yaml", &wasm_plugin("late", &module, "{}"));
+    gateway.write("plugin.yaml", &wasm_plugin("late", &module, "{stamp: late}"));
     gateway.await_log("late.wasm");
     let bytes = std::fs::read(wasm::built("examples/filter-stamp")).unwrap();
     std::fs::write(&module, bytes).unwrap();
-    gateway.await_log("late.wasm");
-    await_true("requests to pass again", || gateway.get("h", "/").status == 200);
+    gateway.await_answer("h", "/", |response| response.header("x-stamp") == Some("late"));
 }
 
 #[test]
 fn filters_of_users_run_in_the_chain_whatever_their_sdk() {
     let app = Upstream::start("app");
-    let (stamp, stock) = (wasm::built("examples/filter-stamp"), wasm::built("examples/filter-stock"));
-    let gateway = options(&app)
-        .file("stamp.yaml", wasm_plugin("stamp", &stamp, "{}"))
-        .file("stock.yaml", wasm_plugin("stock", &stock, "{}"))
-        .start();
-    let mut connection = gateway.connect();
-    for _ in 0..50 {
-        let response = connection.request(&Request::get("h", "/")).unwrap();
-        assert_eq!(response.status, 200);
-        assert!(response.headers.iter().any(|(name, _)| name == "x-stamp"), "{:?}", response.headers);
-        assert!(response.headers.iter().any(|(name, _)| name == "x-stock"), "{:?}", response.headers);
+    for (folder, stamp) in [("examples/filter-stamp", "on our SDK"), ("examples/filter-stock", "on the stock SDK")] {
+        let config = format!("{{stamp: {stamp}}}");
+        let gateway = options(&app).file("stamp.yaml", wasm_plugin("stamp", &wasm::built(folder), &config)).start();
+        let mut connection = gateway.connect();
+        for _ in 0..50 {
+            let response = connection.request(&Request::get("h", "/")).unwrap();
+            assert_eq!((response.status, response.header("x-stamp")), (200, Some(stamp)));
+        }
+        // Local answers pass through the chain as well.
+        gateway.replace("routes.yaml", routes("- directResponse: {status: 418}\n"));
+        let reply = gateway.await_answer("h", "/", |response| response.status == 418);
+        assert_eq!(reply.header("x-stamp"), Some(stamp));
     }
+}
+
+#[test]
+fn responses_meet_the_filters_backwards() {
+    let app = Upstream::start("app");
+    let (inner, outer) = (wasm::built("examples/filter-stock"), wasm::built("examples/filter-stamp"));
+    let plugin = |name: &str, module: &std::path::Path, priority: u32| {
+        wasm_plugin(name, module, &format!("{{stamp: {name}}}")) + &format!("  priority: {priority}\n")
+    };
+    let gateway = options(&app)
+        .file("outer.yaml", plugin("outer", &outer, 20))
+        .file("inner.yaml", plugin("inner", &inner, 10))
+        .start();
+    assert_eq!(
+        gateway.get("h", "/").header("x-stamp"),
+        Some("outer"),
+        "the first of the request is the last of the answer"
+    );
+}
+
+#[test]
+fn a_plugin_takes_a_new_configuration_and_keeps_the_old_when_it_is_refused() {
+    let app = Upstream::start("app");
+    let module = wasm::built("examples/filter-stamp");
+    let gateway = options(&app).file("stamp.yaml", wasm_plugin("stamp", &module, "{stamp: one}")).start();
+    assert_eq!(gateway.get("h", "/").header("x-stamp"), Some("one"));
+    gateway.replace("stamp.yaml", wasm_plugin("stamp", &module, "{stamp: two}"));
+    gateway.await_answer("h", "/", |response| response.header("x-stamp") == Some("two"));
+    gateway.replace("stamp.yaml", wasm_plugin("stamp", &module, "{stmp: three}"));
+    gateway.await_log("stmp");
+    assert_eq!(gateway.get("h", "/").header("x-stamp"), Some("two"));
 }
