@@ -209,11 +209,6 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Several DestinationRules have the same host. Their subsets are joined, but the first top-level traffic policy (by age, then name) wins, and the first definition of a subset.",
     ),
     (
-        "P0214",
-        "an object that nothing needs",
-        "A WorkloadEntry that no ServiceEntry selects, or a similar loose end; it has no effect.",
-    ),
-    (
         "P0301",
         "HTTPS and TLS servers are not served yet",
         "The server is skipped; the plain HTTP servers of the same Gateway are served.",
@@ -288,5 +283,35 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "this ServiceEntry resolution is not served yet",
         "NONE and DYNAMIC_DNS have no address to connect to at a gateway, and unix sockets are not served: requests get 503 with flag UH.",
     ),
-    ("P0324", "this redirect of a listener is not served yet", "The setting is ignored."),
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Codes that the sources name as whole strings.
+    fn named_in(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                named_in(&path, found);
+            } else if !path.ends_with("codes.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let strings = text.split('"').filter(|s| s.len() == 5 && s.starts_with("P0"));
+                found.extend(strings.filter(|s| s[1..].bytes().all(|b| b.is_ascii_digit())).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_that_is_used_is_explained_and_no_other() {
+        let mut used = BTreeSet::new();
+        named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+        let explained: BTreeSet<String> = super::CODES.iter().map(|(code, _, _)| (*code).to_owned()).collect();
+        assert_eq!(used, explained);
+    }
+}

@@ -62,9 +62,14 @@ fn cluster(
         let labels = &rule.spec.subsets[index].labels;
         let known = service_backends::known_labels(&backends);
         backends.retain(|backend| backend.labels.as_ref().is_none_or(|own| fits(labels, own)));
+        let place = rule.place(&format!("spec.subsets[{index}].labels"));
+        let defined = !registry.providers(&key.host).is_empty();
         if backends.is_empty() && all > 0 {
-            let place = rule.place(&format!("spec.subsets[{index}].labels"));
             diagnostics.push(empty_subset(&rule.spec.subsets[index], &key.host, place, &known));
+        } else if defined && !labels.is_empty() && backends.iter().any(|backend| backend.labels.is_none()) {
+            let text = format!("subset `{}` uses all addresses of `{}`", key.subset, key.host);
+            let label = "DNS resolves this host, and DNS knows no labels";
+            diagnostics.push(Diagnostic::warning("P0205", place, text).with_label(label));
         }
     }
     let origin = match (subset, registry.providers(&key.host).first()) {

@@ -94,6 +94,8 @@ impl<'a> Destinations<'a> {
             found.push(self.unknown_subset(object, path, written, &host));
         }
         match self.registry.ports(&host) {
+            // An address needs no DNS, and no labels beside its own.
+            None if host.parse::<std::net::IpAddr>().is_ok() => {}
             None => {
                 if by_dns.insert(host.clone()) {
                     found.push(self.resolved_by_dns(object, path, written, &host));
@@ -146,13 +148,19 @@ impl<'a> Destinations<'a> {
         let place = object.place(&format!("{path}.host"));
         let text = format!("`{}` is in no Service or ServiceEntry: DNS resolves it", written.host);
         let finding = Diagnostic::warning("P0208", place, text);
-        if self.registry.len() <= MAX_COMPARED
-            && let Some(near) = suggest::nearest(host, self.registry.hosts())
-        {
+        if let Some(near) = self.similar(host) {
             let suffix = format!(".{}.svc.{}", object.meta.namespace, hosts::CLUSTER_DOMAIN);
             return finding.with_help(format!("did you mean `{}`?", near.strip_suffix(&suffix).unwrap_or(near)));
         }
         Diagnostic { severity: Severity::Note, ..finding }
+    }
+
+    /// A host that was probably meant: `name.namespace` written without the rest, or a slip.
+    fn similar(&self, host: &str) -> Option<&str> {
+        let rest = [format!("{host}.svc.{}", hosts::CLUSTER_DOMAIN), format!("{host}.{}", hosts::CLUSTER_DOMAIN)];
+        let whole = rest.iter().find_map(|name| self.registry.name(name));
+        let near = || suggest::nearest(host, self.registry.hosts());
+        whole.or_else(|| (self.registry.len() <= MAX_COMPARED).then(near).flatten())
     }
 }
 

@@ -115,6 +115,11 @@ impl<'a> Registry<'a> {
         })
     }
 
+    /// The host itself when something defines it.
+    pub(super) fn name(&self, host: &str) -> Option<&str> {
+        self.by_host.get_key_value(host).map(|(host, _)| host.as_str())
+    }
+
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.by_host.keys().map(String::as_str)
     }

@@ -132,6 +132,8 @@ fn check_destinations(checker: &mut VsChecker<'_>, path: &str, route: &[HttpRout
     if route.len() > 1 && total == 0 {
         checker.error_at_key("P0109", &format!("{path}.route"), "the weights of several destinations add up to 0");
         checker.help("give each destination a `weight`");
+    } else if total > i64::from(u32::MAX) {
+        checker.error_at_key("P0109", &format!("{path}.route"), "the weights add up to more than 4294967295");
     }
 }
 
