@@ -1,5 +1,7 @@
 //! The index against a plain scan.
 
+use std::cell::Cell;
+
 use portolan_model::{HeaderMatch, StringMatch};
 use proptest::prelude::*;
 
@@ -11,10 +13,13 @@ struct Sample {
     path: String,
     query: Option<String>,
     headers: Vec<(String, String)>,
+    /// Times that a condition, or the index, looked at the path or a header.
+    looks: Cell<u32>,
 }
 
 impl Head for Sample {
     fn path(&self) -> &[u8] {
+        self.looks.set(self.looks.get() + 1);
         self.path.as_bytes()
     }
 
@@ -35,6 +40,7 @@ impl Head for Sample {
     }
 
     fn any_value(&self, name: &str, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.looks.set(self.looks.get() + 1);
         self.headers.iter().any(|(known, value)| known == name && holds(value.as_bytes()))
     }
 }
@@ -82,7 +88,7 @@ prop_compose! {
         query in prop::option::of("([xy]=?[12]?&?){0,3}"),
         headers in prop::collection::vec(("[xy]", "[12]?"), 0..4),
     ) -> Sample {
-        Sample { path, query, headers }
+        Sample { path, query, headers, looks: Cell::new(0) }
     }
 }
 
@@ -114,4 +120,52 @@ fn a_route_that_is_not_there_never_holds() {
     let matcher = Matcher::new(vec![vec![host]], vec![RouteMatch::default()]);
     assert_eq!(matcher.find(0, &Sample::default()), Some(0));
     assert_eq!(matcher.find(3, &Sample::default()), None);
+}
+
+/// Looks that it takes to find the last of `count` rules.
+fn looks(count: usize, rule: impl Fn(usize) -> RouteMatch, request: fn(usize) -> Sample) -> u32 {
+    let matcher = matcher((0..count).map(rule).collect());
+    let sample = request(count - 1);
+    assert_eq!(matcher.find(0, &sample), Some(count as u32 - 1));
+    sample.looks.get()
+}
+
+#[test]
+fn the_last_of_ten_thousand_rules_is_found_like_the_last_of_ten() {
+    let uri = |wanted| RouteMatch { uri: Some(wanted), ..RouteMatch::default() };
+    let exact = |rule| uri(StringMatch::Exact(format!("/service-{rule}/")));
+    let prefix = |rule| uri(StringMatch::Prefix(format!("/service-{rule}/")));
+    let regex = |rule| uri(StringMatch::Regex(format!("/service-{rule}/.*")));
+    let header = |rule| RouteMatch {
+        uri: Some(StringMatch::Prefix("/".into())),
+        headers: vec![HeaderMatch { name: "user".into(), value: StringMatch::Exact(format!("u{rule}")) }],
+        ..RouteMatch::default()
+    };
+    let path = |rule| Sample { path: format!("/service-{rule}/"), ..Sample::default() };
+    let user =
+        |rule| Sample { path: "/".into(), headers: vec![("user".into(), format!("u{rule}"))], ..Sample::default() };
+    let exact_costs = (looks(10, exact, path), looks(10_000, exact, path));
+    let prefix_costs = (looks(10, prefix, path), looks(10_000, prefix, path));
+    let regex_costs = (looks(10, regex, path), looks(10_000, regex, path));
+    let header_costs = (looks(10, header, user), looks(10_000, header, user));
+    for (few, many) in [exact_costs, prefix_costs, regex_costs, header_costs] {
+        assert_eq!(few, many);
+        assert!(many <= 4, "{many}");
+    }
+}
+
+/// `cargo test --release -p portolan-filter-route-match -- --ignored --nocapture` shows nanoseconds for each size.
+#[test]
+#[ignore = "a measurement"]
+fn time_by_number_of_rules() {
+    for count in [10, 100, 1_000, 10_000] {
+        let rule =
+            |rule| RouteMatch { uri: Some(StringMatch::Prefix(format!("/service-{rule}/"))), ..RouteMatch::default() };
+        let matcher = matcher((0..count).map(rule).collect());
+        let sample = Sample { path: format!("/service-{}/items", count - 1), ..Sample::default() };
+        let start = std::time::Instant::now();
+        let found = (0..1_000_000).filter(|_| matcher.find(0, std::hint::black_box(&sample)).is_some()).count();
+        assert_eq!(found, 1_000_000);
+        eprintln!("{count} rules: {} ns", start.elapsed().as_nanos() / 1_000_000);
+    }
 }
