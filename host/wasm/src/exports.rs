@@ -3,7 +3,6 @@
 use wasmtime::{AsContextMut, Instance, TypedFunc, WasmParams, WasmResults};
 
 /// Callbacks `(context, number, end of stream) -> action`; ABI 0.1.0 has no end of stream.
-#[derive(Clone)]
 pub(crate) enum HeadersCallback {
     WithEnd(TypedFunc<(u32, u32, u32), u32>),
     WithoutEnd(TypedFunc<(u32, u32), u32>),
@@ -26,8 +25,6 @@ pub(crate) struct Exports {
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
     pub(crate) tick: Option<TypedFunc<u32, ()>>,
     pub(crate) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
-    /// `malloc`, else `proxy_on_memory_allocate`, as the C++ host looks.
-    pub(crate) malloc: Option<TypedFunc<u32, u32>>,
 }
 
 impl Exports {
@@ -49,9 +46,13 @@ impl Exports {
             delete: find(instance, store, "proxy_on_delete"),
             tick: find(instance, store, "proxy_on_tick"),
             queue_ready: find(instance, store, "proxy_on_queue_ready"),
-            malloc: find(instance, store, "malloc").or_else(|| find(instance, store, "proxy_on_memory_allocate")),
         }
     }
+}
+
+/// `malloc`, else `proxy_on_memory_allocate`, as the C++ host looks.
+pub(crate) fn find_malloc(instance: &Instance, store: &mut impl AsContextMut) -> Option<TypedFunc<u32, u32>> {
+    find(instance, store, "malloc").or_else(|| find(instance, store, "proxy_on_memory_allocate"))
 }
 
 impl HeadersCallback {

@@ -110,15 +110,12 @@ fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> was
     Ok(written.err().unwrap_or(Status::Ok))
 }
 
-/// Asks the guest for memory. Host functions that its allocator calls get none, else the two could call each other
-/// without end.
+/// Asks the guest for memory. Its allocator's handle is away while it runs: host functions that the allocator calls get
+/// no second allocation, else the two could call each other without end.
 fn allocate<H>(caller: &mut Caller<'_, HostState<H>>, length: usize) -> wasmtime::Result<Result<u32, Status>> {
-    let state = caller.data_mut();
-    let (false, Some(malloc), Ok(length)) = (state.allocating, state.malloc.clone(), u32::try_from(length)) else {
-        return Ok(Err(Status::InternalFailure));
-    };
-    state.allocating = true;
+    let Ok(length) = u32::try_from(length) else { return Ok(Err(Status::InternalFailure)) };
+    let Some(malloc) = caller.data_mut().malloc.take() else { return Ok(Err(Status::InternalFailure)) };
     let address = malloc.call(caller.as_context_mut(), length)?;
-    caller.data_mut().allocating = false;
+    caller.data_mut().malloc = Some(malloc);
     Ok(if address == 0 { Err(Status::InvalidMemoryAccess) } else { Ok(address) })
 }

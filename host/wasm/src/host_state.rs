@@ -25,10 +25,8 @@ pub(crate) struct HostState<H> {
     pub(crate) effective: ContextId,
     /// The guest's memory; none until the instance is made.
     pub(crate) memory: Option<Memory>,
-    /// The guest's allocator, for answers.
+    /// The guest's allocator, for answers; none while it runs.
     pub(crate) malloc: Option<TypedFunc<u32, u32>>,
-    /// The guest's allocator runs; host functions called from it get no second allocation.
-    pub(crate) allocating: bool,
     /// Where answers are put together.
     pub(crate) scratch: Vec<u8>,
     /// What `on_foreign_function` can read.
@@ -60,7 +58,6 @@ impl<H> HostState<H> {
             effective: ContextId::ROOT,
             memory: None,
             malloc: None,
-            allocating: false,
             scratch: Vec::new(),
             foreign_args: Vec::new(),
             started: Instant::now(),

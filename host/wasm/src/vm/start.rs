@@ -6,9 +6,10 @@ use std::sync::Arc;
 use wasmtime::{Instance, Store, WasmResults};
 
 use super::PluginVm;
+use super::running::Running;
 use crate::context::{ContextId, Phase};
 use crate::engine::ticks;
-use crate::exports::{Exports, find};
+use crate::exports::{Exports, find, find_malloc};
 use crate::host_state::HostState;
 use crate::module::PluginModule;
 use crate::settings::VmSettings;
@@ -66,21 +67,22 @@ pub(super) fn start<H: StreamHost>(
     let state = HostState::new(settings, shared, module.abi());
     let mut store = Store::new(module.engine().inner(), state);
     store.limiter(|state| &mut state.limiter);
-    let deadline = ticks(settings.limits.start_deadline);
-    store.set_epoch_deadline(deadline);
+    store.set_epoch_deadline(ticks(settings.limits.start_deadline));
     let instance = match linked.instantiate(&mut store) {
         Ok(instance) => instance,
         Err(error) => return Err(instantiation_failed(&error, &mut store).unwrap_or(StartError::Instantiate(error))),
     };
     let exports = Exports::find(&instance, &mut store);
     let memory = instance.get_memory(&mut store, "memory");
+    let malloc = find_malloc(&instance, &mut store);
     let state = store.data_mut();
-    state.memory = memory;
-    state.malloc = exports.malloc.clone();
-    let mut vm = PluginVm { store, exports, callbacks: module.callbacks(), deadline, ended: false };
+    (state.memory, state.malloc) = (memory, malloc);
+    let running = Running::new(store, settings.limits.start_deadline);
+    let mut vm = PluginVm { exports, callbacks: module.callbacks(), running };
     vm.initialize(&instance)?;
     vm.start_root(settings)?;
-    vm.end_start(settings.limits.callback_deadline);
+    vm.running.set_limit(settings.limits.callback_deadline);
+    vm.log_tail();
     Ok(vm)
 }
 
@@ -114,8 +116,8 @@ impl<H: StreamHost> PluginVm<H> {
         instance: &Instance,
         name: &'static str,
     ) -> Result<Option<()>, StartError> {
-        let Some(function) = find::<(), R>(instance, &mut self.store, name) else { return Ok(None) };
-        let result = self.with_root(Phase::Other, |store| match function.call(store, ()) {
+        let Some(function) = find::<(), R>(instance, &mut self.running.store, name) else { return Ok(None) };
+        let result = self.running.with_root(Phase::Other, |store| match function.call(store, ()) {
             // A command's `_start` may end so; the instance stays usable.
             Err(error) if matches!(error.downcast_ref(), Some(ProcExit(0))) => Ok(()),
             result => result.map(drop),
@@ -125,28 +127,29 @@ impl<H: StreamHost> PluginVm<H> {
 
     /// Runs `main`, with no arguments, in either of the forms that C compilers give it.
     fn main(&mut self, instance: &Instance) -> Result<Option<()>, StartError> {
-        let Some(main) = find::<(u32, u32), u32>(instance, &mut self.store, "main") else {
+        let Some(main) = find::<(u32, u32), u32>(instance, &mut self.running.store, "main") else {
             return self.initializer::<u32>(instance, "main");
         };
-        let result = self.with_root(Phase::Other, |store| main.call(store, (0, 0)).map(drop));
+        let result = self.running.with_root(Phase::Other, |store| main.call(store, (0, 0)).map(drop));
         result.map(Some).map_err(|source| self.failed("main", source))
     }
 
     /// Makes the root context and hands it the configuration.
     fn start_root(&mut self, settings: &VmSettings) -> Result<(), StartError> {
         let root = ContextId::ROOT.number();
-        if let Some(create) = self.exports.context_create.clone() {
-            self.with_root(Phase::Other, |store| create.call(store, (root, 0)))
+        if let Some(create) = &self.exports.context_create {
+            self.running
+                .with_root(Phase::Other, |store| create.call(store, (root, 0)))
                 .map_err(|source| self.failed("proxy_on_context_create", source))?;
         }
-        if let Some(vm_start) = self.exports.vm_start.clone() {
+        if let Some(vm_start) = &self.exports.vm_start {
             let size = settings.vm_configuration.len() as u32;
-            let accepted = self.with_root(Phase::VmStart, |store| vm_start.call(store, (root, size)));
+            let accepted = self.running.with_root(Phase::VmStart, |store| vm_start.call(store, (root, size)));
             self.accept("proxy_on_vm_start", accepted)?;
         }
-        if let Some(configure) = self.exports.configure.clone() {
+        if let Some(configure) = &self.exports.configure {
             let size = settings.configuration.len() as u32;
-            let accepted = self.with_root(Phase::Configure, |store| configure.call(store, (root, size)));
+            let accepted = self.running.with_root(Phase::Configure, |store| configure.call(store, (root, size)));
             self.accept("proxy_on_configure", accepted)?;
         }
         Ok(())
@@ -166,6 +169,6 @@ impl<H: StreamHost> PluginVm<H> {
     }
 
     fn log_tail(&mut self) -> LogTail {
-        LogTail(self.store.data_mut().log.end_start())
+        LogTail(self.running.store.data_mut().log.end_start())
     }
 }

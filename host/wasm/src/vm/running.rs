@@ -1,0 +1,97 @@
+//! `Running`: the store, and how the guest is entered and left.
+
+use std::time::Duration;
+
+use wasmtime::Store;
+
+use super::FilterAction;
+use crate::context::{ContextId, Phase};
+use crate::engine::ticks;
+use crate::host_state::HostState;
+use crate::stream::StreamState;
+use crate::trap::VmError;
+
+/// A stream on its way back, and what became of the callback.
+pub(super) type Called<H, R> = (Box<StreamState<H>>, Result<R, VmError>);
+
+/// One VM's store. Apart from the callbacks' handles, so that those can be borrowed during a call: a clone of a handle
+/// counts references that all workers share.
+pub(super) struct Running<H: 'static> {
+    pub(super) store: Store<HostState<H>>,
+    /// What a callback may take, in ticks of the engine's clock.
+    deadline: u64,
+    ended: bool,
+}
+
+impl<H> Running<H> {
+    /// A guest that has not been called yet, with the time that it has for its start.
+    pub(super) fn new(store: Store<HostState<H>>, limit: Duration) -> Self {
+        Self { store, deadline: ticks(limit), ended: false }
+    }
+
+    /// What a callback may take, in ticks.
+    pub(super) fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    /// From now on callbacks have this time.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.deadline = ticks(limit);
+    }
+
+    /// A callback that answers with an action. Any number but 0 is a pause: Envoy's further ones are its variants.
+    pub(super) fn act(
+        &mut self,
+        id: ContextId,
+        stream: Box<StreamState<H>>,
+        phase: Phase,
+        call: impl FnOnce(&mut Store<HostState<H>>) -> wasmtime::Result<u32>,
+    ) -> Called<H, FilterAction> {
+        let replied = stream.local_reply.is_some();
+        let (stream, result) = self.with_stream(id, stream, phase, call);
+        let action = result.map(|action| match action {
+            _ if !replied && stream.local_reply.is_some() => FilterAction::Reply,
+            0 => FilterAction::Continue,
+            _ => FilterAction::Pause,
+        });
+        (stream, action)
+    }
+
+    /// Moves the stream in, calls the guest, moves the stream out.
+    pub(super) fn with_stream<R>(
+        &mut self,
+        id: ContextId,
+        stream: Box<StreamState<H>>,
+        phase: Phase,
+        call: impl FnOnce(&mut Store<HostState<H>>) -> wasmtime::Result<R>,
+    ) -> Called<H, R> {
+        let state = self.store.data_mut();
+        state.stream = Some(stream);
+        state.enter(id, phase);
+        let result = self.run(call);
+        let stream = self.store.data_mut().stream.take();
+        (stream.expect("the stream was put in above and no host function takes it"), result)
+    }
+
+    /// Calls the guest on its root context.
+    pub(super) fn with_root<R>(
+        &mut self,
+        phase: Phase,
+        call: impl FnOnce(&mut Store<HostState<H>>) -> wasmtime::Result<R>,
+    ) -> Result<R, VmError> {
+        self.store.data_mut().enter(ContextId::ROOT, phase);
+        self.run(call)
+    }
+
+    /// Calls the guest under the deadline. A failure ends the VM.
+    fn run<R>(&mut self, call: impl FnOnce(&mut Store<HostState<H>>) -> wasmtime::Result<R>) -> Result<R, VmError> {
+        if self.ended {
+            return Err(VmError::Ended);
+        }
+        self.store.set_epoch_deadline(self.deadline);
+        call(&mut self.store).map_err(|error| {
+            self.ended = true;
+            VmError::new(&error, self.store.data().limiter.refused())
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! The VM from outside: guests in the text format against the public API.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod headers;
+mod hostcalls;
+mod life_cycle;
+mod limits;
+mod modules;
+mod support;
