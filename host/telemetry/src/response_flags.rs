@@ -80,6 +80,11 @@ flags! {
 }
 
 impl ResponseFlags {
+    /// The set as a number, for attribute `response.flags`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// No flag.
     pub const NONE: Self = Self(0);
 

@@ -1,0 +1,349 @@
+//! Tries: picks an endpoint, gets a connection, sends, and decides whether to try again. Istio's default is two more
+//! tries when no connection could be made; everything else is by the route's policy.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, request};
+use hyper::body::Incoming;
+use portolan_model::RetryPolicy;
+use rand::Rng;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::body::{Replay, RequestBody, deadline};
+use crate::body_filter::FilteredRequest;
+use crate::cluster::Permit;
+use crate::local_reply::{Failure, Reply};
+use crate::pool::{CheckoutError, ClusterPool, EndpointPool, Lease, PoolLimits};
+use crate::router::{Answer, Forwarding, Upstream};
+
+/// Envoy's base interval between tries; each pause is random up to it times 2^n - 1, at most ten times it.
+const BACK_OFF: Duration = Duration::from_millis(25);
+
+/// What came of all tries.
+pub(crate) enum Tried {
+    Answered(Box<Answer>, Option<Instant>),
+    Failed(Reply),
+}
+
+/// The tries of one request.
+pub(crate) struct Attempts<'a> {
+    job: &'a Forwarding<'a>,
+    pool: &'a Rc<ClusterPool>,
+    policy: &'a RetryPolicy,
+    body: Source,
+    /// The head, kept when another try may need it after the first was sent.
+    kept: Option<request::Parts>,
+    deadline: Option<Instant>,
+    tries: u32,
+    /// Holds one of the cluster's `maxRetries` places while a retry is under way.
+    permit: Option<Permit>,
+}
+
+/// Where the body of the next try comes from.
+enum Source {
+    Empty,
+    /// Not read yet.
+    Fresh(Incoming),
+    Replay(Rc<std::cell::RefCell<Replay>>),
+    /// Gone with an earlier try.
+    Spent,
+}
+
+/// What came of one try.
+enum Try {
+    Answered(Answer),
+    Failed { failure: Failure, cause: Option<String>, unsent: bool, reused: bool },
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(job: &'a Forwarding<'a>, pool: &'a Rc<ClusterPool>, body: Incoming) -> Self {
+        let policy = &job.forward.retry;
+        let stream = job.stream;
+        let body = if http_body::Body::is_end_stream(&body) {
+            Source::Empty
+        } else if !stream.view.wants.request_body && retries_after_sending(policy) {
+            Source::Replay(Replay::new(body, stream.clone()))
+        } else {
+            Source::Fresh(body)
+        };
+        Self { job, pool, policy, body, kept: None, deadline: deadline(job.forward.timeout), tries: 0, permit: None }
+    }
+
+    pub(crate) async fn run(&mut self) -> Tried {
+        let mut avoid = None;
+        let mut fresh_allowed = true;
+        loop {
+            let tried = match self.deadline {
+                None => self.attempt(avoid).await,
+                Some(at) => match timeout_at(at, self.attempt(avoid)).await {
+                    Ok(tried) => tried,
+                    Err(_) => return Tried::Failed(self.timed_out()),
+                },
+            };
+            let (failure, cause) = match tried {
+                Try::Answered(answer) if !self.retries_status(answer.response.status().as_u16()) => {
+                    if self.tries > 1 {
+                        self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
+                    }
+                    return Tried::Answered(Box::new(answer), self.deadline);
+                }
+                Try::Answered(answer) => {
+                    if !self.may_try_again() {
+                        return Tried::Answered(Box::new(answer), self.deadline);
+                    }
+                    self.job.stream.on_try_ended(answer.response.status().as_u16());
+                    avoid = Some(answer.lease.endpoint().address);
+                    self.pause().await;
+                    continue;
+                }
+                Try::Failed { failure, cause, unsent, reused } => {
+                    // The pooled connection had ended before the answer began: nobody has seen the request, or it may
+                    // be seen twice. That is no retry in Istio's sense and does not count as one.
+                    if reused && fresh_allowed && failure == Failure::Reset && self.is_repeatable(unsent) {
+                        fresh_allowed = unsent;
+                        self.tries -= 1;
+                        continue;
+                    }
+                    (failure, cause)
+                }
+            };
+            if !self.retries_failure(failure) || !self.may_try_again() {
+                let reply = Reply::failed(failure, cause);
+                return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
+            }
+            self.job.stream.on_try_ended(if failure == Failure::Timeout { 504 } else { 503 });
+            avoid = self.last_endpoint();
+            self.pause().await;
+        }
+    }
+
+    fn last_endpoint(&self) -> Option<std::net::SocketAddr> {
+        self.job.stream.with_state(|state| state.host.endpoint.as_ref().map(|endpoint| endpoint.address))
+    }
+
+    fn timed_out(&self) -> Reply {
+        self.job.cluster.state.metrics.upstream_rq_timeout.inc();
+        Reply::failed(Failure::Timeout, None)
+    }
+
+    async fn attempt(&mut self, avoid: Option<std::net::SocketAddr>) -> Try {
+        self.tries += 1;
+        let Some(pool) = self.pick(avoid) else {
+            self.job.cluster.state.metrics.upstream_cx_none_healthy.inc();
+            return failed(Failure::NoHealthyUpstream, None);
+        };
+        let stream = self.job.stream;
+        stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
+        let limits = stream.with_state(|state| {
+            state.host.attempts = self.tries;
+            state.host.endpoint = Some(pool.endpoint.clone());
+            state.host.limits
+        });
+        let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
+        let lease = match self.pool.checkout(&pool, limits).await {
+            Ok(lease) => lease,
+            Err(error) => return self.no_connection(error),
+        };
+        let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
+        match self.policy.per_try_timeout_ms {
+            None => self.send(lease, upstream).await,
+            Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), self.send(lease, upstream)).await {
+                Ok(tried) => tried,
+                Err(_) => {
+                    self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
+                    failed(Failure::Timeout, Some("per try timeout".to_owned()))
+                }
+            },
+        }
+    }
+
+    fn pick(&self, avoid: Option<std::net::SocketAddr>) -> Option<Rc<EndpointPool>> {
+        let cluster = self.job.cluster;
+        let set = self.pool.endpoints();
+        let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
+        let picked = self
+            .job
+            .stream
+            .worker
+            .with_rng(|rng| self.pool.balancer.borrow_mut().pick(&set, cluster.lb_policy, min_health, avoid, rng));
+        self.pool.endpoint(picked?)
+    }
+
+    fn no_connection(&self, error: CheckoutError) -> Try {
+        let metrics = &self.job.cluster.state.metrics;
+        let failure = match &error {
+            CheckoutError::Overflow => {
+                metrics.upstream_rq_pending_overflow.inc();
+                Failure::Overflow
+            }
+            CheckoutError::ConnectTimeout(_) => Failure::ConnectTimeout,
+            CheckoutError::Connect(..) | CheckoutError::Handshake(..) => Failure::Connect,
+        };
+        if failure != Failure::Overflow {
+            metrics.upstream_rq_pending_failure_eject.inc();
+        }
+        failed(failure, Some(error.to_string()))
+    }
+
+    async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
+        let reused = lease.requests > 0;
+        let Some(request) = self.request(reused) else { return failed(Failure::Reset, None) };
+        match lease.sender.try_send_request(request).await {
+            Ok(response) => Try::Answered(Answer { response, lease, upstream }),
+            Err(mut error) => {
+                let unsent = error.take_message().map(|request| self.take_back(request)).is_some();
+                let error = error.into_error();
+                self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
+                let stream = self.job.stream;
+                let failure = match () {
+                    () if stream.has_failed_request_body() => Failure::RequestBody,
+                    () if error.is_parse() || error.is_parse_status() => Failure::Protocol,
+                    () => Failure::Reset,
+                };
+                let age = if reused { format!(", request {} on it", lease.requests + 1) } else { String::new() };
+                let cause = format!("{}: {error}{age}", lease.endpoint().address);
+                Try::Failed { failure, cause: Some(cause), unsent, reused }
+            }
+        }
+    }
+
+    /// The request of this try. Its head is kept only when another try may need it: a copy costs about as much as a
+    /// filter.
+    fn request(&mut self, reused: bool) -> Option<Request<RequestBody>> {
+        let stream = self.job.stream;
+        let keep = reused && matches!(self.body, Source::Empty) || retries_after_sending(self.policy);
+        let mut parts = match self.kept.take() {
+            Some(parts) => parts,
+            None => stream.with_state(|state| Some(take_head(state)))?,
+        };
+        if self.tries > 1 {
+            parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
+        }
+        if keep {
+            self.kept = Some(parts.clone());
+        }
+        if stream.view.wants.request_head_later {
+            stream.with_state(|state| state.request = parts.clone());
+        }
+        let body = match std::mem::replace(&mut self.body, Source::Spent) {
+            Source::Empty => {
+                self.body = Source::Empty;
+                RequestBody::Empty
+            }
+            Source::Fresh(incoming) if stream.view.wants.request_body => {
+                parts.headers.remove(http::header::CONTENT_LENGTH);
+                RequestBody::Filtered(Box::new(FilteredRequest::new(incoming, stream.clone())))
+            }
+            Source::Fresh(incoming) => RequestBody::Streamed(incoming, stream.clone()),
+            Source::Replay(replay) => {
+                self.body = Source::Replay(replay.clone());
+                RequestBody::Replayed(replay, 0)
+            }
+            Source::Spent => return None,
+        };
+        Some(Request::from_parts(parts, body))
+    }
+
+    /// The request as it was, when none of it was sent.
+    fn take_back(&mut self, request: Request<RequestBody>) {
+        let (parts, body) = request.into_parts();
+        self.kept = Some(parts);
+        if let RequestBody::Streamed(incoming, _) = body {
+            self.body = Source::Fresh(incoming);
+        }
+    }
+
+    /// True when sending again can do no harm that the client did not ask for, and is possible.
+    fn is_repeatable(&self, unsent: bool) -> bool {
+        if self.kept.is_none() || matches!(self.body, Source::Spent) {
+            return false;
+        }
+        unsent || matches!(self.body, Source::Empty) && self.kept.as_ref().is_some_and(|p| is_idempotent(&p.method))
+    }
+
+    fn retries_failure(&self, failure: Failure) -> bool {
+        let policy = self.policy;
+        match failure {
+            Failure::Connect | Failure::ConnectTimeout => {
+                policy.connect_failure || policy.reset || policy.on_5xx || policy.gateway_error
+            }
+            Failure::Reset => policy.reset || policy.on_5xx || policy.gateway_error,
+            Failure::Protocol => policy.reset || policy.on_5xx,
+            // Of one try: the route's own timeout ends all tries.
+            Failure::Timeout => {
+                policy.on_5xx || policy.gateway_error || policy.reset || policy.status_codes.contains(&504)
+            }
+            Failure::NoCluster | Failure::NoHealthyUpstream | Failure::Overflow | Failure::RequestBody => false,
+        }
+    }
+
+    fn retries_status(&self, status: u16) -> bool {
+        let policy = self.policy;
+        policy.attempts > 0
+            && (policy.on_5xx && status >= 500
+                || policy.gateway_error && matches!(status, 502..=504)
+                || policy.retriable_4xx && status == 409
+                || policy.status_codes.contains(&status))
+    }
+
+    /// Takes a place for one more try, if the policy, the body and the cluster's limit have one left.
+    fn may_try_again(&mut self) -> bool {
+        let body_is_there = match &self.body {
+            Source::Empty | Source::Fresh(_) => true,
+            Source::Replay(replay) => replay.borrow().is_whole(),
+            Source::Spent => false,
+        };
+        let metrics = &self.job.cluster.state.metrics;
+        if self.tries > self.policy.attempts {
+            if self.policy.attempts > 0 {
+                metrics.upstream_rq_retry_limit_exceeded.inc();
+            }
+            return false;
+        }
+        if !body_is_there {
+            return false;
+        }
+        let max_retries = self.job.stream.with_state(|state| state.host.limits.max_retries);
+        self.permit = None;
+        self.permit = self.job.cluster.state.retry(max_retries);
+        if self.permit.is_none() {
+            metrics.upstream_rq_retry_overflow.inc();
+            return false;
+        }
+        metrics.upstream_rq_retry.inc();
+        true
+    }
+
+    async fn pause(&self) {
+        let steps = (1_u32 << self.tries.min(4)) - 1;
+        let longest = (BACK_OFF * steps).min(BACK_OFF * 10);
+        let share = self.job.stream.worker.with_rng(|rng| rng.random::<f64>());
+        sleep(longest.mul_f64(share)).await;
+    }
+}
+
+fn failed(failure: Failure, cause: Option<String>) -> Try {
+    Try::Failed { failure, cause, unsent: true, reused: false }
+}
+
+fn retries_after_sending(policy: &RetryPolicy) -> bool {
+    policy.attempts > 0
+        && (policy.reset
+            || policy.on_5xx
+            || policy.gateway_error
+            || policy.retriable_4xx
+            || !policy.status_codes.is_empty())
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE)
+}
+
+/// Moves the head out of the state; an upgrade's handle stays with it.
+fn take_head(state: &mut portolan_wasm::StreamState<crate::context::StreamContext>) -> request::Parts {
+    let (mut blank, ()) = Request::new(()).into_parts();
+    blank.method = state.request.method.clone();
+    blank.uri = state.request.uri.clone();
+    std::mem::replace(&mut state.request, blank)
+}

@@ -1,0 +1,272 @@
+//! Bodies as they stream through: of requests towards the upstream, of responses towards the client.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::body_filter::{FilteredRequest, FilteredResponse};
+use crate::pool::Lease;
+use crate::router::Upstream;
+use crate::stream::{Guard, Stream};
+
+/// Most bytes of a request body that are kept for another try; a longer one is not tried again.
+const MAX_REPLAY: usize = 64 * 1024;
+
+/// Why a body ended early. The peer that reads it sees its stream cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The sender's side failed.
+    #[error("{0}")]
+    Peer(#[from] hyper::Error),
+    /// The route's timeout ran out.
+    #[error("timeout")]
+    Timeout,
+    /// A filter failed, or closed the stream.
+    #[error("filter")]
+    Filter,
+}
+
+/// A request's body on its way to the upstream.
+pub(crate) enum RequestBody {
+    Empty,
+    /// Straight through.
+    Streamed(Incoming, Rc<Stream>),
+    /// Kept as far as it has been read, so that it can be sent again.
+    Replayed(Rc<RefCell<Replay>>, usize),
+    /// Through filters that want to see it.
+    Filtered(Box<FilteredRequest>),
+}
+
+/// A body that can be read again from the start.
+pub(crate) struct Replay {
+    incoming: Incoming,
+    stream: Rc<Stream>,
+    chunks: Vec<Bytes>,
+    kept: usize,
+    overflowed: bool,
+}
+
+impl Replay {
+    pub(crate) fn new(incoming: Incoming, stream: Rc<Stream>) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self { incoming, stream, chunks: Vec::new(), kept: 0, overflowed: false }))
+    }
+
+    /// True while everything that was read is still there.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.overflowed
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, at: &mut usize) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(chunk) = self.chunks.get(*at) {
+            *at += 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        let frame = ready!(poll_incoming(&mut self.incoming, &self.stream, cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.kept += data.len();
+            self.overflowed |= self.kept > MAX_REPLAY;
+            if !self.overflowed {
+                self.chunks.push(data.clone());
+                *at += 1;
+            }
+        }
+        Poll::Ready(frame)
+    }
+}
+
+/// One frame of the client's body, counted.
+pub(crate) fn poll_incoming(
+    incoming: &mut Incoming,
+    stream: &Stream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let frame = ready!(Pin::new(incoming).poll_frame(cx));
+    match &frame {
+        Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
+        // Remembered: what the upstream then reports is the client's fault.
+        Some(Err(_)) => stream.request_body_failed(),
+        None => {}
+    }
+    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(incoming, stream) => poll_incoming(incoming, stream, cx),
+            Self::Replayed(replay, at) => replay.borrow_mut().poll(cx, at),
+            Self::Filtered(filtered) => filtered.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed(incoming, _) => incoming.is_end_stream(),
+            Self::Replayed(replay, at) => {
+                let replay = replay.borrow();
+                *at >= replay.chunks.len() && replay.incoming.is_end_stream()
+            }
+            Self::Filtered(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed(incoming, _) => incoming.size_hint(),
+            Self::Replayed(replay, 0) if replay.borrow().kept == 0 => replay.borrow().incoming.size_hint(),
+            Self::Replayed(..) | Self::Filtered(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A response's body on its way to the client. Dropping it ends the stream: that is when it is logged and counted.
+pub(crate) struct ResponseBody {
+    kind: Kind,
+    /// None when something else ends the stream: a tunnel.
+    guard: Option<Guard>,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Upstream(UpstreamBody),
+    Filtered(Box<FilteredResponse>),
+}
+
+/// The answer's body as it comes from the upstream.
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    /// Counts the request as active until the body has ended.
+    upstream: Upstream,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    pub(crate) fn full(bytes: Bytes, guard: Guard) -> Self {
+        let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
+        Self { kind, guard: Some(guard) }
+    }
+
+    /// The empty body of a 101.
+    pub(crate) fn head_only() -> Self {
+        Self { kind: Kind::Empty, guard: None }
+    }
+
+    pub(crate) fn upstream(body: UpstreamBody, guard: Guard) -> Self {
+        Self { kind: Kind::Upstream(body), guard: Some(guard) }
+    }
+
+    pub(crate) fn filtered(body: FilteredResponse, guard: Guard) -> Self {
+        Self { kind: Kind::Filtered(Box::new(body)), guard: Some(guard) }
+    }
+}
+
+impl UpstreamBody {
+    pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Instant>) -> Self {
+        let mut body =
+            Self { incoming, lease: Some(lease), upstream, deadline: deadline.map(|at| Box::pin(sleep_until(at))) };
+        body.release_at_end();
+        body
+    }
+
+    fn release_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+    }
+
+    /// The connection goes back as soon as the answer is complete, without waiting for the client to take it.
+    fn release(&mut self) {
+        self.upstream.complete();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.lease = None;
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            None => self.release(),
+            Some(Ok(_)) => self.release_at_end(),
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let me = self.get_mut();
+        let frame = match &mut me.kind {
+            Kind::Empty => None,
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                me.kind = Kind::Empty;
+                Some(Ok(Frame::data(bytes)))
+            }
+            Kind::Upstream(body) => ready!(body.poll(cx)),
+            Kind::Filtered(body) => ready!(body.poll(cx)),
+        };
+        let Some(guard) = &me.guard else { return Poll::Ready(frame) };
+        match &frame {
+            Some(Ok(frame)) => guard.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => guard.cut(error),
+            None => guard.complete(),
+        }
+        if me.is_end_stream() && !matches!(frame, Some(Err(_))) {
+            guard.complete();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(_) | Kind::Filtered(_) => false,
+            Kind::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream(body) => body.incoming.size_hint(),
+            Kind::Filtered(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A deadline `timeout` from now; none when there is no timeout.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}

@@ -1,0 +1,384 @@
+//! [`Builder`]: makes a snapshot of a model: modules loaded, VMs started, sockets bound, cluster states found again.
+//! Whatever fails costs itself only: the old version serves on.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
+use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin, PluginCode};
+use portolan_telemetry::{AccessLog, Metrics};
+use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
+
+use crate::cluster::ClusterState;
+use crate::dns::Resolution;
+use crate::generation::{GenerationParts, PluginGeneration, Role};
+use crate::listener::{SocketRegistry, Sockets};
+use crate::pool::PoolLimits;
+use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
+
+/// What a builder works with.
+pub struct BuilderOptions {
+    /// Compiles modules.
+    pub engine: Engine,
+    /// What filters share over VMs and workers.
+    pub shared: Arc<Shared>,
+    /// Where handles come from.
+    pub metrics: Arc<Metrics>,
+    /// Number of workers: each gets a VM of every plugin and a socket of every listener.
+    pub workers: usize,
+    /// The filters in the binary, by name.
+    pub embedded: &'static [(&'static str, &'static [u8])],
+    /// Files that take the place of embedded filters, by name (`--filter`).
+    pub overrides: Vec<(String, PathBuf)>,
+    /// Access log path that beats the model's (`--access-log`).
+    pub access_log: Option<String>,
+    /// Bind listeners; false for `explain`, which serves nobody.
+    pub bind: bool,
+    /// Ask `route-match` to tell what it tried.
+    pub explain: bool,
+}
+
+/// Something that could not be built. The rest of the snapshot serves.
+#[derive(Clone, Debug)]
+pub struct BuildProblem {
+    /// The plugin, listener or log that it is about.
+    pub subject: String,
+    /// The line that asked for it; none for the command line.
+    pub origin: Option<Origin>,
+    /// What is wrong.
+    pub message: String,
+    /// The old version serves on.
+    pub kept_old: bool,
+}
+
+/// Builds one snapshot after the other.
+pub struct Builder {
+    options: BuilderOptions,
+    modules: ModuleStore,
+    sockets: SocketRegistry,
+    resolution: Resolution,
+    last: Option<Arc<Snapshot>>,
+    access_log: Option<(String, Arc<AccessLog>)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PluginError {
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    #[error("no filter named `{0}` comes with this binary")]
+    Unknown(String),
+    #[error("{0}")]
+    Compile(#[from] CompileError),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("its configuration cannot be written: {0}")]
+    Configuration(#[from] serde_json::Error),
+}
+
+/// A plugin to be started.
+struct Wanted<'a> {
+    name: &'a str,
+    role: Role,
+    code: PluginCode,
+    settings: VmSettings,
+    fail_policy: FailPolicy,
+    origin: Option<&'a Origin>,
+}
+
+impl Builder {
+    /// A builder whose first snapshot starts from nothing.
+    ///
+    /// # Errors
+    /// When the system gives no thread for name resolution.
+    pub fn new(options: BuilderOptions) -> std::io::Result<Self> {
+        Ok(Self {
+            modules: ModuleStore::new(options.engine.clone()),
+            sockets: SocketRegistry::default(),
+            resolution: Resolution::start()?,
+            last: None,
+            access_log: None,
+            options,
+        })
+    }
+
+    /// A snapshot of this model, and what could not be built. May block for compiling, starting and resolving: call it
+    /// off the workers.
+    pub fn build(&mut self, model: Arc<Model>) -> (Arc<Snapshot>, Vec<BuildProblem>) {
+        let mut problems = Vec::new();
+        let plugins = self.plugins(&model, &mut problems);
+        let listeners = self.listeners(&model, &mut problems);
+        let access_log = self.open_access_log(&model, &mut problems);
+        let clusters: Vec<_> = self.clusters(&model);
+        let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
+        let snapshot =
+            Arc::new(Snapshot::new(SnapshotParts { generation, model, listeners, clusters, plugins, access_log }));
+        self.last = Some(snapshot.clone());
+        (snapshot, problems)
+    }
+
+    fn plugins(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
+        let routes = RouteMatchConfig::of(model, self.options.explain);
+        let mut plugins = vec![
+            self.attach_bundled("route-match", Role::RouteMatch, &routes, problems),
+            self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems),
+        ];
+        plugins.extend(model.plugins.iter().map(|plugin| self.attach(Wanted::user(plugin), problems)));
+        let breakers = CircuitBreakerConfig::of(model);
+        plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems));
+        plugins
+    }
+
+    fn attach_bundled(
+        &self,
+        name: &'static str,
+        role: Role,
+        config: &impl serde::Serialize,
+        problems: &mut Vec<BuildProblem>,
+    ) -> Attached {
+        match serde_json::to_string(config) {
+            Ok(config) => self.attach(Wanted::bundled(name, role, config), problems),
+            Err(error) => {
+                problems.push(BuildProblem {
+                    subject: format!("filter {name}"),
+                    origin: None,
+                    message: PluginError::from(error).to_string(),
+                    kept_old: false,
+                });
+                Attached::Failed { name: name.into(), fail_policy: FailPolicy::FailClose }
+            }
+        }
+    }
+
+    fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Attached {
+        let last = self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
+            Attached::Ready(generation) if *generation.name == *wanted.name && generation.role == wanted.role => {
+                Some(generation)
+            }
+            _ => None,
+        });
+        let error = match self.generation(&wanted, last) {
+            Ok(generation) => return Attached::Ready(generation),
+            Err(error) => error,
+        };
+        let fallback = match last {
+            Some(last) => Some(self.with_old_code(&wanted, last)),
+            None => self.embedded_instead(&wanted),
+        };
+        problems.push(BuildProblem {
+            subject: format!("filter {}", wanted.name),
+            origin: wanted.origin.cloned(),
+            message: error.to_string(),
+            kept_old: fallback.is_some(),
+        });
+        match fallback {
+            Some(generation) => Attached::Ready(generation),
+            None => Attached::Failed { name: wanted.name.into(), fail_policy: wanted.fail_policy },
+        }
+    }
+
+    fn generation(
+        &self,
+        wanted: &Wanted<'_>,
+        last: Option<&Arc<PluginGeneration>>,
+    ) -> Result<Arc<PluginGeneration>, PluginError> {
+        let module = self.module(&wanted.code)?;
+        self.started(wanted, module, last)
+    }
+
+    fn started(
+        &self,
+        wanted: &Wanted<'_>,
+        module: Arc<PluginModule>,
+        last: Option<&Arc<PluginGeneration>>,
+    ) -> Result<Arc<PluginGeneration>, PluginError> {
+        if let Some(last) = last.filter(|last| last.is_same(&module, &wanted.settings, wanted.fail_policy)) {
+            return Ok(last.clone());
+        }
+        let parts = GenerationParts {
+            name: wanted.name.into(),
+            role: wanted.role,
+            origin: wanted.origin.cloned(),
+            fail_policy: wanted.fail_policy,
+            metrics: self.options.metrics.filter(wanted.name),
+            settings: Arc::new(wanted.settings.clone()),
+            module,
+            shared: self.options.shared.clone(),
+        };
+        Ok(PluginGeneration::start(parts, self.options.workers)?)
+    }
+
+    /// The old module serves on; with the new configuration when it takes that one, else as it is.
+    fn with_old_code(&self, wanted: &Wanted<'_>, last: &Arc<PluginGeneration>) -> Arc<PluginGeneration> {
+        if wanted.role == Role::User {
+            return last.clone();
+        }
+        self.started(wanted, last.module().clone(), Some(last)).unwrap_or_else(|_| last.clone())
+    }
+
+    /// At the first start nothing older is there: the filter in the binary serves in place of the file.
+    fn embedded_instead(&self, wanted: &Wanted<'_>) -> Option<Arc<PluginGeneration>> {
+        let module = self.modules.load(self.embedded(&wanted.code)?).ok()?;
+        self.started(wanted, module, None).ok()
+    }
+
+    fn embedded(&self, code: &PluginCode) -> Option<&'static [u8]> {
+        let PluginCode::Bundled(name) = code else { return None };
+        self.options.embedded.iter().find(|(known, _)| known == name).map(|(_, bytes)| *bytes)
+    }
+
+    fn module(&self, code: &PluginCode) -> Result<Arc<PluginModule>, PluginError> {
+        let path = match code {
+            PluginCode::File(path) => Some(path),
+            PluginCode::Bundled(name) => {
+                self.options.overrides.iter().find(|(known, _)| known == name).map(|(_, path)| path)
+            }
+        };
+        if let Some(path) = path {
+            let bytes = std::fs::read(path).map_err(|error| PluginError::Read(path.clone(), error))?;
+            return Ok(self.modules.load(&bytes)?);
+        }
+        match (self.embedded(code), code) {
+            (Some(bytes), _) => Ok(self.modules.load(bytes)?),
+            (None, PluginCode::Bundled(name)) => Err(PluginError::Unknown(name.clone())),
+            (None, PluginCode::File(path)) => {
+                Err(PluginError::Read(path.clone(), std::io::Error::from(std::io::ErrorKind::NotFound)))
+            }
+        }
+    }
+
+    fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
+        let mut entries = Vec::with_capacity(model.listeners.len());
+        for listener in &model.listeners {
+            let bound = if self.options.bind {
+                self.sockets.bind(listener.address, self.options.workers)
+            } else {
+                Ok(Arc::new(Sockets::none()))
+            };
+            match bound {
+                Ok(sockets) => entries.push(ListenerEntry {
+                    address: listener.address,
+                    server_port: listener.server_port,
+                    route_table: listener.route_table,
+                    sockets,
+                    metrics: self.options.metrics.listener(listener.address),
+                    http: self.options.metrics.http(&listener.name),
+                }),
+                Err(error) => problems.push(BuildProblem {
+                    subject: format!("listener {}", listener.address),
+                    origin: listener.origins.first().cloned(),
+                    message: format!("cannot listen on {}: {error}", listener.address),
+                    kept_old: false,
+                }),
+            }
+        }
+        entries
+    }
+
+    fn open_access_log(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Arc<AccessLog>> {
+        let path = self.options.access_log.as_ref().or(model.access_log.as_ref())?;
+        if let Some((known, log)) = &self.access_log
+            && known == path
+        {
+            return Some(log.clone());
+        }
+        match AccessLog::open_counted(path, self.options.metrics.access_log.clone()) {
+            Ok(log) => {
+                let log = Arc::new(log);
+                self.access_log = Some((path.clone(), log.clone()));
+                Some(log)
+            }
+            Err(error) => {
+                problems.push(BuildProblem {
+                    subject: "access log".to_owned(),
+                    origin: None,
+                    message: error.to_string(),
+                    kept_old: self.access_log.is_some(),
+                });
+                self.access_log.as_ref().map(|(_, log)| log.clone())
+            }
+        }
+    }
+
+    fn clusters(&mut self, model: &Model) -> Vec<ClusterEntry> {
+        let known: HashMap<Arc<str>, Arc<ClusterState>> = self
+            .last
+            .iter()
+            .flat_map(|last| last.clusters())
+            .map(|cluster| (cluster.state.name.clone(), cluster.state.clone()))
+            .collect();
+        let mut named = Vec::new();
+        let mut entries = Vec::with_capacity(model.clusters.len());
+        for cluster in &model.clusters {
+            let state = known.get(cluster.name.as_str()).cloned().unwrap_or_else(|| {
+                Arc::new(ClusterState::new(cluster.name.as_str().into(), self.options.metrics.cluster(&cluster.name)))
+            });
+            match sockets(cluster) {
+                Some(endpoints) => state.set_endpoints(&endpoints),
+                None => named.push((state.clone(), cluster.endpoints.clone())),
+            }
+            entries.push(entry(cluster, state));
+        }
+        self.resolution.follow(named);
+        let names: std::collections::HashSet<&str> = model.clusters.iter().map(|c| c.name.as_str()).collect();
+        self.options.metrics.retain_clusters(|name| names.contains(name));
+        entries
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn bundled(name: &'a str, role: Role, configuration: String) -> Self {
+        let settings = VmSettings {
+            plugin_name: name.to_owned(),
+            root_id: name.to_owned(),
+            vm_id: name.to_owned(),
+            configuration: configuration.into_bytes(),
+            ..VmSettings::default()
+        };
+        let code = PluginCode::Bundled(name.to_owned());
+        Self { name, role, code, settings, fail_policy: FailPolicy::FailClose, origin: None }
+    }
+
+    fn user(plugin: &'a Plugin) -> Self {
+        let settings = VmSettings {
+            plugin_name: plugin.name.clone(),
+            root_id: plugin.root_id.clone(),
+            vm_id: plugin.name.clone(),
+            configuration: plugin.config.clone().into_bytes(),
+            ..VmSettings::default()
+        };
+        Self {
+            name: &plugin.name,
+            role: Role::User,
+            code: plugin.code.clone(),
+            settings,
+            fail_policy: plugin.fail_policy,
+            origin: Some(&plugin.origin),
+        }
+    }
+}
+
+/// The endpoints of a cluster without names; none when some must be resolved.
+fn sockets(cluster: &Cluster) -> Option<Vec<(std::net::SocketAddr, u32, Origin)>> {
+    let endpoints = cluster.endpoints.iter().map(|endpoint| match &endpoint.address {
+        Address::Socket(address) => Some((*address, endpoint.weight, endpoint.origin.clone())),
+        Address::Dns { .. } => None,
+    });
+    endpoints.collect()
+}
+
+fn entry(cluster: &Cluster, state: Arc<ClusterState>) -> ClusterEntry {
+    ClusterEntry {
+        state,
+        origin: cluster.origin.clone(),
+        lb_policy: cluster.lb_policy,
+        limits: PoolLimits {
+            breakers: CircuitBreakers::default(),
+            connect_timeout: Duration::from_millis(cluster.connect_timeout_ms),
+            max_requests: cluster.max_requests_per_connection,
+        },
+        idle_timeout: Duration::from_millis(cluster.idle_timeout_ms),
+        outlier_detection: cluster.outlier_detection,
+    }
+}

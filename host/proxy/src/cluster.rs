@@ -1,0 +1,285 @@
+//! [`ClusterState`]: counters and endpoints of one cluster, shared by all workers; outlives snapshots.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
+use std::sync::{Arc, Mutex};
+
+use portolan_model::filter::{EndpointRecord, Outcome};
+use portolan_model::{Origin, OutlierDetection};
+use portolan_telemetry::ClusterMetrics;
+use tokio::sync::Notify;
+
+use crate::endpoint::EndpointState;
+
+/// What all workers know together of one cluster, found again by name when a snapshot is built.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// `outbound|port|subset|host`.
+    pub name: Arc<str>,
+    /// Counters under Envoy's names.
+    pub metrics: Arc<ClusterMetrics>,
+    /// Requests that the circuit breaker admitted and that are not over.
+    admitted: AtomicU32,
+    /// Requests that wait for a connection.
+    pending: AtomicU32,
+    /// Connections open or being opened.
+    connections: AtomicU32,
+    /// Retries in flight.
+    retries: AtomicU32,
+    /// Woken when a connection or a place for one became free.
+    pub(crate) available: Notify,
+    /// Woken when a worker needs a connection and all places are taken: others give up idle ones.
+    pub(crate) demand: Notify,
+    /// Requests that wait on [`Self::available`].
+    pub(crate) waiting: AtomicU32,
+    version: AtomicU64,
+    endpoints: Mutex<Arc<EndpointSet>>,
+    ejections: Mutex<()>,
+}
+
+/// The endpoints of a cluster at one time.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Changes with each set.
+    pub version: u64,
+    /// In the model's order.
+    pub endpoints: Vec<Arc<EndpointState>>,
+    /// All weights are equal.
+    pub uniform: bool,
+}
+
+/// An address with its weight and line, before it has state.
+pub(crate) type NewEndpoint = (SocketAddr, u32, Origin);
+
+impl ClusterState {
+    /// A cluster without endpoints.
+    pub fn new(name: Arc<str>, metrics: Arc<ClusterMetrics>) -> Self {
+        Self {
+            name,
+            metrics,
+            admitted: AtomicU32::new(0),
+            pending: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
+            available: Notify::new(),
+            demand: Notify::new(),
+            waiting: AtomicU32::new(0),
+            version: AtomicU64::new(0),
+            endpoints: Mutex::new(Arc::new(EndpointSet::default())),
+            ejections: Mutex::new(()),
+        }
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.endpoints.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |set| set.clone())
+    }
+
+    /// Grows with each change of the endpoints; a worker keeps its own copy of the set until it moves.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Replaces the endpoints; an address that stays keeps its health, counters and connections.
+    pub(crate) fn set_endpoints(&self, new: &[NewEndpoint]) {
+        let Ok(mut slot) = self.endpoints.lock() else { return };
+        let old: HashMap<SocketAddr, &Arc<EndpointState>> = slot.endpoints.iter().map(|e| (e.address, e)).collect();
+        let mut endpoints: Vec<Arc<EndpointState>> = Vec::with_capacity(new.len());
+        let mut seen = HashMap::with_capacity(new.len());
+        for (address, weight, origin) in new {
+            if seen.insert(*address, ()).is_some() {
+                continue;
+            }
+            endpoints.push(match old.get(address) {
+                Some(known) if known.weight == (*weight).max(1) && known.origin.line == origin.line => (*known).clone(),
+                Some(known) => Arc::new(known.renewed(*weight, origin.clone())),
+                None => Arc::new(EndpointState::new(*address, *weight, origin.clone())),
+            });
+        }
+        let same = endpoints.len() == slot.endpoints.len()
+            && endpoints.iter().zip(&slot.endpoints).all(|(a, b)| Arc::ptr_eq(a, b));
+        if same && slot.version > 0 {
+            return;
+        }
+        self.metrics.membership_total.set(i64::try_from(endpoints.len()).unwrap_or(i64::MAX));
+        let uniform = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let version = slot.version + 1;
+        *slot = Arc::new(EndpointSet { version, endpoints, uniform });
+        self.version.store(version, Release);
+    }
+
+    /// Takes one of `limit` places for a request; given back by dropping the permit.
+    pub(crate) fn admit(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        take(&self.admitted, limit).then(|| Permit { cluster: self.clone(), place: Place::Request })
+    }
+
+    /// Takes one of `limit` places for a request that waits for a connection.
+    pub(crate) fn wait_for_connection(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        take(&self.pending, limit).then(|| {
+            self.metrics.upstream_rq_pending_total.inc();
+            self.metrics.upstream_rq_pending_active.inc();
+            Permit { cluster: self.clone(), place: Place::Pending }
+        })
+    }
+
+    /// Takes one of `limit` places for a connection.
+    pub(crate) fn open_connection(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        take(&self.connections, limit).then(|| {
+            self.metrics.upstream_cx_total.inc();
+            self.metrics.upstream_cx_active.inc();
+            Permit { cluster: self.clone(), place: Place::Connection }
+        })
+    }
+
+    /// Takes one of `limit` places for a retry.
+    pub(crate) fn retry(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        take(&self.retries, limit).then(|| Permit { cluster: self.clone(), place: Place::Retry })
+    }
+
+    /// Requests admitted by the circuit breaker, waiting requests, open connections and retries in flight.
+    pub fn in_flight(&self) -> (u32, u32, u32, u32) {
+        (
+            self.admitted.load(Relaxed),
+            self.pending.load(Relaxed),
+            self.connections.load(Relaxed),
+            self.retries.load(Relaxed),
+        )
+    }
+
+    /// Counts an outcome of an endpoint and tells what is known of it.
+    pub(crate) fn report(
+        &self,
+        endpoint: &EndpointState,
+        outcome: Outcome,
+        detection: Option<&OutlierDetection>,
+    ) -> EndpointRecord {
+        let record = endpoint.report(outcome, detection.map_or(10_000, |d| d.interval_ms));
+        let set = self.endpoints();
+        let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
+        EndpointRecord {
+            endpoints: u32::try_from(set.endpoints.len()).unwrap_or(u32::MAX),
+            ejected_endpoints: u32::try_from(ejected).unwrap_or(u32::MAX),
+            ..record
+        }
+    }
+
+    /// Ejects an endpoint unless that passes `max_percent` of all, itself included. True when it is ejected now.
+    pub(crate) fn eject(&self, endpoint: &EndpointState, duration_ms: u64, max_percent: u32, interval_ms: u64) -> bool {
+        let Ok(_guard) = self.ejections.lock() else { return false };
+        let set = self.endpoints();
+        let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
+        if !endpoint.is_healthy() {
+            return false;
+        }
+        self.metrics.outlier_detection_ejections_total.inc();
+        if (ejected + 1) * 100 > set.endpoints.len() * max_percent as usize {
+            self.metrics.outlier_detection_ejections_overflow.inc();
+            return false;
+        }
+        endpoint.eject(duration_ms, interval_ms);
+        self.metrics.outlier_detection_ejections_enforced_total.inc();
+        self.metrics.outlier_detection_ejections_active.set(i64::try_from(ejected + 1).unwrap_or(i64::MAX));
+        true
+    }
+}
+
+/// A taken place of one of the cluster's limits.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    cluster: Arc<ClusterState>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Request,
+    Pending,
+    Connection,
+    Retry,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let cluster = &self.cluster;
+        match self.place {
+            Place::Request => cluster.admitted.fetch_sub(1, AcqRel),
+            Place::Retry => cluster.retries.fetch_sub(1, AcqRel),
+            Place::Pending => {
+                cluster.metrics.upstream_rq_pending_active.dec();
+                cluster.pending.fetch_sub(1, AcqRel)
+            }
+            Place::Connection => {
+                cluster.metrics.upstream_cx_active.dec();
+                let before = cluster.connections.fetch_sub(1, AcqRel);
+                cluster.available.notify_waiters();
+                before
+            }
+        };
+    }
+}
+
+fn take(counter: &AtomicU32, limit: u32) -> bool {
+    if counter.fetch_add(1, AcqRel) < limit {
+        return true;
+    }
+    counter.fetch_sub(1, AcqRel);
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_telemetry::Metrics;
+
+    fn cluster() -> Arc<ClusterState> {
+        Arc::new(ClusterState::new("c".into(), Metrics::new().cluster("c")))
+    }
+
+    fn at(port: u16) -> NewEndpoint {
+        (SocketAddr::from(([127, 0, 0, 1], port)), 1, Origin::default())
+    }
+
+    #[test]
+    fn places_are_limited_and_come_back() {
+        let cluster = cluster();
+        let first = cluster.admit(1);
+        assert!(first.is_some() && cluster.admit(1).is_none());
+        drop(first);
+        assert!(cluster.admit(1).is_some());
+    }
+
+    #[test]
+    fn an_address_that_stays_keeps_its_state() {
+        let cluster = cluster();
+        cluster.set_endpoints(&[at(1), at(2)]);
+        let before = cluster.endpoints();
+        cluster.set_endpoints(&[at(2), at(3)]);
+        let after = cluster.endpoints();
+        assert!(Arc::ptr_eq(&before.endpoints[1], &after.endpoints[0]));
+        assert!(after.version > before.version);
+    }
+
+    #[test]
+    fn the_same_endpoints_are_no_change() {
+        let cluster = cluster();
+        cluster.set_endpoints(&[at(1)]);
+        let version = cluster.version();
+        cluster.set_endpoints(&[at(1)]);
+        assert_eq!(cluster.version(), version);
+    }
+
+    #[test]
+    fn ten_percent_of_nine_endpoints_ejects_none_and_of_ten_one() {
+        let cluster = cluster();
+        cluster.set_endpoints(&(1..10).map(at).collect::<Vec<_>>());
+        let set = cluster.endpoints();
+        assert!(!cluster.eject(&set.endpoints[0], 1000, 10, 1000));
+        cluster.set_endpoints(&(1..11).map(at).collect::<Vec<_>>());
+        let set = cluster.endpoints();
+        assert!(cluster.eject(&set.endpoints[0], 1000, 10, 1000));
+        assert!(!cluster.eject(&set.endpoints[1], 1000, 10, 1000));
+    }
+}

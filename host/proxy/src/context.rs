@@ -1,0 +1,204 @@
+//! [`StreamContext`]: what the proxy itself keeps of a request, and what filters can ask of it: the decisions, the
+//! permit, the endpoint.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use portolan_model::filter::{
+    ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY, Outcome, REPORT_FUNCTION,
+    ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
+};
+use portolan_model::{CircuitBreakers, ClusterId, RouteId, RouteTableId};
+use portolan_telemetry::ResponseFlags;
+use portolan_wasm::{Status, StreamHost, StreamParts};
+
+use crate::cluster::Permit;
+use crate::connection::Activity;
+use crate::endpoint::EndpointState;
+use crate::properties;
+use crate::snapshot::Snapshot;
+
+/// The accepted connection that a request came on.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Our side.
+    pub local: SocketAddr,
+    /// The client's address as `x-forwarded-for` has it.
+    pub peer_value: HeaderValue,
+    /// Unique in the process.
+    pub id: u64,
+    /// What its deadlines go by.
+    pub(crate) activity: Activity,
+}
+
+/// What `traffic-split` chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) cluster: ClusterId,
+    /// Index among the route's destinations; none when a filter chose the cluster by name.
+    pub(crate) destination: Option<u32>,
+}
+
+/// The proxy's part of a stream: moves with the [`portolan_wasm::StreamState`] into the filters.
+pub struct StreamContext {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) connection: Arc<ConnectionInfo>,
+    pub(crate) route_table: RouteTableId,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) choice: Option<Choice>,
+    /// The limits that the circuit breaker admitted the request under; Envoy's defaults without one.
+    pub(crate) limits: CircuitBreakers,
+    permit: Option<(ClusterId, Permit)>,
+    /// The endpoint of the last try.
+    pub(crate) endpoint: Option<Arc<EndpointState>>,
+    pub(crate) set_cookie: Option<HeaderValue>,
+    pub(crate) explanation: Option<Vec<u8>>,
+    pub(crate) flags: ResponseFlags,
+    pub(crate) details: std::borrow::Cow<'static, str>,
+    pub(crate) attempts: u32,
+}
+
+impl StreamContext {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Arc<ConnectionInfo>, route_table: RouteTableId) -> Self {
+        Self {
+            snapshot,
+            connection,
+            route_table,
+            route: None,
+            choice: None,
+            limits: CircuitBreakers::default(),
+            permit: None,
+            endpoint: None,
+            set_cookie: None,
+            explanation: None,
+            flags: ResponseFlags::NONE,
+            details: std::borrow::Cow::Borrowed(""),
+            attempts: 0,
+        }
+    }
+
+    /// Forgets the decisions, so that the two decision filters make them again.
+    pub(crate) fn clear_decisions(&mut self) {
+        self.route = None;
+        self.choice = None;
+    }
+
+    fn set_route(&mut self, value: &[u8]) {
+        let id = <[u8; 4]>::try_from(value).map(u32::from_le_bytes);
+        self.route = id.ok().filter(|id| (*id as usize) < self.snapshot.routes.len());
+    }
+
+    fn set_choice(&mut self, value: &[u8]) {
+        self.choice = match <[u8; 8]>::try_from(value) {
+            Ok([a, b, c, d, e, f, g, h]) => Some(Choice {
+                cluster: u32::from_le_bytes([a, b, c, d]),
+                destination: Some(u32::from_le_bytes([e, f, g, h])),
+            }),
+            Err(_) if value.is_empty() => None,
+            Err(_) => Some(Choice { cluster: self.snapshot.cluster_by_name(value), destination: None }),
+        };
+    }
+
+    fn admit(&mut self, args: &[u8]) -> Option<Admission> {
+        let word = |at: usize| Some(u32::from_le_bytes(args.get(at..at + 4)?.try_into().ok()?));
+        let limits = CircuitBreakers {
+            max_connections: word(0)?,
+            max_pending_requests: word(4)?,
+            max_requests: word(8)?,
+            max_retries: word(12)?,
+        };
+        let Some(id) = self.choice.map(|c| c.cluster) else { return Some(Admission::NoCluster) };
+        let Some(cluster) = self.snapshot.cluster(id) else { return Some(Admission::NoCluster) };
+        self.limits = limits;
+        if self.permit.as_ref().is_some_and(|(held, _)| *held == id) {
+            return Some(Admission::Admitted);
+        }
+        self.permit = cluster.state.admit(limits.max_requests).map(|permit| (id, permit));
+        Some(if self.permit.is_some() { Admission::Admitted } else { Admission::Overflow })
+    }
+
+    fn report(&self, args: &[u8], out: &mut Vec<u8>) -> Status {
+        let outcome = match args {
+            [0] => Outcome::Success,
+            [1] => Outcome::ServerError,
+            [2] => Outcome::GatewayError,
+            _ => return Status::BadArgument,
+        };
+        let Some(endpoint) = &self.endpoint else { return Status::Ok };
+        let Some(cluster) = self.choice.and_then(|c| self.snapshot.cluster(c.cluster)) else { return Status::Ok };
+        let record = cluster.state.report(endpoint, outcome, cluster.outlier_detection.as_ref());
+        out.extend_from_slice(&record.to_bytes());
+        Status::Ok
+    }
+
+    fn eject(&self, args: &[u8], out: &mut Vec<u8>) -> Status {
+        let Ok([a, b, c, d, e, f, g, h, i, j, k, l]) = <[u8; 12]>::try_from(args) else { return Status::BadArgument };
+        let Some(endpoint) = &self.endpoint else { return Status::NotFound };
+        let Some(cluster) = self.choice.and_then(|c| self.snapshot.cluster(c.cluster)) else { return Status::NotFound };
+        let duration_ms = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let max_percent = u32::from_le_bytes([i, j, k, l]);
+        let interval_ms = cluster.outlier_detection.map_or(10_000, |d| d.interval_ms);
+        let ejected = cluster.state.eject(endpoint, duration_ms, max_percent, interval_ms);
+        if ejected {
+            tracing::info!(cluster = %cluster.state.name, endpoint = %endpoint.address, duration_ms, "endpoint ejected");
+        }
+        out.push(u8::from(ejected));
+        Status::Ok
+    }
+}
+
+impl StreamHost for StreamContext {
+    fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
+        if path == ROUTE_PROPERTY.as_bytes() {
+            return self.route.map(|id| out.extend_from_slice(&id.to_le_bytes())).is_some();
+        }
+        if path == CLUSTER_PROPERTY.as_bytes() {
+            let Some(choice) = self.choice else { return false };
+            out.extend_from_slice(&choice.cluster.to_le_bytes());
+            out.extend_from_slice(&choice.destination.unwrap_or(u32::MAX).to_le_bytes());
+            return true;
+        }
+        if path == ROUTE_TABLE_PROPERTY.as_bytes() {
+            out.extend_from_slice(&self.route_table.to_le_bytes());
+            return true;
+        }
+        properties::write(self, path, parts, out)
+    }
+
+    fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool {
+        if path == ROUTE_PROPERTY.as_bytes() {
+            self.set_route(value);
+        } else if path == CLUSTER_PROPERTY.as_bytes() {
+            self.set_choice(value);
+        } else if path == SET_COOKIE_PROPERTY.as_bytes() {
+            self.set_cookie = HeaderValue::from_bytes(value).ok();
+        } else if path == EXPLAIN_PROPERTY.as_bytes() {
+            self.explanation = Some(value.to_vec());
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+        if name == ADMIT_FUNCTION.as_bytes() {
+            return match self.admit(args) {
+                Some(admission) => {
+                    out.push(admission as u8);
+                    Status::Ok
+                }
+                None => Status::BadArgument,
+            };
+        }
+        if name == REPORT_FUNCTION.as_bytes() {
+            return self.report(args, out);
+        }
+        if name == EJECT_FUNCTION.as_bytes() {
+            return self.eject(args, out);
+        }
+        Status::NotFound
+    }
+}

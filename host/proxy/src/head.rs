@@ -1,0 +1,296 @@
+//! Heads at the edge: what is refused, stripped and added before filters see a request, and added to every response.
+
+use std::cell::RefCell;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Uri, Version, request, response};
+use portolan_wasm::StreamState;
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use smallvec::SmallVec;
+
+use crate::context::StreamContext;
+use crate::local_reply::Refusal;
+use crate::path;
+use crate::rewrite::with_path;
+use crate::stream::Stream;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER: HeaderValue = HeaderValue::from_static("portolan");
+
+/// Refuses what must not be taken, and makes Host and path canonical.
+pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
+    if parts.version < Version::HTTP_11 {
+        return Err(Refusal::Version);
+    }
+    check_framing(&parts.headers)?;
+    if let Some(authority) = parts.uri.authority() {
+        if authority.as_str().contains('@') {
+            return Err(Refusal::BadHost);
+        }
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
+        parts.headers.insert(header::HOST, host);
+    } else {
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        let host = hosts.next().ok_or(Refusal::NoHost)?;
+        if hosts.next().is_some() || !is_host(host.as_bytes()) {
+            return Err(Refusal::BadHost);
+        }
+    }
+    if parts.method == http::Method::CONNECT {
+        return Ok(());
+    }
+    check_path(parts)
+}
+
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(encoding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
+    let single = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
+    let chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if single && chunked && !headers.contains_key(header::CONTENT_LENGTH) { Ok(()) } else { Err(Refusal::Framing) }
+}
+
+/// RFC 9110 section 7.2: a host and perhaps a port. Neither userinfo nor lists nor paths.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.iter().rposition(|b| *b == b':') {
+        Some(at) if !host.ends_with(b"]") => (&host[..at], &host[at + 1..]),
+        _ => (host, &b""[..]),
+    };
+    let inner = name.strip_prefix(b"[").and_then(|n| n.strip_suffix(b"]"));
+    let good_name = match inner {
+        Some(v6) => v6.iter().all(|b| b.is_ascii_hexdigit() || b":.%".contains(b)),
+        None => name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'*+".contains(b)),
+    };
+    let port_fits = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    let port_number = port.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')) % 10);
+    !name.is_empty() && good_name && port_fits && port_number <= 65_535
+}
+
+fn check_path(parts: &mut request::Parts) -> Result<(), Refusal> {
+    let path = parts.uri.path();
+    if path == "*" && parts.method == http::Method::OPTIONS {
+        return Ok(());
+    }
+    let normal = path::normalize(path).map_err(|_| Refusal::BadPath)?;
+    let new: Option<Uri> = match normal {
+        std::borrow::Cow::Owned(normal) => Some(with_path(&parts.uri, &normal).ok_or(Refusal::BadPath)?),
+        std::borrow::Cow::Borrowed(_) => None,
+    };
+    if let Some(uri) = new {
+        parts.uri = uri;
+    }
+    // From here on the target is in origin form: the authority is in Host.
+    if parts.uri.authority().is_some() {
+        let mut origin = http::uri::Parts::default();
+        origin.path_and_query = parts.uri.path_and_query().cloned();
+        parts.uri = Uri::from_parts(origin).map_err(|_| Refusal::BadPath)?;
+    }
+    Ok(())
+}
+
+/// Strips what a client must not say or what belongs to its connection, and adds what the gateway says.
+pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) {
+    let headers = &mut state.request.headers;
+    strip(headers, true);
+    match headers.entry(FORWARDED_FOR) {
+        header::Entry::Vacant(entry) => {
+            entry.insert(stream.connection.peer_value.clone());
+        }
+        header::Entry::Occupied(mut entry) => {
+            let mut all = Vec::new();
+            for value in entry.iter() {
+                all.extend_from_slice(value.as_bytes());
+                all.push(b',');
+            }
+            all.extend_from_slice(stream.connection.peer_value.as_bytes());
+            if let Ok(value) = HeaderValue::from_bytes(&all) {
+                entry.insert(value);
+            }
+        }
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(REQUEST_ID, request_id());
+}
+
+/// Removes hop-by-hop fields (RFC 9110 section 7.6.1) and those that `Connection` names; with `internal` also what only
+/// the gateway and its mesh may say. One look at the names; `remove` only on a hit.
+pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) {
+    let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    for name in headers.keys() {
+        if is_hop_by_hop(name.as_str()) || internal && is_internal(name.as_str()) {
+            gone.push(name.clone());
+        }
+    }
+    if gone.is_empty() {
+        return;
+    }
+    let upgrade = internal && wants_websocket(headers);
+    for named in connection_names(headers) {
+        headers.remove(named);
+    }
+    for name in gone {
+        headers.remove(name);
+    }
+    if upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// True when the client asks for a WebSocket, the one upgrade that Istio's gateways allow.
+pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
+    let Some(upgrade) = headers.get(header::UPGRADE) else { return false };
+    let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
+        value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    asked && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    match name.len() {
+        2 => name == "te",
+        6 => name == "expect",
+        7 => name == "upgrade",
+        10 => name == "connection" || name == "keep-alive",
+        16 => name == "proxy-connection",
+        17 => name == "transfer-encoding",
+        _ => false,
+    }
+}
+
+fn is_internal(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("x-") else { return false };
+    rest.starts_with("envoy-")
+        || rest.starts_with("istio-")
+        || rest.starts_with("portolan-")
+        || rest == "forwarded-client-cert"
+        || rest == "real-ip"
+}
+
+/// What `Connection` names besides its own words; never what the gateway itself needs.
+fn connection_names(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
+    let mut names = SmallVec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        for name in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            let own = [&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|own| name.eq_ignore_ascii_case(own));
+            match HeaderName::from_bytes(name) {
+                Ok(name) if !own && name != header::HOST && name != header::CONTENT_LENGTH => names.push(name),
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+/// What every response gets, whoever made it.
+pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
+    parts.headers.insert(header::SERVER, SERVER);
+    let cookie = stream.with_state(|state| state.host.set_cookie.take());
+    if let Some(cookie) = cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
+    if stream.worker.is_draining() && parts.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+thread_local! {
+    static RNG: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
+}
+
+/// A random UUID (version 4).
+fn request_id() -> HeaderValue {
+    let mut bytes = [0_u8; 16];
+    RNG.with_borrow_mut(|rng| rng.fill_bytes(&mut bytes));
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in bytes.into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in ["a", "a.b-c_d", "a:80", "[::1]", "[::1]:80", "1.2.3.4:65535", "a:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a b", "a,b", "u@a", "a/b", "a:x", "a:99999", ":80", "[g]", "a:123456"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_single_chunked_encoding_without_a_length_is_taken() {
+        let framing = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            check_framing(&headers).is_ok()
+        };
+        assert!(framing(&[("transfer-encoding", "Chunked")]));
+        assert!(framing(&[("content-length", "1")]));
+        assert!(!framing(&[("transfer-encoding", "chunked"), ("content-length", "1")]));
+        assert!(!framing(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
+        assert!(!framing(&[("transfer-encoding", "gzip, chunked")]));
+    }
+
+    #[test]
+    fn hop_by_hop_named_and_internal_fields_go() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("x-envoy-max-retries", "9"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-keep", "1"),
+            ("host", "h"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers, true);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-keep"]);
+    }
+
+    #[test]
+    fn a_websocket_upgrade_survives_and_another_does_not() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("keep-alive, Upgrade"));
+        headers.insert("upgrade", HeaderValue::from_static("WebSocket"));
+        strip(&mut headers, true);
+        assert_eq!(
+            (&headers["connection"], &headers["upgrade"]),
+            (&"Upgrade".parse().unwrap(), &"websocket".parse().unwrap())
+        );
+        headers.insert("upgrade", HeaderValue::from_static("h2c"));
+        strip(&mut headers, true);
+        assert!(!headers.contains_key("upgrade") && !headers.contains_key("connection"));
+    }
+
+    #[test]
+    fn request_ids_are_version_4_uuids() {
+        let id = request_id();
+        let id = id.to_str().unwrap();
+        assert_eq!((id.len(), &id[14..15]), (36, "4"));
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));
+    }
+}

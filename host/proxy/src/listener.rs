@@ -1,0 +1,188 @@
+//! Listening sockets: one per worker with SO_REUSEPORT, kept over reloads by address, drained before they close.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, Weak};
+
+use portolan_model::RouteTableId;
+use portolan_telemetry::{HttpMetrics, ListenerMetrics};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use crate::connection;
+use crate::snapshot::{ListenerEntry, Snapshot};
+use crate::worker::Worker;
+
+const BACKLOG: i32 = 4096;
+
+/// The sockets of one address, one for each worker until it takes it.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    by_worker: Vec<Mutex<Option<TcpListener>>>,
+}
+
+impl Sockets {
+    /// For a snapshot that serves nobody.
+    pub(crate) fn none() -> Self {
+        Self { by_worker: Vec::new() }
+    }
+}
+
+/// All sockets that are in use, by address: the same address keeps its sockets over reloads.
+#[derive(Debug, Default)]
+pub(crate) struct SocketRegistry {
+    by_address: HashMap<SocketAddr, Weak<Sockets>>,
+}
+
+impl SocketRegistry {
+    /// The sockets of this address, bound now unless they are in use already.
+    pub(crate) fn bind(&mut self, address: SocketAddr, workers: usize) -> io::Result<Arc<Sockets>> {
+        if let Some(sockets) = self.by_address.get(&address).and_then(Weak::upgrade) {
+            return Ok(sockets);
+        }
+        let by_worker = (0..workers).map(|_| bind(address).map(|socket| Mutex::new(Some(socket))));
+        let sockets = Arc::new(Sockets { by_worker: by_worker.collect::<io::Result<_>>()? });
+        self.by_address.retain(|_, sockets| sockets.strong_count() > 0);
+        self.by_address.insert(address, Arc::downgrade(&sockets));
+        Ok(sockets)
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One listener on one worker: what its connections look up on each request.
+pub(crate) struct ListenerSlot {
+    pub(crate) address: SocketAddr,
+    route_table: Cell<RouteTableId>,
+    server_port: Cell<u16>,
+    http: RefCell<Arc<HttpMetrics>>,
+    metrics: RefCell<Arc<ListenerMetrics>>,
+    /// Keeps the address in the registry while the slot lives.
+    _sockets: Arc<Sockets>,
+    closed: Notify,
+}
+
+impl ListenerSlot {
+    pub(crate) fn new(entry: &ListenerEntry) -> Rc<Self> {
+        Rc::new(Self {
+            address: entry.address,
+            route_table: Cell::new(entry.route_table),
+            server_port: Cell::new(entry.server_port),
+            http: RefCell::new(entry.http.clone()),
+            metrics: RefCell::new(entry.metrics.clone()),
+            _sockets: entry.sockets.clone(),
+            closed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn route_table(&self) -> RouteTableId {
+        self.route_table.get()
+    }
+
+    pub(crate) fn server_port(&self) -> u16 {
+        self.server_port.get()
+    }
+
+    pub(crate) fn http(&self) -> Arc<HttpMetrics> {
+        self.http.borrow().clone()
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<ListenerMetrics> {
+        self.metrics.borrow().clone()
+    }
+
+    fn renew(&self, entry: &ListenerEntry) {
+        self.route_table.set(entry.route_table);
+        self.server_port.set(entry.server_port);
+        self.http.replace(entry.http.clone());
+        self.metrics.replace(entry.metrics.clone());
+    }
+
+    fn close(&self) {
+        self.closed.notify_waiters();
+        self.closed.notify_one();
+    }
+}
+
+/// Opens what the snapshot has and the worker has not, renews what both have, closes the rest.
+pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
+    let mut slots = worker.listeners.borrow_mut();
+    slots.retain(|address, slot| {
+        let stays = snapshot.listeners.iter().any(|entry| entry.address == *address);
+        if !stays {
+            slot.close();
+        }
+        stays
+    });
+    for entry in &snapshot.listeners {
+        if let Some(slot) = slots.get(&entry.address) {
+            slot.renew(entry);
+            continue;
+        }
+        let taken = entry.sockets.by_worker.get(worker.index).and_then(|socket| socket.lock().ok()?.take());
+        let Some(socket) = taken else { continue };
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let slot = ListenerSlot::new(entry);
+                slots.insert(entry.address, slot.clone());
+                spawn_local(accept(worker.clone(), slot, socket));
+            }
+            Err(error) => tracing::error!(address = %entry.address, %error, "the listener cannot be served"),
+        }
+    }
+}
+
+/// Closes all listeners. Connections that the system has already taken in are still accepted: none is dropped.
+pub(crate) fn close_all(worker: &Worker) {
+    for (_, slot) in worker.listeners.borrow_mut().drain() {
+        slot.close();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = slot.closed.notified() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => connection::serve(&worker, &slot, stream, peer),
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    // What came between the last accept and the close would be reset by it.
+    while let Some(Ok((stream, peer))) = now(socket.accept()).await {
+        connection::serve(&worker, &slot, stream, peer);
+    }
+}
+
+/// The future's value if it is ready at once.
+async fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = std::future::ready(()) => None,
+    }
+}
+
+/// Errors of a single connection pass at once; running out of descriptors does not, so wait for some to be freed.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused) {
+        tracing::warn!(%error, "accept failed");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

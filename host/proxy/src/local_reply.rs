@@ -1,0 +1,206 @@
+//! The one table from what went wrong to status, flag, details and body. Texts are Envoy's, so that clients and
+//! dashboards made for it work (istio.md section 6 names the states).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+use portolan_telemetry::ResponseFlags;
+use portolan_wasm::LocalReply;
+
+use crate::stream::{NO_BODY, Stream};
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: StatusCode,
+    body: Bytes,
+    headers: HeaderMap,
+    flags: ResponseFlags,
+    details: Cow<'static, str>,
+    /// For the log: which address, which limit, which error.
+    cause: Option<String>,
+}
+
+/// Why a request is not taken at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// HTTP/1.0 and older: Istio's gateways answer 426.
+    #[error("low_version")]
+    Version,
+    /// RFC 9112 section 3.2: exactly one Host.
+    #[error("missing_host_header")]
+    NoHost,
+    /// The Host is no host.
+    #[error("invalid_authority")]
+    BadHost,
+    /// Both lengths, or an encoding that is not exactly `chunked`: RFC 9112 section 6.
+    #[error("http1.codec_error")]
+    Framing,
+    /// The target is neither a path nor a URL.
+    #[error("path_normalization_failed")]
+    BadPath,
+}
+
+/// Why the upstream gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The route's cluster does not exist.
+    NoCluster,
+    /// No endpoint, or none healthy.
+    NoHealthyUpstream,
+    /// No place to wait for a connection.
+    Overflow,
+    /// No connection could be made.
+    Connect,
+    /// No connection within `connectTimeout`.
+    ConnectTimeout,
+    /// The connection ended before the answer.
+    Reset,
+    /// The answer was not HTTP.
+    Protocol,
+    /// The route's timeout ran out.
+    Timeout,
+    /// The client's own body was malformed or broke off.
+    RequestBody,
+}
+
+impl Reply {
+    fn new(status: StatusCode, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, body: NO_BODY, headers: HeaderMap::new(), flags, details: details.into(), cause: None }
+    }
+
+    fn with_text(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        self
+    }
+
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::Version => StatusCode::UPGRADE_REQUIRED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let mut reply = Self::new(status, ResponseFlags::DPE, refusal.to_string());
+        reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        reply
+    }
+
+    /// No host or no route.
+    pub(crate) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ResponseFlags::NR, "route_not_found")
+    }
+
+    pub(crate) fn failed(failure: Failure, cause: Option<String>) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let connect = "upstream connect error or disconnect/reset before headers. reset reason: ";
+        let before = "upstream_reset_before_response_started";
+        let reply = match failure {
+            Failure::NoCluster => Self::new(unavailable, ResponseFlags::NC, "cluster_not_found"),
+            Failure::NoHealthyUpstream => {
+                Self::new(unavailable, ResponseFlags::UH, "no_healthy_upstream").with_text("no healthy upstream")
+            }
+            Failure::Overflow => Self::overflow_reply(),
+            Failure::Connect => {
+                Self::new(unavailable, ResponseFlags::UF, format!("{before}{{remote_connection_failure}}"))
+                    .with_text(format!("{connect}remote connection failure"))
+            }
+            Failure::ConnectTimeout => {
+                Self::new(unavailable, ResponseFlags::UF, format!("{before}{{connection_timeout}}"))
+                    .with_text(format!("{connect}connection timeout"))
+            }
+            Failure::Reset => Self::new(unavailable, ResponseFlags::UC, format!("{before}{{connection_termination}}"))
+                .with_text(format!("{connect}connection termination")),
+            Failure::Protocol => {
+                Self::new(StatusCode::BAD_GATEWAY, ResponseFlags::UPE, format!("{before}{{protocol_error}}"))
+                    .with_text(format!("{connect}protocol error"))
+            }
+            Failure::Timeout => Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UT, "response_timeout")
+                .with_text("upstream request timeout"),
+            Failure::RequestBody => Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error"),
+        };
+        Self { cause, ..reply }
+    }
+
+    /// The last of several tries failed this way.
+    pub(crate) fn after_retries(mut self) -> Self {
+        self.flags |= ResponseFlags::URX;
+        self
+    }
+
+    fn overflow_reply() -> Self {
+        let details = "upstream_reset_before_response_started{overflow}";
+        let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+        let mut reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UO, details).with_text(text);
+        reply.headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        reply
+    }
+
+    /// The circuit breaker refused the request.
+    pub(crate) fn overflow(stream: &Stream, reply: LocalReply) -> Self {
+        stream.with_state(|state| {
+            let cluster = state.host.choice.and_then(|choice| stream.view.snapshot.cluster(choice.cluster));
+            if let Some(cluster) = cluster {
+                cluster.state.metrics.upstream_rq_pending_overflow.inc();
+                stream.note(|info| info.upstream_cluster = Some(cluster.state.name.clone()));
+            }
+        });
+        let details = "upstream_reset_before_response_started{overflow}";
+        Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
+    }
+
+    pub(crate) fn from_filter(reply: LocalReply) -> Self {
+        let details: Cow<'static, str> =
+            if reply.details.is_empty() { "wasm_local_reply".into() } else { reply.details.into() };
+        let mut made = Self::new(reply.status, ResponseFlags::NONE, details);
+        made.headers = reply.headers;
+        if !reply.body.is_empty() {
+            made.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
+        }
+        made.body = reply.body;
+        made
+    }
+
+    /// A filter that fails closed could not run.
+    pub(crate) fn filter_failed(plugin: &str) -> Self {
+        let mut reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NONE, "wasm_fail_stream");
+        reply.cause = Some(format!("the filter {plugin} could not run"));
+        reply
+    }
+
+    /// A filter held the stream for longer than it may.
+    pub(crate) fn paused_too_long() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::NONE, "wasm_paused_too_long")
+    }
+
+    pub(crate) fn redirect(status: u16, location: &str) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+        let mut reply = Self::new(status, ResponseFlags::NONE, "direct_response");
+        if let Ok(location) = HeaderValue::from_str(location) {
+            reply.headers.insert(header::LOCATION, location);
+        }
+        reply
+    }
+
+    pub(crate) fn direct(status: StatusCode, body: Bytes) -> Self {
+        let reply = Self::new(status, ResponseFlags::NONE, "direct_response");
+        if body.is_empty() { reply } else { reply.with_text(body) }
+    }
+
+    /// What a client would see of it.
+    pub(crate) fn status_and_body(&self) -> (u16, String) {
+        (self.status.as_u16(), String::from_utf8_lossy(&self.body).into_owned())
+    }
+
+    /// The response's head and body; flags and details go to the stream.
+    pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {
+        stream.flag(self.flags, self.details);
+        if self.cause.is_some() {
+            stream.note(|info| info.cause = self.cause);
+        }
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = self.status;
+        parts.headers = self.headers;
+        (parts, self.body)
+    }
+}

@@ -1,0 +1,35 @@
+//! [`SnapshotCell`]: the one place where a new snapshot takes over.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::snapshot::Snapshot;
+
+/// The current snapshot, and the signal that there is a new one. Workers keep a view of their own, so that a request
+/// touches neither lock nor shared counter.
+#[derive(Clone, Debug)]
+pub struct SnapshotCell {
+    sender: Arc<watch::Sender<Arc<Snapshot>>>,
+}
+
+impl SnapshotCell {
+    /// A cell with its first snapshot.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { sender: Arc::new(watch::Sender::new(snapshot)) }
+    }
+
+    /// Makes this snapshot the current one. Streams that began with an older one end with it.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.sender.send_replace(snapshot);
+    }
+
+    /// The current snapshot.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.sender.borrow().clone()
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.sender.subscribe()
+    }
+}

@@ -1,0 +1,215 @@
+//! [`RouteEntry`]: a route of the model with its header operations, rewrite and retry policy ready to apply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portolan_model::{HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
+use regex::Regex;
+
+/// A route as the router uses it.
+pub(crate) struct RouteEntry {
+    pub(crate) name: Arc<str>,
+    pub(crate) action: Action,
+    /// The matched prefix, for rewriting; none when the whole path is replaced.
+    pub(crate) prefix: Option<String>,
+    pub(crate) ignore_case: bool,
+}
+
+pub(crate) enum Action {
+    Forward(ForwardEntry),
+    Redirect(Redirect, Operations),
+    Direct(StatusCode, Bytes, Operations),
+}
+
+pub(crate) struct ForwardEntry {
+    pub(crate) rewrite: Option<RewriteEntry>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) headers: Operations,
+    /// By destination.
+    pub(crate) destinations: Vec<DestinationEntry>,
+}
+
+pub(crate) struct DestinationEntry {
+    pub(crate) cluster_name: Arc<str>,
+    pub(crate) headers: Operations,
+}
+
+pub(crate) struct RewriteEntry {
+    pub(crate) uri: Option<String>,
+    pub(crate) regex: Option<(Regex, String)>,
+    pub(crate) authority: Option<HeaderValue>,
+}
+
+/// Changes to a header map: remove, then set, then add.
+#[derive(Default)]
+pub(crate) struct HeaderChanges {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Changes to request and response headers of one scope.
+#[derive(Default)]
+pub(crate) struct Operations {
+    pub(crate) request: HeaderChanges,
+    pub(crate) response: HeaderChanges,
+}
+
+impl RouteEntry {
+    pub(crate) fn compile(route: &Route) -> Self {
+        let action = match &route.action {
+            RouteAction::Forward(forward) => Action::Forward(ForwardEntry {
+                rewrite: forward.rewrite.as_ref().map(RewriteEntry::compile),
+                timeout: forward.timeout_ms.map(Duration::from_millis),
+                retry: forward.retry.clone(),
+                headers: Operations::compile(&forward.headers),
+                destinations: forward
+                    .destinations
+                    .iter()
+                    .map(|d| DestinationEntry {
+                        cluster_name: d.cluster_name.as_str().into(),
+                        headers: Operations::compile(&d.headers),
+                    })
+                    .collect(),
+            }),
+            RouteAction::Redirect(redirect) => {
+                Action::Redirect((**redirect).clone(), Operations::compile(&redirect.headers))
+            }
+            RouteAction::DirectResponse(direct) => Action::Direct(
+                StatusCode::from_u16(direct.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                direct.body.clone().into(),
+                Operations::compile(&direct.headers),
+            ),
+        };
+        let prefix = match &route.matches.uri {
+            None => Some("/".to_owned()),
+            Some(StringMatch::Prefix(prefix)) => Some(prefix.clone()),
+            Some(_) => None,
+        };
+        Self { name: route.name.as_str().into(), action, prefix, ignore_case: route.matches.ignore_uri_case }
+    }
+}
+
+impl RouteEntry {
+    /// The route's changes to a response's headers; the destination's come first, as in Istio.
+    pub(crate) fn change_response(&self, destination: Option<usize>, headers: &mut HeaderMap) {
+        match &self.action {
+            Action::Forward(forward) => {
+                if let Some(destination) = destination.and_then(|index| forward.destinations.get(index)) {
+                    destination.headers.response.apply(headers);
+                }
+                forward.headers.response.apply(headers);
+            }
+            Action::Redirect(_, operations) | Action::Direct(_, _, operations) => operations.response.apply(headers),
+        }
+    }
+}
+
+impl RewriteEntry {
+    fn compile(rewrite: &Rewrite) -> Self {
+        let regex = rewrite.uri_regex.as_ref().and_then(|(pattern, substitution)| {
+            // Validation has refused bad patterns; what still fails here leaves the path as it is.
+            Regex::new(pattern).ok().map(|regex| (regex, dollar_groups(substitution)))
+        });
+        Self {
+            uri: rewrite.uri.clone(),
+            regex,
+            authority: rewrite.authority.as_deref().and_then(|a| HeaderValue::from_str(a).ok()),
+        }
+    }
+}
+
+/// RE2's `\1` as the regex crate's `${1}`; `\\` is a backslash, `$` itself is doubled.
+fn dollar_groups(substitution: &str) -> String {
+    let mut out = String::with_capacity(substitution.len() + 8);
+    let mut chars = substitution.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' => out.push_str("$$"),
+            '\\' => match chars.next() {
+                Some(digit) if digit.is_ascii_digit() => out.extend(["${", digit.encode_utf8(&mut [0; 4]), "}"]),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+impl Operations {
+    fn compile(operations: &HeaderOperations) -> Self {
+        Self {
+            request: HeaderChanges::compile(
+                &operations.request_remove,
+                &operations.request_set,
+                &operations.request_add,
+            ),
+            response: HeaderChanges::compile(
+                &operations.response_remove,
+                &operations.response_set,
+                &operations.response_add,
+            ),
+        }
+    }
+}
+
+impl HeaderChanges {
+    /// Host and pseudo names cannot be removed; `:authority` means Host; names that HTTP forbids have been refused by
+    /// validation and are left out.
+    fn compile(remove: &[String], set: &[(String, String)], add: &[(String, String)]) -> Self {
+        let name = |name: &str| match name {
+            ":authority" => Some(http::header::HOST),
+            name => HeaderName::from_bytes(name.as_bytes()).ok(),
+        };
+        let pairs = |list: &[(String, String)]| {
+            list.iter()
+                .filter_map(|(n, v)| Some((name(n)?, HeaderValue::from_bytes(v.as_bytes()).ok()?)))
+                .collect::<Vec<_>>()
+        };
+        let remove = remove.iter().filter(|n| !n.starts_with(':') && *n != "host");
+        Self { remove: remove.filter_map(|n| name(n)).collect(), set: pairs(set), add: pairs(add) }
+    }
+
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn re2_groups_become_the_regex_crates() {
+        assert_eq!(dollar_groups(r"/x/\2-\1$\\"), r"/x/${2}-${1}$$\");
+    }
+
+    #[test]
+    fn changes_remove_then_set_then_add_and_leave_the_host() {
+        let changes = HeaderChanges::compile(
+            &["a".to_owned(), "host".to_owned()],
+            &[("a".to_owned(), "1".to_owned())],
+            &[("a".to_owned(), "2".to_owned())],
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert("a", HeaderValue::from_static("0"));
+        headers.insert("host", HeaderValue::from_static("h"));
+        changes.apply(&mut headers);
+        let values: Vec<_> = headers.get_all("a").iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(values, ["1", "2"]);
+        assert_eq!(headers["host"], "h");
+    }
+}

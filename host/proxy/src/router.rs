@@ -1,0 +1,202 @@
+//! The last filter: carries out the route's action; forwards with timeout and retries.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, Response, header};
+use hyper::body::Incoming;
+use portolan_model::MISSING_CLUSTER;
+use portolan_telemetry::ClusterMetrics;
+
+use crate::attempt::{Attempts, Tried};
+use crate::body::{ResponseBody, UpstreamBody};
+use crate::body_filter::FilteredResponse;
+use crate::endpoint::EndpointState;
+use crate::filter_chain::Outcome;
+use crate::head;
+use crate::local_reply::{Failure, Reply};
+use crate::pool::Lease;
+use crate::rewrite;
+use crate::route::{Action, ForwardEntry, RouteEntry};
+use crate::snapshot::ClusterEntry;
+use crate::stream::{Guard, Stream};
+use crate::upgrade;
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// A request in an endpoint's care: counted as active until it is complete or dropped.
+pub(crate) struct Upstream {
+    metrics: Arc<ClusterMetrics>,
+    endpoint: Arc<EndpointState>,
+    sent: Instant,
+    active: bool,
+}
+
+impl Upstream {
+    pub(crate) fn new(cluster: &ClusterEntry, endpoint: &Arc<EndpointState>) -> Self {
+        let metrics = cluster.state.metrics.clone();
+        metrics.upstream_rq_total.inc();
+        metrics.upstream_rq_active.inc();
+        endpoint.requests.fetch_add(1, Relaxed);
+        endpoint.active_requests.fetch_add(1, Relaxed);
+        Self { metrics, endpoint: endpoint.clone(), sent: Instant::now(), active: true }
+    }
+
+    /// The answer has been received whole.
+    pub(crate) fn complete(&mut self) {
+        if std::mem::take(&mut self.active) {
+            self.metrics.upstream_rq_active.dec();
+            self.metrics.upstream_rq_time.observe(self.sent.elapsed());
+            self.endpoint.active_requests.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn answered(&self, status: u16) -> Duration {
+        self.metrics.upstream_rq_completed.inc();
+        self.metrics.upstream_rq_xx.inc(status);
+        if status >= 500 {
+            self.endpoint.errors.fetch_add(1, Relaxed);
+        }
+        self.sent.elapsed()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.active) {
+            self.metrics.upstream_rq_active.dec();
+            self.endpoint.active_requests.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Carries out what the filters decided.
+pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> Response<ResponseBody> {
+    let snapshot = stream.view.snapshot.clone();
+    let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
+    let Some(route) = route.and_then(|id| snapshot.routes.get(id as usize)) else {
+        stream.slot.http().no_route.inc();
+        return stream.reply(Reply::no_route(), guard);
+    };
+    match &route.action {
+        Action::Forward(forward) => {
+            let cluster = choice.map_or(MISSING_CLUSTER, |choice| choice.cluster);
+            let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
+            let Some(entry) = snapshot.cluster(cluster) else {
+                stream.slot.http().no_cluster.inc();
+                let missing = destination.and_then(|index| forward.destinations.get(index));
+                let name = missing.map(|destination| destination.cluster_name.clone());
+                stream.note(|info| info.upstream_cluster = name);
+                return stream.reply(Reply::failed(Failure::NoCluster, None), guard);
+            };
+            let job = Forwarding { stream, route, forward, destination, cluster: entry };
+            job.run(cluster, body, guard).await
+        }
+        Action::Redirect(redirect, _) => {
+            let location = stream.with_state(|state| {
+                let host = state.request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+                rewrite::location(redirect, state.scheme, host, &state.request.uri, stream.slot.server_port())
+            });
+            stream.reply(Reply::redirect(redirect.status, &location), guard)
+        }
+        Action::Direct(status, body, _) => stream.reply(Reply::direct(*status, body.clone()), guard),
+    }
+}
+
+/// One request on its way to a cluster.
+pub(crate) struct Forwarding<'a> {
+    pub(crate) stream: &'a Rc<Stream>,
+    pub(crate) route: &'a RouteEntry,
+    pub(crate) forward: &'a ForwardEntry,
+    pub(crate) destination: Option<usize>,
+    pub(crate) cluster: &'a ClusterEntry,
+}
+
+/// An answer's head, its body, and the connection that it comes on.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
+    pub(crate) upstream: Upstream,
+}
+
+impl Forwarding<'_> {
+    async fn run(&self, cluster: u32, body: Incoming, guard: Guard) -> Response<ResponseBody> {
+        self.change_request();
+        let Some(pool) = self.stream.view.pools.get(cluster as usize) else {
+            return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard);
+        };
+        let mut attempts = Attempts::new(self, pool, body);
+        match attempts.run().await {
+            Tried::Answered(answer, deadline) => self.answer(*answer, deadline, guard).await,
+            Tried::Failed(reply) => self.stream.reply(reply, guard),
+        }
+    }
+
+    /// Rewrites and header operations of the route, then (several destinations: before) of the destination.
+    fn change_request(&self) {
+        let destination = self.destination.and_then(|index| self.forward.destinations.get(index));
+        self.stream.with_state(|state| {
+            if let Some(rewrite) = &self.forward.rewrite {
+                if let Some(uri) = rewrite::rewritten(&state.request.uri, self.route, rewrite) {
+                    let original = state.request.uri.path_and_query().map_or("/", |p| p.as_str());
+                    if let Ok(original) = HeaderValue::from_str(original) {
+                        state.request.headers.insert(ORIGINAL_PATH, original);
+                    }
+                    state.request.uri = uri;
+                }
+                if let Some(authority) = &rewrite.authority {
+                    state.request.headers.insert(header::HOST, authority.clone());
+                }
+            }
+            let headers = &mut state.request.headers;
+            if let Some(destination) = destination {
+                destination.headers.request.apply(headers);
+            }
+            self.forward.headers.request.apply(headers);
+            headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+        });
+    }
+
+    async fn answer(
+        &self,
+        answer: Answer,
+        deadline: Option<tokio::time::Instant>,
+        guard: Guard,
+    ) -> Response<ResponseBody> {
+        let stream = self.stream;
+        let Answer { mut response, lease, upstream } = answer;
+        let took = upstream.answered(response.status().as_u16());
+        stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
+        stream.note(|info| info.upstream_service_time = Some(took));
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return upgrade::answer(stream, &mut response, upstream, guard);
+        }
+        let (mut parts, incoming) = response.into_parts();
+        head::strip(&mut parts.headers, false);
+        parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
+        self.route.change_response(self.destination, &mut parts.headers);
+        let body = UpstreamBody::new(incoming, lease, upstream, deadline);
+        if stream.contexts.borrow().is_empty() {
+            return stream.finish_head(parts, ResponseBody::upstream(body, guard));
+        }
+        let end = body.is_end_stream();
+        stream.with_state(|state| state.response = Some(parts));
+        if let Outcome::Reply(reply) = stream.on_response_headers(end).await {
+            return stream.reply_instead(reply, guard);
+        }
+        let parts = stream.with_state(|state| state.response.take());
+        let Some(mut parts) = parts else {
+            return stream.reply(Reply::failed(Failure::Protocol, None), guard);
+        };
+        if stream.view.wants.response_body && !end {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            let body = FilteredResponse::new(body, stream.clone());
+            return stream.finish_head(parts, ResponseBody::filtered(body, guard));
+        }
+        stream.finish_head(parts, ResponseBody::upstream(body, guard))
+    }
+}

@@ -1,0 +1,117 @@
+//! [`Snapshot`]: the model made ready to serve: names turned into indexes, patterns compiled, plugins attached. Immutable.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
+use portolan_telemetry::{AccessLog, HttpMetrics, ListenerMetrics};
+
+use crate::cluster::ClusterState;
+use crate::generation::PluginGeneration;
+use crate::listener::Sockets;
+use crate::pool::PoolLimits;
+use crate::route::RouteEntry;
+
+/// What workers serve with, until the next one is published. A request holds the one that it began with.
+pub struct Snapshot {
+    /// Grows by one with each build.
+    pub generation: u64,
+    /// What it was built from.
+    pub model: Arc<Model>,
+    pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) routes: Vec<RouteEntry>,
+    pub(crate) clusters: Vec<ClusterEntry>,
+    cluster_names: HashMap<Arc<str>, ClusterId>,
+    /// In the order in which they see a request.
+    pub(crate) plugins: Vec<Attached>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+}
+
+/// A plugin in the chain: started, or standing for one that could not be.
+#[derive(Clone, Debug)]
+pub enum Attached {
+    /// Ready.
+    Ready(Arc<PluginGeneration>),
+    /// It never started; requests get what its fail policy says.
+    Failed {
+        /// The plugin's name.
+        name: Arc<str>,
+        /// What requests get.
+        fail_policy: FailPolicy,
+    },
+}
+
+pub(crate) struct ListenerEntry {
+    pub(crate) address: SocketAddr,
+    pub(crate) server_port: u16,
+    pub(crate) route_table: RouteTableId,
+    pub(crate) sockets: Arc<Sockets>,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) http: Arc<HttpMetrics>,
+}
+
+/// A cluster's policy in this snapshot, with its lasting state.
+pub struct ClusterEntry {
+    /// Counters and endpoints, shared by all workers and kept over snapshots.
+    pub state: Arc<ClusterState>,
+    /// The line of the subset, ServiceEntry or Service.
+    pub origin: Origin,
+    pub(crate) lb_policy: LbPolicy,
+    pub(crate) limits: PoolLimits,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) outlier_detection: Option<OutlierDetection>,
+}
+
+/// Parts that the builder has made.
+pub(crate) struct SnapshotParts {
+    pub(crate) generation: u64,
+    pub(crate) model: Arc<Model>,
+    pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) clusters: Vec<ClusterEntry>,
+    pub(crate) plugins: Vec<Attached>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(parts: SnapshotParts) -> Self {
+        let names = parts.clusters.iter().zip(0..).map(|(cluster, id)| (cluster.state.name.clone(), id));
+        Self {
+            generation: parts.generation,
+            listeners: parts.listeners,
+            routes: parts.model.routes.iter().map(RouteEntry::compile).collect(),
+            cluster_names: names.collect(),
+            clusters: parts.clusters,
+            plugins: parts.plugins,
+            access_log: parts.access_log,
+            model: parts.model,
+        }
+    }
+
+    /// The cluster of this id; none for [`MISSING_CLUSTER`].
+    pub(crate) fn cluster(&self, id: ClusterId) -> Option<&ClusterEntry> {
+        self.clusters.get(id as usize)
+    }
+
+    pub(crate) fn cluster_by_name(&self, name: &[u8]) -> ClusterId {
+        let name = std::str::from_utf8(name).ok();
+        name.and_then(|name| self.cluster_names.get(name)).copied().unwrap_or(MISSING_CLUSTER)
+    }
+
+    /// All clusters in the model's order.
+    pub fn clusters(&self) -> &[ClusterEntry] {
+        &self.clusters
+    }
+
+    /// All plugins in the order in which they see a request.
+    pub fn plugins(&self) -> &[Attached] {
+        &self.plugins
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,312 @@
+//! [`Stream`]: one request from head to access log, and [`handle`], the lines to read first.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response, request};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use portolan_telemetry::{ResponseFlags, StreamInfo};
+use portolan_wasm::{LocalReply, StreamState};
+use smallvec::SmallVec;
+
+use crate::body::{BodyError, ResponseBody};
+use crate::context::{ConnectionInfo, StreamContext};
+use crate::filter_chain::{Live, Outcome};
+use crate::head;
+use crate::listener::ListenerSlot;
+use crate::local_reply::{Refusal, Reply};
+use crate::router;
+use crate::view::View;
+use crate::worker::Worker;
+
+/// One request. Shared by the future that answers it and the bodies that outlive that future.
+pub(crate) struct Stream {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) view: Rc<View>,
+    pub(crate) slot: Rc<ListenerSlot>,
+    pub(crate) connection: Arc<ConnectionInfo>,
+    pub(crate) started: Instant,
+    state: Cell<Option<Box<StreamState<StreamContext>>>>,
+    /// By plugin: its context for this stream.
+    pub(crate) contexts: RefCell<SmallVec<[Option<Live>; 6]>>,
+    /// The client's side of a connection that asked for a WebSocket.
+    upgrade: Cell<Option<OnUpgrade>>,
+    record: Record,
+    /// What only the access log needs; none when there is none.
+    log: Option<RefCell<Box<StreamInfo>>>,
+}
+
+/// What the end of the stream is counted and logged with.
+#[derive(Default)]
+struct Record {
+    status: Cell<u16>,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    request_failed: Cell<bool>,
+    complete: Cell<bool>,
+    finished: Cell<bool>,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    slot: Rc<ListenerSlot>,
+    connection: Arc<ConnectionInfo>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let (mut parts, body) = request.into_parts();
+    let refusal = head::check(&mut parts).err();
+    let stream = Stream::new(worker, slot, connection, parts);
+    let guard = Guard(stream.clone());
+    if let Some(refusal) = refusal {
+        return stream.reply(refusal.into(), guard);
+    }
+    stream.keep_upgrade();
+    stream.with_state(|state| head::prepare(state, &stream));
+    stream.note_head();
+    let end = http_body::Body::is_end_stream(&body);
+    match stream.on_request_headers(end).await {
+        Outcome::Continue => router::route(&stream, body, guard).await,
+        Outcome::Reply(reply) => stream.reply(reply, guard),
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        slot: Rc<ListenerSlot>,
+        connection: Arc<ConnectionInfo>,
+        parts: request::Parts,
+    ) -> Rc<Self> {
+        let view = worker.view();
+        let context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
+        slot.http().downstream_rq_total.inc();
+        slot.http().downstream_rq_active.inc();
+        let log = view.snapshot.access_log.is_some().then(|| {
+            RefCell::new(Box::new(StreamInfo {
+                start: std::time::SystemTime::now(),
+                path: parts.uri.path_and_query().cloned(),
+                protocol: Some(parts.version),
+                authority: parts.headers.get(http::header::HOST).cloned(),
+                ..StreamInfo::default()
+            }))
+        });
+        Rc::new(Self {
+            worker,
+            view,
+            slot,
+            connection,
+            started: Instant::now(),
+            state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
+            contexts: RefCell::default(),
+            upgrade: Cell::default(),
+            record: Record::default(),
+            log,
+        })
+    }
+
+    /// Lends the state. It is always there: callbacks take it and bring it back before anything else can run.
+    pub(crate) fn with_state<R: Default>(&self, use_it: impl FnOnce(&mut StreamState<StreamContext>) -> R) -> R {
+        let Some(mut state) = self.state.take() else { return R::default() };
+        let result = use_it(&mut state);
+        self.state.set(Some(state));
+        result
+    }
+
+    pub(crate) fn take_state(&self) -> Option<Box<StreamState<StreamContext>>> {
+        self.state.take()
+    }
+
+    pub(crate) fn put_state(&self, state: Box<StreamState<StreamContext>>) {
+        self.state.set(Some(state));
+    }
+
+    fn keep_upgrade(&self) {
+        self.with_state(|state| {
+            if head::wants_websocket(&state.request.headers) {
+                self.upgrade.set(state.request.extensions.remove());
+            }
+        });
+    }
+
+    /// The client's side of the upgrade that it asked for.
+    pub(crate) fn take_upgrade(&self) -> Option<OnUpgrade> {
+        self.upgrade.take()
+    }
+
+    /// Keeps of the prepared head what the access log tells.
+    fn note_head(&self) {
+        let Some(log) = &self.log else { return };
+        self.with_state(|state| {
+            let mut log = log.borrow_mut();
+            let header = |name: &str| state.request.headers.get(name).cloned();
+            log.method = Some(state.request.method.clone());
+            log.x_forwarded_for = header("x-forwarded-for");
+            log.user_agent = header("user-agent");
+            log.request_id = header("x-request-id");
+        });
+    }
+
+    /// Adds to what the access log tells.
+    pub(crate) fn note(&self, tell: impl FnOnce(&mut StreamInfo)) {
+        if let Some(log) = &self.log {
+            tell(&mut log.borrow_mut());
+        }
+    }
+
+    /// Sets a response flag and the details, if nothing was said before.
+    pub(crate) fn flag(&self, flags: ResponseFlags, details: impl Into<std::borrow::Cow<'static, str>>) {
+        self.with_state(|state| {
+            state.host.flags |= flags;
+            state.host.details = details.into();
+        });
+    }
+
+    /// The gateway's own answer, through the filters and back to the client.
+    pub(crate) fn reply(self: &Rc<Self>, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+        let (mut parts, body) = reply.into_parts(self);
+        let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
+        if let Some(route) = route.and_then(|id| self.view.snapshot.routes.get(id as usize)) {
+            let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
+            route.change_response(destination, &mut parts.headers);
+        }
+        let (parts, body) = self.reply_through_filters(parts, body);
+        self.finish_head(parts, ResponseBody::full(body, guard))
+    }
+
+    /// A filter's answer in place of the upstream's. The filters have run over the response already.
+    pub(crate) fn reply_instead(&self, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+        let (parts, body) = reply.into_parts(self);
+        self.finish_head(parts, ResponseBody::full(body, guard))
+    }
+
+    /// Last changes of a response's head, and the response.
+    pub(crate) fn finish_head(&self, mut parts: http::response::Parts, body: ResponseBody) -> Response<ResponseBody> {
+        head::finish(&mut parts, self);
+        self.record.status.set(parts.status.as_u16());
+        Response::from_parts(parts, body)
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.record.received.set(self.record.received.get() + bytes as u64);
+    }
+
+    /// The client's body broke off or was malformed.
+    pub(crate) fn request_body_failed(&self) {
+        self.record.request_failed.set(true);
+    }
+
+    pub(crate) fn has_failed_request_body(&self) -> bool {
+        self.record.request_failed.get()
+    }
+
+    pub(crate) fn set_upstream(&self, address: SocketAddr, cluster: &Arc<str>) {
+        self.note(|info| {
+            info.upstream_host = Some(address);
+            info.upstream_cluster = Some(cluster.clone());
+        });
+    }
+
+    fn finish(&self) {
+        if self.record.finished.replace(true) {
+            return;
+        }
+        if !self.record.complete.get() {
+            self.flag_if_none(ResponseFlags::DC, "downstream_remote_disconnect");
+        }
+        self.connection.activity.await_head(false);
+        self.end_contexts();
+        let http = self.slot.http();
+        http.downstream_rq_active.dec();
+        http.downstream_rq_xx.inc(self.record.status.get());
+        if self.record.complete.get() {
+            http.downstream_rq_completed.inc();
+        } else {
+            http.downstream_rq_rx_reset.inc();
+        }
+        self.write_log();
+    }
+
+    fn flag_if_none(&self, flag: ResponseFlags, details: &'static str) {
+        self.with_state(|state| {
+            if state.host.flags == ResponseFlags::NONE {
+                state.host.flags |= flag;
+                state.host.details = details.into();
+            }
+        });
+    }
+
+    fn write_log(&self) {
+        let (Some(log), Some(writer)) = (&self.log, &self.view.snapshot.access_log) else { return };
+        let mut info = log.borrow_mut();
+        self.with_state(|state| {
+            info.flags = state.host.flags;
+            info.details = std::mem::take(&mut state.host.details);
+            info.route_name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
+        });
+        info.response_code = self.record.status.get();
+        info.bytes_received = self.record.received.get();
+        info.bytes_sent = self.record.sent.get();
+        info.duration = self.started.elapsed();
+        info.downstream_local = Some(self.connection.local);
+        info.downstream_remote = Some(self.connection.peer);
+        writer.record(&info);
+    }
+}
+
+/// Ends the stream when the last part of its answer is dropped, sent or not.
+pub(crate) struct Guard(Rc<Stream>);
+
+impl Guard {
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.record.sent.set(self.0.record.sent.get() + bytes as u64);
+    }
+
+    /// The answer has been handed over whole.
+    pub(crate) fn complete(&self) {
+        self.0.record.complete.set(true);
+    }
+
+    /// The answer ends too early.
+    pub(crate) fn cut(&self, error: &BodyError) {
+        let (flag, details) = match error {
+            BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
+            BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
+            BodyError::Filter => (ResponseFlags::LR, "filter_reset_after_response_started"),
+        };
+        self.0.flag(flag, details);
+    }
+
+    /// The bytes that an upgraded connection carried.
+    pub(crate) fn tunnelled(&self, received: u64, sent: u64) {
+        self.0.record.received.set(received);
+        self.0.record.sent.set(sent);
+        self.complete();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal)
+    }
+}
+
+impl From<LocalReply> for Reply {
+    fn from(reply: LocalReply) -> Self {
+        Self::from_filter(reply)
+    }
+}
+
+/// An empty body.
+pub(crate) const NO_BODY: Bytes = Bytes::new();

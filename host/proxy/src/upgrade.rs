@@ -1,0 +1,56 @@
+//! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended.
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Response, header};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+use tokio::task::spawn_local;
+
+use crate::body::ResponseBody;
+use crate::head;
+use crate::local_reply::{Failure, Reply};
+use crate::router::Upstream;
+use crate::stream::{Guard, Stream};
+
+/// Hands a 101 to the client and starts the tunnel; a 101 that nobody asked for is a protocol error.
+pub(crate) fn answer(
+    stream: &Rc<Stream>,
+    response: &mut Response<Incoming>,
+    upstream: Upstream,
+    guard: Guard,
+) -> Response<ResponseBody> {
+    let Some(client) = stream.take_upgrade() else {
+        let cause = "101 without a request for an upgrade".to_owned();
+        return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard);
+    };
+    let server = hyper::upgrade::on(&mut *response);
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = response.status();
+    parts.headers = std::mem::take(response.headers_mut());
+    head::strip(&mut parts.headers, false);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    spawn_local(tunnel(stream.clone(), client, server, upstream, guard));
+    // The tunnel's guard ends the stream; this one only completes the head.
+    stream.finish_head(parts, ResponseBody::head_only())
+}
+
+async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, upstream: Upstream, guard: Guard) {
+    let _upstream = upstream;
+    let carried = async {
+        let (client, server): (Upgraded, Upgraded) = tokio::try_join!(client, server).ok()?;
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        copy_bidirectional(&mut client, &mut server).await.ok()
+    };
+    tokio::select! {
+        carried = carried => {
+            if let Some((received, sent)) = carried {
+                guard.tunnelled(received, sent);
+            }
+        }
+        () = stream.worker.cut() => {}
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Worker`]: one OS thread with a current-thread runtime, its own view of the snapshot, pools, VMs and connections.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use slab::Slab;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock;
+use crate::connection::Handle;
+use crate::drain::Stage;
+use crate::listener::{self, ListenerSlot};
+use crate::snapshot::Snapshot;
+use crate::view::View;
+
+/// How often deadlines of connections and idle upstream connections are looked at.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// One worker. Nothing in it is shared with another thread.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    view: RefCell<Rc<View>>,
+    rng: RefCell<SmallRng>,
+    pub(crate) listeners: RefCell<HashMap<SocketAddr, Rc<ListenerSlot>>>,
+    pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
+    pub(crate) connection_closed: Notify,
+    draining: Cell<bool>,
+    cut: Notify,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>) -> Rc<Self> {
+        let mut rng = SmallRng::from_os_rng();
+        let view = Rc::new(View::new(snapshot, None, &mut rng));
+        Rc::new(Self {
+            index,
+            view: RefCell::new(view),
+            rng: RefCell::new(rng),
+            listeners: RefCell::default(),
+            connections: RefCell::default(),
+            connection_closed: Notify::new(),
+            draining: Cell::new(false),
+            cut: Notify::new(),
+        })
+    }
+
+    /// What new requests are served with.
+    pub(crate) fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn with_rng<R>(&self, draw: impl FnOnce(&mut SmallRng) -> R) -> R {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Resolves when tunnels must end: the drain's last stage.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
+    /// Opens the listeners: connections are taken from here on.
+    pub(crate) fn begin(self: Rc<Self>, snapshots: &watch::Receiver<Arc<Snapshot>>) {
+        self.adopt(snapshots.borrow().clone());
+    }
+
+    /// Serves until the drain is over.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut stage: watch::Receiver<Stage>,
+    ) {
+        self.adopt(snapshots.borrow_and_update().clone());
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => match changed {
+                    Ok(()) => self.adopt(snapshots.borrow_and_update().clone()),
+                    Err(_) => return,
+                },
+                changed = stage.changed() => {
+                    let now = *stage.borrow_and_update();
+                    if changed.is_err() || now != Stage::Announced {
+                        break;
+                    }
+                    self.draining.set(true);
+                }
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+        self.drain(stage).await;
+    }
+
+    /// Takes a snapshot over for new requests.
+    fn adopt(self: &Rc<Self>, snapshot: Arc<Snapshot>) {
+        let last = self.view();
+        if !Arc::ptr_eq(&last.snapshot, &snapshot) {
+            let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
+            self.view.replace(Rc::new(view));
+        }
+        listener::reconcile(self, &snapshot);
+    }
+
+    fn sweep(&self) {
+        let now = clock::tick();
+        let view = self.view();
+        for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {
+            pool.sweep(now, u64::try_from(cluster.idle_timeout.as_millis()).unwrap_or(u64::MAX));
+        }
+        for (_, handle) in self.connections.borrow().iter() {
+            handle.sweep(now);
+        }
+    }
+
+    /// Closes listeners, lets requests end, and cuts what is left when the time is over.
+    async fn drain(self: &Rc<Self>, mut stage: watch::Receiver<Stage>) {
+        self.draining.set(true);
+        listener::close_all(self);
+        // The accept loops take what the system has taken in before they end.
+        tokio::task::yield_now().await;
+        for (_, handle) in self.connections.borrow().iter() {
+            handle.drain();
+        }
+        loop {
+            let closed = self.connection_closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            if self.connections.borrow().is_empty() || *stage.borrow() == Stage::Over {
+                break;
+            }
+            tokio::select! {
+                () = closed => {}
+                changed = stage.changed() => if changed.is_err() { break },
+            }
+        }
+        self.cut.notify_waiters();
+        for (_, handle) in self.connections.borrow().iter() {
+            handle.cut();
+        }
+        tokio::task::yield_now().await;
+    }
+}
