@@ -27,8 +27,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve traffic as the files say; changes of the files are served at once
     ///
-    /// SIGHUP reads the files now. SIGTERM and SIGINT turn readiness off, serve on for the drain time and end with
-    /// exit code 0; a second signal ends at once.
+    /// SIGHUP reads the files now. SIGTERM and SIGINT turn readiness off, finish requests in flight within the
+    /// drain time and end with exit code 0; a second signal ends at once.
     Run(RunArgs),
     /// Validate files without serving them; exit code 1 when there are errors
     Check(CheckArgs),
@@ -61,6 +61,12 @@ pub(crate) struct RunArgs {
     /// How it is served
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// How long the end may take, e.g. `500ms`, `5s`, `1m`
+    ///
+    /// After SIGTERM the first half still accepts and answers with `connection: close`, so that load balancers notice;
+    /// the second half finishes requests in flight. SIGINT skips the first half.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub drain_time: Duration,
 }
 
 /// Where the configuration is, and what it is read against; the same for `run`, `check` and `explain`.
@@ -102,9 +108,6 @@ pub(crate) struct ServeArgs {
     /// File for the access log, e.g. `/dev/stdout`; wins over `meshConfig.accessLogFile` [default: no access log]
     #[arg(long, value_name = "PATH")]
     pub access_log: Option<PathBuf>,
-    /// How long to serve on after SIGTERM, e.g. `500ms`, `5s`, `1m`
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub drain_time: Duration,
     /// Least level of the log on standard error: error, warn, info, debug, trace, or per target as in `info,portolan_proxy=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
@@ -292,7 +295,7 @@ mod tests {
         assert_eq!(run.config.port_map, [(80, 8080), (443, 8443)]);
         assert_eq!(run.config.labels, [("istio".to_owned(), "edge".to_owned())]);
         assert_eq!(run.config.filters, [("route-match".to_owned(), PathBuf::from("x.wasm"))]);
-        assert_eq!(run.serve.drain_time, Duration::from_millis(500));
+        assert_eq!(run.drain_time, Duration::from_millis(500));
         assert_eq!((run.serve.status_port, run.serve.workers), (Some(15021), Some(2)));
     }
 

@@ -1,2 +1,73 @@
-//! Skeleton.
-fn main() {}
+//! The command `portolan`: parses the command line, calls the command, sets the exit code.
+
+mod args;
+mod backend;
+mod change;
+mod check;
+mod completions;
+mod control;
+mod demo;
+mod explain;
+mod init;
+mod load;
+mod modules;
+mod output;
+mod report;
+mod run;
+mod signals;
+mod starter;
+mod try_to;
+mod version;
+mod view;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+/// Workers allocate for each request; this allocator does so without a lock between them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match dispatch(&Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::remark(&format!("error: {error:#}\n"));
+            let usage = error.downcast_ref::<UsageError>().is_some();
+            if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::check(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Init(args) => init::init(args),
+        Command::Try(args) => try_to::try_to(args),
+        Command::Version => done(output::answer(&version::text())),
+        Command::Completions { shell } => done(completions::completions(*shell)),
+        Command::Man => done(completions::man()),
+    }
+}
+
+fn done(result: std::io::Result<()>) -> anyhow::Result<ExitCode> {
+    Ok(result.map(|()| ExitCode::SUCCESS)?)
+}
+
+/// A mistake on the command line that only shows after parsing: exit code 2, as clap's own.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}

@@ -123,18 +123,14 @@ fn destinations(explanation: &Explanation, rows: &mut Vec<Row>) {
     }
 }
 
+/// Objects stand in one column, places in another; a row without an object may reach into the objects' column.
 fn layout(rows: &[Row]) -> String {
-    let placed = || rows.iter().filter(|row| !row.place.is_empty());
-    let text_width = placed().map(|row| row.text.chars().count()).max().unwrap_or(0).min(WIDEST);
-    let object_width = placed().map(|row| row.object.chars().count()).max().unwrap_or(0);
-    let mut out = String::new();
-    for row in rows {
-        let line = format!(
-            "{:<LABEL$}{:<text_width$}  {:<object_width$}  {}",
-            row.label, row.text, row.object, row.place
-        );
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
+    let width = |text: &str| text.chars().count();
+    let text_width = rows.iter().filter(|row| !row.object.is_empty()).map(|row| width(&row.text)).max();
+    let text_width = text_width.unwrap_or(0).min(WIDEST);
+    let left = |row: &Row| format!("{:<LABEL$}{:<text_width$}  {}", row.label, row.text, row.object);
+    let placed = rows.iter().filter(|row| !row.place.is_empty());
+    let left_width = placed.map(|row| width(left(row).trim_end())).max().unwrap_or(0);
+    let line = |row: &Row| format!("{:<left_width$}  {}", left(row).trim_end(), row.place);
+    rows.iter().map(|row| line(row).trim_end().to_owned() + "\n").collect()
 }

@@ -1,0 +1,169 @@
+//! [`Control`]: the control loop. A change of a file is read, translated, built and published; whatever fails on the
+//! way is said, and the last good state serves on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use portolan_config::Watcher;
+use portolan_model::Model;
+use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
+use portolan_telemetry::Metrics;
+use serde_json::Value;
+
+use crate::load::{Loader, Read};
+use crate::modules::Fingerprint;
+use crate::report::Report;
+use crate::view;
+
+/// What wakes the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// A watched file changed.
+    Changed,
+    /// Build anew, even if nothing changed.
+    Reload,
+}
+
+/// Everything that the loop knows between two changes.
+pub(crate) struct Control {
+    loader: Loader,
+    builder: Builder,
+    watcher: Option<Watcher>,
+    events: Sender<Event>,
+    wakes: Receiver<Event>,
+    metrics: Arc<Metrics>,
+    report: Report,
+    config_dump: Arc<ArcSwap<Value>>,
+    /// What was built last, good or not: the same again is no change.
+    tried: Option<(Arc<Model>, Fingerprint)>,
+}
+
+/// A handle on the running loop.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlHandle {
+    events: Sender<Event>,
+}
+
+impl ControlHandle {
+    /// Reads and builds everything again, now.
+    pub(crate) fn reload(&self) {
+        // A loop that has ended has nothing to reload.
+        let _ = self.events.send(Event::Reload);
+    }
+}
+
+impl Control {
+    /// Watches the files, so that no change between now and the first reading is missed. Nothing is read yet.
+    pub(crate) fn new(loader: Loader, builder: Builder, metrics: Arc<Metrics>) -> Self {
+        let (events, wakes) = mpsc::channel();
+        let on_change = {
+            let events = events.clone();
+            // A loop that has ended needs no waking.
+            move || {
+                let _ = events.send(Event::Changed);
+            }
+        };
+        let watcher = Watcher::start(loader.paths(), on_change)
+            .inspect_err(|error| tracing::error!("files are not watched, only SIGHUP reloads: {error}"))
+            .ok();
+        let (report, config_dump) = (Report::default(), Arc::default());
+        Self { loader, builder, watcher, events, wakes, metrics, report, config_dump, tried: None }
+    }
+
+    /// What `/config_dump` shows, kept up to date.
+    pub(crate) fn config_dump(&self) -> Arc<ArcSwap<Value>> {
+        self.config_dump.clone()
+    }
+
+    /// The first snapshot. Mistakes in the files are said and left out; with nothing good it serves nothing.
+    pub(crate) fn first(&mut self) -> Arc<Snapshot> {
+        let start = Instant::now();
+        let read = self.loader.read();
+        self.watch(&read);
+        let fingerprint = read.modules.clone();
+        let (snapshot, problems) = self.builder.build(read.model.clone());
+        self.tried = Some((read.model.clone(), fingerprint));
+        self.report.first(&read, self.loader.resources(), start.elapsed());
+        self.tell(&read, &snapshot, &problems);
+        snapshot
+    }
+
+    /// Runs the loop on a thread of its own, so that a slow compilation delays nobody.
+    pub(crate) fn spawn(mut self, cell: SnapshotCell) -> anyhow::Result<ControlHandle> {
+        let handle = ControlHandle { events: self.events.clone() };
+        let body = move || {
+            while let Ok(event) = self.wakes.recv() {
+                let later = self.wakes.try_iter().collect::<Vec<_>>();
+                let forced = event == Event::Reload || later.contains(&Event::Reload);
+                // A fault of ours in one file must not end reloading for good.
+                if catch_unwind(AssertUnwindSafe(|| self.turn(&cell, forced))).is_err() {
+                    tracing::error!("a fault of the gateway stopped this reload; the last good state serves on");
+                    self.metrics.config.reload_total.inc("fault");
+                }
+            }
+        };
+        thread::Builder::new().name("control".to_owned()).spawn(body).context("cannot start the control loop")?;
+        Ok(handle)
+    }
+
+    /// One change: read, translate, compare, build, publish.
+    fn turn(&mut self, cell: &SnapshotCell, forced: bool) {
+        let start = Instant::now();
+        let read = self.loader.read();
+        self.watch(&read);
+        let fingerprint = read.modules.clone();
+        let same = self.tried.as_ref().is_some_and(|(model, modules)| **model == *read.model && *modules == fingerprint);
+        let current = cell.load();
+        if same && !forced {
+            self.report.unchanged(&read, self.loader.resources());
+            self.tell(&read, &current, &[]);
+            return;
+        }
+        let (snapshot, problems) = self.builder.build(read.model.clone());
+        let modules_changed = self.tried.as_ref().is_none_or(|(_, modules)| *modules != fingerprint);
+        self.tried = Some((read.model.clone(), fingerprint));
+        cell.publish(snapshot.clone());
+        let new_code = modules_changed && problems.is_empty();
+        self.report.reload(&read, self.loader.resources(), (&current, &snapshot), new_code, start.elapsed());
+        self.tell(&read, &snapshot, &problems);
+    }
+
+    fn watch(&self, read: &Read) {
+        if let Some(watcher) = &self.watcher {
+            watcher.set_extra(&read.modules.keys().cloned().collect::<Vec<_>>());
+        }
+    }
+
+    /// Says what was found to the log, the admin port and the metrics.
+    fn tell(&mut self, read: &Read, snapshot: &Snapshot, problems: &[BuildProblem]) {
+        let mut findings = read.diagnostics.clone();
+        let filters = problems.iter().map(|problem| (self.loader.diagnose(problem), problem.kept_old));
+        let filters: Vec<_> = filters.collect();
+        self.report.findings(&findings, &filters);
+        findings.extend(filters.into_iter().map(|(diagnostic, _)| diagnostic));
+        let values = findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect();
+        let resources = self.loader.resources();
+        self.config_dump.store(Arc::new(view::config_dump(snapshot, resources, values)));
+        let good = problems.is_empty() && findings.iter().all(|f| f.severity < portolan_config::Severity::Error);
+        self.count(snapshot, good);
+    }
+
+    fn count(&self, snapshot: &Snapshot, good: bool) {
+        let config = &self.metrics.config;
+        config.reload_total.inc(if good { "success" } else { "kept_old" });
+        config.last_reload_successful.set(good.into());
+        config.generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        for (state, count) in view::objects_by_state(self.loader.resources()) {
+            config.objects.set(state, count);
+        }
+        if good {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            config.last_reload_success_timestamp_seconds.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+}

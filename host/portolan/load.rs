@@ -1,0 +1,158 @@
+//! [`Loader`]: the way from `--config` to a model, the same for `run`, `check` and `explain`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
+use portolan_model::{Model, Origin};
+use portolan_proxy::{BuildProblem, Builder, BuilderOptions};
+use portolan_telemetry::Metrics;
+use portolan_wasm::{Engine, EngineOptions, Shared};
+
+use crate::UsageError;
+use crate::args::ConfigArgs;
+use crate::modules::{Fingerprint, Modules};
+
+/// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
+const NOT_BUILT: &str = "P0501";
+/// Code of an unknown field.
+const UNKNOWN_FIELD: &str = "P0007";
+
+/// Reads again and again, and keeps what was last good of each object.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    paths: Vec<PathBuf>,
+    options: TranslateOptions,
+    lenient: bool,
+    modules: Modules,
+    resources: ResourceSet,
+}
+
+/// One reading of everything.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// The files.
+    pub(crate) sources: Sources,
+    /// What is to be said about them.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What they mean.
+    pub(crate) model: Arc<Model>,
+    /// The state of the filters' files.
+    pub(crate) modules: Fingerprint,
+}
+
+impl Loader {
+    /// Nothing is read yet. Paths that do not exist and unknown filters are wrong usage.
+    pub(crate) fn new(config: &ConfigArgs) -> anyhow::Result<Self> {
+        if let Some(path) = config.config.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
+            return Err(UsageError(format!("`{}` does not exist", path.display())).into());
+        }
+        let mut options = TranslateOptions { port_map: config.port_map.clone(), ..TranslateOptions::default() };
+        if !config.labels.is_empty() {
+            options.labels = config.labels.iter().cloned().collect();
+        }
+        let modules = Modules::new(&config.filters).map_err(UsageError)?;
+        let paths = config.config.clone();
+        Ok(Self { paths, options, lenient: false, modules, resources: ResourceSet::default() })
+    }
+
+    /// Unknown fields become warnings: a newer Istio field must not look like an outage in a gateway that serves.
+    pub(crate) fn lenient(self) -> Self {
+        Self { lenient: true, ..self }
+    }
+
+    /// The paths of `--config`.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What is in force, kept and rejected.
+    pub(crate) fn resources(&self) -> &ResourceSet {
+        &self.resources
+    }
+
+    /// Replaced filters by name.
+    pub(crate) fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
+    /// Reads all files and translates them.
+    pub(crate) fn read(&mut self) -> Read {
+        let sources = Sources::read(&self.paths);
+        let mut diagnostics = self.resources.update(&sources);
+        if self.lenient {
+            for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == UNKNOWN_FIELD) {
+                diagnostic.severity = diagnostic.severity.min(Severity::Warning);
+            }
+        }
+        let translation = translate(&self.resources, &self.options);
+        diagnostics.extend(translation.diagnostics);
+        let modules = self.modules.fingerprint(&translation.model);
+        Read { sources, diagnostics, model: Arc::new(translation.model), modules }
+    }
+
+    /// A part that could not be built, at the line that asks for it or at the file of the command line.
+    pub(crate) fn diagnose(&self, problem: &BuildProblem) -> Diagnostic {
+        let place = match &problem.origin {
+            Some(origin) => self.url_place(origin).unwrap_or_else(|| place_of(origin)),
+            None => self.argument_place(&problem.subject),
+        };
+        Diagnostic::error(NOT_BUILT, place, format!("{}: {}", problem.subject, problem.message))
+    }
+
+    /// A WasmPlugin fails for what its `url` names.
+    fn url_place(&self, origin: &Origin) -> Option<Place> {
+        let mut plugins = self.resources.wasm_plugins().filter(|_| &*origin.kind == "WasmPlugin");
+        let plugin = plugins.find(|plugin| *origin.name == format!("{}/{}", plugin.meta.namespace, plugin.meta.name))?;
+        Some(plugin.place("spec.url"))
+    }
+
+    /// `subject` is `filter NAME`, or something that no file names.
+    fn argument_place(&self, subject: &str) -> Place {
+        let overrides = self.modules.overrides();
+        let replaced = overrides.iter().find(|(name, _)| subject.strip_prefix("filter ") == Some(name));
+        let file = replaced.map_or("command line", |(_, file)| file);
+        Place { file: file.into(), line: 1, column: 1, length: 1 }
+    }
+}
+
+/// What a builder is made for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Purpose {
+    /// Number of workers; with 0 nothing is bound, and `route-match` tells what it tries.
+    pub(crate) workers: usize,
+    /// `--access-log`.
+    pub(crate) access_log: Option<PathBuf>,
+}
+
+/// What makes snapshots: the engine for filters with its cache of compiled modules.
+pub(crate) fn builder(config: &ConfigArgs, metrics: Arc<Metrics>, purpose: Purpose) -> anyhow::Result<Builder> {
+    let options = EngineOptions { cache_dir: config.cache_dir.clone().or_else(default_cache_dir) };
+    let engine = Engine::new(&options)?;
+    let shared = Shared::new();
+    let serving = purpose.workers > 0;
+    let options = BuilderOptions {
+        engine,
+        shared,
+        metrics,
+        workers: purpose.workers.max(1),
+        embedded: portolan_filters::BUNDLED,
+        overrides: config.filters.clone(),
+        access_log: purpose.access_log.map(|path| path.display().to_string()),
+        bind: serving,
+        explain: !serving,
+    };
+    Builder::new(options).context("cannot start what builds snapshots")
+}
+
+/// The user's own cache folder: nobody else may write there, for it holds code that is run as it is.
+fn default_cache_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    base.is_absolute().then(|| base.join("portolan"))
+}
+
+fn place_of(origin: &Origin) -> Place {
+    Place { file: origin.file.clone(), line: origin.line.max(1), column: origin.column.max(1), length: 1 }
+}

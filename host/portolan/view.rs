@@ -1,0 +1,108 @@
+//! What the admin port shows of the configuration and the data plane.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use portolan_admin::{ClusterView, ConfigDump, EndpointView, ListenerView, ObjectView};
+use portolan_config::{ObjectState, ObjectStatus, ResourceSet};
+use portolan_model::Cluster;
+use portolan_proxy::{Attached, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use serde_json::{Value, json};
+
+/// The value of `/config_dump`: the model, its objects, its filters, and the findings.
+pub(crate) fn config_dump(snapshot: &Snapshot, resources: &ResourceSet, diagnostics: Vec<Value>) -> Value {
+    let dump = ConfigDump {
+        version: env!("CARGO_PKG_VERSION"),
+        generation: snapshot.generation,
+        model: &snapshot.model,
+        objects: resources.objects().map(object_view).collect(),
+        diagnostics,
+    };
+    let mut value = dump.to_value();
+    value["filters"] = snapshot.plugins().iter().map(filter).collect();
+    value
+}
+
+/// The name of an object's state as `/config_dump` and the metrics have it.
+pub(crate) fn state_name(state: ObjectState) -> &'static str {
+    match state {
+        ObjectState::Active => "active",
+        ObjectState::KeptOld => "kept_old",
+        ObjectState::Rejected => "rejected",
+        ObjectState::Ignored => "ignored",
+    }
+}
+
+fn object_view(object: &ObjectStatus) -> ObjectView {
+    ObjectView {
+        origin: object.origin.clone(),
+        state: state_name(object.state),
+        reason: object.reason.clone(),
+    }
+}
+
+/// Which code serves, by digest.
+fn filter(plugin: &Attached) -> Value {
+    match plugin {
+        Attached::Ready(ready) => json!({
+            "name": &*ready.name,
+            "state": "active",
+            "sha256": ready.digest,
+            "fail_policy": ready.fail_policy,
+            "origin": ready.origin,
+        }),
+        Attached::Failed { name, fail_policy } => {
+            json!({ "name": &**name, "state": "failed", "fail_policy": fail_policy })
+        }
+    }
+}
+
+/// The listeners of the current snapshot.
+pub(crate) fn listeners(cell: &SnapshotCell) -> Vec<ListenerView> {
+    cell.load().model.listeners.iter().map(ListenerView::from).collect()
+}
+
+/// The clusters of the current snapshot with their counters.
+pub(crate) fn clusters(cell: &SnapshotCell) -> Vec<ClusterView> {
+    let snapshot = cell.load();
+    snapshot.model.clusters.iter().zip(snapshot.clusters()).map(|(cluster, entry)| cluster_view(cluster, entry)).collect()
+}
+
+fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
+    let (requests, pending, _connections, retries) = entry.state.in_flight();
+    ClusterView {
+        name: cluster.name.clone(),
+        circuit_breakers: cluster.circuit_breakers,
+        active_requests: requests.into(),
+        pending_requests: pending.into(),
+        active_retries: retries.into(),
+        origin: cluster.origin.place(),
+        policy_origin: cluster.policy_origin.as_ref().map(portolan_model::Origin::place),
+        endpoints: entry.state.endpoints().endpoints.iter().map(|endpoint| endpoint_view(endpoint)).collect(),
+    }
+}
+
+fn endpoint_view(endpoint: &EndpointState) -> EndpointView {
+    let (requests, errors) = (endpoint.requests.load(Relaxed), endpoint.errors.load(Relaxed));
+    let active = endpoint.active_requests.load(Relaxed).into();
+    EndpointView {
+        address: endpoint.address.to_string(),
+        weight: endpoint.weight,
+        healthy: endpoint.is_healthy(),
+        ejected_for_ms: endpoint.ejected_for_ms().unwrap_or(0),
+        cx_active: endpoint.connections.load(Relaxed).into(),
+        rq_active: active,
+        rq_total: requests,
+        rq_success: requests.saturating_sub(errors).saturating_sub(active),
+        rq_error: errors,
+        ..EndpointView::default()
+    }
+}
+
+/// How many objects are in each state; states without objects count 0, so that a gauge goes down again.
+pub(crate) fn objects_by_state(resources: &ResourceSet) -> [(&'static str, i64); 4] {
+    let states = [ObjectState::Active, ObjectState::KeptOld, ObjectState::Rejected, ObjectState::Ignored];
+    states.map(|state| {
+        let count = resources.objects().filter(|object| object.state == state).count();
+        (state_name(state), i64::try_from(count).unwrap_or(i64::MAX))
+    })
+}
