@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 #[path = "fuzz/src/lib.rs"]
-mod fuzz;
+pub mod fuzz;
 
 use std::fs;
 use std::path::Path;

@@ -28,7 +28,7 @@ fn sigterm_lets_requests_finish_and_exits_0() {
     await_true("the request in flight", || app.in_flight() == 1);
     gateway.signal("TERM");
     await_true("the end of readiness", || {
-        send(gateway.admin_address(), &Request::get("admin", "/ready")).map_or(true, |response| response.status == 503)
+        send(gateway.admin_address(), &Request::get("localhost", "/ready")).map_or(true, |response| response.status == 503)
     });
     let response = connection.response(false).unwrap();
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
@@ -73,7 +73,7 @@ fn a_second_signal_ends_at_once() {
     await_true("the request in flight", || app.in_flight() == 1);
     gateway.signal("TERM");
     await_true("the drain to begin", || {
-        send(gateway.admin_address(), &Request::get("admin", "/ready")).map_or(true, |response| response.status == 503)
+        send(gateway.admin_address(), &Request::get("localhost", "/ready")).map_or(true, |response| response.status == 503)
     });
     assert!(gateway.is_running());
     let start = Instant::now();

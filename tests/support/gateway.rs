@@ -141,7 +141,7 @@ impl Gateway {
 
     /// `GET path` of the admin server.
     pub(crate) fn admin(&self, path: &str) -> Response {
-        client::send(self.admin_address(), &Request::get("admin", path)).expect("an answer of the admin server")
+        client::send(self.admin_address(), &Request::get("localhost", path)).expect("an answer of the admin server")
     }
 
     /// The sum of all series of a metric whose labels hold every part; 0 when there is none.
@@ -181,7 +181,7 @@ impl Gateway {
     /// Waits until `/ready` says 200.
     pub(crate) fn await_ready(&self) {
         let ready =
-            || client::send(self.admin_address(), &Request::get("admin", "/ready")).is_ok_and(|r| r.status == 200);
+            || client::send(self.admin_address(), &Request::get("localhost", "/ready")).is_ok_and(|r| r.status == 200);
         await_true("the gateway to be ready", || {
             assert!(Path::new(&format!("/proc/{}/status", self.child.id())).exists());
             ready()

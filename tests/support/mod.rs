@@ -13,7 +13,7 @@ pub(crate) mod wasm;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that has to happen; only a failing test waits that long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Looks until `look` finds something. Fails with `what` after [`DEADLINE`].
 pub(crate) fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
