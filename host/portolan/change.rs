@@ -41,9 +41,8 @@ fn hosts(old: &Model, new: &Model, parts: &mut Vec<String>) {
 fn rules(old: &Model, new: &Model, parts: &mut Vec<String>) {
     let (before, after) = (by_match(old), by_match(new));
     let total = |rules: &BTreeMap<String, Vec<&Route>>, other: &BTreeMap<String, Vec<&Route>>| {
-        let extra = |(key, routes): (&String, &Vec<&Route>)| {
-            routes.len().saturating_sub(other.get(key).map_or(0, Vec::len))
-        };
+        let extra =
+            |(key, routes): (&String, &Vec<&Route>)| routes.len().saturating_sub(other.get(key).map_or(0, Vec::len));
         rules.iter().map(extra).sum::<usize>()
     };
     let (added, removed) = (total(&after, &before), total(&before, &after));
@@ -108,16 +107,16 @@ fn same_action(old: &Model, new: &Model, was: &RouteAction, is: &RouteAction) ->
 fn split_change(was: &RouteAction, is: &RouteAction) -> Option<String> {
     let (RouteAction::Forward(was), RouteAction::Forward(is)) = (was, is) else { return None };
     let names = |f: &portolan_model::Forward| f.destinations.iter().map(|d| d.cluster_name.clone()).collect::<Vec<_>>();
-    let weights = |f: &portolan_model::Forward| {
-        f.destinations.iter().map(|d| d.weight.to_string()).collect::<Vec<_>>().join("/")
-    };
+    let weights =
+        |f: &portolan_model::Forward| f.destinations.iter().map(|d| d.weight.to_string()).collect::<Vec<_>>().join("/");
     let several = was.destinations.len() > 1 || is.destinations.len() > 1;
     let shares = weights(was) != weights(is) || names(was) != names(is);
     (several && shares).then(|| format!("split {} -> {}", weights(was), weights(is)))
 }
 
 fn clusters(old: &Model, new: &Model, parts: &mut Vec<String>) {
-    let by_name = |model: &Model| model.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect::<BTreeMap<_, _>>();
+    let by_name =
+        |model: &Model| model.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect::<BTreeMap<_, _>>();
     let (old, new) = (by_name(old), by_name(new));
     let missing = |from: &BTreeMap<String, Cluster>, to: &BTreeMap<String, Cluster>| {
         from.keys().filter(|name| !to.contains_key(*name)).count()
@@ -189,11 +188,8 @@ mod tests {
     }
 
     fn model(routes: Vec<Route>) -> Model {
-        let host = VirtualHost {
-            domain: "*".to_owned(),
-            routes: (0..).take(routes.len()).collect(),
-            ..Default::default()
-        };
+        let host =
+            VirtualHost { domain: "*".to_owned(), routes: (0..).take(routes.len()).collect(), ..Default::default() };
         let table = RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host] };
         Model { route_tables: vec![table], routes, ..Default::default() }
     }

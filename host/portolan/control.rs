@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use portolan_config::Watcher;
+use portolan_config::{Diagnostic, Severity, Watcher};
 use portolan_model::Model;
 use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::load::{Loader, Read};
 use crate::modules::Fingerprint;
 use crate::report::Report;
-use crate::view;
+use crate::view::{self, ListenerErrors};
 
 /// What wakes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,11 @@ pub(crate) struct Control {
     metrics: Arc<Metrics>,
     report: Report,
     config_dump: Arc<ArcSwap<Value>>,
+    listener_errors: Arc<ArcSwap<ListenerErrors>>,
     /// What was built last, good or not: the same again is no change.
     tried: Option<(Arc<Model>, Fingerprint)>,
+    /// What could not be built then.
+    problems: Vec<BuildProblem>,
 }
 
 /// A handle on the running loop.
@@ -71,8 +74,19 @@ impl Control {
         let watcher = Watcher::start(loader.paths(), on_change)
             .inspect_err(|error| tracing::error!("files are not watched, only SIGHUP reloads: {error}"))
             .ok();
-        let (report, config_dump) = (Report::default(), Arc::default());
-        Self { loader, builder, watcher, events, wakes, metrics, report, config_dump, tried: None }
+        Self {
+            loader,
+            builder,
+            watcher,
+            events,
+            wakes,
+            metrics,
+            report: Report::default(),
+            config_dump: Arc::default(),
+            listener_errors: Arc::default(),
+            tried: None,
+            problems: Vec::new(),
+        }
     }
 
     /// What `/config_dump` shows, kept up to date.
@@ -80,16 +94,19 @@ impl Control {
         self.config_dump.clone()
     }
 
+    /// What keeps listeners from accepting, kept up to date.
+    pub(crate) fn listener_errors(&self) -> Arc<ArcSwap<ListenerErrors>> {
+        self.listener_errors.clone()
+    }
+
     /// The first snapshot. Mistakes in the files are said and left out; with nothing good it serves nothing.
     pub(crate) fn first(&mut self) -> Arc<Snapshot> {
         let start = Instant::now();
         let read = self.loader.read();
-        self.watch(&read);
-        let fingerprint = read.modules.clone();
-        let (snapshot, problems) = self.builder.build(read.model.clone());
-        self.tried = Some((read.model.clone(), fingerprint));
+        let snapshot = self.build(&read);
         self.report.first(&read, self.loader.resources(), start.elapsed());
-        self.tell(&read, &snapshot, &problems);
+        self.report.problems(&self.diagnosed());
+        self.tell(&read, &snapshot);
         snapshot
     }
 
@@ -115,22 +132,38 @@ impl Control {
     fn turn(&mut self, cell: &SnapshotCell, forced: bool) {
         let start = Instant::now();
         let read = self.loader.read();
-        self.watch(&read);
-        let fingerprint = read.modules.clone();
-        let same = self.tried.as_ref().is_some_and(|(model, modules)| **model == *read.model && *modules == fingerprint);
+        let (same_model, same_code) = match &self.tried {
+            Some((model, modules)) => (**model == *read.model, *modules == read.modules),
+            None => (false, false),
+        };
         let current = cell.load();
-        if same && !forced {
+        if same_model && same_code && !forced {
             self.report.unchanged(&read, self.loader.resources());
-            self.tell(&read, &current, &[]);
+            self.tell(&read, &current);
             return;
         }
-        let (snapshot, problems) = self.builder.build(read.model.clone());
-        let modules_changed = self.tried.as_ref().is_none_or(|(_, modules)| *modules != fingerprint);
-        self.tried = Some((read.model.clone(), fingerprint));
+        let snapshot = self.build(&read);
         cell.publish(snapshot.clone());
-        let new_code = modules_changed && problems.is_empty();
+        let new_code = !same_code && self.problems.is_empty();
         self.report.reload(&read, self.loader.resources(), (&current, &snapshot), new_code, start.elapsed());
-        self.tell(&read, &snapshot, &problems);
+        self.report.problems(&self.diagnosed());
+        self.tell(&read, &snapshot);
+    }
+
+    /// Builds, and remembers what was built of what.
+    fn build(&mut self, read: &Read) -> Arc<Snapshot> {
+        // Before building: a file that changes while it is read must wake the loop again.
+        self.watch(read);
+        let (snapshot, problems) = self.builder.build(read.model.clone());
+        self.listener_errors.store(Arc::new(view::listener_errors(&read.model, &problems)));
+        self.tried = Some((read.model.clone(), read.modules.clone()));
+        self.problems = problems;
+        snapshot
+    }
+
+    /// What could not be built, and whether the old version serves on.
+    fn diagnosed(&self) -> Vec<(Diagnostic, bool)> {
+        self.problems.iter().map(|problem| (self.loader.diagnose(problem), problem.kept_old)).collect()
     }
 
     fn watch(&self, read: &Read) {
@@ -140,17 +173,14 @@ impl Control {
     }
 
     /// Says what was found to the log, the admin port and the metrics.
-    fn tell(&mut self, read: &Read, snapshot: &Snapshot, problems: &[BuildProblem]) {
-        let mut findings = read.diagnostics.clone();
-        let filters = problems.iter().map(|problem| (self.loader.diagnose(problem), problem.kept_old));
-        let filters: Vec<_> = filters.collect();
-        self.report.findings(&findings, &filters);
-        findings.extend(filters.into_iter().map(|(diagnostic, _)| diagnostic));
+    fn tell(&mut self, read: &Read, snapshot: &Snapshot) {
+        self.report.findings(&read.diagnostics);
+        let problems = self.diagnosed().into_iter().map(|(diagnostic, _)| diagnostic);
+        let findings: Vec<_> = read.diagnostics.iter().cloned().chain(problems).collect();
         let values = findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect();
         let resources = self.loader.resources();
         self.config_dump.store(Arc::new(view::config_dump(snapshot, resources, values)));
-        let good = problems.is_empty() && findings.iter().all(|f| f.severity < portolan_config::Severity::Error);
-        self.count(snapshot, good);
+        self.count(snapshot, findings.iter().all(|finding| finding.severity < Severity::Error));
     }
 
     fn count(&self, snapshot: &Snapshot, good: bool) {

@@ -38,7 +38,8 @@ fn banner(args: &DemoArgs, folder: &str, [v1, v2]: [&Backend; 2]) -> String {
     let mut text = format!("Portolan {} demo (everything lives in this process)\n\n", env!("CARGO_PKG_VERSION"));
     let mut line = |label: &str, text_of: String| writeln!(text, "  {label:<9} {text_of}");
     let _ = line("backends", format!("app v1  {}      app v2  {}", v1.address(), v2.address()));
-    let _ = line("gateway", format!("http://{listen}            admin   http://{}/config_dump", args.serve.admin_address));
+    let _ =
+        line("gateway", format!("http://{listen}            admin   http://{}/config_dump", args.serve.admin_address));
     let _ = line("split", "v1 80 %, v2 20 %             breaker  max 100 requests, 5 failures in a row".to_owned());
     let _ = line("edit", format!("{folder}/routes.yaml     and save: it is served at once"));
     let _ = line("", String::new());

@@ -13,6 +13,7 @@ use portolan_wasm::{Engine, EngineOptions, Shared};
 use crate::UsageError;
 use crate::args::ConfigArgs;
 use crate::modules::{Fingerprint, Modules};
+use crate::view;
 
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
 const NOT_BUILT: &str = "P0501";
@@ -104,7 +105,8 @@ impl Loader {
     /// A WasmPlugin fails for what its `url` names.
     fn url_place(&self, origin: &Origin) -> Option<Place> {
         let mut plugins = self.resources.wasm_plugins().filter(|_| &*origin.kind == "WasmPlugin");
-        let plugin = plugins.find(|plugin| *origin.name == format!("{}/{}", plugin.meta.namespace, plugin.meta.name))?;
+        let plugin =
+            plugins.find(|plugin| *origin.name == format!("{}/{}", plugin.meta.namespace, plugin.meta.name))?;
         Some(plugin.place("spec.url"))
     }
 
@@ -131,6 +133,8 @@ pub(crate) fn builder(config: &ConfigArgs, metrics: Arc<Metrics>, purpose: Purpo
     let options = EngineOptions { cache_dir: config.cache_dir.clone().or_else(default_cache_dir) };
     let engine = Engine::new(&options)?;
     let shared = Shared::new();
+    let filters = shared.clone();
+    metrics.set_plugin_values(move || filters.metrics().into_iter().map(view::plugin_value).collect());
     let serving = purpose.workers > 0;
     let options = BuilderOptions {
         engine,

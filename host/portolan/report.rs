@@ -68,8 +68,8 @@ impl Report {
         tracing::info!("reload   #{}  {files}{meaning}  {} ms", new.generation, took.as_millis());
     }
 
-    /// Findings that were not there the last time; those of filters each time, for their file just changed.
-    pub(crate) fn findings(&mut self, findings: &[Diagnostic], filters: &[(Diagnostic, bool)]) {
+    /// Findings that were not there the last time.
+    pub(crate) fn findings(&mut self, findings: &[Diagnostic]) {
         let lines: HashSet<_> = findings.iter().map(line).collect();
         for finding in findings {
             let text = line(finding);
@@ -83,16 +83,21 @@ impl Report {
             }
         }
         self.said = lines;
-        for (finding, kept_old) in filters {
-            let rest = if *kept_old { "; the old one serves on" } else { "" };
-            tracing::error!("{}{rest}", line(finding));
+    }
+
+    /// What a build could not do, each time that it was tried; with true the old version serves on.
+    pub(crate) fn problems(&self, problems: &[(Diagnostic, bool)]) {
+        for (problem, kept_old) in problems {
+            let rest = if *kept_old { "; the one before serves on" } else { "" };
+            tracing::error!("{}{rest}", line(problem));
         }
     }
 
     /// Names of files that are new, different or gone since the last call.
     fn changed_files(&mut self, sources: &Sources) -> String {
         let now = hashes(sources);
-        let new = now.iter().filter(|(name, hash)| self.files.get(*name) != Some(hash)).map(|(name, _)| name.to_string());
+        let new =
+            now.iter().filter(|(name, hash)| self.files.get(*name) != Some(hash)).map(|(name, _)| name.to_string());
         let gone = self.files.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("-{name}"));
         let names: Vec<_> = new.chain(gone).collect();
         self.files = now;

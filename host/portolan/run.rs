@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use portolan_admin::{AdminState, Readiness, State};
+use portolan_model::Listener;
 use portolan_proxy::{Snapshot, SnapshotCell, Workers};
 use portolan_telemetry::{LogControl, Metrics};
 use tokio::net::TcpListener;
@@ -84,20 +85,9 @@ impl<'a> Service<'a> {
         let mut control = Control::new(loader, builder, metrics.clone());
         let first = control.first();
         let cell = SnapshotCell::new(first.clone());
-        let state = AdminState {
-            metrics: metrics.clone(),
-            readiness: readiness.clone(),
-            config_dump: control.config_dump(),
-            clusters: Arc::new({
-                let cell = cell.clone();
-                move || view::clusters(&cell)
-            }),
-            listeners: Arc::new({
-                let cell = cell.clone();
-                move || view::listeners(&cell)
-            }),
-            log,
-        };
+        let errors = control.listener_errors().load_full();
+        check_listeners(&first, &errors)?;
+        let state = admin_state(&cell, &control, metrics.clone(), readiness.clone(), log);
         let admin_address = admin.local_addr()?;
         tokio::spawn(portolan_admin::serve(admin, state, std::future::pending()));
         if let Some(status) = status {
@@ -106,7 +96,7 @@ impl<'a> Service<'a> {
         metrics.server.concurrency.set(i64::try_from(workers).unwrap_or(i64::MAX));
         let workers = Workers::start(workers, &cell)?;
         let control = control.spawn(cell)?;
-        say_listeners(&first);
+        say_listeners(&first, &errors);
         tracing::info!("admin    http://{admin_address}/");
         readiness.set(State::Live);
         tracing::info!("ready");
@@ -157,13 +147,42 @@ async fn second(signals: &mut Signals) -> i32 {
     }
 }
 
+fn admin_state(
+    cell: &SnapshotCell,
+    control: &Control,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    log: LogControl,
+) -> AdminState {
+    let (clusters, listeners, errors) = (cell.clone(), cell.clone(), control.listener_errors());
+    AdminState {
+        metrics,
+        readiness,
+        config_dump: control.config_dump(),
+        clusters: Arc::new(move || view::clusters(&clusters)),
+        listeners: Arc::new(move || view::listeners(&listeners, &errors.load())),
+        log,
+    }
+}
+
+/// A gateway that can listen nowhere at its start is of no use, and a supervisor should know.
+fn check_listeners(first: &Snapshot, errors: &view::ListenerErrors) -> anyhow::Result<()> {
+    let listeners = &first.model.listeners;
+    let Some(error) = errors.values().next() else { return Ok(()) };
+    if errors.len() == listeners.len() {
+        bail!("{error}");
+    }
+    Ok(())
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let refused = || format!("cannot listen on {address} (`{flag}`)");
     TcpListener::bind(address).await.with_context(refused)
 }
 
-fn say_listeners(snapshot: &Snapshot) {
-    for listener in &snapshot.model.listeners {
+fn say_listeners(snapshot: &Snapshot, errors: &view::ListenerErrors) {
+    let bound = |listener: &&Listener| !errors.contains_key(&listener.address);
+    for listener in snapshot.model.listeners.iter().filter(bound) {
         let origins: Vec<_> = listener.origins.iter().map(ToString::to_string).collect();
         tracing::info!("listen   {}  HTTP  {}", listener.address, origins.join(", "));
     }

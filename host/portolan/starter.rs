@@ -23,11 +23,7 @@ pub(crate) struct Starter {
 /// A split of 80/20 between two backends on loopback ports: the gateway, its routes, its services.
 pub(crate) fn split(listen: SocketAddr, v1: u16, v2: u16) -> [Starter; 3] {
     [
-        Starter {
-            name: "gateway.yaml",
-            about: format!("Gateway on {listen}, any host"),
-            text: at(GATEWAY, listen),
-        },
+        Starter { name: "gateway.yaml", about: format!("Gateway on {listen}, any host"), text: at(GATEWAY, listen) },
         Starter {
             name: "routes.yaml",
             about: "VirtualService app (80/20), DestinationRule (subsets, breaker)".to_owned(),

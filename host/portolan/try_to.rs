@@ -15,6 +15,7 @@ pub(crate) fn try_to(args: &TryArgs) -> anyhow::Result<ExitCode> {
     starter::write_new(folder.path(), &starter).context("cannot write the resources")?;
     let file = folder.path().join(starter.name);
     let config = ConfigArgs { config: vec![folder.path().to_owned()], ..ConfigArgs::default() };
-    let answer = format!("# http://{} -> {}; edit {} and save\n{}", args.listen, starter.about, file.display(), starter.text);
+    let answer =
+        format!("# http://{} -> {}; edit {} and save\n{}", args.listen, starter.about, file.display(), starter.text);
     run::runtime()?.block_on(Service::interactive(&config, &args.serve).serve(move || output::answer(&answer)))
 }

@@ -1,11 +1,16 @@
 //! What the admin port shows of the configuration and the data plane.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_admin::{ClusterView, ConfigDump, EndpointView, ListenerView, ObjectView};
 use portolan_config::{ObjectState, ObjectStatus, ResourceSet};
-use portolan_model::Cluster;
-use portolan_proxy::{Attached, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use portolan_model::{Cluster, Listener, Model};
+use portolan_proxy::{Attached, BuildProblem, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use portolan_telemetry::PluginValue;
+use portolan_telemetry::metrics::PluginValueKind;
+use portolan_wasm::{FilterMetric, MetricKind};
 use serde_json::{Value, json};
 
 /// The value of `/config_dump`: the model, its objects, its filters, and the findings.
@@ -33,11 +38,7 @@ pub(crate) fn state_name(state: ObjectState) -> &'static str {
 }
 
 fn object_view(object: &ObjectStatus) -> ObjectView {
-    ObjectView {
-        origin: object.origin.clone(),
-        state: state_name(object.state),
-        reason: object.reason.clone(),
-    }
+    ObjectView { origin: object.origin.clone(), state: state_name(object.state), reason: object.reason.clone() }
 }
 
 /// Which code serves, by digest.
@@ -56,15 +57,37 @@ fn filter(plugin: &Attached) -> Value {
     }
 }
 
+/// What keeps listeners from accepting, by the listener's address.
+pub(crate) type ListenerErrors = BTreeMap<SocketAddr, String>;
+
+/// The listeners among what could not be built.
+pub(crate) fn listener_errors(model: &Model, problems: &[BuildProblem]) -> ListenerErrors {
+    let error = |address: SocketAddr| {
+        let subject = format!("listener {address}");
+        problems.iter().find(|problem| problem.subject == subject).map(|problem| (address, problem.message.clone()))
+    };
+    model.listeners.iter().filter_map(|listener| error(listener.address)).collect()
+}
+
 /// The listeners of the current snapshot.
-pub(crate) fn listeners(cell: &SnapshotCell) -> Vec<ListenerView> {
-    cell.load().model.listeners.iter().map(ListenerView::from).collect()
+pub(crate) fn listeners(cell: &SnapshotCell, errors: &ListenerErrors) -> Vec<ListenerView> {
+    let view = |listener: &Listener| ListenerView {
+        error: errors.get(&listener.address).cloned(),
+        ..ListenerView::from(listener)
+    };
+    cell.load().model.listeners.iter().map(view).collect()
 }
 
 /// The clusters of the current snapshot with their counters.
 pub(crate) fn clusters(cell: &SnapshotCell) -> Vec<ClusterView> {
     let snapshot = cell.load();
-    snapshot.model.clusters.iter().zip(snapshot.clusters()).map(|(cluster, entry)| cluster_view(cluster, entry)).collect()
+    snapshot
+        .model
+        .clusters
+        .iter()
+        .zip(snapshot.clusters())
+        .map(|(cluster, entry)| cluster_view(cluster, entry))
+        .collect()
 }
 
 fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
@@ -105,4 +128,17 @@ pub(crate) fn objects_by_state(resources: &ResourceSet) -> [(&'static str, i64);
         let count = resources.objects().filter(|object| object.state == state).count();
         (state_name(state), i64::try_from(count).unwrap_or(i64::MAX))
     })
+}
+
+/// A filter's own metric as the metrics page takes it.
+pub(crate) fn plugin_value(metric: FilterMetric) -> PluginValue {
+    let kind = match (metric.kind, metric.histogram) {
+        (MetricKind::Histogram, histogram) => {
+            let (count, buckets) = histogram.map(|histogram| (histogram.count, histogram.buckets)).unwrap_or_default();
+            PluginValueKind::Histogram { count, sum: metric.value, buckets }
+        }
+        (MetricKind::Gauge, _) => PluginValueKind::Gauge(metric.value),
+        (MetricKind::Counter, _) => PluginValueKind::Counter(metric.value),
+    };
+    PluginValue { name: metric.name, kind }
 }

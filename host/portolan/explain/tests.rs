@@ -118,7 +118,7 @@ split       app v1 80 %                                                         
 cluster     app v1  2 endpoints  127.0.0.1:9001, 127.0.0.1:9003  destinationrule/app  routes.yaml:31
             app v2  no endpoint                                  destinationrule/app  routes.yaml:31
 policy      timeout 5 s, retries 2 on connect-failure refused-stream
-answer      sent to app v1 (80 %) or 503 no_healthy_upstream for app v2 (20 %)
+answer      sent to app v1 (80 %), 503 no_healthy_upstream for app v2 (20 %)
 ";
     let text = text::render(&explanation(&verdicts, Some(1)));
     assert_eq!(text, expected, "\n{text}");
@@ -158,11 +158,8 @@ fn json_is_the_same_tree() {
 #[test]
 fn urls_pick_listener_host_and_path() {
     let target = |url: &str| Target::parse(url, &[]).unwrap();
-    let expected = |port, authority: &str, path: &str| Target {
-        port,
-        authority: authority.to_owned(),
-        path: path.to_owned(),
-    };
+    let expected =
+        |port, authority: &str, path: &str| Target { port, authority: authority.to_owned(), path: path.to_owned() };
     assert_eq!(target("http://shop.example.com:8080/api?x=1"), expected(8080, "shop.example.com:8080", "/api?x=1"));
     assert_eq!(target("shop/api"), expected(80, "shop", "/api"));
     assert_eq!(target("https://shop"), expected(443, "shop", "/"));

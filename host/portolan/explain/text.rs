@@ -119,7 +119,7 @@ fn destinations(explanation: &Explanation, rows: &mut Vec<Row>) {
         label = "";
     }
     if let Some(policy) = &explanation.policy {
-        rows.push(Row::new("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
+        rows.push(Row::place_only("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
     }
 }
 

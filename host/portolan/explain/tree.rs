@@ -333,7 +333,13 @@ fn time(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
-fn answer(model: &Model, listener: &Listener, outcome: &Outcome, rules: &[RulePart], split: &[SharePart]) -> AnswerPart {
+fn answer(
+    model: &Model,
+    listener: &Listener,
+    outcome: &Outcome,
+    rules: &[RulePart],
+    split: &[SharePart],
+) -> AnswerPart {
     let Some(route) = outcome.route.and_then(|id| model.routes.get(id as usize)) else {
         let (status, _) = outcome.local_reply.clone().unwrap_or((404, String::new()));
         let text = match outcome.explanation.host {
@@ -370,10 +376,14 @@ fn sent(split: &[SharePart]) -> String {
         match (share.exists, share.endpoints.is_empty()) {
             (false, _) => format!("503 cluster_not_found for {}{part}", share.name),
             (true, true) => format!("503 no_healthy_upstream for {}{part}", share.name),
-            (true, false) => format!("sent to {}{part}", share.name),
+            (true, false) => format!("{}{part}", share.name),
         }
     };
-    split.iter().map(one).collect::<Vec<_>>().join(" or ")
+    let serves = |share: &&SharePart| share.exists && !share.endpoints.is_empty();
+    let good: Vec<_> = split.iter().filter(serves).map(one).collect();
+    let good = (!good.is_empty()).then(|| format!("sent to {}", good.join(" or ")));
+    let bad = split.iter().filter(|share| !serves(share)).map(one);
+    good.into_iter().chain(bad).collect::<Vec<_>>().join(", ")
 }
 
 /// The rule that came furthest: one that failed on something else than its path, else the first.
