@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
+use portolan_telemetry::ResponseFlags;
 use rand::Rng;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -90,6 +91,8 @@ impl<'a> Attempts<'a> {
                 }
                 Try::Answered(answer) => {
                     if !self.may_try_again() {
+                        // Envoy's flag for an answer that would have been tried again, had there been a try left.
+                        self.job.stream.with_state(|state| state.host.flags |= ResponseFlags::URX);
                         return Tried::Answered(Box::new(answer), self.deadline);
                     }
                     self.job.stream.on_try_ended(answer.response.status().as_u16());

@@ -111,9 +111,17 @@ impl Builder {
         let listeners = self.listeners(&model, &mut problems);
         let access_log = self.open_access_log(&model, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
+        let metrics = self.options.metrics.clone();
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
-        let snapshot =
-            Arc::new(Snapshot::new(SnapshotParts { generation, model, listeners, clusters, plugins, access_log }));
+        let snapshot = Arc::new(Snapshot::new(SnapshotParts {
+            generation,
+            model,
+            listeners,
+            clusters,
+            plugins,
+            access_log,
+            metrics,
+        }));
         self.last = Some(snapshot.clone());
         (snapshot, problems)
     }

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -112,7 +114,11 @@ async fn run(open: Open, socket: TcpStream, info: Arc<ConnectionInfo>, handle: R
     let service = service_fn(|request| {
         info.activity.serve_request();
         let answer = stream::handle(open.worker.clone(), open.slot.clone(), info.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async {
+            // A fault of ours in one request costs that request.
+            let answer = AssertUnwindSafe(answer).catch_unwind().await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|_| stream::fault(&open.worker)))
+        }
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD)

@@ -74,9 +74,11 @@ impl Stream {
     }
 
     async fn request_headers_of(&self, at: usize, end: bool) -> Option<Reply> {
-        if !self.view.plugins[at].callbacks.request_headers {
+        let callbacks = self.view.plugins[at].callbacks;
+        if !callbacks.request_headers && !is_asked_later(callbacks) {
             return None;
         }
+        // Without that export the call only opens the context, which the later callbacks need.
         let called = self.call(at, true, |vm, id, state| vm.on_request_headers(id, state, end));
         match self.carried_out(at, called) {
             Ok(FilterAction::Continue) => None,
@@ -333,4 +335,11 @@ impl Stream {
         tokio::time::sleep(PAUSE_LIMIT).await;
         Some(Reply::paused_too_long())
     }
+}
+
+/// True when a module has a part in a stream after the request's head.
+fn is_asked_later(callbacks: Callbacks) -> bool {
+    let Callbacks { request_body, request_trailers, response_headers, response_body, response_trailers, .. } = callbacks;
+    let at_the_end = callbacks.log || callbacks.done || callbacks.delete;
+    request_body || request_trailers || response_headers || response_body || response_trailers || at_the_end
 }

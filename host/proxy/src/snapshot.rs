@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
-use portolan_telemetry::{AccessLog, HttpMetrics, ListenerMetrics};
+use portolan_telemetry::{AccessLog, HttpMetrics, ListenerMetrics, Metrics};
 
 use crate::cluster::ClusterState;
 use crate::generation::PluginGeneration;
@@ -27,6 +27,7 @@ pub struct Snapshot {
     /// In the order in which they see a request.
     pub(crate) plugins: Vec<Attached>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A plugin in the chain: started, or standing for one that could not be.
@@ -72,6 +73,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) plugins: Vec<Attached>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Snapshot {
@@ -85,6 +87,7 @@ impl Snapshot {
             clusters: parts.clusters,
             plugins: parts.plugins,
             access_log: parts.access_log,
+            metrics: parts.metrics,
             model: parts.model,
         }
     }

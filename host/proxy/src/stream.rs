@@ -76,6 +76,14 @@ pub(crate) async fn handle(
     }
 }
 
+/// The answer to a request whose handling panicked.
+pub(crate) fn fault(worker: &Worker) -> Response<ResponseBody> {
+    worker.view().snapshot.metrics.server.panics_total.inc();
+    let mut response = Response::new(ResponseBody::head_only());
+    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
 impl Stream {
     pub(crate) fn new(
         worker: Rc<Worker>,
@@ -189,6 +197,11 @@ impl Stream {
     pub(crate) fn finish_head(&self, mut parts: http::response::Parts, body: ResponseBody) -> Response<ResponseBody> {
         head::finish(&mut parts, self);
         self.record.status.set(parts.status.as_u16());
+        // Nobody polls a body that has nothing to give, nor any answer's to HEAD.
+        let is_head = self.with_state(|state| state.request.method == http::Method::HEAD);
+        if is_head || http_body::Body::is_end_stream(&body) {
+            self.record.complete.set(true);
+        }
         Response::from_parts(parts, body)
     }
 
