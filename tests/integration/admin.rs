@@ -90,7 +90,8 @@ fn the_status_port_answers_kubernetes_probes() {
 fn log_levels_change_at_run_time() {
     let (v1, v2) = (Upstream::start("v1"), Upstream::start("v2"));
     let gateway = gateway(&v1, &v2);
-    let set = send(gateway.admin_address(), &Request::new("POST", "localhost", "/logging?level=debug").body("")).unwrap();
+    let set =
+        send(gateway.admin_address(), &Request::new("POST", "localhost", "/logging?level=debug").body("")).unwrap();
     assert_eq!(set.status, 200, "{}", set.text());
     assert!(gateway.admin("/logging").text().contains("debug"));
 }

@@ -30,8 +30,9 @@ fn the_upstream_learns_of_the_client() {
 #[test]
 fn the_client_learns_of_the_gateway() {
     let app = Upstream::start("app");
-    let response = gateway(&app).get("h", "/");
-    assert_eq!(response.header("server"), Some("istio-envoy"));
+    let gateway = gateway(&app);
+    let response = gateway.get("h", "/");
+    assert_eq!(response.header("server"), Some("portolan"), "never the upstream's own");
     let time = response.header("x-envoy-upstream-service-time").unwrap();
     assert!(time.parse::<u64>().is_ok(), "{time}");
 }
@@ -85,7 +86,8 @@ fn connections_are_kept_on_both_sides() {
 #[test]
 fn requests_in_a_pipeline_are_answered_in_order() {
     let app = Upstream::start("app");
-    let mut connection = gateway(&app).connect();
+    let gateway = gateway(&app);
+    let mut connection = gateway.connect();
     let requests = [Request::get("h", "/1").order("delay 50"), Request::get("h", "/2"), Request::get("h", "/3")];
     let bytes: Vec<u8> = requests.iter().flat_map(Request::to_bytes).collect();
     connection.send(&bytes).unwrap();
@@ -98,7 +100,8 @@ fn requests_in_a_pipeline_are_answered_in_order() {
 #[test]
 fn head_and_empty_answers_keep_the_connection_in_step() {
     let app = Upstream::start("app");
-    let mut connection = gateway(&app).connect();
+    let gateway = gateway(&app);
+    let mut connection = gateway.connect();
     let head = connection.request(&Request::new("HEAD", "h", "/").order("bytes 0")).unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(connection.request(&Request::get("h", "/").order("bytes 0")).unwrap().status, 200);

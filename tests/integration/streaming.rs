@@ -30,7 +30,8 @@ fn a_response_in_chunks_arrives_whole() {
 #[test]
 fn a_request_in_chunks_is_passed_on_chunk_by_chunk() {
     let app = Upstream::start("app");
-    let mut connection = gateway(&app).connect();
+    let gateway = gateway(&app);
+    let mut connection = gateway.connect();
     let head = "POST / HTTP/1.1\r\nHost: h\r\nx-order: echo\r\ntransfer-encoding: chunked\r\n\r\n";
     connection.send(head.as_bytes()).unwrap();
     connection.send(b"5\r\nfirst\r\n").unwrap();

@@ -74,13 +74,15 @@ fn bad_modules_are_refused_and_named_and_the_old_one_serves_on() {
     let module = route_match();
     let swapping = Swapping::start(&module);
     let load = Load::start(swapping.gateway.address(), &Request::get("h", "/load"), 2);
-    let trap = "(func (export \"_initialize\") unreachable)";
+    let trap = "(memory (export \"memory\") 1) (func (export \"malloc\") (param i32) (result i32) i32.const 1024) \
+                (func (export \"_initialize\") unreachable)";
     let refuses = "(memory (export \"memory\") 1) (func (export \"proxy_on_context_create\") (param i32 i32)) \
                    (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32) i32.const 1) \
                    (func (export \"proxy_on_configure\") (param i32 i32) (result i32) i32.const 0) \
                    (func (export \"malloc\") (param i32) (result i32) i32.const 1024)";
     let import = "(import \"env\" \"proxy_no_such_call\" (func (param i32) (result i32)))";
-    let unknown = format!("(module {import} (func (export \"proxy_abi_version_0_2_1\")))");
+    let unknown =
+        format!("(module {import} (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_1\")))");
     let bad: [(&str, Vec<u8>); 5] = [
         ("not Wasm at all", b"not a module".to_vec()),
         ("cut short", module[..module.len() / 2].to_vec()),

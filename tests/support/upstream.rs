@@ -89,13 +89,20 @@ struct Arrived {
     upgrade: bool,
 }
 
+/// What is left to do for a request.
+enum Then {
+    /// Write this, and take the next.
+    Answer(Vec<u8>),
+    Close,
+}
+
 enum BodyKind {
     Length(u64),
     Chunked,
 }
 
 impl State {
-    fn serve(&self, stream: &TcpStream) {
+    fn serve(&self, mut stream: &TcpStream) {
         let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
         // An error ends this connection and nothing else: a peer that went away is part of the tests.
@@ -103,9 +110,14 @@ impl State {
             self.requests.fetch_add(1, Ordering::SeqCst);
             let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_in_flight.fetch_max(now, Ordering::SeqCst);
-            let goes_on = self.answer(&arrived, &mut reader, stream);
+            let then = self.answer(&arrived, &mut reader, stream);
+            // Before the last bytes go out: who has the answer can rely on the count.
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
-            if !matches!(goes_on, Ok(true)) {
+            let goes_on = match then {
+                Ok(Then::Answer(bytes)) => stream.write_all(&bytes).is_ok(),
+                Ok(Then::Close) | Err(_) => false,
+            };
+            if !goes_on {
                 break;
             }
         }
@@ -137,77 +149,70 @@ impl State {
         Ok(Some(Arrived { order: order.split(' ').map(str::to_owned).collect(), body, upgrade, head }))
     }
 
-    /// True when the connection can go on.
-    fn answer(&self, arrived: &Arrived, reader: &mut impl BufRead, mut out: &TcpStream) -> io::Result<bool> {
+    fn answer(&self, arrived: &Arrived, reader: &mut impl BufRead, mut out: &TcpStream) -> io::Result<Then> {
         if arrived.upgrade {
             return self.echo_upgraded(reader, out);
         }
         let argument = || arrived.order.get(1).and_then(|number| number.parse::<usize>().ok()).unwrap_or(0);
         match arrived.order[0].as_str() {
-            "close" => return Ok(false),
+            "close" => return Ok(Then::Close),
             "half" => {
                 drain(&arrived.body, reader, &mut io::sink())?;
                 write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of")?;
-                return Ok(false);
+                return Ok(Then::Close);
             }
             "echo" => {
                 write!(out, "HTTP/1.1 200 OK\r\nx-upstream: {}\r\ntransfer-encoding: chunked\r\n\r\n", self.name)?;
                 drain(&arrived.body, reader, &mut Chunks(out))?;
-                out.write_all(b"0\r\n\r\n")?;
-                return Ok(true);
+                return Ok(Then::Answer(b"0\r\n\r\n".to_vec()));
             }
             "sink" => {
                 let size = drain(&arrived.body, reader, &mut io::sink())?;
-                return self.plain(out, 200, size.to_string().as_bytes());
+                return Ok(self.plain(200, &size.to_string()));
             }
             _ => drain(&arrived.body, reader, &mut io::sink())?,
         };
         match arrived.order[0].as_str() {
-            "status" => self.plain(out, argument(), arrived.head.as_bytes()),
+            "status" => Ok(self.plain(argument(), &arrived.head)),
             "bytes" => self.stream_bytes(out, argument()),
             "chunks" => self.stream_chunks(out, argument()),
             "delay" => {
                 std::thread::sleep(Duration::from_millis(argument() as u64));
-                self.plain(out, 200, arrived.head.as_bytes())
+                Ok(self.plain(200, &arrived.head))
             }
-            _ => self.plain(out, 200, arrived.head.as_bytes()),
+            _ => Ok(self.plain(200, &arrived.head)),
         }
     }
 
-    fn plain(&self, mut out: &TcpStream, status: usize, body: &[u8]) -> io::Result<bool> {
-        let name = &self.name;
-        let mut bytes = format!(
-            "HTTP/1.1 {status} Ordered\r\nx-upstream: {name}\r\nserver: upstream\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
-        bytes.extend_from_slice(body);
-        out.write_all(&bytes)?;
-        Ok(true)
+    fn plain(&self, status: usize, body: &str) -> Then {
+        let (name, length) = (&self.name, body.len());
+        let head = format!(
+            "HTTP/1.1 {status} Ordered\r\nx-upstream: {name}\r\nserver: upstream\r\ncontent-length: {length}\r\n\r\n"
+        );
+        Then::Answer((head + body).into_bytes())
     }
 
-    fn stream_bytes(&self, mut out: &TcpStream, size: usize) -> io::Result<bool> {
+    fn stream_bytes(&self, mut out: &TcpStream, size: usize) -> io::Result<Then> {
         write!(out, "HTTP/1.1 200 OK\r\nx-upstream: {}\r\ncontent-length: {size}\r\n\r\n", self.name)?;
         io::copy(&mut io::repeat(b'b').take(size as u64), &mut out)?;
-        Ok(true)
+        Ok(Then::Answer(Vec::new()))
     }
 
     /// `count` chunks of 10 bytes, each with its number.
-    fn stream_chunks(&self, mut out: &TcpStream, count: usize) -> io::Result<bool> {
+    fn stream_chunks(&self, mut out: &TcpStream, count: usize) -> io::Result<Then> {
         write!(out, "HTTP/1.1 200 OK\r\nx-upstream: {}\r\ntransfer-encoding: chunked\r\n\r\n", self.name)?;
         for number in 0..count {
             write!(out, "a\r\n{number:010}\r\n")?;
         }
-        out.write_all(b"0\r\n\r\n")?;
-        Ok(true)
+        Ok(Then::Answer(b"0\r\n\r\n".to_vec()))
     }
 
-    fn echo_upgraded(&self, reader: &mut impl BufRead, mut out: &TcpStream) -> io::Result<bool> {
+    fn echo_upgraded(&self, reader: &mut impl BufRead, mut out: &TcpStream) -> io::Result<Then> {
         write!(out, "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")?;
         loop {
             let block = reader.fill_buf()?;
             if block.is_empty() {
-                return Ok(false);
+                return Ok(Then::Close);
             }
             out.write_all(block)?;
             let length = block.len();
