@@ -145,7 +145,10 @@ impl Control {
         let snapshot = self.build(&read);
         cell.publish(snapshot.clone());
         let new_code = !same_code && self.problems.is_empty();
-        self.report.reload(&read, self.loader.resources(), (&current, &snapshot), new_code, start.elapsed());
+        // Code that is not taken changes nothing: its problem says so.
+        if !same_model || self.problems.is_empty() {
+            self.report.reload(&read, self.loader.resources(), (&current, &snapshot), new_code, start.elapsed());
+        }
         self.report.problems(&self.diagnosed());
         self.tell(&read, &snapshot);
     }

@@ -105,16 +105,16 @@ fn a_match_is_told_with_every_line_that_caused_it() {
     ];
     let expected = "\
 request     GET shop/api/cart
-listener    0.0.0.0:8080 HTTP (port 80 of the Gateway)           gateway/main        gateway.yaml:9
-host        * (any)                                              virtualservice/app  routes.yaml:5
-rules          1  no   headers x-user: wants exact \"alpha\", got \"beta\"              routes.yaml:12
-            -> 2  yes  uri prefix \"/api\"                                             routes.yaml:18
-               3  not reached                                                        routes.yaml:24
+listener    0.0.0.0:8080 HTTP (port 80 of the Gateway)           gateway/main         gateway.yaml:9
+host        * (any)                                              virtualservice/app   routes.yaml:5
+rules          1  no   headers x-user: wants exact \"alpha\", got \"beta\"                routes.yaml:12
+            -> 2  yes  uri prefix \"/api\"                                              routes.yaml:18
+               3  not reached                                                         routes.yaml:24
 filters     route-match              built in
             traffic-split            built in
             circuit-breaker          built in
-split       app v1 80 %                                                              routes.yaml:27
-            app v2 20 %                                                              routes.yaml:28
+split       app v1 80 %                                                               routes.yaml:27
+            app v2 20 %                                                               routes.yaml:28
 cluster     app v1  2 endpoints  127.0.0.1:9001, 127.0.0.1:9003  destinationrule/app  routes.yaml:31
             app v2  no endpoint                                  destinationrule/app  routes.yaml:31
 policy      timeout 5 s, retries 2 on connect-failure refused-stream
