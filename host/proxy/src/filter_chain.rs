@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, response};
 use portolan_model::FailPolicy;
-use portolan_wasm::{ContextId, FilterAction, PluginVm, StreamState, VmError};
+use portolan_wasm::{Callbacks, ContextId, FilterAction, PluginVm, StreamState, VmError};
 
 use crate::context::StreamContext;
 use crate::generation::Role;
@@ -84,13 +84,13 @@ impl Stream {
             Ok(FilterAction::Continue) => None,
             Ok(FilterAction::Reply) => self.taken_reply(at),
             Ok(FilterAction::Pause) => self.paused(Direction::Request).await,
-            Err(reply) => Some(reply),
+            Err(reply) => Some(*reply),
         }
     }
 
     /// All plugins that have seen the request over the response's head, last one first.
     pub(crate) async fn on_response_headers(&self, end: bool) -> Outcome {
-        for at in (0..self.contexts.borrow().len()).rev() {
+        for at in (0..self.opened()).rev() {
             match self.response_headers_of(at, end) {
                 Ok(FilterAction::Continue) => {}
                 Ok(FilterAction::Reply) => match self.taken_reply(at) {
@@ -102,13 +102,13 @@ impl Stream {
                         return Outcome::Reply(reply);
                     }
                 }
-                Err(reply) => return Outcome::Reply(reply),
+                Err(reply) => return Outcome::Reply(*reply),
             }
         }
         Outcome::Continue
     }
 
-    fn response_headers_of(&self, at: usize, end: bool) -> Result<FilterAction, Reply> {
+    fn response_headers_of(&self, at: usize, end: bool) -> Result<FilterAction, Box<Reply>> {
         if !self.view.plugins[at].callbacks.response_headers || !self.has_seen(at) {
             return Ok(FilterAction::Continue);
         }
@@ -123,7 +123,7 @@ impl Stream {
         }
         let kept = parts.clone();
         self.with_state(|state| state.response = Some(parts));
-        for at in (0..self.contexts.borrow().len()).rev() {
+        for at in (0..self.opened()).rev() {
             // A filter that fails on a local reply changes nothing: the request has its answer.
             let _ = self.response_headers_of(at, body.is_empty());
         }
@@ -227,12 +227,17 @@ impl Stream {
 
     /// Runs `on_log`, `on_done` and `on_delete` where exported, and frees the contexts.
     pub(crate) fn end_contexts(&self) {
-        for at in 0..self.contexts.borrow().len() {
+        for at in 0..self.opened() {
             if self.has_seen(at) {
                 // What fails at the end cannot change the answer any more; the VM is replaced all the same.
                 let _ = self.call(at, false, |vm, id, state| vm.end_stream(id, state));
             }
         }
+    }
+
+    /// Plugins up to the last one that has a context. A number, so that no borrow is held over a call.
+    fn opened(&self) -> usize {
+        self.contexts.borrow().len()
     }
 
     fn has_seen(&self, at: usize) -> bool {
@@ -309,11 +314,13 @@ impl Stream {
         contexts[at] = Some(live);
     }
 
-    fn carried_out(&self, at: usize, called: Result<FilterAction, Unavailable>) -> Result<FilterAction, Reply> {
+    fn carried_out(&self, at: usize, called: Result<FilterAction, Unavailable>) -> Result<FilterAction, Box<Reply>> {
         match (called, self.view.plugins[at].fail_policy) {
             (Ok(action), _) => Ok(action),
             (Err(Unavailable), FailPolicy::FailOpen) => Ok(FilterAction::Continue),
-            (Err(Unavailable), FailPolicy::FailClose) => Err(Reply::filter_failed(&self.view.plugins[at].name)),
+            (Err(Unavailable), FailPolicy::FailClose) => {
+                Err(Box::new(Reply::filter_failed(&self.view.plugins[at].name)))
+            }
         }
     }
 
@@ -339,7 +346,8 @@ impl Stream {
 
 /// True when a module has a part in a stream after the request's head.
 fn is_asked_later(callbacks: Callbacks) -> bool {
-    let Callbacks { request_body, request_trailers, response_headers, response_body, response_trailers, .. } = callbacks;
+    let Callbacks { request_body, request_trailers, response_headers, response_body, response_trailers, .. } =
+        callbacks;
     let at_the_end = callbacks.log || callbacks.done || callbacks.delete;
     request_body || request_trailers || response_headers || response_body || response_trailers || at_the_end
 }
