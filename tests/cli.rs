@@ -74,11 +74,9 @@ fn check_finds_each_of_ten_mistakes_at_its_line() {
     let ran = run("check/ten-mistakes", &["check", "--config", ".", "-o", "json"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    let findings = answer.as_array().or_else(|| answer["diagnostics"].as_array()).unwrap();
-    let place = |finding: &serde_json::Value| {
-        let file = finding["place"]["file"].as_str().unwrap().trim_start_matches("./").to_owned();
-        (file, finding["place"]["line"].as_u64().unwrap())
-    };
+    let findings = answer["diagnostics"].as_array().unwrap();
+    let place =
+        |finding: &serde_json::Value| (finding["file"].as_str().unwrap().to_owned(), finding["line"].as_u64().unwrap());
     let found: BTreeSet<_> = findings.iter().filter(|finding| finding["severity"] == "error").map(place).collect();
     let marked = marked_lines(&folder);
     assert_eq!(marked.len(), 10);
