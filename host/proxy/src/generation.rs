@@ -47,6 +47,8 @@ pub struct PluginGeneration {
     shared: Arc<Shared>,
     ready: Mutex<Vec<PluginVm<StreamContext>>>,
     callbacks: Callbacks,
+    /// Linear memory of all its VMs at their start, in bytes.
+    memory: i64,
     restarts: Mutex<VecDeque<Instant>>,
     refilling: AtomicBool,
 }
@@ -71,7 +73,9 @@ impl PluginGeneration {
             ready.push(PluginVm::start(&parts.module, &parts.settings, &parts.shared)?);
         }
         let callbacks = ready.first().map(PluginVm::callbacks).unwrap_or_default();
+        let memory = ready.iter().map(|vm| i64::try_from(vm.memory_bytes()).unwrap_or(0)).sum();
         parts.metrics.generations.inc();
+        parts.metrics.memory_bytes.add(memory);
         Ok(Arc::new(Self {
             digest: parts.module.digest().to_owned(),
             name: parts.name,
@@ -84,6 +88,7 @@ impl PluginGeneration {
             shared: parts.shared,
             ready: Mutex::new(ready),
             callbacks,
+            memory,
             restarts: Mutex::default(),
             refilling: AtomicBool::new(false),
         }))
@@ -159,5 +164,6 @@ impl std::fmt::Debug for PluginGeneration {
 impl Drop for PluginGeneration {
     fn drop(&mut self) {
         self.metrics.generations.dec();
+        self.metrics.memory_bytes.add(-self.memory);
     }
 }
