@@ -1,17 +1,18 @@
 //! Tries: picks an endpoint, gets a connection, sends, and decides whether to try again. Istio's default is two more
 //! tries when no connection could be made; everything else is by the route's policy.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, request};
+use http::{HeaderValue, Method, Request, header, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
 use portolan_telemetry::ResponseFlags;
 use rand::Rng;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::body::{Replay, RequestBody, deadline};
+use crate::body::{Reader, Replay, RequestBody, deadline};
 use crate::body_filter::FilteredRequest;
 use crate::cluster::Permit;
 use crate::local_reply::{Failure, Reply};
@@ -37,6 +38,10 @@ pub(crate) struct Attempts<'a> {
     kept: Option<request::Parts>,
     deadline: Option<Instant>,
     tries: u32,
+    /// The endpoint of the last try, for the next one to avoid.
+    last: Option<SocketAddr>,
+    /// The next connection must be a new one: a pooled one has just turned out to be dead.
+    fresh: bool,
     /// Holds one of the cluster's `maxRetries` places while a retry is under way.
     permit: Option<Permit>,
 }
@@ -47,6 +52,8 @@ enum Source {
     /// Not read yet.
     Fresh(Incoming),
     Replay(Rc<std::cell::RefCell<Replay>>),
+    /// Given back unread.
+    Filtered(Box<FilteredRequest>),
     /// Gone with an earlier try.
     Spent,
 }
@@ -54,7 +61,14 @@ enum Source {
 /// What came of one try.
 enum Try {
     Answered(Answer),
-    Failed { failure: Failure, cause: Option<String>, unsent: bool, reused: bool },
+    /// A filter answered while the body was under way.
+    Replied(Reply),
+    Failed {
+        failure: Failure,
+        cause: Option<String>,
+        unsent: bool,
+        reused: bool,
+    },
 }
 
 impl<'a> Attempts<'a> {
@@ -68,21 +82,33 @@ impl<'a> Attempts<'a> {
         } else {
             Source::Fresh(body)
         };
-        Self { job, pool, policy, body, kept: None, deadline: deadline(job.forward.timeout), tries: 0, permit: None }
+        Self {
+            job,
+            pool,
+            policy,
+            body,
+            kept: None,
+            deadline: deadline(job.forward.timeout),
+            tries: 0,
+            last: None,
+            fresh: false,
+            permit: None,
+        }
     }
 
     pub(crate) async fn run(&mut self) -> Tried {
-        let mut avoid = None;
-        let mut fresh_allowed = true;
+        match self.deadline {
+            None => self.run_all().await,
+            Some(at) => match timeout_at(at, self.run_all()).await {
+                Ok(tried) => tried,
+                Err(_) => Tried::Failed(self.timed_out()),
+            },
+        }
+    }
+
+    async fn run_all(&mut self) -> Tried {
         loop {
-            let tried = match self.deadline {
-                None => self.attempt(avoid).await,
-                Some(at) => match timeout_at(at, self.attempt(avoid)).await {
-                    Ok(tried) => tried,
-                    Err(_) => return Tried::Failed(self.timed_out()),
-                },
-            };
-            let (failure, cause) = match tried {
+            let (failure, cause) = match self.attempt().await {
                 Try::Answered(answer) if !self.retries_status(answer.response.status().as_u16()) => {
                     if self.tries > 1 {
                         self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
@@ -96,15 +122,16 @@ impl<'a> Attempts<'a> {
                         return Tried::Answered(Box::new(answer), self.deadline);
                     }
                     self.job.stream.on_try_ended(answer.response.status().as_u16());
-                    avoid = Some(answer.lease.endpoint().address);
+                    drop(answer);
                     self.pause().await;
                     continue;
                 }
+                Try::Replied(reply) => return Tried::Failed(reply),
                 Try::Failed { failure, cause, unsent, reused } => {
                     // The pooled connection had ended before the answer began: nobody has seen the request, or it may
                     // be seen twice. That is no retry in Istio's sense and does not count as one.
-                    if reused && fresh_allowed && failure == Failure::Reset && self.is_repeatable(unsent) {
-                        fresh_allowed = unsent;
+                    if reused && failure == Failure::Reset && self.is_repeatable(unsent) {
+                        self.fresh = true;
                         self.tries -= 1;
                         continue;
                     }
@@ -115,14 +142,9 @@ impl<'a> Attempts<'a> {
                 let reply = Reply::failed(failure, cause);
                 return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
             }
-            self.job.stream.on_try_ended(if failure == Failure::Timeout { 504 } else { 503 });
-            avoid = self.last_endpoint();
+            self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 });
             self.pause().await;
         }
-    }
-
-    fn last_endpoint(&self) -> Option<std::net::SocketAddr> {
-        self.job.stream.with_state(|state| state.host.endpoint.as_ref().map(|endpoint| endpoint.address))
     }
 
     fn timed_out(&self) -> Reply {
@@ -130,21 +152,27 @@ impl<'a> Attempts<'a> {
         Reply::failed(Failure::Timeout, None)
     }
 
-    async fn attempt(&mut self, avoid: Option<std::net::SocketAddr>) -> Try {
+    async fn attempt(&mut self) -> Try {
         self.tries += 1;
-        let Some(pool) = self.pick(avoid) else {
+        // Nothing is reported of an endpoint that this try has not reached.
+        self.job.stream.with_state(|state| state.host.endpoint = None);
+        let Some(pool) = self.pick(self.last) else {
             self.job.cluster.state.metrics.upstream_cx_none_healthy.inc();
             return failed(Failure::NoHealthyUpstream, None);
         };
         let stream = self.job.stream;
+        self.last = Some(pool.endpoint.address);
         stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
         let limits = stream.with_state(|state| {
             state.host.attempts = self.tries;
-            state.host.endpoint = Some(pool.endpoint.clone());
             state.host.limits
         });
         let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
-        let lease = match self.pool.checkout(&pool, limits).await {
+        let checkout = self.pool.checkout(&pool, limits, std::mem::take(&mut self.fresh)).await;
+        if !matches!(checkout, Err(CheckoutError::Overflow)) {
+            stream.with_state(|state| state.host.endpoint = Some(pool.endpoint.clone()));
+        }
+        let lease = match checkout {
             Ok(lease) => lease,
             Err(error) => return self.no_connection(error),
         };
@@ -155,13 +183,13 @@ impl<'a> Attempts<'a> {
                 Ok(tried) => tried,
                 Err(_) => {
                     self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
-                    failed(Failure::Timeout, Some("per try timeout".to_owned()))
+                    failed(Failure::TryTimeout, Some("per try timeout".to_owned()))
                 }
             },
         }
     }
 
-    fn pick(&self, avoid: Option<std::net::SocketAddr>) -> Option<Rc<EndpointPool>> {
+    fn pick(&self, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
         let cluster = self.job.cluster;
         let set = self.pool.endpoints();
         let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
@@ -199,8 +227,15 @@ impl<'a> Attempts<'a> {
                 let error = error.into_error();
                 self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
                 let stream = self.job.stream;
+                if let Some(reply) = stream.take_body_reply() {
+                    stream.with_state(|state| state.host.endpoint = None);
+                    return Try::Replied(reply);
+                }
                 let failure = match () {
-                    () if stream.has_failed_request_body() => Failure::RequestBody,
+                    () if stream.has_failed_request_body() => {
+                        stream.with_state(|state| state.host.endpoint = None);
+                        Failure::RequestBody
+                    }
                     () if error.is_parse() || error.is_parse_status() => Failure::Protocol,
                     () => Failure::Reset,
                 };
@@ -235,16 +270,21 @@ impl<'a> Attempts<'a> {
                 RequestBody::Empty
             }
             Source::Fresh(incoming) if stream.view.wants.request_body => {
-                parts.headers.remove(http::header::CONTENT_LENGTH);
+                parts.headers.remove(header::CONTENT_LENGTH);
                 RequestBody::Filtered(Box::new(FilteredRequest::new(incoming, stream.clone())))
             }
             Source::Fresh(incoming) => RequestBody::Streamed(incoming, stream.clone()),
             Source::Replay(replay) => {
                 self.body = Source::Replay(replay.clone());
-                RequestBody::Replayed(replay, 0)
+                RequestBody::Replayed(Reader::new(replay))
             }
+            Source::Filtered(filtered) => RequestBody::Filtered(filtered),
             Source::Spent => return None,
         };
+        // Without a length a body would be left out of methods that rarely have one.
+        if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Some(Request::from_parts(parts, body))
     }
 
@@ -252,8 +292,10 @@ impl<'a> Attempts<'a> {
     fn take_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
         self.kept = Some(parts);
-        if let RequestBody::Streamed(incoming, _) = body {
-            self.body = Source::Fresh(incoming);
+        match body {
+            RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(incoming),
+            RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
+            RequestBody::Empty | RequestBody::Replayed(_) => {}
         }
     }
 
@@ -273,11 +315,14 @@ impl<'a> Attempts<'a> {
             }
             Failure::Reset => policy.reset || policy.on_5xx || policy.gateway_error,
             Failure::Protocol => policy.reset || policy.on_5xx,
-            // Of one try: the route's own timeout ends all tries.
-            Failure::Timeout => {
+            Failure::TryTimeout => {
                 policy.on_5xx || policy.gateway_error || policy.reset || policy.status_codes.contains(&504)
             }
-            Failure::NoCluster | Failure::NoHealthyUpstream | Failure::Overflow | Failure::RequestBody => false,
+            Failure::NoCluster
+            | Failure::NoHealthyUpstream
+            | Failure::Overflow
+            | Failure::Timeout
+            | Failure::RequestBody => false,
         }
     }
 
@@ -293,7 +338,7 @@ impl<'a> Attempts<'a> {
     /// Takes a place for one more try, if the policy, the body and the cluster's limit have one left.
     fn may_try_again(&mut self) -> bool {
         let body_is_there = match &self.body {
-            Source::Empty | Source::Fresh(_) => true,
+            Source::Empty | Source::Fresh(_) | Source::Filtered(_) => true,
             Source::Replay(replay) => replay.borrow().is_whole(),
             Source::Spent => false,
         };

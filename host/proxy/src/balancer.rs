@@ -58,10 +58,10 @@ impl Balancer {
                 let start = self.next_turn(set);
                 first_healthy(set, start, panic)
             }
-            LbPolicy::Random => first_healthy(set, random_index(set, rng)?, panic),
+            LbPolicy::Random => random_healthy(set, panic, rng),
             LbPolicy::LeastRequest => {
-                let a = first_healthy(set, random_index(set, rng)?, panic)?;
-                let b = first_healthy(set, random_index(set, rng)?, panic)?;
+                let a = random_healthy(set, panic, rng)?;
+                let b = random_healthy(set, panic, rng)?;
                 let load = |i: usize| set.endpoints[i].active_requests.load(Relaxed);
                 Some(if load(b) < load(a) { b } else { a })
             }
@@ -93,6 +93,17 @@ fn in_panic(set: &EndpointSet, min_health_percent: Option<u32>) -> bool {
 fn first_healthy(set: &EndpointSet, start: usize, panic: bool) -> Option<usize> {
     let n = set.endpoints.len();
     (start..n).chain(0..start.min(n)).find(|i| panic || set.endpoints[*i].is_healthy())
+}
+
+/// Draws again when an ejected one comes up, so that its share goes to all the others and not to its neighbour.
+fn random_healthy(set: &EndpointSet, panic: bool, rng: &mut impl Rng) -> Option<usize> {
+    for _ in 0..RETRY_PICKS {
+        let drawn = random_index(set, rng)?;
+        if panic || set.endpoints[drawn].is_healthy() {
+            return Some(drawn);
+        }
+    }
+    first_healthy(set, random_index(set, rng)?, panic)
 }
 
 fn random_index(set: &EndpointSet, rng: &mut impl Rng) -> Option<usize> {

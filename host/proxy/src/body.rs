@@ -28,6 +28,9 @@ pub(crate) enum BodyError {
     /// The route's timeout ran out.
     #[error("timeout")]
     Timeout,
+    /// Another try reads the body now.
+    #[error("superseded")]
+    Superseded,
     /// A filter failed, or closed the stream.
     #[error("filter")]
     Filter,
@@ -39,7 +42,7 @@ pub(crate) enum RequestBody {
     /// Straight through.
     Streamed(Incoming, Rc<Stream>),
     /// Kept as far as it has been read, so that it can be sent again.
-    Replayed(Rc<RefCell<Replay>>, usize),
+    Replayed(Reader),
     /// Through filters that want to see it.
     Filtered(Box<FilteredRequest>),
 }
@@ -51,11 +54,40 @@ pub(crate) struct Replay {
     chunks: Vec<Bytes>,
     kept: usize,
     overflowed: bool,
+    /// How many readers were made. Only the newest reads on: an answered connection may still be sending.
+    readers: u32,
+}
+
+/// One try's place in a [`Replay`].
+pub(crate) struct Reader {
+    replay: Rc<RefCell<Replay>>,
+    at: usize,
+    number: u32,
+}
+
+impl Reader {
+    /// A reader at the start; earlier ones see their body cut.
+    pub(crate) fn new(replay: Rc<RefCell<Replay>>) -> Self {
+        let number = {
+            let mut replay = replay.borrow_mut();
+            replay.readers += 1;
+            replay.readers
+        };
+        Self { replay, at: 0, number }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut replay = self.replay.borrow_mut();
+        if replay.readers != self.number {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
+        replay.poll(cx, &mut self.at)
+    }
 }
 
 impl Replay {
     pub(crate) fn new(incoming: Incoming, stream: Rc<Stream>) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { incoming, stream, chunks: Vec::new(), kept: 0, overflowed: false }))
+        Rc::new(RefCell::new(Self { incoming, stream, chunks: Vec::new(), kept: 0, overflowed: false, readers: 0 }))
     }
 
     /// True while everything that was read is still there.
@@ -107,7 +139,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed(incoming, stream) => poll_incoming(incoming, stream, cx),
-            Self::Replayed(replay, at) => replay.borrow_mut().poll(cx, at),
+            Self::Replayed(reader) => reader.poll(cx),
             Self::Filtered(filtered) => filtered.poll(cx),
         }
     }
@@ -116,9 +148,9 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streamed(incoming, _) => incoming.is_end_stream(),
-            Self::Replayed(replay, at) => {
-                let replay = replay.borrow();
-                *at >= replay.chunks.len() && replay.incoming.is_end_stream()
+            Self::Replayed(reader) => {
+                let replay = reader.replay.borrow();
+                reader.at >= replay.chunks.len() && replay.incoming.is_end_stream()
             }
             Self::Filtered(_) => false,
         }
@@ -128,8 +160,8 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(incoming, _) => incoming.size_hint(),
-            Self::Replayed(replay, 0) if replay.borrow().kept == 0 => replay.borrow().incoming.size_hint(),
-            Self::Replayed(..) | Self::Filtered(_) => SizeHint::default(),
+            Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().incoming.size_hint(),
+            Self::Replayed(_) | Self::Filtered(_) => SizeHint::default(),
         }
     }
 }
@@ -209,6 +241,8 @@ impl UpstreamBody {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
             None => self.release(),
+            // Nothing follows trailers, and nobody asks whether.
+            Some(Ok(frame)) if frame.is_trailers() => self.release(),
             Some(Ok(_)) => self.release_at_end(),
             Some(Err(_)) => self.lease = None,
         }
@@ -238,7 +272,12 @@ impl Body for ResponseBody {
         };
         let Some(guard) = &me.guard else { return Poll::Ready(frame) };
         match &frame {
-            Some(Ok(frame)) => guard.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Ok(frame)) => {
+                guard.sent(frame.data_ref().map_or(0, Bytes::len));
+                if frame.is_trailers() {
+                    guard.complete();
+                }
+            }
             Some(Err(error)) => guard.cut(error),
             None => guard.complete(),
         }

@@ -12,6 +12,7 @@ use portolan_wasm::FilterAction;
 
 use crate::body::{BodyError, UpstreamBody, poll_incoming};
 use crate::filter_chain::Direction;
+use crate::local_reply::Reply;
 use crate::stream::Stream;
 
 /// Most bytes that wait for a pausing filter: Envoy's default buffer limit. Beyond it the body is cut.
@@ -100,20 +101,31 @@ impl BodyFilter {
     fn data(&mut self, data: Bytes, last: bool) -> Result<(), BodyError> {
         self.ended |= last;
         let held = self.stream.push_body(self.direction, data);
-        let action = self.stream.on_body(self.direction, last).map_err(|()| BodyError::Filter)?;
-        match action {
-            FilterAction::Continue => self.flush(),
-            FilterAction::Pause if last => return Err(BodyError::Filter),
-            FilterAction::Pause if held > MAX_BUFFERED => return Err(BodyError::Filter),
-            FilterAction::Pause => {}
-            FilterAction::Reply => return Err(BodyError::Filter),
-        }
-        Ok(())
+        let refused = match self.stream.on_body(self.direction, last) {
+            Ok(FilterAction::Continue) => {
+                self.flush();
+                return Ok(());
+            }
+            Ok(FilterAction::Pause) if !last && held <= MAX_BUFFERED => return Ok(()),
+            Ok(FilterAction::Pause) if last => Reply::paused_too_long(),
+            Ok(FilterAction::Pause) => Reply::body_too_large(),
+            Ok(FilterAction::Reply) => match self.stream.with_state(|state| state.local_reply.take()) {
+                Some(reply) => reply.into(),
+                None => return Err(BodyError::Filter),
+            },
+            Err(reply) => *reply,
+        };
+        // The client gets it when the response has not begun; else the body is only cut.
+        self.stream.answer_body_with(refused);
+        Err(BodyError::Filter)
     }
 
     fn trailers(&mut self, trailers: HeaderMap) -> Result<(), BodyError> {
         self.ended = true;
-        let trailers = self.stream.on_trailers(self.direction, trailers).map_err(|()| BodyError::Filter)?;
+        let trailers = self.stream.on_trailers(self.direction, trailers).map_err(|reply| {
+            self.stream.answer_body_with(*reply);
+            BodyError::Filter
+        })?;
         self.flush();
         self.ready.push_back(Frame::trailers(trailers));
         Ok(())

@@ -107,7 +107,12 @@ impl Builder {
     /// off the workers.
     pub fn build(&mut self, model: Arc<Model>) -> (Arc<Snapshot>, Vec<BuildProblem>) {
         let mut problems = Vec::new();
-        let plugins = self.plugins(&model, &mut problems);
+        let plugins = match (self.plugins(&model, &mut problems), &self.last) {
+            (Some(plugins), _) => plugins,
+            // A decision filter with an older model's numbers would send requests to wrong places.
+            (None, Some(last)) => return (last.clone(), problems),
+            (None, None) => Vec::new(),
+        };
         let listeners = self.listeners(&model, &mut problems);
         let access_log = self.open_access_log(&model, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
@@ -126,16 +131,17 @@ impl Builder {
         (snapshot, problems)
     }
 
-    fn plugins(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
+    /// None when a decision filter cannot be started for this model but runs for the last one.
+    fn plugins(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Vec<Attached>> {
         let routes = RouteMatchConfig::of(model, self.options.explain);
         let mut plugins = vec![
-            self.attach_bundled("route-match", Role::RouteMatch, &routes, problems),
-            self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems),
+            self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
+            self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
         ];
-        plugins.extend(model.plugins.iter().map(|plugin| self.attach(Wanted::user(plugin), problems)));
+        plugins.extend(model.plugins.iter().filter_map(|plugin| self.attach(Wanted::user(plugin), problems)));
         let breakers = CircuitBreakerConfig::of(model);
-        plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems));
-        plugins
+        plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?);
+        Some(plugins)
     }
 
     fn attach_bundled(
@@ -144,7 +150,7 @@ impl Builder {
         role: Role,
         config: &impl serde::Serialize,
         problems: &mut Vec<BuildProblem>,
-    ) -> Attached {
+    ) -> Option<Attached> {
         match serde_json::to_string(config) {
             Ok(config) => self.attach(Wanted::bundled(name, role, config), problems),
             Err(error) => {
@@ -154,12 +160,12 @@ impl Builder {
                     message: PluginError::from(error).to_string(),
                     kept_old: false,
                 });
-                Attached::Failed { name: name.into(), fail_policy: FailPolicy::FailClose }
+                Some(Attached::Failed { name: name.into(), fail_policy: FailPolicy::FailClose })
             }
         }
     }
 
-    fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Attached {
+    fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Option<Attached> {
         let last = self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
             Attached::Ready(generation) if *generation.name == *wanted.name && generation.role == wanted.role => {
                 Some(generation)
@@ -167,22 +173,23 @@ impl Builder {
             _ => None,
         });
         let error = match self.generation(&wanted, last) {
-            Ok(generation) => return Attached::Ready(generation),
+            Ok(generation) => return Some(Attached::Ready(generation)),
             Err(error) => error,
         };
         let fallback = match last {
-            Some(last) => Some(self.with_old_code(&wanted, last)),
+            Some(last) => self.with_old_code(&wanted, last),
             None => self.embedded_instead(&wanted),
         };
         problems.push(BuildProblem {
             subject: format!("filter {}", wanted.name),
             origin: wanted.origin.cloned(),
             message: error.to_string(),
-            kept_old: fallback.is_some(),
+            kept_old: fallback.is_some() || last.is_some(),
         });
         match fallback {
-            Some(generation) => Attached::Ready(generation),
-            None => Attached::Failed { name: wanted.name.into(), fail_policy: wanted.fail_policy },
+            Some(generation) => Some(Attached::Ready(generation)),
+            None if last.is_some() => None,
+            None => Some(Attached::Failed { name: wanted.name.into(), fail_policy: wanted.fail_policy }),
         }
     }
 
@@ -217,12 +224,12 @@ impl Builder {
         Ok(PluginGeneration::start(parts, self.options.workers)?)
     }
 
-    /// The old module serves on; with the new configuration when it takes that one, else as it is.
-    fn with_old_code(&self, wanted: &Wanted<'_>, last: &Arc<PluginGeneration>) -> Arc<PluginGeneration> {
+    /// The old module serves on. A user's filter as it is; a decision filter only with the new model's configuration.
+    fn with_old_code(&self, wanted: &Wanted<'_>, last: &Arc<PluginGeneration>) -> Option<Arc<PluginGeneration>> {
         if wanted.role == Role::User {
-            return last.clone();
+            return Some(last.clone());
         }
-        self.started(wanted, last.module().clone(), Some(last)).unwrap_or_else(|_| last.clone())
+        self.started(wanted, last.module().clone(), Some(last)).ok()
     }
 
     /// At the first start nothing older is there: the filter in the binary serves in place of the file.
@@ -281,6 +288,7 @@ impl Builder {
                 }),
             }
         }
+        self.sockets.retain(|address| model.listeners.iter().any(|listener| listener.address == *address));
         entries
     }
 

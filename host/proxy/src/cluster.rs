@@ -73,6 +73,15 @@ impl ClusterState {
         }
     }
 
+    /// Brings the gauges of membership up to date: endpoints return by themselves, when they are looked at.
+    pub(crate) fn measure(&self) {
+        let set = self.endpoints();
+        let healthy = set.endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.membership_healthy.set(count(healthy));
+        self.metrics.outlier_detection_ejections_active.set(count(set.endpoints.len() - healthy));
+    }
+
     /// The endpoints now.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.endpoints.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |set| set.clone())
@@ -156,6 +165,10 @@ impl ClusterState {
         outcome: Outcome,
         detection: Option<&OutlierDetection>,
     ) -> EndpointRecord {
+        if outcome == Outcome::Success && endpoint.is_clean() {
+            // The common case: nothing to reset, and nothing that could lead to an ejection.
+            return EndpointRecord::default();
+        }
         let record = endpoint.report(outcome, detection.map_or(10_000, |d| d.interval_ms));
         let set = self.endpoints();
         let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
@@ -181,7 +194,6 @@ impl ClusterState {
         }
         endpoint.eject(duration_ms, interval_ms);
         self.metrics.outlier_detection_ejections_enforced_total.inc();
-        self.metrics.outlier_detection_ejections_active.set(i64::try_from(ejected + 1).unwrap_or(i64::MAX));
         true
     }
 }

@@ -51,14 +51,25 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 pub(crate) struct Handle {
     info: Arc<ConnectionInfo>,
+    listener: SocketAddr,
     waker: RefCell<Option<Waker>>,
     drain: Cell<bool>,
     kill: Cell<bool>,
 }
 
 impl Handle {
-    /// Lets the request in flight end and closes then; at once when there is none.
+    /// The address of its listener.
+    pub(crate) fn listener(&self) -> SocketAddr {
+        self.listener
+    }
+
+    /// Lets the request in flight end and closes then; at once when there is none. A head under way is still read and
+    /// answered: that answer tells the client to close.
     pub(crate) fn drain(&self) {
+        let activity = &self.info.activity;
+        if activity.waiting_since.load(Relaxed) != 0 && activity.head_begun.load(Relaxed) != 0 {
+            return;
+        }
         self.drain.set(true);
         self.wake();
     }
@@ -103,7 +114,8 @@ pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStr
     let handle = Rc::new(Handle {
         info: info.clone(),
         waker: RefCell::default(),
-        drain: Cell::new(worker.is_draining()),
+        listener: slot.address,
+        drain: Cell::new(false),
         kill: Cell::new(false),
     });
     spawn_local(run(Open::new(worker, slot, &handle), socket, info, handle));

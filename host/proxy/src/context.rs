@@ -80,10 +80,15 @@ impl StreamContext {
         }
     }
 
-    /// Forgets the decisions, so that the two decision filters make them again.
+    /// Forgets the decisions, so that the two decision filters make them again. A cluster that a filter chose by name is
+    /// that filter's word and stays.
     pub(crate) fn clear_decisions(&mut self) {
         self.route = None;
-        self.choice = None;
+        self.set_cookie = None;
+        self.explanation = None;
+        if self.choice.is_some_and(|choice| choice.destination.is_some()) {
+            self.choice = None;
+        }
     }
 
     fn set_route(&mut self, value: &[u8]) {
@@ -92,6 +97,9 @@ impl StreamContext {
     }
 
     fn set_choice(&mut self, value: &[u8]) {
+        if value.len() == 8 && self.choice.is_some_and(|choice| choice.destination.is_none()) {
+            return;
+        }
         self.choice = match <[u8; 8]>::try_from(value) {
             Ok([a, b, c, d, e, f, g, h]) => Some(Choice {
                 cluster: u32::from_le_bytes([a, b, c, d]),

@@ -82,6 +82,11 @@ impl EndpointState {
         until == 0 || self.returned(until)
     }
 
+    /// True when no failure is remembered in a row.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.health.consecutive_5xx.load(Relaxed) == 0 && self.health.consecutive_gateway_errors.load(Relaxed) == 0
+    }
+
     /// Milliseconds until it returns; none when it is not ejected.
     pub fn ejected_for_ms(&self) -> Option<u64> {
         let until = self.health.ejected_until.load(Relaxed);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, response};
 use portolan_model::FailPolicy;
-use portolan_wasm::{Callbacks, ContextId, FilterAction, PluginVm, StreamState, VmError};
+use portolan_wasm::{Callbacks, ContextId, FilterAction, PluginVm, Resumed, StreamState, VmError};
 
 use crate::context::StreamContext;
 use crate::generation::Role;
@@ -148,7 +148,7 @@ impl Stream {
     }
 
     /// All plugins over what waits of a body.
-    pub(crate) fn on_body(&self, direction: Direction, end: bool) -> Result<FilterAction, ()> {
+    pub(crate) fn on_body(&self, direction: Direction, end: bool) -> Result<FilterAction, Box<Reply>> {
         let count = self.view.plugins.len();
         for step in 0..count {
             let at = if direction == Direction::Request { step } else { count - 1 - step };
@@ -167,7 +167,7 @@ impl Stream {
                     vm.on_response_body(id, state, size, end)
                 }
             });
-            match self.carried_out(at, called).map_err(|_| ())? {
+            match self.carried_out(at, called)? {
                 FilterAction::Continue => {}
                 other => return Ok(other),
             }
@@ -176,7 +176,7 @@ impl Stream {
     }
 
     /// All plugins over trailers.
-    pub(crate) fn on_trailers(&self, direction: Direction, trailers: HeaderMap) -> Result<HeaderMap, ()> {
+    pub(crate) fn on_trailers(&self, direction: Direction, trailers: HeaderMap) -> Result<HeaderMap, Box<Reply>> {
         self.with_state(|state| match direction {
             Direction::Request => state.request_trailers = Some(trailers),
             Direction::Response => state.response_trailers = Some(trailers),
@@ -194,7 +194,7 @@ impl Stream {
                     Direction::Request => vm.on_request_trailers(id, state),
                     Direction::Response => vm.on_response_trailers(id, state),
                 });
-                self.carried_out(at, called).map_err(|_| ())?;
+                self.carried_out(at, called)?;
             }
         }
         Ok(self
@@ -276,7 +276,9 @@ impl Stream {
         open: bool,
         call: impl FnOnce(&mut PluginVm<StreamContext>, ContextId, State) -> (State, Result<R, VmError>),
     ) -> Result<Option<R>, VmError> {
-        let Some(state) = self.take_state() else { return Ok(None) };
+        let Some(mut state) = self.take_state() else { return Ok(None) };
+        // Resuming is of the callback that asks for it: what an earlier filter resumed is no leave for this one.
+        state.resumed = Resumed::default();
         let known = self.contexts.borrow().get(at).copied().flatten();
         let known = known.filter(|live| live.incarnation == plugin.incarnation());
         let (id, state) = match known {
@@ -345,7 +347,7 @@ impl Stream {
 }
 
 /// True when a module has a part in a stream after the request's head.
-fn is_asked_later(callbacks: Callbacks) -> bool {
+pub(crate) fn is_asked_later(callbacks: Callbacks) -> bool {
     let Callbacks { request_body, request_trailers, response_headers, response_body, response_trailers, .. } =
         callbacks;
     let at_the_end = callbacks.log || callbacks.done || callbacks.delete;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Uri, Version, request, response};
+use http::{Method, Uri, Version, request, response};
 use portolan_wasm::StreamState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -26,26 +26,26 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
         return Err(Refusal::Version);
     }
     check_framing(&parts.headers)?;
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::Method);
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().ok_or(Refusal::NoHost)?;
+    if hosts.next().is_some() || !is_host(host.as_bytes()) {
+        return Err(Refusal::BadHost);
+    }
+    // The authority of an absolute target wins (RFC 9112 section 3.2.2).
     if let Some(authority) = parts.uri.authority() {
-        if authority.as_str().contains('@') {
+        if !is_host(authority.as_str().as_bytes()) {
             return Err(Refusal::BadHost);
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
-    } else {
-        let mut hosts = parts.headers.get_all(header::HOST).iter();
-        let host = hosts.next().ok_or(Refusal::NoHost)?;
-        if hosts.next().is_some() || !is_host(host.as_bytes()) {
-            return Err(Refusal::BadHost);
-        }
-    }
-    if parts.method == http::Method::CONNECT {
-        return Ok(());
     }
     check_path(parts)
 }
 
-fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(encoding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
     let single = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
     let chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -70,7 +70,7 @@ fn is_host(host: &[u8]) -> bool {
 
 fn check_path(parts: &mut request::Parts) -> Result<(), Refusal> {
     let path = parts.uri.path();
-    if path == "*" && parts.method == http::Method::OPTIONS {
+    if path == "*" && parts.method == Method::OPTIONS {
         return Ok(());
     }
     let normal = path::normalize(path).map_err(|_| Refusal::BadPath)?;
@@ -186,6 +186,8 @@ fn connection_names(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
 
 /// What every response gets, whoever made it.
 pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
+    // An HTTP/1.0 upstream must not make the answer one.
+    parts.version = Version::HTTP_11;
     parts.headers.insert(header::SERVER, SERVER);
     let cookie = stream.with_state(|state| state.host.set_cookie.take());
     if let Some(cookie) = cookie {

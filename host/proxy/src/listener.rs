@@ -39,6 +39,12 @@ pub(crate) struct SocketRegistry {
 }
 
 impl SocketRegistry {
+    /// Forgets addresses that are not wanted any more: their sockets are closed by whoever took them, and an address that
+    /// comes back needs new ones.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&SocketAddr) -> bool) {
+        self.by_address.retain(|address, _| is_wanted(address));
+    }
+
     /// The sockets of this address, bound now unless they are in use already.
     pub(crate) fn bind(&mut self, address: SocketAddr, workers: usize) -> io::Result<Arc<Sockets>> {
         if let Some(sockets) = self.by_address.get(&address).and_then(Weak::upgrade) {
@@ -70,7 +76,7 @@ pub(crate) struct ListenerSlot {
     http: RefCell<Arc<HttpMetrics>>,
     metrics: RefCell<Arc<ListenerMetrics>>,
     /// Keeps the address in the registry while the slot lives.
-    _sockets: Arc<Sockets>,
+    sockets: Arc<Sockets>,
     closed: Notify,
 }
 
@@ -82,7 +88,7 @@ impl ListenerSlot {
             server_port: Cell::new(entry.server_port),
             http: RefCell::new(entry.http.clone()),
             metrics: RefCell::new(entry.metrics.clone()),
-            _sockets: entry.sockets.clone(),
+            sockets: entry.sockets.clone(),
             closed: Notify::new(),
         })
     }
@@ -120,9 +126,15 @@ impl ListenerSlot {
 pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
     let mut slots = worker.listeners.borrow_mut();
     slots.retain(|address, slot| {
-        let stays = snapshot.listeners.iter().any(|entry| entry.address == *address);
+        let same = |entry: &ListenerEntry| entry.address == *address && Arc::ptr_eq(&entry.sockets, &slot.sockets);
+        let stays = snapshot.listeners.iter().any(same);
         if !stays {
             slot.close();
+            // Its number means another table from here on: requests that still come find no host.
+            slot.route_table.set(RouteTableId::MAX);
+            for (_, handle) in worker.connections.borrow().iter().filter(|(_, h)| h.listener() == *address) {
+                handle.drain();
+            }
         }
         stays
     });
@@ -163,18 +175,25 @@ async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::
             Err(error) => pause_after(&error).await,
         }
     }
-    // What came between the last accept and the close would be reset by it.
-    while let Some(Ok((stream, peer))) = now(socket.accept()).await {
-        connection::serve(&worker, &slot, stream, peer);
-    }
+    accept_rest(&worker, &slot, socket);
 }
 
-/// The future's value if it is ready at once.
-async fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        value = future => Some(value),
-        () = std::future::ready(()) => None,
+/// Accepts what came between the last accept and the close, which would reset it. Asks the system and not the event
+/// queue, whose knowledge may be old.
+fn accept_rest(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpListener) {
+    let Ok(socket) = socket.into_std() else { return };
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = tokio::net::TcpStream::from_std(stream)
+                {
+                    connection::serve(worker, slot, stream, peer);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
+        }
     }
 }
 

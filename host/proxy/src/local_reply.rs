@@ -37,6 +37,9 @@ pub(crate) enum Refusal {
     /// Both lengths, or an encoding that is not exactly `chunked`: RFC 9112 section 6.
     #[error("http1.codec_error")]
     Framing,
+    /// CONNECT and TRACE are not served.
+    #[error("method_not_allowed")]
+    Method,
     /// The target is neither a path nor a URL.
     #[error("path_normalization_failed")]
     BadPath,
@@ -61,6 +64,8 @@ pub(crate) enum Failure {
     Protocol,
     /// The route's timeout ran out.
     Timeout,
+    /// The last try's `perTryTimeout` ran out.
+    TryTimeout,
     /// The client's own body was malformed or broke off.
     RequestBody,
 }
@@ -79,6 +84,7 @@ impl Reply {
     pub(crate) fn refused(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut reply = Self::new(status, ResponseFlags::DPE, refusal.to_string());
@@ -117,6 +123,10 @@ impl Reply {
             }
             Failure::Timeout => Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UT, "response_timeout")
                 .with_text("upstream request timeout"),
+            Failure::TryTimeout => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UT, "upstream_per_try_timeout")
+                    .with_text("upstream request timeout")
+            }
             Failure::RequestBody => Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error"),
         };
         Self { cause, ..reply }
@@ -166,6 +176,12 @@ impl Reply {
         let mut reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NONE, "wasm_fail_stream");
         reply.cause = Some(format!("the filter {plugin} could not run"));
         reply
+    }
+
+    /// More waits for a filter than may.
+    pub(crate) fn body_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ResponseFlags::NONE, "request_payload_too_large")
+            .with_text("Payload Too Large")
     }
 
     /// A filter held the stream for longer than it may.

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use portolan_model::CircuitBreakers;
 use rand::Rng;
 use tokio::net::TcpStream;
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::balancer::Balancer;
@@ -30,7 +30,7 @@ pub(crate) struct ClusterPool {
     pub(crate) balancer: RefCell<Balancer>,
     set: RefCell<Arc<EndpointSet>>,
     endpoints: RefCell<Vec<Rc<EndpointPool>>>,
-    yields: Cell<bool>,
+    yields: RefCell<Option<AbortHandle>>,
 }
 
 /// One worker's connections to one endpoint.
@@ -39,10 +39,13 @@ pub(crate) struct EndpointPool {
     idle: RefCell<Vec<Idle>>,
     /// The endpoint left the cluster: connections are not kept.
     closed: Cell<bool>,
+    /// Requests of this worker that wait for one of its connections.
+    waiters: Cell<u32>,
 }
 
 struct Idle {
     sender: SendRequest<RequestBody>,
+    open: Rc<OpenConnection>,
     requests: u32,
     since_ms: u64,
 }
@@ -50,6 +53,8 @@ struct Idle {
 /// A connection in use. Goes back to the pool by [`Lease::give_back`], is closed when dropped.
 pub(crate) struct Lease {
     pub(crate) sender: SendRequest<RequestBody>,
+    /// Counts the connection as open, also when a tunnel has taken it over from HTTP.
+    open: Rc<OpenConnection>,
     /// Requests sent on it before this one.
     pub(crate) requests: u32,
     cluster: Rc<ClusterPool>,
@@ -90,7 +95,7 @@ impl ClusterPool {
             balancer: RefCell::new(Balancer::new(rng)),
             set: RefCell::new(Arc::default()),
             endpoints: RefCell::default(),
-            yields: Cell::new(false),
+            yields: RefCell::default(),
         })
     }
 
@@ -127,13 +132,15 @@ impl ClusterPool {
         }
     }
 
-    /// A connection to the endpoint: an idle one, or a new one, waiting for a place when there is none.
+    /// A connection to the endpoint: an idle one unless it must be `fresh`, or a new one, waiting for a place when there
+    /// is none.
     pub(crate) async fn checkout(
         self: &Rc<Self>,
         pool: &Rc<EndpointPool>,
         limits: PoolLimits,
+        fresh: bool,
     ) -> Result<Lease, CheckoutError> {
-        if let Some(idle) = pool.take() {
+        if !fresh && let Some(idle) = pool.take() {
             return Ok(self.lease(pool, idle, limits));
         }
         let pending = self.state.wait_for_connection(limits.breakers.max_pending_requests);
@@ -146,7 +153,7 @@ impl ClusterPool {
 
     async fn wait(self: &Rc<Self>, pool: &Rc<EndpointPool>, limits: PoolLimits) -> Result<Lease, CheckoutError> {
         self.state.metrics.upstream_cx_overflow.inc();
-        let _waiting = Waiting::new(&self.state);
+        let _waiting = Waiting::new(&self.state, pool);
         loop {
             let available = self.state.available.notified();
             tokio::pin!(available);
@@ -157,7 +164,7 @@ impl ClusterPool {
             if let Some(place) = self.state.open_connection(limits.breakers.max_connections) {
                 return self.dial(pool, limits, place).await;
             }
-            self.state.demand.notify_waiters();
+            self.state.demand.notify_one();
             // Running out is as good as being woken: look again.
             let _ = timeout(LOOK_AGAIN, available).await;
         }
@@ -166,6 +173,7 @@ impl ClusterPool {
     fn lease(self: &Rc<Self>, pool: &Rc<EndpointPool>, idle: Idle, limits: PoolLimits) -> Lease {
         Lease {
             sender: idle.sender,
+            open: idle.open,
             requests: idle.requests,
             cluster: self.clone(),
             pool: pool.clone(),
@@ -201,32 +209,35 @@ impl ClusterPool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;
-        let endpoint = pool.endpoint.clone();
-        endpoint.connections.fetch_add(1, Relaxed);
+        let open = Rc::new(OpenConnection::new(&pool.endpoint, place));
+        let held = open.clone();
         spawn_local(async move {
-            let _place = place;
             // How it ended is told by the request on it, if there is one.
             let _ = connection.with_upgrades().await;
-            endpoint.connections.fetch_sub(1, Relaxed);
+            drop(held);
         });
         self.yield_on_demand(limits.breakers.max_connections);
-        Ok(self.lease(pool, Idle { sender, requests: 0, since_ms: 0 }, limits))
+        Ok(self.lease(pool, Idle { sender, open, requests: 0, since_ms: 0 }, limits))
     }
 
     /// With a connection limit, gives up an idle connection whenever another worker needs the place.
     fn yield_on_demand(self: &Rc<Self>, max_connections: u32) {
-        if max_connections == u32::MAX || self.yields.replace(true) {
+        if max_connections == u32::MAX || self.yields.borrow().is_some() {
             return;
         }
         let (state, pool) = (self.state.clone(), Rc::downgrade(self));
-        spawn_local(async move {
+        let task = spawn_local(async move {
             loop {
                 state.demand.notified().await;
                 let Some(pool) = pool.upgrade() else { return };
-                let idle = pool.endpoints.borrow().iter().find_map(|endpoint| endpoint.idle.borrow_mut().pop());
+                let endpoints = pool.endpoints.borrow();
+                let spare = endpoints.iter().filter(|endpoint| endpoint.waiters.get() == 0);
+                let idle = { spare }.find_map(|endpoint| endpoint.idle.borrow_mut().pop());
+                drop(endpoints);
                 drop(idle);
             }
         });
+        self.yields.replace(Some(task.abort_handle()));
     }
 
     /// Closes connections that were idle for longer than `idle_timeout_ms`.
@@ -239,9 +250,22 @@ impl ClusterPool {
     }
 }
 
+impl Drop for ClusterPool {
+    fn drop(&mut self) {
+        if let Some(task) = self.yields.take() {
+            task.abort();
+        }
+    }
+}
+
 impl EndpointPool {
     fn new(endpoint: &Arc<EndpointState>, idle: Vec<Idle>) -> Rc<Self> {
-        Rc::new(Self { endpoint: endpoint.clone(), idle: RefCell::new(idle), closed: Cell::new(false) })
+        Rc::new(Self {
+            endpoint: endpoint.clone(),
+            idle: RefCell::new(idle),
+            closed: Cell::new(false),
+            waiters: Cell::new(0),
+        })
     }
 
     /// The newest idle connection: warm in the caches, and old ones may expire.
@@ -275,7 +299,7 @@ impl Lease {
         if spent || self.pool.closed.get() || self.sender.is_closed() {
             return;
         }
-        let idle = Idle { sender: self.sender, requests, since_ms: clock::coarse_ms() };
+        let idle = Idle { sender: self.sender, open: self.open, requests, since_ms: clock::coarse_ms() };
         self.pool.idle.borrow_mut().push(idle);
         if self.cluster.state.waiting.load(Relaxed) > 0 {
             self.cluster.state.available.notify_waiters();
@@ -283,18 +307,39 @@ impl Lease {
     }
 }
 
+/// An upstream connection, counted until its task and its user have let go of it.
+struct OpenConnection {
+    endpoint: Arc<EndpointState>,
+    _place: Permit,
+}
+
+impl OpenConnection {
+    fn new(endpoint: &Arc<EndpointState>, place: Permit) -> Self {
+        endpoint.connections.fetch_add(1, Relaxed);
+        Self { endpoint: endpoint.clone(), _place: place }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.endpoint.connections.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Counts a request that waits while all places for connections are taken.
-struct Waiting(Arc<ClusterState>);
+struct Waiting(Arc<ClusterState>, Rc<EndpointPool>);
 
 impl Waiting {
-    fn new(state: &Arc<ClusterState>) -> Self {
+    fn new(state: &Arc<ClusterState>, pool: &Rc<EndpointPool>) -> Self {
         state.waiting.fetch_add(1, Relaxed);
-        Self(state.clone())
+        pool.waiters.set(pool.waiters.get() + 1);
+        Self(state.clone(), pool.clone())
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
+        self.1.waiters.set(self.1.waiters.get() - 1);
     }
 }

@@ -34,6 +34,7 @@ pub(crate) struct Upstream {
     endpoint: Arc<EndpointState>,
     sent: Instant,
     active: bool,
+    answered: bool,
 }
 
 impl Upstream {
@@ -43,7 +44,7 @@ impl Upstream {
         metrics.upstream_rq_active.inc();
         endpoint.requests.fetch_add(1, Relaxed);
         endpoint.active_requests.fetch_add(1, Relaxed);
-        Self { metrics, endpoint: endpoint.clone(), sent: Instant::now(), active: true }
+        Self { metrics, endpoint: endpoint.clone(), sent: Instant::now(), active: true, answered: false }
     }
 
     /// The answer has been received whole.
@@ -55,7 +56,8 @@ impl Upstream {
         }
     }
 
-    fn answered(&self, status: u16) -> Duration {
+    fn answered(&mut self, status: u16) -> Duration {
+        self.answered = true;
         self.metrics.upstream_rq_completed.inc();
         self.metrics.upstream_rq_xx.inc(status);
         if status >= 500 {
@@ -70,16 +72,20 @@ impl Drop for Upstream {
         if std::mem::take(&mut self.active) {
             self.metrics.upstream_rq_active.dec();
             self.endpoint.active_requests.fetch_sub(1, Relaxed);
+            if !self.answered {
+                self.endpoint.errors.fetch_add(1, Relaxed);
+            }
         }
     }
 }
 
 /// Carries out what the filters decided.
 pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> Response<ResponseBody> {
-    let snapshot = stream.view.snapshot.clone();
+    let view = stream.view.clone();
+    let snapshot = &view.snapshot;
     let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
     let Some(route) = route.and_then(|id| snapshot.routes.get(id as usize)) else {
-        stream.slot.http().no_route.inc();
+        stream.http.no_route.inc();
         return stream.reply(Reply::no_route(), guard);
     };
     match &route.action {
@@ -87,7 +93,7 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
             let cluster = choice.map_or(MISSING_CLUSTER, |choice| choice.cluster);
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
             let Some(entry) = snapshot.cluster(cluster) else {
-                stream.slot.http().no_cluster.inc();
+                stream.http.no_cluster.inc();
                 let missing = destination.and_then(|index| forward.destinations.get(index));
                 let name = missing.map(|destination| destination.cluster_name.clone());
                 stream.note(|info| info.upstream_cluster = name);
@@ -168,14 +174,18 @@ impl Forwarding<'_> {
         guard: Guard,
     ) -> Response<ResponseBody> {
         let stream = self.stream;
-        let Answer { mut response, lease, upstream } = answer;
+        let Answer { mut response, lease, mut upstream } = answer;
         let took = upstream.answered(response.status().as_u16());
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note(|info| info.upstream_service_time = Some(took));
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return upgrade::answer(stream, &mut response, upstream, guard);
+            return upgrade::answer(stream, &mut response, lease, upstream, guard);
         }
         let (mut parts, incoming) = response.into_parts();
+        // hyper reads what it can; what another reader may see otherwise is not passed on.
+        if head::check_framing(&parts.headers).is_err() || parts.status.as_u16() > 599 {
+            return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard);
+        }
         head::strip(&mut parts.headers, false);
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
         self.route.change_response(self.destination, &mut parts.headers);

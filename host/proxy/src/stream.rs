@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use portolan_telemetry::{ResponseFlags, StreamInfo};
+use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
 use portolan_wasm::{LocalReply, StreamState};
 use smallvec::SmallVec;
 
@@ -30,10 +30,14 @@ pub(crate) struct Stream {
     pub(crate) view: Rc<View>,
     pub(crate) slot: Rc<ListenerSlot>,
     pub(crate) connection: Arc<ConnectionInfo>,
-    pub(crate) started: Instant,
+    /// The listener's counters when the request came: a reload may bring others.
+    pub(crate) http: Arc<HttpMetrics>,
+    started: Instant,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
     pub(crate) contexts: RefCell<SmallVec<[Option<Live>; 6]>>,
+    /// The answer of a filter that refused the request's body.
+    body_reply: RefCell<Option<Reply>>,
     /// The client's side of a connection that asked for a WebSocket.
     upgrade: Cell<Option<OnUpgrade>>,
     record: Record,
@@ -93,8 +97,9 @@ impl Stream {
     ) -> Rc<Self> {
         let view = worker.view();
         let context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
-        slot.http().downstream_rq_total.inc();
-        slot.http().downstream_rq_active.inc();
+        let http = slot.http();
+        http.downstream_rq_total.inc();
+        http.downstream_rq_active.inc();
         let log = view.snapshot.access_log.is_some().then(|| {
             RefCell::new(Box::new(StreamInfo {
                 start: std::time::SystemTime::now(),
@@ -109,9 +114,11 @@ impl Stream {
             view,
             slot,
             connection,
+            http,
             started: Instant::now(),
             state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
             contexts: RefCell::default(),
+            body_reply: RefCell::default(),
             upgrade: Cell::default(),
             record: Record::default(),
             log,
@@ -140,6 +147,15 @@ impl Stream {
                 self.upgrade.set(state.request.extensions.remove());
             }
         });
+    }
+
+    /// Remembers what to answer once the upstream call has noticed that its body was cut.
+    pub(crate) fn answer_body_with(&self, reply: Reply) {
+        self.body_reply.replace(Some(reply));
+    }
+
+    pub(crate) fn take_body_reply(&self) -> Option<Reply> {
+        self.body_reply.take()
     }
 
     /// The client's side of the upgrade that it asked for.
@@ -202,6 +218,9 @@ impl Stream {
         if is_head || http_body::Body::is_end_stream(&body) {
             self.record.complete.set(true);
         }
+        if self.view.wants.request_head_later {
+            self.with_state(|state| state.response = Some(parts.clone()));
+        }
         Response::from_parts(parts, body)
     }
 
@@ -234,7 +253,7 @@ impl Stream {
         }
         self.connection.activity.await_head(false);
         self.end_contexts();
-        let http = self.slot.http();
+        let http = &self.http;
         http.downstream_rq_active.dec();
         http.downstream_rq_xx.inc(self.record.status.get());
         if self.record.complete.get() {
@@ -290,7 +309,7 @@ impl Guard {
         let (flag, details) = match error {
             BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
             BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
-            BodyError::Filter => (ResponseFlags::LR, "filter_reset_after_response_started"),
+            BodyError::Filter | BodyError::Superseded => (ResponseFlags::LR, "filter_reset_after_response_started"),
         };
         self.0.flag(flag, details);
     }

@@ -12,6 +12,7 @@ use tokio::task::spawn_local;
 use crate::body::ResponseBody;
 use crate::head;
 use crate::local_reply::{Failure, Reply};
+use crate::pool::Lease;
 use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
 
@@ -19,6 +20,7 @@ use crate::stream::{Guard, Stream};
 pub(crate) fn answer(
     stream: &Rc<Stream>,
     response: &mut Response<Incoming>,
+    lease: Lease,
     upstream: Upstream,
     guard: Guard,
 ) -> Response<ResponseBody> {
@@ -33,13 +35,15 @@ pub(crate) fn answer(
     head::strip(&mut parts.headers, false);
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    spawn_local(tunnel(stream.clone(), client, server, upstream, guard));
+    spawn_local(tunnel(stream.clone(), client, server, (lease, upstream), guard));
     // The tunnel's guard ends the stream; this one only completes the head.
     stream.finish_head(parts, ResponseBody::head_only())
 }
 
-async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, upstream: Upstream, guard: Guard) {
-    let _upstream = upstream;
+async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, held: (Lease, Upstream), guard: Guard) {
+    let _open = stream.worker.open_tunnel();
+    // Limits count the connection and the request until the tunnel ends.
+    let _held = held;
     let carried = async {
         let (client, server): (Upgraded, Upgraded) = tokio::try_join!(client, server).ok()?;
         let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));

@@ -11,6 +11,7 @@ use portolan_wasm::{Callbacks, PluginVm, VmError};
 use rand::Rng;
 
 use crate::context::StreamContext;
+use crate::filter_chain::is_asked_later;
 use crate::generation::{PluginGeneration, Role};
 use crate::pool::ClusterPool;
 use crate::snapshot::{Attached, Snapshot};
@@ -31,7 +32,7 @@ pub(crate) struct View {
 pub(crate) struct Wants {
     pub(crate) request_body: bool,
     pub(crate) response_body: bool,
-    /// A user's filter looks at the stream's end, where the request's headers can be read again.
+    /// A user's filter has a part in the stream after the request was sent, where heads can be read again.
     pub(crate) request_head_later: bool,
 }
 
@@ -61,7 +62,8 @@ impl View {
         let wants = plugins.iter().fold(Wants::default(), |wants, plugin| Wants {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
-            request_head_later: wants.request_head_later || plugin.role == Role::User && plugin.callbacks.end(),
+            request_head_later: wants.request_head_later
+                || plugin.role == Role::User && is_asked_later(plugin.callbacks),
         });
         Self { snapshot, plugins, pools, wants }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) listeners: RefCell<HashMap<SocketAddr, Rc<ListenerSlot>>>,
     pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
     pub(crate) connection_closed: Notify,
+    /// Upgraded connections: they have left the server's care, but not ours.
+    tunnels: Cell<usize>,
     draining: Cell<bool>,
     cut: Notify,
 }
@@ -46,6 +48,7 @@ impl Worker {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             connection_closed: Notify::new(),
+            tunnels: Cell::new(0),
             draining: Cell::new(false),
             cut: Notify::new(),
         })
@@ -62,6 +65,12 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Counts a tunnel as open until the guard is dropped.
+    pub(crate) fn open_tunnel(self: &Rc<Self>) -> Tunnel {
+        self.tunnels.set(self.tunnels.get() + 1);
+        Tunnel(self.clone())
     }
 
     /// Resolves when tunnels must end: the drain's last stage.
@@ -116,6 +125,9 @@ impl Worker {
         let now = clock::tick();
         let view = self.view();
         for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {
+            if self.index == 0 {
+                cluster.state.measure();
+            }
             pool.sweep(now, u64::try_from(cluster.idle_timeout.as_millis()).unwrap_or(u64::MAX));
         }
         for (_, handle) in self.connections.borrow().iter() {
@@ -136,7 +148,8 @@ impl Worker {
             let closed = self.connection_closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            if self.connections.borrow().is_empty() || *stage.borrow() == Stage::Over {
+            let quiet = self.connections.borrow().is_empty() && self.tunnels.get() == 0;
+            if quiet || *stage.borrow() == Stage::Over {
                 break;
             }
             tokio::select! {
@@ -149,5 +162,15 @@ impl Worker {
             handle.cut();
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// An open tunnel.
+pub(crate) struct Tunnel(Rc<Worker>);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.tunnels.set(self.0.tunnels.get() - 1);
+        self.0.connection_closed.notify_waiters();
     }
 }
