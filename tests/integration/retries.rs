@@ -100,7 +100,9 @@ fn the_upstream_learns_which_attempt_it_serves() {
     let attempts: Vec<_> = (0..4)
         .map(|_| connection.request(&Request::get("h", "/")).unwrap().seen("x-envoy-attempt-count").unwrap())
         .collect();
-    assert!(attempts.contains(&"1".to_owned()) && attempts.contains(&"2".to_owned()), "{attempts:?}");
+    // Requests whose turn was the good endpoint's got it at once.
+    assert!(attempts.iter().all(|attempt| attempt == "1" || attempt == "2"), "{attempts:?}");
+    assert!(attempts.contains(&"2".to_owned()), "{attempts:?}");
 }
 
 #[test]
