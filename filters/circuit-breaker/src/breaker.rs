@@ -6,11 +6,14 @@ use portolan_model::{CircuitBreakers, OutlierDetection};
 /// Envoy's `max_ejection_time`, in milliseconds: no ejection lasts longer, unless the base time itself does.
 const MAX_EJECTION_MS: u64 = 300_000;
 
+/// The lowest status that counts as a failure.
+const FIRST_FAILURE: u32 = 500;
+
 /// What holds for one cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Argument of `portolan_admit`; none when nothing is limited.
-    pub admission: Option<[u8; 16]>,
+    /// Argument of `portolan_admit`.
+    pub admission: [u8; 20],
     /// When endpoints may be ejected.
     pub outlier: Option<OutlierDetection>,
 }
@@ -30,10 +33,12 @@ pub fn cluster(property: &[u8]) -> Option<usize> {
     Some(u64::from_le_bytes(property) as u32 as usize)
 }
 
-/// The limits as `portolan_admit` takes them.
-pub fn admission_argument(limits: &CircuitBreakers) -> [u8; 16] {
-    let mut argument = [0; 16];
-    let words = [limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries];
+/// The limits as `portolan_admit` takes them, and which responses are of interest: failures, for outlier detection.
+pub fn admission_argument(limits: &CircuitBreakers, outlier: Option<&OutlierDetection>) -> [u8; 20] {
+    let mut argument = [0; 20];
+    let responses_from = if outlier.is_some() { FIRST_FAILURE } else { u32::MAX };
+    let words =
+        [limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries, responses_from];
     for (slot, word) in argument.chunks_exact_mut(4).zip(words) {
         slot.copy_from_slice(&word.to_le_bytes());
     }

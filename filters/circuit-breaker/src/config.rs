@@ -1,6 +1,5 @@
 //! What the filter accepts: [`CircuitBreakerConfig`] of the schema that it knows.
 
-use portolan_model::CircuitBreakers;
 use portolan_model::filter::{Breaker, CircuitBreakerConfig, SCHEMA};
 use portolan_sdk::ConfigError;
 
@@ -15,7 +14,7 @@ pub(crate) fn read(config: CircuitBreakerConfig) -> Result<Vec<Option<Limits>>, 
         )));
     }
     let limits = |Breaker { limits, outlier }: Breaker| Limits {
-        admission: (limits != CircuitBreakers::default()).then(|| admission_argument(&limits)),
+        admission: admission_argument(&limits, outlier.as_ref()),
         outlier,
     };
     Ok(config.clusters.into_iter().map(|breaker| breaker.map(limits)).collect())

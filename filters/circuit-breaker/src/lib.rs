@@ -7,6 +7,7 @@ pub mod breaker;
 mod config;
 
 use breaker::{Limits, Verdict, classify, judge};
+use portolan_model::CircuitBreakers;
 use portolan_model::filter::{
     ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, CircuitBreakerConfig, EJECT_FUNCTION, EndpointRecord, REPORT_FUNCTION,
     TRY_ENDED,
@@ -18,6 +19,8 @@ pub struct CircuitBreaker {
     clusters: Vec<Option<Limits>>,
     /// Any cluster with outlier detection: without, responses are of no interest.
     watches_responses: bool,
+    /// Argument of `portolan_admit` for a cluster without an entry: no limit, and no response is of interest.
+    unlimited: [u8; 20],
 }
 
 impl Filter for CircuitBreaker {
@@ -27,14 +30,16 @@ impl Filter for CircuitBreaker {
     fn configure(config: CircuitBreakerConfig) -> Result<Self, ConfigError> {
         let clusters = config::read(config)?;
         let watches_responses = clusters.iter().flatten().any(|limits| limits.outlier.is_some());
-        Ok(Self { clusters, watches_responses })
+        let unlimited = breaker::admission_argument(&CircuitBreakers::default(), None);
+        Ok(Self { clusters, watches_responses, unlimited })
     }
 
     fn stream(&self) {}
 
     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
-        let Some(argument) = self.limits(request)?.and_then(|limits| limits.admission) else {
-            return Ok(Action::Continue);
+        let argument = match self.limits(request)? {
+            Some(limits) => limits.admission,
+            None => self.unlimited,
         };
         if request.call_foreign(ADMIT_FUNCTION, &argument)? != [Admission::Overflow as u8] {
             return Ok(Action::Continue);

@@ -37,15 +37,22 @@ fn record(consecutive_5xx: u32) -> EndpointRecord {
 }
 
 #[test]
-fn a_cluster_without_limits_is_not_asked_for() {
+fn a_cluster_without_limits_is_admitted_without_limits_and_only_failures_may_be_of_interest() {
     let host = start();
+    host.answer(ADMIT_FUNCTION, |_| Ok(vec![Admission::Admitted as u8]));
     for property in [cluster(0).as_slice(), &cluster(2), &cluster(9), &[255; 8], b"outbound|80||a"] {
         let mut stream = host.stream();
         stream.set_property(CLUSTER_PROPERTY, property);
         assert_eq!(stream.request_headers(&[]), Action::Continue);
     }
     assert_eq!(host.stream().request_headers(&[]), Action::Continue, "no cluster at all");
-    assert_eq!(host.foreign_calls(), []);
+    let max = [255; 4];
+    let (no_response, failures) = ([max; 5].concat(), [max, max, max, max, [0xf4, 1, 0, 0]].concat());
+    let arguments: Vec<_> = host.foreign_calls().into_iter().map(|(_, argument)| argument).collect();
+    assert_eq!(
+        arguments,
+        [&no_response, &failures, &no_response, &no_response, &no_response, &no_response].map(Clone::clone)
+    );
 }
 
 #[test]
@@ -59,7 +66,7 @@ fn an_admitted_request_goes_on() {
         assert_eq!(stream.reply(), None);
     }
     let max = [255; 4];
-    assert_eq!(host.foreign_calls()[0].1, [max, max, [7, 0, 0, 0], max].concat());
+    assert_eq!(host.foreign_calls()[0].1, [max, max, [7, 0, 0, 0], max, max].concat());
 }
 
 #[test]

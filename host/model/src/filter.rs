@@ -30,8 +30,9 @@ pub const EXPLAIN_PROPERTY: &str = "portolan.explain";
 pub const SET_COOKIE_PROPERTY: &str = "portolan.set_cookie";
 
 /// Foreign function: asks for a permit for the request's cluster. Argument: `max_connections`,
-/// `max_pending_requests`, `max_requests`, `max_retries`, each as 4 little-endian bytes. Answer: 1 byte, an
-/// [`Admission`]. The host releases the permit when the stream ends and applies the connection, pending and retry
+/// `max_pending_requests`, `max_requests`, `max_retries`, and the lowest response status that the filter wants to see,
+/// each as 4 little-endian bytes. Answer: 1 byte, an [`Admission`]. A response below that status, of an endpoint without
+/// failures in a row, is not shown to the filter: it could change nothing, and a call costs more than the check. The host releases the permit when the stream ends and applies the connection, pending and retry
 /// limits while it lasts.
 pub const ADMIT_FUNCTION: &str = "portolan_admit";
 

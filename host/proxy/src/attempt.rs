@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::body::{Reader, Replay, RequestBody, deadline};
 use crate::body_filter::FilteredRequest;
 use crate::cluster::Permit;
+use crate::kept_head::KeptHead;
 use crate::local_reply::{Failure, Reply};
 use crate::pool::{CheckoutError, ClusterPool, EndpointPool, Lease, PoolLimits};
 use crate::router::{Answer, Forwarding, Upstream};
@@ -24,7 +25,7 @@ const BACK_OFF: Duration = Duration::from_millis(25);
 
 /// What came of all tries.
 pub(crate) enum Tried {
-    Answered(Box<Answer>, Option<Instant>),
+    Answered(Answer, Option<Instant>),
     Failed(Reply),
 }
 
@@ -35,7 +36,9 @@ pub(crate) struct Attempts<'a> {
     policy: &'a RetryPolicy,
     body: Source,
     /// The head, kept when another try may need it after the first was sent.
-    kept: Option<request::Parts>,
+    kept: Option<KeptHead>,
+    /// The head itself, given back unsent.
+    unsent: Option<request::Parts>,
     deadline: Option<Instant>,
     tries: u32,
     /// The endpoint of the last try, for the next one to avoid.
@@ -88,6 +91,7 @@ impl<'a> Attempts<'a> {
             policy,
             body,
             kept: None,
+            unsent: None,
             deadline: deadline(job.forward.timeout),
             tries: 0,
             last: None,
@@ -113,13 +117,13 @@ impl<'a> Attempts<'a> {
                     if self.tries > 1 {
                         self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
                     }
-                    return Tried::Answered(Box::new(answer), self.deadline);
+                    return Tried::Answered(answer, self.deadline);
                 }
                 Try::Answered(answer) => {
                     if !self.may_try_again() {
                         // Envoy's flag for an answer that would have been tried again, had there been a try left.
                         self.job.stream.with_state(|state| state.host.flags |= ResponseFlags::URX);
-                        return Tried::Answered(Box::new(answer), self.deadline);
+                        return Tried::Answered(answer, self.deadline);
                     }
                     self.job.stream.on_try_ended(answer.response.status().as_u16());
                     drop(answer);
@@ -251,15 +255,16 @@ impl<'a> Attempts<'a> {
     fn request(&mut self, reused: bool) -> Option<Request<RequestBody>> {
         let stream = self.job.stream;
         let keep = reused && matches!(self.body, Source::Empty) || retries_after_sending(self.policy);
-        let mut parts = match self.kept.take() {
-            Some(parts) => parts,
-            None => stream.with_state(|state| Some(take_head(state)))?,
+        let mut parts = match (self.unsent.take(), self.kept.take()) {
+            (Some(parts), _) => parts,
+            (None, Some(kept)) => kept.into_parts(),
+            (None, None) => stream.with_state(|state| Some(take_head(state)))?,
         };
         if self.tries > 1 {
             parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
         }
         if keep {
-            self.kept = Some(parts.clone());
+            self.kept = Some(KeptHead::of(&parts));
         }
         if stream.view.wants.request_head_later {
             stream.with_state(|state| state.request = parts.clone());
@@ -291,7 +296,7 @@ impl<'a> Attempts<'a> {
     /// The request as it was, when none of it was sent.
     fn take_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
-        self.kept = Some(parts);
+        self.unsent = Some(parts);
         match body {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
@@ -301,10 +306,13 @@ impl<'a> Attempts<'a> {
 
     /// True when sending again can do no harm that the client did not ask for, and is possible.
     fn is_repeatable(&self, unsent: bool) -> bool {
-        if self.kept.is_none() || matches!(self.body, Source::Spent) {
-            return false;
+        let is_empty = matches!(self.body, Source::Empty);
+        match (&self.unsent, &self.kept) {
+            _ if matches!(self.body, Source::Spent) => false,
+            (Some(_), _) => unsent,
+            (None, Some(kept)) => is_empty && is_idempotent(kept.method()),
+            (None, None) => false,
         }
-        unsent || matches!(self.body, Source::Empty) && self.kept.as_ref().is_some_and(|p| is_idempotent(&p.method))
     }
 
     fn retries_failure(&self, failure: Failure) -> bool {

@@ -52,6 +52,8 @@ pub struct StreamContext {
     /// The limits that the circuit breaker admitted the request under; Envoy's defaults without one.
     pub(crate) limits: CircuitBreakers,
     permit: Option<(ClusterId, Permit)>,
+    /// The lowest response status that the circuit breaker wants to see of an endpoint without failures in a row.
+    responses_from: u16,
     /// The endpoint of the last try.
     pub(crate) endpoint: Option<Arc<EndpointState>>,
     pub(crate) set_cookie: Option<HeaderValue>,
@@ -71,6 +73,7 @@ impl StreamContext {
             choice: None,
             limits: CircuitBreakers::default(),
             permit: None,
+            responses_from: 0,
             endpoint: None,
             set_cookie: None,
             explanation: None,
@@ -78,6 +81,11 @@ impl StreamContext {
             details: std::borrow::Cow::Borrowed(""),
             attempts: 0,
         }
+    }
+
+    /// True when a response means nothing to the circuit breaker, by its own word.
+    pub(crate) fn breaker_ignores(&self, status: u16) -> bool {
+        status < self.responses_from && self.endpoint.as_ref().is_none_or(|endpoint| endpoint.is_clean())
     }
 
     /// Forgets the decisions, so that the two decision filters make them again. A cluster that a filter chose by name is
@@ -112,6 +120,7 @@ impl StreamContext {
 
     fn admit(&mut self, args: &[u8]) -> Option<Admission> {
         let word = |at: usize| Some(u32::from_le_bytes(args.get(at..at + 4)?.try_into().ok()?));
+        self.responses_from = word(16).map_or(0, |status| u16::try_from(status).unwrap_or(u16::MAX));
         let limits = CircuitBreakers {
             max_connections: word(0)?,
             max_pending_requests: word(4)?,

@@ -27,8 +27,8 @@ pub(crate) enum Direction {
 /// A plugin's context for one stream, in one of its VMs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Live {
-    id: ContextId,
-    incarnation: u32,
+    pub(crate) id: ContextId,
+    pub(crate) incarnation: u32,
 }
 
 /// What the chain decided.
@@ -112,8 +112,18 @@ impl Stream {
         if !self.view.plugins[at].callbacks.response_headers || !self.has_seen(at) {
             return Ok(FilterAction::Continue);
         }
+        if self.view.plugins[at].role == Role::CircuitBreaker && self.is_ignored_by_breaker() {
+            return Ok(FilterAction::Continue);
+        }
         let called = self.call(at, false, |vm, id, state| vm.on_response_headers(id, state, end));
         self.carried_out(at, called)
+    }
+
+    fn is_ignored_by_breaker(&self) -> bool {
+        self.with_state(|state| {
+            let status = state.response.as_ref().map(|response| response.status.as_u16());
+            status.is_some_and(|status| state.host.breaker_ignores(status))
+        })
     }
 
     /// A local reply takes the way of a response: filters see and change it, but cannot hold or replace it again.
@@ -228,7 +238,7 @@ impl Stream {
     /// Runs `on_log`, `on_done` and `on_delete` where exported, and frees the contexts.
     pub(crate) fn end_contexts(&self) {
         for at in 0..self.opened() {
-            if self.has_seen(at) {
+            if self.has_seen(at) && !self.view.plugins[at].is_stateless() {
                 // What fails at the end cannot change the answer any more; the VM is replaced all the same.
                 let _ = self.call(at, false, |vm, id, state| vm.end_stream(id, state));
             }
@@ -283,6 +293,11 @@ impl Stream {
         let known = known.filter(|live| live.incarnation == plugin.incarnation());
         let (id, state) = match known {
             Some(live) => (live.id, state),
+            None if open && plugin.is_stateless() && plugin.shared_context().is_some() => {
+                let Some(live) = plugin.shared_context() else { return Ok(None) };
+                self.remember(at, live);
+                (live.id, state)
+            }
             None if open => {
                 let (state, opened) = vm.new_stream(state);
                 let id = match opened {
@@ -292,7 +307,9 @@ impl Stream {
                         return Err(error);
                     }
                 };
-                self.remember(at, Live { id, incarnation: plugin.incarnation() });
+                let live = Live { id, incarnation: plugin.incarnation() };
+                plugin.share_context(live);
+                self.remember(at, live);
                 (id, state)
             }
             None => {

@@ -17,6 +17,7 @@ mod explain;
 mod filter_chain;
 mod generation;
 mod head;
+mod kept_head;
 mod listener;
 mod local_reply;
 mod path;

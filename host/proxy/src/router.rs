@@ -79,6 +79,16 @@ impl Drop for Upstream {
     }
 }
 
+/// Milliseconds as a header; the common ones without an allocation.
+fn milliseconds(time: Duration) -> HeaderValue {
+    const COMMON: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match usize::try_from(millis).ok().and_then(|millis| COMMON.get(millis)) {
+        Some(text) => HeaderValue::from_static(text),
+        None => HeaderValue::from(millis),
+    }
+}
+
 /// Carries out what the filters decided.
 pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> Response<ResponseBody> {
     let view = stream.view.clone();
@@ -137,7 +147,7 @@ impl Forwarding<'_> {
         };
         let mut attempts = Attempts::new(self, pool, body);
         match attempts.run().await {
-            Tried::Answered(answer, deadline) => self.answer(*answer, deadline, guard).await,
+            Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,
             Tried::Failed(reply) => self.stream.reply(reply, guard),
         }
     }
@@ -187,7 +197,7 @@ impl Forwarding<'_> {
             return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard);
         }
         head::strip(&mut parts.headers, false);
-        parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
+        parts.headers.insert(SERVICE_TIME, milliseconds(took));
         self.route.change_response(self.destination, &mut parts.headers);
         let body = UpstreamBody::new(incoming, lease, upstream, deadline);
         if stream.contexts.borrow().is_empty() {

@@ -11,7 +11,7 @@ use portolan_wasm::{Callbacks, PluginVm, VmError};
 use rand::Rng;
 
 use crate::context::StreamContext;
-use crate::filter_chain::is_asked_later;
+use crate::filter_chain::{Live, is_asked_later};
 use crate::generation::{PluginGeneration, Role};
 use crate::pool::ClusterPool;
 use crate::snapshot::{Attached, Snapshot};
@@ -46,6 +46,7 @@ pub(crate) struct WorkerPlugin {
     generation: Option<Arc<PluginGeneration>>,
     vm: RefCell<Option<PluginVm<StreamContext>>>,
     incarnation: Cell<u32>,
+    shared: Cell<Option<Live>>,
 }
 
 impl View {
@@ -88,6 +89,7 @@ impl WorkerPlugin {
             generation: Some(generation.clone()),
             vm: RefCell::new(generation.take()),
             incarnation: Cell::new(0),
+            shared: Cell::new(None),
         })
     }
 
@@ -101,6 +103,24 @@ impl WorkerPlugin {
             generation: None,
             vm: RefCell::new(None),
             incarnation: Cell::new(0),
+            shared: Cell::new(None),
+        }
+    }
+
+    /// True when the module exports nothing that could tell one stream's context from another's: all streams may then use
+    /// one.
+    pub(crate) fn is_stateless(&self) -> bool {
+        !self.callbacks.context_create && !self.callbacks.end() && self.role != Role::User
+    }
+
+    /// The context that all streams use, in the VM that runs now.
+    pub(crate) fn shared_context(&self) -> Option<Live> {
+        self.shared.get().filter(|live| live.incarnation == self.incarnation())
+    }
+
+    pub(crate) fn share_context(&self, live: Live) {
+        if self.is_stateless() {
+            self.shared.set(Some(live));
         }
     }
 

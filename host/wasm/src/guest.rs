@@ -87,6 +87,20 @@ pub(crate) fn write_u64(memory: &mut [u8], address: u32, value: u64) -> Answer {
 /// 0 and length 0 without an allocation. A guest that does not want to know gives 0 for its pointers.
 fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> wasmtime::Result<Status> {
     let wanted = out.pointer != 0 || out.length != 0;
+    if let Some(area) = caller.data().area
+        && wanted
+        && !value.is_empty()
+    {
+        let given = view(caller).and_then(|(memory, _)| match area.take(memory, value.len())? {
+            Some(address) => hand_over(memory, address, value, out).map(|()| true),
+            None => Ok(false),
+        });
+        match given {
+            Ok(true) => return Ok(Status::Ok),
+            Ok(false) => {}
+            Err(status) => return Ok(status),
+        }
+    }
     let address = if value.is_empty() || !wanted {
         0
     } else {
@@ -95,19 +109,45 @@ fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> was
             Err(status) => return Ok(status),
         }
     };
-    let written = view(caller).and_then(|(memory, _)| {
-        if address != 0 {
-            write(memory, address, value)?;
-        }
-        if out.pointer != 0 {
-            write_u32(memory, out.pointer, address)?;
-        }
-        if out.length != 0 {
-            write_u32(memory, out.length, value.len() as u32)?;
-        }
-        Ok(())
-    });
+    let written = view(caller).and_then(|(memory, _)| hand_over(memory, address, value, out));
     Ok(written.err().unwrap_or(Status::Ok))
+}
+
+fn hand_over(memory: &mut [u8], address: u32, value: &[u8], out: Out) -> Answer {
+    if address != 0 {
+        write(memory, address, value)?;
+    }
+    if out.pointer != 0 {
+        write_u32(memory, out.pointer, address)?;
+    }
+    if out.length != 0 {
+        write_u32(memory, out.length, value.len() as u32)?;
+    }
+    Ok(())
+}
+
+/// The scratch area of a guest on our SDK, which exports `portolan_scratch`: values are put there without asking the
+/// guest's allocator, since a call into the guest costs more than the value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Area {
+    pub(crate) base: u32,
+    pub(crate) size: u32,
+    /// Address of the number of bytes in use, which the guest sets back to 0 when a callback ends.
+    pub(crate) used: u32,
+}
+
+impl Area {
+    /// Address of `length` bytes; none when they do not fit. The guest's numbers are checked like any pointer when they
+    /// are used.
+    fn take(self, memory: &mut [u8], length: usize) -> Result<Option<u32>, Status> {
+        let used = bytes(memory, self.used, 4)?;
+        let used = u32::from_le_bytes([used[0], used[1], used[2], used[3]]);
+        let Ok(length) = u32::try_from(length) else { return Ok(None) };
+        let Some(free) = self.size.checked_sub(used).filter(|free| *free >= length) else { return Ok(None) };
+        let taken = length.next_multiple_of(8).min(free);
+        write_u32(memory, self.used, used + taken)?;
+        Ok(self.base.checked_add(used))
+    }
 }
 
 /// Asks the guest for memory. Its allocator's handle is away while it runs: host functions that the allocator calls get

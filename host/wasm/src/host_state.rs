@@ -8,6 +8,7 @@ use wasmtime::{Memory, TypedFunc};
 use crate::abi::AbiVersion;
 use crate::context::{ContextId, Contexts, Phase};
 use crate::filter_log::FilterLog;
+use crate::guest::Area;
 use crate::limiter::Limiter;
 use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
@@ -27,6 +28,8 @@ pub(crate) struct HostState<H> {
     pub(crate) memory: Option<Memory>,
     /// The guest's allocator, for answers; none while it runs.
     pub(crate) malloc: Option<TypedFunc<u32, u32>>,
+    /// Where answers go without asking the allocator; only guests on our SDK have one.
+    pub(crate) area: Option<Area>,
     /// Where answers are put together.
     pub(crate) scratch: Vec<u8>,
     /// What `on_foreign_function` can read.
@@ -58,6 +61,7 @@ impl<H> HostState<H> {
             effective: ContextId::ROOT,
             memory: None,
             malloc: None,
+            area: None,
             scratch: Vec::new(),
             foreign_args: Vec::new(),
             started: Instant::now(),

@@ -17,6 +17,12 @@ extern "C" fn _initialize() {
     unsafe { __wasm_call_ctors() }
 }
 
+/// Where Portolan puts what it answers, without a call back for each value. Other hosts do not know it.
+#[unsafe(no_mangle)]
+extern "C" fn portolan_scratch(part: usize) -> usize {
+    scratch::area(part)
+}
+
 /// Where the host puts what it answers.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {

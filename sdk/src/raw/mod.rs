@@ -6,4 +6,8 @@ pub(crate) mod calls;
 #[cfg(target_arch = "wasm32")]
 mod exports;
 mod imports;
+#[cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, reason = "natively only the feature `testing` has a host that fills it")
+)]
 pub(crate) mod scratch;

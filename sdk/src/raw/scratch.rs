@@ -66,6 +66,17 @@ impl Scratch {
     }
 }
 
+/// Where the area is, for a host that fills it without calling back: 0 its address, 1 its size, 2 the address of the
+/// number of bytes in use. The host writes there only while a callback runs, as [`allocate`] would.
+pub(crate) fn area(part: usize) -> usize {
+    match part {
+        0 => AREA.with(|area| area.0.get() as usize),
+        1 => SIZE,
+        2 => SCRATCH.with(|scratch| scratch.used.as_ptr() as usize),
+        _ => 0,
+    }
+}
+
 /// Memory of this size, valid until the outermost running callback ends.
 pub(crate) fn allocate(size: usize) -> *mut u8 {
     SCRATCH.with(|scratch| {

@@ -10,12 +10,16 @@ use super::running::Running;
 use crate::context::{ContextId, Phase};
 use crate::engine::ticks;
 use crate::exports::{Exports, find, find_malloc};
+use crate::guest::Area;
 use crate::host_state::HostState;
 use crate::module::PluginModule;
 use crate::settings::VmSettings;
 use crate::shared::Shared;
 use crate::stream::StreamHost;
 use crate::trap::{ProcExit, VmError};
+
+/// What our SDK exports beyond the ABI; see [`Area`].
+const SCRATCH: &str = "portolan_scratch";
 
 /// Why a VM did not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +84,7 @@ pub(super) fn start<H: StreamHost>(
     let running = Running::new(store, settings.limits.start_deadline);
     let mut vm = PluginVm { exports, callbacks: module.callbacks(), running };
     vm.initialize(&instance)?;
+    vm.find_scratch(&instance)?;
     vm.start_root(settings)?;
     vm.running.set_limit(settings.limits.callback_deadline);
     vm.log_tail();
@@ -107,6 +112,18 @@ impl<H: StreamHost> PluginVm<H> {
         } else {
             self.initializer::<()>(instance, "_start")?;
         }
+        Ok(())
+    }
+
+    /// Asks a guest on our SDK where its scratch area is.
+    fn find_scratch(&mut self, instance: &Instance) -> Result<(), StartError> {
+        let Some(part) = find::<u32, u32>(instance, &mut self.running.store, SCRATCH) else { return Ok(()) };
+        let mut ask = |number| {
+            let asked = self.running.with_root(Phase::Other, |store| part.call(store, number));
+            asked.map_err(|source| self.failed(SCRATCH, source))
+        };
+        let (base, size, used) = (ask(0)?, ask(1)?, ask(2)?);
+        self.running.store.data_mut().area = Some(Area { base, size, used });
         Ok(())
     }
 
