@@ -49,6 +49,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Objects of this kind have no effect on the gateway, and are listed once so that nothing is passed over in silence.",
     ),
     (
+        "P0010",
+        "an empty file that defined objects",
+        "Editors and shells empty a file before they write it, so its objects keep their last version. Delete the file to remove them.",
+    ),
+    (
         "P0101",
         "a required field is missing",
         "The object cannot be served without this field. The object is rejected and its last good version keeps serving; other objects are not affected.",
@@ -273,7 +278,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "P0319",
         "modules from a registry or over HTTP are not served yet",
-        "Only files can be loaded: `file://` or a path. Requests are served WITHOUT this filter, whatever its failStrategy. Fetch the module beforehand.",
+        "Only files can be loaded: `file://` or a path. Requests get what the filter's failStrategy says: 503 with FAIL_CLOSE, the default, or no filter with FAIL_OPEN. Fetch the module beforehand.",
     ),
     ("P0320", "this WasmPlugin setting is not served yet", "The setting is ignored; the filter runs."),
     ("P0321", "statPrefix is not served yet", "Metrics are kept by cluster, not by route."),

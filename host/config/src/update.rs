@@ -68,7 +68,10 @@ impl ResourceSet {
         }
         let blind = sources.files().iter().zip(&readings).filter(|(_, reading)| reading.is_blind);
         for (file, _) in blind {
-            update.keep_all_of(file, &self.active);
+            let kept = update.keep_all_of(file, &self.active);
+            if kept > 0 && is_empty(file) {
+                update.diagnostics.push(emptied(file, kept));
+            }
         }
         let objects = readings.iter().flat_map(|reading| &reading.objects);
         update.diagnostics.extend(document::ignored_kinds(objects));
@@ -94,6 +97,10 @@ impl ResourceSet {
         let Ok(text) = &file.content else {
             return Arc::new(FileReading { is_blind: true, ..FileReading::default() });
         };
+        if is_empty(file) {
+            // Most likely about to be written: editors and shells truncate first. Whoever means it deletes the file.
+            return Arc::new(FileReading { is_blind: true, ..FileReading::default() });
+        }
         match self.readings.get(&(file.name.clone(), file.hash)) {
             Some(reading) => reading.clone(),
             None => Arc::new(document::read_file(&file.name, text)),
@@ -141,8 +148,9 @@ impl Update {
         }
     }
 
-    /// Keeps the objects of a file, or of the files below a folder, that no document is about.
-    fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<ObjectId, Kept>) {
+    /// Keeps the objects of a file, or of the files below a folder, that no document is about. Tells how many.
+    fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<ObjectId, Kept>) -> usize {
+        let before = self.active.len();
         let name = Path::new(&*file.name);
         let is_of_file = |kept: &Kept| {
             let kept = Path::new(&*kept.file);
@@ -163,6 +171,7 @@ impl Update {
                 reason: reason.clone(),
             });
         }
+        self.active.len() - before
     }
 
     fn tell(&mut self, object: &ReadObject, state: ObjectState, reason: Option<String>) {
@@ -175,6 +184,17 @@ impl Update {
             reason,
         });
     }
+}
+
+fn is_empty(file: &SourceFile) -> bool {
+    file.content.as_ref().is_ok_and(|text| text.trim().is_empty())
+}
+
+fn emptied(file: &SourceFile, kept: usize) -> Diagnostic {
+    let objects = if kept == 1 { "its object keeps" } else { "its objects keep" };
+    let message = format!("the file is empty: {objects} the last version");
+    let place = Place { file: file.name.clone(), line: 1, column: 1, length: 1 };
+    Diagnostic::warning("P0010", place, message).with_help("delete the file to remove what it defined")
 }
 
 fn duplicate(object: &ReadObject, first: &Place) -> Diagnostic {

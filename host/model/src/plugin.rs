@@ -19,6 +19,9 @@ pub struct Plugin {
     pub priority: i64,
     /// What runs.
     pub code: PluginCode,
+    /// SHA-256 of the module's bytes in lower-case hex, when the WasmPlugin pins it; another module is refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
     /// `pluginConfig` as JSON text; empty when there is none.
     pub config: String,
     /// What a request gets when the filter cannot run.
@@ -50,6 +53,9 @@ pub enum PluginCode {
     Bundled(String),
     /// A watched file.
     File(PathBuf),
+    /// A place that modules cannot be loaded from yet, as the user wrote it. Requests get what the fail policy says: a
+    /// filter that guards must not be passed by for being out of reach.
+    Unavailable(String),
 }
 
 /// Istio's `failStrategy`.

@@ -67,8 +67,12 @@ pub struct Builder {
 enum PluginError {
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, std::io::Error),
-    #[error("no filter named `{0}` comes with this binary")]
+    #[error("no such filter comes with this binary: {0}")]
     Unknown(String),
+    #[error("modules cannot be loaded from {0} yet")]
+    Unavailable(String),
+    #[error("the module's SHA-256 is {found}, and {wanted} is wanted")]
+    Digest { found: String, wanted: String },
     #[error("{0}")]
     Compile(#[from] CompileError),
     #[error("{0}")]
@@ -82,6 +86,7 @@ struct Wanted<'a> {
     name: &'a str,
     role: Role,
     code: PluginCode,
+    sha256: Option<&'a str>,
     settings: VmSettings,
     fail_policy: FailPolicy,
     origin: Option<&'a Origin>,
@@ -199,6 +204,11 @@ impl Builder {
         last: Option<&Arc<PluginGeneration>>,
     ) -> Result<Arc<PluginGeneration>, PluginError> {
         let module = self.module(&wanted.code)?;
+        if let Some(digest) = wanted.sha256
+            && digest != module.digest()
+        {
+            return Err(PluginError::Digest { found: module.digest().to_owned(), wanted: digest.to_owned() });
+        }
         self.started(wanted, module, last)
     }
 
@@ -246,6 +256,7 @@ impl Builder {
     fn module(&self, code: &PluginCode) -> Result<Arc<PluginModule>, PluginError> {
         let path = match code {
             PluginCode::File(path) => Some(path),
+            PluginCode::Unavailable(place) => return Err(PluginError::Unavailable(place.clone())),
             PluginCode::Bundled(name) => {
                 self.options.overrides.iter().find(|(known, _)| known == name).map(|(_, path)| path)
             }
@@ -254,13 +265,8 @@ impl Builder {
             let bytes = std::fs::read(path).map_err(|error| PluginError::Read(path.clone(), error))?;
             return Ok(self.modules.load(&bytes)?);
         }
-        match (self.embedded(code), code) {
-            (Some(bytes), _) => Ok(self.modules.load(bytes)?),
-            (None, PluginCode::Bundled(name)) => Err(PluginError::Unknown(name.clone())),
-            (None, PluginCode::File(path)) => {
-                Err(PluginError::Read(path.clone(), std::io::Error::from(std::io::ErrorKind::NotFound)))
-            }
-        }
+        let bytes = self.embedded(code).ok_or_else(|| PluginError::Unknown(format!("{code:?}")))?;
+        Ok(self.modules.load(bytes)?)
     }
 
     fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
@@ -353,7 +359,7 @@ impl<'a> Wanted<'a> {
             ..VmSettings::default()
         };
         let code = PluginCode::Bundled(name.to_owned());
-        Self { name, role, code, settings, fail_policy: FailPolicy::FailClose, origin: None }
+        Self { name, role, code, sha256: None, settings, fail_policy: FailPolicy::FailClose, origin: None }
     }
 
     fn user(plugin: &'a Plugin) -> Self {
@@ -368,6 +374,7 @@ impl<'a> Wanted<'a> {
             name: &plugin.name,
             role: Role::User,
             code: plugin.code.clone(),
+            sha256: plugin.sha256.as_deref(),
             settings,
             fail_policy: plugin.fail_policy,
             origin: Some(&plugin.origin),

@@ -27,8 +27,11 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions) -> 
     for object in objects {
         diagnostics.extend(unserved(object));
         match module_path(&object.spec.url, &object.places.file) {
-            Some(path) => plugins.push(plugin(object, path)),
-            None => diagnostics.push(not_a_file(object)),
+            Some(path) => plugins.push(plugin(object, PluginCode::File(path))),
+            None => {
+                diagnostics.push(not_a_file(object));
+                plugins.push(plugin(object, PluginCode::Unavailable(object.spec.url.clone())));
+            }
         }
     }
     // Stable: within phase and priority the order of age stays.
@@ -37,13 +40,23 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions) -> 
 }
 
 fn not_a_file(object: &Object<WasmPlugin>) -> Diagnostic {
-    let text =
-        format!("`{}` is not a file: only files can be loaded yet, and this filter is left out", object.spec.url);
+    let instead = match fail_policy(object) {
+        FailPolicy::FailClose => "requests get 503",
+        FailPolicy::FailOpen => "requests pass without it",
+    };
+    let text = format!("`{}` is not a file: only files can be loaded yet, and {instead}", object.spec.url);
     let finding = Diagnostic::error("P0319", object.place("spec.url"), text);
     finding.with_help("fetch the module and write `file:///path/to/it.wasm`")
 }
 
-fn plugin(object: &Object<WasmPlugin>, path: PathBuf) -> Plugin {
+fn fail_policy(object: &Object<WasmPlugin>) -> FailPolicy {
+    match object.spec.fail_strategy.as_deref() {
+        Some("FAIL_OPEN") => FailPolicy::FailOpen,
+        _ => FailPolicy::FailClose,
+    }
+}
+
+fn plugin(object: &Object<WasmPlugin>, code: PluginCode) -> Plugin {
     let spec = &object.spec;
     let config = spec.plugin_config.as_ref().and_then(|config| serde_json::to_string(config).ok());
     Plugin {
@@ -51,12 +64,10 @@ fn plugin(object: &Object<WasmPlugin>, path: PathBuf) -> Plugin {
         root_id: spec.plugin_name.clone().unwrap_or_default(),
         phase: phase(spec.phase.as_deref()),
         priority: spec.priority.unwrap_or(0),
-        code: PluginCode::File(path),
+        code,
+        sha256: spec.sha256.as_ref().filter(|digest| !digest.is_empty()).map(|digest| digest.to_lowercase()),
         config: config.unwrap_or_default(),
-        fail_policy: match spec.fail_strategy.as_deref() {
-            Some("FAIL_OPEN") => FailPolicy::FailOpen,
-            _ => FailPolicy::FailClose,
-        },
+        fail_policy: fail_policy(object),
         origin: object.origin(""),
     }
 }
@@ -86,7 +97,6 @@ fn unserved(object: &Object<WasmPlugin>) -> Vec<Diagnostic> {
     let spec = &object.spec;
     let env = spec.vm_config.as_ref().is_some_and(|vm| !vm.env.is_empty());
     let settings = [
-        ("sha256", spec.sha256.as_ref().is_some_and(|digest| !digest.is_empty()), "the digest is not compared"),
         ("verificationKey", spec.verification_key.is_some(), "no signature is checked"),
         ("vmConfig", env, "the filter sees no variables"),
         ("match", !spec.matches.is_empty(), "the filter sees all traffic"),
