@@ -21,6 +21,8 @@ pub struct CircuitBreaker {
     watches_responses: bool,
     /// Argument of `portolan_admit` for a cluster without an entry: no limit, and no response is of interest.
     unlimited: [u8; 20],
+    /// The argument when it is the same for all clusters: then the request's cluster need not be read.
+    same_for_all: Option<[u8; 20]>,
 }
 
 impl Filter for CircuitBreaker {
@@ -31,15 +33,19 @@ impl Filter for CircuitBreaker {
         let clusters = config::read(config)?;
         let watches_responses = clusters.iter().flatten().any(|limits| limits.outlier.is_some());
         let unlimited = breaker::admission_argument(&CircuitBreakers::default(), None);
-        Ok(Self { clusters, watches_responses, unlimited })
+        let mut arguments = clusters.iter().map(|limits| limits.map_or(unlimited, |limits| limits.admission));
+        let first = arguments.next().unwrap_or(unlimited);
+        let same_for_all = arguments.all(|argument| argument == first).then_some(first);
+        Ok(Self { clusters, watches_responses, unlimited, same_for_all })
     }
 
     fn stream(&self) {}
 
     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
-        let argument = match self.limits(request)? {
-            Some(limits) => limits.admission,
-            None => self.unlimited,
+        let argument = match (self.same_for_all, self.limits_unless_same(request)?) {
+            (Some(argument), _) => argument,
+            (None, Some(limits)) => limits.admission,
+            (None, None) => self.unlimited,
         };
         if request.call_foreign(ADMIT_FUNCTION, &argument)? != [Admission::Overflow as u8] {
             return Ok(Action::Continue);
@@ -72,6 +78,10 @@ impl CircuitBreaker {
     fn limits(&self, exchange: &Exchange<'_>) -> Result<Option<&Limits>, HostError> {
         let Some(property) = exchange.property(CLUSTER_PROPERTY)? else { return Ok(None) };
         Ok(breaker::cluster(property).and_then(|cluster| self.clusters.get(cluster)?.as_ref()))
+    }
+
+    fn limits_unless_same(&self, exchange: &Exchange<'_>) -> Result<Option<&Limits>, HostError> {
+        if self.same_for_all.is_some() { Ok(None) } else { self.limits(exchange) }
     }
 
     /// Reports an outcome of the request's endpoint, and ejects the endpoint when that was one too many.

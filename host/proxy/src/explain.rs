@@ -81,10 +81,12 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     let local_reply = match refusal {
         Some(refusal) => Some(crate::local_reply::Reply::from(refusal)),
         None => runtime.block_on(async {
-            stream.with_state(|state| head::prepare(state, &stream));
+            if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
+                return Some(refusal.into());
+            }
             match stream.on_request_headers(true).await {
                 Outcome::Continue => None,
-                Outcome::Reply(reply) => Some(reply),
+                Outcome::Reply(reply) => Some(*reply),
             }
         }),
     };

@@ -31,10 +31,17 @@ pub(crate) struct Live {
     pub(crate) incarnation: u32,
 }
 
-/// What the chain decided.
+/// What the chain decided. Boxed: answers of the gateway's own are rare, and large.
 pub(crate) enum Outcome {
     Continue,
-    Reply(Reply),
+    Reply(Box<Reply>),
+}
+
+/// How far a run over the request's head came without waiting.
+enum Run {
+    Through,
+    Reply(Box<Reply>),
+    Paused,
 }
 
 /// The plugin could not do its part; the fail policy decides.
@@ -45,22 +52,49 @@ type State = Box<StreamState<StreamContext>>;
 impl Stream {
     /// All plugins over the request's head. The two decision filters run again whenever a later one cleared the route.
     pub(crate) async fn on_request_headers(self: &Rc<Self>, end: bool) -> Outcome {
-        for at in 0..self.view.plugins.len() {
-            if let Some(reply) = self.request_headers_of(at, end).await {
-                return Outcome::Reply(reply);
-            }
-            if self.view.plugins[at].role == Role::User && self.route_was_cleared() {
-                for again in 0..at {
-                    let role = self.view.plugins[again].role;
-                    if matches!(role, Role::RouteMatch | Role::TrafficSplit)
-                        && let Some(reply) = self.request_headers_of(again, end).await
-                    {
+        let mut at = 0;
+        loop {
+            match self.run_request_headers(&mut at, end) {
+                Run::Through => return Outcome::Continue,
+                Run::Reply(reply) => return Outcome::Reply(reply),
+                Run::Paused => {
+                    if let Some(reply) = self.paused(Direction::Request).await {
                         return Outcome::Reply(reply);
                     }
                 }
             }
         }
-        Outcome::Continue
+    }
+
+    /// Runs on from plugin `at` until one pauses: nearly always to the end, so the common way waits for nothing.
+    fn run_request_headers(&self, at: &mut usize, end: bool) -> Run {
+        while let Some(plugin) = self.view.plugins.get(*at) {
+            let here = *at;
+            *at += 1;
+            match self.request_headers_of(here, end) {
+                Run::Through => {}
+                stopped => return stopped,
+            }
+            if plugin.role == Role::User && self.route_was_cleared() {
+                match self.decide_again(here, end) {
+                    Run::Through => {}
+                    stopped => return stopped,
+                }
+            }
+        }
+        Run::Through
+    }
+
+    fn decide_again(&self, before: usize, end: bool) -> Run {
+        for again in 0..before {
+            if matches!(self.view.plugins[again].role, Role::RouteMatch | Role::TrafficSplit) {
+                match self.request_headers_of(again, end) {
+                    Run::Through => {}
+                    stopped => return stopped,
+                }
+            }
+        }
+        Run::Through
     }
 
     fn route_was_cleared(&self) -> bool {
@@ -73,18 +107,18 @@ impl Stream {
         })
     }
 
-    async fn request_headers_of(&self, at: usize, end: bool) -> Option<Reply> {
+    fn request_headers_of(&self, at: usize, end: bool) -> Run {
         let callbacks = self.view.plugins[at].callbacks;
         if !callbacks.request_headers && !is_asked_later(callbacks) {
-            return None;
+            return Run::Through;
         }
         // Without that export the call only opens the context, which the later callbacks need.
         let called = self.call(at, true, |vm, id, state| vm.on_request_headers(id, state, end));
         match self.carried_out(at, called) {
-            Ok(FilterAction::Continue) => None,
-            Ok(FilterAction::Reply) => self.taken_reply(at),
-            Ok(FilterAction::Pause) => self.paused(Direction::Request).await,
-            Err(reply) => Some(*reply),
+            Ok(FilterAction::Continue) => Run::Through,
+            Ok(FilterAction::Reply) => self.taken_reply(at).map_or(Run::Through, Run::Reply),
+            Ok(FilterAction::Pause) => Run::Paused,
+            Err(reply) => Run::Reply(reply),
         }
     }
 
@@ -102,7 +136,7 @@ impl Stream {
                         return Outcome::Reply(reply);
                     }
                 }
-                Err(reply) => return Outcome::Reply(*reply),
+                Err(reply) => return Outcome::Reply(reply),
             }
         }
         Outcome::Continue
@@ -128,7 +162,7 @@ impl Stream {
 
     /// A local reply takes the way of a response: filters see and change it, but cannot hold or replace it again.
     pub(crate) fn reply_through_filters(&self, parts: response::Parts, body: Bytes) -> (response::Parts, Bytes) {
-        if self.contexts.borrow().is_empty() {
+        if !self.has_contexts() {
             return (parts, body);
         }
         let kept = parts.clone();
@@ -245,9 +279,14 @@ impl Stream {
         }
     }
 
-    /// Plugins up to the last one that has a context. A number, so that no borrow is held over a call.
+    /// Plugins that may have a context. A number, so that no borrow is held over a call.
     fn opened(&self) -> usize {
         self.contexts.borrow().len()
+    }
+
+    /// True when some plugin has seen the request.
+    pub(crate) fn has_contexts(&self) -> bool {
+        self.contexts.borrow().iter().any(Option::is_some)
     }
 
     fn has_seen(&self, at: usize) -> bool {
@@ -326,11 +365,9 @@ impl Stream {
     }
 
     fn remember(&self, at: usize, live: Live) {
-        let mut contexts = self.contexts.borrow_mut();
-        if contexts.len() <= at {
-            contexts.resize(at + 1, None);
+        if let Some(context) = self.contexts.borrow_mut().get_mut(at) {
+            *context = Some(live);
         }
-        contexts[at] = Some(live);
     }
 
     fn carried_out(&self, at: usize, called: Result<FilterAction, Unavailable>) -> Result<FilterAction, Box<Reply>> {
@@ -343,14 +380,14 @@ impl Stream {
         }
     }
 
-    fn taken_reply(&self, at: usize) -> Option<Reply> {
+    fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
         let reply = self.with_state(|state| state.local_reply.take())?;
         let is_breaker = self.view.plugins[at].role == Role::CircuitBreaker;
-        Some(if is_breaker { Reply::overflow(self, reply) } else { reply.into() })
+        Some(Box::new(if is_breaker { Reply::overflow(self, reply) } else { reply.into() }))
     }
 
     /// Nothing that runs between two callbacks of a stream can resume it yet, so a pause ends with its limit.
-    async fn paused(&self, direction: Direction) -> Option<Reply> {
+    async fn paused(&self, direction: Direction) -> Option<Box<Reply>> {
         let resumed = self.with_state(|state| match direction {
             Direction::Request => std::mem::take(&mut state.resumed.request),
             Direction::Response => std::mem::take(&mut state.resumed.response),
@@ -359,7 +396,7 @@ impl Stream {
             return None;
         }
         tokio::time::sleep(PAUSE_LIMIT).await;
-        Some(Reply::paused_too_long())
+        Some(Box::new(Reply::paused_too_long()))
     }
 }
 

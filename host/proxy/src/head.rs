@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request, response};
 use portolan_wasm::StreamState;
@@ -25,7 +26,6 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
-    check_framing(&parts.headers)?;
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
@@ -46,7 +46,7 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
     check_path(parts)
 }
 
-pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(encoding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
     let single = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
     let chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -55,6 +55,9 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// RFC 9110 section 7.2: a host and perhaps a port. Neither userinfo nor lists nor paths.
 fn is_host(host: &[u8]) -> bool {
+    if is_plain_host(host) {
+        return true;
+    }
     let (name, port) = match host.iter().rposition(|b| *b == b':') {
         Some(at) if !host.ends_with(b"]") => (&host[..at], &host[at + 1..]),
         _ => (host, &b""[..]),
@@ -67,6 +70,16 @@ fn is_host(host: &[u8]) -> bool {
     let port_fits = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     let port_number = port.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')) % 10);
     !name.is_empty() && good_name && port_fits && port_number <= 65_535
+}
+
+/// The common form, `name` or `name:port` with a short port, in one pass.
+fn is_plain_host(host: &[u8]) -> bool {
+    let name = host.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
+    match &host[name..] {
+        [] => name > 0,
+        [b':', port @ ..] => name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn check_path(parts: &mut request::Parts) -> Result<(), Refusal> {
@@ -92,9 +105,11 @@ fn check_path(parts: &mut request::Parts) -> Result<(), Refusal> {
 }
 
 /// Strips what a client must not say or what belongs to its connection, and adds what the gateway says.
-pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) {
+pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -> Result<(), Refusal> {
+    if strip(&mut state.request.headers, true)? {
+        stream.keep_upgrade(&mut state.request);
+    }
     let headers = &mut state.request.headers;
-    strip(headers, true);
     match headers.entry(FORWARDED_FOR) {
         header::Entry::Vacant(entry) => {
             entry.insert(stream.connection.peer_value.clone());
@@ -113,11 +128,13 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) {
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(REQUEST_ID, request_id());
+    Ok(())
 }
 
 /// Removes hop-by-hop fields (RFC 9110 section 7.6.1) and those that `Connection` names; with `internal` also what only
-/// the gateway and its mesh may say. One look at the names; `remove` only on a hit.
-pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) {
+/// the gateway and its mesh may say. One look at the names; everything else only on a hit. True when a request asked
+/// for a WebSocket; an error when the message's framing is ambiguous.
+pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) -> Result<bool, Refusal> {
     let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
     for name in headers.keys() {
         if is_hop_by_hop(name.as_str()) || internal && is_internal(name.as_str()) {
@@ -125,8 +142,9 @@ pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) {
         }
     }
     if gone.is_empty() {
-        return;
+        return Ok(false);
     }
+    check_framing(headers)?;
     let upgrade = internal && wants_websocket(headers);
     for named in connection_names(headers) {
         headers.remove(named);
@@ -138,10 +156,11 @@ pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
+    Ok(upgrade)
 }
 
 /// True when the client asks for a WebSocket, the one upgrade that Istio's gateways allow.
-pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
+fn wants_websocket(headers: &HeaderMap) -> bool {
     let Some(upgrade) = headers.get(header::UPGRADE) else { return false };
     let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
         value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
@@ -220,7 +239,8 @@ fn request_id() -> HeaderValue {
         text[at + 1] = HEX[usize::from(byte & 15)];
         at += 2;
     }
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+    // Owned from the start: a copy would be made shareable by another allocation when it is cloned for a retry.
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -268,7 +288,7 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        strip(&mut headers, true);
+        strip(&mut headers, true).unwrap();
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-keep"]);
@@ -279,13 +299,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("connection", HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert("upgrade", HeaderValue::from_static("WebSocket"));
-        strip(&mut headers, true);
+        strip(&mut headers, true).unwrap();
         assert_eq!(
             (&headers["connection"], &headers["upgrade"]),
             (&"Upgrade".parse().unwrap(), &"websocket".parse().unwrap())
         );
         headers.insert("upgrade", HeaderValue::from_static("h2c"));
-        strip(&mut headers, true);
+        strip(&mut headers, true).unwrap();
         assert!(!headers.contains_key("upgrade") && !headers.contains_key("connection"));
     }
 

@@ -1,7 +1,7 @@
-//! [`KeptHead`]: a request's head in one piece of memory, for the rare case that it must be sent again.
+//! [`KeptHead`]: a request's head for the rare case that it must be sent again.
 //!
-//! Every request on a reused connection keeps one, so it is made to be cheap: one allocation and plain copies, where a
-//! clone of the header map makes two and touches a counter for each value.
+//! Every request on a reused connection keeps one, so it is made to be cheap: a plain list, where a clone of the header
+//! map would make its index too.
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
@@ -9,22 +9,14 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 pub(crate) struct KeptHead {
     method: Method,
     uri: Uri,
-    /// For each field: lengths of name and value as 4 bytes each, name, value.
-    fields: Vec<u8>,
-    count: usize,
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl KeptHead {
     pub(crate) fn of(parts: &request::Parts) -> Self {
-        let mut fields = Vec::with_capacity(1024);
-        for (name, value) in &parts.headers {
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            fields.extend_from_slice(&(name.len() as u32).to_le_bytes());
-            fields.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            fields.extend_from_slice(name);
-            fields.extend_from_slice(value);
-        }
-        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields, count: parts.headers.len() }
+        let mut fields = Vec::with_capacity(parts.headers.len());
+        fields.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -36,24 +28,11 @@ impl KeptHead {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = self.method;
         parts.uri = self.uri;
-        parts.headers.reserve(self.count);
-        let mut rest = self.fields.as_slice();
-        while let Some((name, value, after)) = split_field(rest) {
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-                parts.headers.append(name, value);
-            }
-            rest = after;
+        for (name, value) in self.fields {
+            parts.headers.append(name, value);
         }
         parts
     }
-}
-
-fn split_field(fields: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let (name_length, rest) = fields.split_first_chunk::<4>()?;
-    let (value_length, rest) = rest.split_first_chunk::<4>()?;
-    let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name_length) as usize)?;
-    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
-    Some((name, value, rest))
 }
 
 #[cfg(test)]

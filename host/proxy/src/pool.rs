@@ -205,7 +205,6 @@ impl ClusterPool {
         // A socket that refuses the option still works, only slower.
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
-            .max_headers(100)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;

@@ -81,7 +81,8 @@ impl Drop for Upstream {
 
 /// Milliseconds as a header; the common ones without an allocation.
 fn milliseconds(time: Duration) -> HeaderValue {
-    const COMMON: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    const COMMON: [&str; 20] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19"];
     let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match usize::try_from(millis).ok().and_then(|millis| COMMON.get(millis)) {
         Some(text) => HeaderValue::from_static(text),
@@ -193,20 +194,19 @@ impl Forwarding<'_> {
         }
         let (mut parts, incoming) = response.into_parts();
         // hyper reads what it can; what another reader may see otherwise is not passed on.
-        if head::check_framing(&parts.headers).is_err() || parts.status.as_u16() > 599 {
+        if head::strip(&mut parts.headers, false).is_err() || parts.status.as_u16() > 599 {
             return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard);
         }
-        head::strip(&mut parts.headers, false);
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
         self.route.change_response(self.destination, &mut parts.headers);
         let body = UpstreamBody::new(incoming, lease, upstream, deadline);
-        if stream.contexts.borrow().is_empty() {
+        if !stream.has_contexts() {
             return stream.finish_head(parts, ResponseBody::upstream(body, guard));
         }
         let end = body.is_end_stream();
         stream.with_state(|state| state.response = Some(parts));
         if let Outcome::Reply(reply) = stream.on_response_headers(end).await {
-            return stream.reply_instead(reply, guard);
+            return stream.reply_instead(*reply, guard);
         }
         let parts = stream.with_state(|state| state.response.take());
         let Some(mut parts) = parts else {

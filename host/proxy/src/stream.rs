@@ -70,13 +70,14 @@ pub(crate) async fn handle(
     if let Some(refusal) = refusal {
         return stream.reply(refusal.into(), guard);
     }
-    stream.keep_upgrade();
-    stream.with_state(|state| head::prepare(state, &stream));
+    if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
+        return stream.reply(refusal.into(), guard);
+    }
     stream.note_head();
     let end = http_body::Body::is_end_stream(&body);
     match stream.on_request_headers(end).await {
         Outcome::Continue => router::route(&stream, body, guard).await,
-        Outcome::Reply(reply) => stream.reply(reply, guard),
+        Outcome::Reply(reply) => stream.reply(*reply, guard),
     }
 }
 
@@ -97,6 +98,7 @@ impl Stream {
     ) -> Rc<Self> {
         let view = worker.view();
         let context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
+        let contexts = std::iter::repeat_n(None, view.plugins.len()).collect();
         let http = slot.http();
         http.downstream_rq_total.inc();
         http.downstream_rq_active.inc();
@@ -117,7 +119,7 @@ impl Stream {
             http,
             started: Instant::now(),
             state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
-            contexts: RefCell::default(),
+            contexts: RefCell::new(contexts),
             body_reply: RefCell::default(),
             upgrade: Cell::default(),
             record: Record::default(),
@@ -141,12 +143,9 @@ impl Stream {
         self.state.set(Some(state));
     }
 
-    fn keep_upgrade(&self) {
-        self.with_state(|state| {
-            if head::wants_websocket(&state.request.headers) {
-                self.upgrade.set(state.request.extensions.remove());
-            }
-        });
+    /// Keeps the client's side of the upgrade that it asked for.
+    pub(crate) fn keep_upgrade(&self, request: &mut request::Parts) {
+        self.upgrade.set(request.extensions.remove());
     }
 
     /// Remembers what to answer once the upstream call has noticed that its body was cut.

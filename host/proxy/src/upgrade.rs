@@ -32,7 +32,8 @@ pub(crate) fn answer(
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = response.status();
     parts.headers = std::mem::take(response.headers_mut());
-    head::strip(&mut parts.headers, false);
+    // A 101 has no body whose framing could be ambiguous.
+    let _ = head::strip(&mut parts.headers, false);
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     spawn_local(tunnel(stream.clone(), client, server, (lease, upstream), guard));
