@@ -27,7 +27,8 @@ use clap::Parser;
 
 use crate::args::{Args, Command};
 
-/// Workers allocate for each request; this allocator does so without a lock between them.
+/// Workers allocate for each request; this allocator does so without a lock between them. Its second line (feature `v2`)
+/// gives memory back after 10 ms, where the third held on to freed body chunks for a second.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -223,11 +223,16 @@ impl<'a> Attempts<'a> {
 
     async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
         let reused = lease.requests > 0;
-        let Some(request) = self.request(reused) else { return failed(Failure::Reset, None) };
+        let Some(request) = self.request() else { return failed(Failure::Reset, None) };
+        // On a reused connection the head may have to be sent again on another, whatever the policy.
+        lease.sent().begin(reused && matches!(self.body, Source::Empty));
         match lease.sender.try_send_request(request).await {
             Ok(response) => Try::Answered(Answer { response, lease, upstream }),
             Err(mut error) => {
                 let unsent = error.take_message().map(|request| self.take_back(request)).is_some();
+                if !unsent && reused && self.kept.is_none() {
+                    self.kept = KeptHead::parse(&lease.sent().bytes());
+                }
                 let error = error.into_error();
                 self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
                 let stream = self.job.stream;
@@ -252,9 +257,9 @@ impl<'a> Attempts<'a> {
 
     /// The request of this try. Its head is kept only when another try may need it: a copy costs about as much as a
     /// filter.
-    fn request(&mut self, reused: bool) -> Option<Request<RequestBody>> {
+    fn request(&mut self) -> Option<Request<RequestBody>> {
         let stream = self.job.stream;
-        let keep = reused && matches!(self.body, Source::Empty) || retries_after_sending(self.policy);
+        let keep = retries_after_sending(self.policy);
         let mut parts = match (self.unsent.take(), self.kept.take()) {
             (Some(parts), _) => parts,
             (None, Some(kept)) => kept.into_parts(),
@@ -396,10 +401,11 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE)
 }
 
-/// Moves the head out of the state; an upgrade's handle stays with it.
+/// Moves the head's fields out of the state; method and target stay known there.
 fn take_head(state: &mut portolan_wasm::StreamState<crate::context::StreamContext>) -> request::Parts {
-    let (mut blank, ()) = Request::new(()).into_parts();
-    blank.method = state.request.method.clone();
-    blank.uri = state.request.uri.clone();
-    std::mem::replace(&mut state.request, blank)
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = state.request.method.clone();
+    parts.uri = state.request.uri.clone();
+    parts.headers = std::mem::take(&mut state.request.headers);
+    parts
 }

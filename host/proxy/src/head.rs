@@ -77,7 +77,10 @@ fn is_plain_host(host: &[u8]) -> bool {
     let name = host.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
     match &host[name..] {
         [] => name > 0,
-        [b':', port @ ..] => name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit),
+        [b':', port @ ..] => {
+            let in_range = port.len() < 5 || port.len() == 5 && *port <= *b"65535".as_slice();
+            name > 0 && in_range && port.iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     }
 }
@@ -222,21 +225,31 @@ thread_local! {
     static RNG: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
 }
 
+/// Each byte in hexadecimal.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
 /// A random UUID (version 4).
 fn request_id() -> HeaderValue {
     let mut bytes = [0_u8; 16];
     RNG.with_borrow_mut(|rng| rng.fill_bytes(&mut bytes));
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 36];
     let mut at = 0;
     for (index, byte) in bytes.into_iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
             at += 1;
         }
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
+        text[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
         at += 2;
     }
     // Owned from the start: a copy would be made shareable by another allocation when it is cloned for a retry.

@@ -1,9 +1,12 @@
 //! [`KeptHead`]: a request's head for the rare case that it must be sent again.
 //!
-//! Every request on a reused connection keeps one, so it is made to be cheap: a plain list, where a clone of the header
-//! map would make its index too.
+//! Kept only when the route's policy tries again after sending: a plain list, where a clone of the header map would make
+//! its index too. A request that meets a dead pooled connection is read back from what its connection wrote.
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
+
+/// What a request may have at the door, and what the gateway adds.
+const MAX_FIELDS: usize = 128;
 
 /// A copy of a head without its extensions.
 pub(crate) struct KeptHead {
@@ -17,6 +20,23 @@ impl KeptHead {
         let mut fields = Vec::with_capacity(parts.headers.len());
         fields.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         Self { method: parts.method.clone(), uri: parts.uri.clone(), fields }
+    }
+
+    /// The head in these encoded bytes; none when they do not hold a whole one.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        if !request.parse(bytes).is_ok_and(|status| status.is_complete()) {
+            return None;
+        }
+        let field = |field: &httparse::Header<'_>| {
+            Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
+        };
+        Some(Self {
+            method: request.method?.parse().ok()?,
+            uri: request.path?.parse().ok()?,
+            fields: request.headers.iter().map(field).collect::<Option<_>>()?,
+        })
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -47,5 +67,14 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let again = KeptHead::of(&parts).into_parts();
         assert_eq!((&again.method, &again.uri, &again.headers), (&parts.method, &parts.uri, &parts.headers));
+    }
+
+    #[test]
+    fn a_head_is_read_back_from_its_bytes_and_half_a_head_is_none() {
+        let bytes = b"GET /a?b HTTP/1.1\r\nhost: h\r\nx-a: 1\r\nx-a: 2\r\n\r\n";
+        let parts = KeptHead::parse(bytes).unwrap().into_parts();
+        assert_eq!((parts.method.as_str(), parts.uri.to_string().as_str()), ("GET", "/a?b"));
+        assert_eq!((parts.headers["host"].to_str().unwrap(), parts.headers.get_all("x-a").iter().count()), ("h", 2));
+        assert!(KeptHead::parse(&bytes[..bytes.len() - 1]).is_none());
     }
 }

@@ -27,6 +27,7 @@ mod publish;
 mod rewrite;
 mod route;
 mod router;
+mod sent;
 mod snapshot;
 mod stream;
 mod upgrade;

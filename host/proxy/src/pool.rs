@@ -19,6 +19,7 @@ use crate::body::RequestBody;
 use crate::clock;
 use crate::cluster::{ClusterState, EndpointSet, Permit};
 use crate::endpoint::EndpointState;
+use crate::sent::{Recorded, SentHead};
 
 /// A waiting request looks again after this time even when nothing woke it: a wake-up between two looks of another
 /// worker may have been missed.
@@ -204,11 +205,11 @@ impl ClusterPool {
         };
         // A socket that refuses the option still works, only slower.
         let _ = stream.set_nodelay(true);
+        let open = Rc::new(OpenConnection::new(&pool.endpoint, place));
         let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Recorded::new(stream, &open.sent)))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;
-        let open = Rc::new(OpenConnection::new(&pool.endpoint, place));
         let held = open.clone();
         spawn_local(async move {
             // How it ended is told by the request on it, if there is one.
@@ -291,6 +292,11 @@ impl Lease {
         &self.pool.endpoint
     }
 
+    /// The head that the connection was last asked to write.
+    pub(crate) fn sent(&self) -> &SentHead {
+        &self.open.sent
+    }
+
     /// Keeps the connection for the next request, unless it has served its number or nobody may want it.
     pub(crate) fn give_back(self) {
         let requests = self.requests + 1;
@@ -309,13 +315,14 @@ impl Lease {
 /// An upstream connection, counted until its task and its user have let go of it.
 struct OpenConnection {
     endpoint: Arc<EndpointState>,
+    sent: Arc<SentHead>,
     _place: Permit,
 }
 
 impl OpenConnection {
     fn new(endpoint: &Arc<EndpointState>, place: Permit) -> Self {
         endpoint.connections.fetch_add(1, Relaxed);
-        Self { endpoint: endpoint.clone(), _place: place }
+        Self { endpoint: endpoint.clone(), sent: Arc::default(), _place: place }
     }
 }
 

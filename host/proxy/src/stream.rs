@@ -32,7 +32,8 @@ pub(crate) struct Stream {
     pub(crate) connection: Arc<ConnectionInfo>,
     /// The listener's counters when the request came: a reload may bring others.
     pub(crate) http: Arc<HttpMetrics>,
-    started: Instant,
+    /// Only the access log tells how long it took.
+    started: Option<Instant>,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
     pub(crate) contexts: RefCell<SmallVec<[Option<Live>; 6]>>,
@@ -117,7 +118,7 @@ impl Stream {
             slot,
             connection,
             http,
-            started: Instant::now(),
+            started: log.is_some().then(Instant::now),
             state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
             contexts: RefCell::new(contexts),
             body_reply: RefCell::default(),
@@ -251,7 +252,9 @@ impl Stream {
             self.flag_if_none(ResponseFlags::DC, "downstream_remote_disconnect");
         }
         self.connection.activity.await_head(false);
-        self.end_contexts();
+        if self.view.wants.contexts_end {
+            self.end_contexts();
+        }
         let http = &self.http;
         http.downstream_rq_active.dec();
         http.downstream_rq_xx.inc(self.record.status.get());
@@ -283,7 +286,7 @@ impl Stream {
         info.response_code = self.record.status.get();
         info.bytes_received = self.record.received.get();
         info.bytes_sent = self.record.sent.get();
-        info.duration = self.started.elapsed();
+        info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
         info.downstream_local = Some(self.connection.local);
         info.downstream_remote = Some(self.connection.peer);
         writer.record(&info);

@@ -32,6 +32,8 @@ pub(crate) struct View {
 pub(crate) struct Wants {
     pub(crate) request_body: bool,
     pub(crate) response_body: bool,
+    /// Some plugin has contexts of its own for each stream.
+    pub(crate) contexts_end: bool,
     /// A user's filter has a part in the stream after the request was sent, where heads can be read again.
     pub(crate) request_head_later: bool,
 }
@@ -63,6 +65,7 @@ impl View {
         let wants = plugins.iter().fold(Wants::default(), |wants, plugin| Wants {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
+            contexts_end: wants.contexts_end || !plugin.is_stateless(),
             request_head_later: wants.request_head_later
                 || plugin.role == Role::User && is_asked_later(plugin.callbacks),
         });
