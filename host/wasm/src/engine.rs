@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use wasmtime::{Cache, CacheConfig, Config, EngineWeak, OptLevel, WasmBacktraceDetails};
 
-/// Grain of all deadlines.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// Grain of all deadlines while guests run.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Time between two ticks while nobody has asked for a finer one: an idle gateway should sleep.
+const IDLE_TICK: Duration = Duration::from_millis(10);
+
+/// Fine ticks after the last time that somebody asked for them.
+const LINGER: u32 = 50;
 
 /// Stack of the guest in bytes. Workers' threads have 2 MiB, and host functions need some below the guest.
 const GUEST_STACK: usize = 512 * 1024;
@@ -17,7 +24,15 @@ const GUEST_STACK: usize = 512 * 1024;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    clock: Arc<Clock>,
     cache: Option<Arc<Cache>>,
+}
+
+/// The engine's clock: a thread that moves the epoch on, and so makes guests stop and look at their deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    awake: AtomicBool,
+    millis: AtomicU64,
 }
 
 /// How an [`Engine`] is set up.
@@ -51,8 +66,9 @@ impl Engine {
             .wasm_backtrace_details(WasmBacktraceDetails::Enable)
             .cache(cache.clone());
         let inner = wasmtime::Engine::new(&config).map_err(EngineError::Setup)?;
-        start_clock(inner.weak()).map_err(EngineError::Clock)?;
-        Ok(Self { inner, cache: cache.map(Arc::new) })
+        let clock = Arc::new(Clock::default());
+        start_clock(inner.weak(), clock.clone()).map_err(EngineError::Clock)?;
+        Ok(Self { inner, clock, cache: cache.map(Arc::new) })
     }
 
     /// Modules that the disk cache had and had not, so far; none without a cache.
@@ -63,12 +79,25 @@ impl Engine {
     pub(crate) fn inner(&self) -> &wasmtime::Engine {
         &self.inner
     }
+
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
 }
 
-/// Number of ticks after which at least `deadline` has passed.
-pub(crate) fn ticks(deadline: Duration) -> u64 {
-    let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
+impl Clock {
+    /// Asks for fine ticks in the near future. They begin within one coarse tick.
+    pub(crate) fn wake(&self) {
+        // Read first: workers that ask all the time must not take the cache line from each other.
+        if !self.awake.load(Relaxed) {
+            self.awake.store(true, Relaxed);
+        }
+    }
+
+    /// Milliseconds since the engine was made, as of the last tick. Costs a load.
+    pub(crate) fn millis(&self) -> u64 {
+        self.millis.load(Relaxed)
+    }
 }
 
 /// The disk cache in this folder; none when the folder cannot be had.
@@ -89,12 +118,15 @@ fn open_cache(folder: &Path) -> Option<Cache> {
 }
 
 /// Ticks until the engine is gone: a weak handle, so that stores keep the clock alive and nothing else does.
-fn start_clock(engine: EngineWeak) -> io::Result<()> {
+fn start_clock(engine: EngineWeak, clock: Arc<Clock>) -> io::Result<()> {
     let tick = move || {
+        let (started, mut fine) = (Instant::now(), 0);
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            thread::sleep(TICK);
+            clock.millis.store(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+            fine = if clock.awake.swap(false, Relaxed) { LINGER } else { fine.saturating_sub(1) };
+            thread::sleep(if fine > 0 { TICK } else { IDLE_TICK });
         }
     };
     thread::Builder::new().name("wasm-clock".to_owned()).spawn(tick).map(drop)
@@ -102,13 +134,23 @@ fn start_clock(engine: EngineWeak) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::*;
 
     #[test]
-    fn a_deadline_is_never_cut_short() {
-        assert_eq!(ticks(Duration::from_millis(100)), 11);
-        assert_eq!(ticks(Duration::from_millis(101)), 12);
-        assert_eq!(ticks(Duration::ZERO), 1);
-        assert!(ticks(Duration::MAX) > u64::from(u32::MAX));
+    fn the_clock_goes_on_as_long_as_its_engine() {
+        let engine = Engine::new(&EngineOptions::default()).unwrap();
+        let clock = engine.clock().clone();
+        let begun = clock.millis();
+        while clock.millis() < begun + 20 {
+            clock.wake();
+            thread::yield_now();
+        }
+        drop(engine);
+        // The thread's handle of the clock goes with the thread.
+        while Arc::strong_count(&clock) > 1 {
+            thread::yield_now();
+        }
     }
 }

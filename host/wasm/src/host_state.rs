@@ -7,9 +7,11 @@ use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::AbiVersion;
 use crate::context::{ContextId, Contexts, Phase};
+use crate::engine::Clock;
 use crate::filter_log::FilterLog;
 use crate::guest::Area;
 use crate::limiter::Limiter;
+use crate::meter::Meter;
 use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
 use crate::stream::{Resumed, StreamState};
@@ -40,6 +42,7 @@ pub(crate) struct HostState<H> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) abi: AbiVersion,
     pub(crate) limiter: Limiter,
+    pub(crate) meter: Meter,
     pub(crate) log: FilterLog,
     pub(crate) contexts: Contexts,
     /// Metrics that this VM has defined; a guest knows them by their place plus 1.
@@ -53,7 +56,7 @@ pub(crate) struct HostState<H> {
 }
 
 impl<H> HostState<H> {
-    pub(crate) fn new(settings: &Arc<VmSettings>, shared: &Arc<Shared>, abi: AbiVersion) -> Self {
+    pub(crate) fn new(settings: &Arc<VmSettings>, shared: &Arc<Shared>, abi: AbiVersion, clock: &Arc<Clock>) -> Self {
         Self {
             stream: None,
             phase: Phase::Other,
@@ -66,6 +69,7 @@ impl<H> HostState<H> {
             foreign_args: Vec::new(),
             started: Instant::now(),
             limiter: Limiter::new(&settings.limits),
+            meter: Meter::new(&settings.limits, clock),
             log: FilterLog::new(settings.plugin_name.clone(), settings.limits.log_lines_per_second),
             settings: settings.clone(),
             shared: shared.clone(),

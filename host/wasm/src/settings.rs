@@ -21,29 +21,54 @@ pub struct VmSettings {
     pub limits: VmLimits,
 }
 
-/// What one VM may use up.
+/// What a filter may use up. Each VM has these limits for itself; there is one VM for each worker.
+///
+/// Where a limit is met: memory and tables refuse to grow, time ends the VM (the stream of the callback gets what
+/// `failStrategy` says), the CPU budget makes the filter unavailable until the second is over, log lines are dropped and
+/// counted, the rest is refused by the status of the host function that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VmLimits {
     /// Linear memory in bytes, 64 MiB by default. Beyond it `memory.grow` fails.
     pub memory_bytes: usize,
     /// Entries of all tables together, 100,000 by default.
     pub table_elements: usize,
-    /// Time that one callback may take, 100 ms by default; the clock has a grain of 10 ms.
+    /// CPU time that one callback may take, 100 ms by default. The clock has a grain of 1 ms, and of 10 ms for the first
+    /// callback after a quiet time. Time in which the system runs something else does not count.
     pub callback_deadline: Duration,
-    /// Time that each callback of the start may take, 5 s by default.
+    /// CPU time in one second of all callbacks on one worker, 500 ms by default. What is overdrawn is taken from the
+    /// next second.
+    pub cpu_per_second: Duration,
+    /// CPU time that the whole start may take, initialisers included, 5 s by default.
     pub start_deadline: Duration,
     /// Log lines per second, 1,000 by default; more are dropped and counted.
     pub log_lines_per_second: u32,
+    /// Bytes of one body that may wait for the filter, 1 MiB by default as in Envoy.
+    pub buffer_bytes: usize,
+    /// Time that a stream may wait for the filter to resume it, 15 s by default; the route's timeout may be shorter.
+    pub paused_deadline: Duration,
+    /// Calls to other services in flight in one VM, 100 by default.
+    pub callouts_in_flight: usize,
+    /// Bytes of shared data under the VM id, with keys, 16 MiB by default.
+    pub shared_data_bytes: usize,
+    /// Bytes in the queues of the VM id, 16 MiB by default.
+    pub queue_bytes: usize,
 }
 
 impl Default for VmLimits {
     fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
         Self {
-            memory_bytes: 64 * 1024 * 1024,
+            memory_bytes: 64 * MIB,
             table_elements: 100_000,
             callback_deadline: Duration::from_millis(100),
+            cpu_per_second: Duration::from_millis(500),
             start_deadline: Duration::from_secs(5),
             log_lines_per_second: 1_000,
+            buffer_bytes: MIB,
+            paused_deadline: Duration::from_secs(15),
+            callouts_in_flight: 100,
+            shared_data_bytes: 16 * MIB,
+            queue_bytes: 16 * MIB,
         }
     }
 }

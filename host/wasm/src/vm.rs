@@ -13,6 +13,7 @@ use crate::shared::Shared;
 use crate::stream::{Resumed, StreamHost, StreamState};
 use crate::trap::VmError;
 
+mod cost;
 mod running;
 mod start;
 
@@ -210,17 +211,14 @@ impl<H: StreamHost> PluginVm<H> {
 
     fn run_end(&mut self, id: ContextId, stream: Box<StreamState<H>>) -> Called<H, ()> {
         let Exports { log, done, delete, .. } = &self.exports;
-        let deadline = self.running.deadline();
         self.running.with_stream(id, stream, Phase::End, |store| {
             if let Some(log) = log {
                 log.call(&mut *store, id.number())?;
             }
             if let Some(done) = done {
-                store.set_epoch_deadline(deadline);
                 done.call(&mut *store, id.number())?;
             }
             if let Some(delete) = delete {
-                store.set_epoch_deadline(deadline);
                 delete.call(&mut *store, id.number())?;
             }
             Ok(())

@@ -1,13 +1,11 @@
 //! `Running`: the store, and how the guest is entered and left.
 
-use std::time::Duration;
-
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 
 use super::FilterAction;
 use crate::context::{ContextId, Phase};
-use crate::engine::ticks;
 use crate::host_state::HostState;
+use crate::meter::Callback;
 use crate::stream::StreamState;
 use crate::trap::VmError;
 
@@ -18,25 +16,13 @@ pub(super) type Called<H, R> = (Box<StreamState<H>>, Result<R, VmError>);
 /// counts references that all workers share.
 pub(super) struct Running<H: 'static> {
     pub(super) store: Store<HostState<H>>,
-    /// What a callback may take, in ticks of the engine's clock.
-    deadline: u64,
     ended: bool,
 }
 
 impl<H> Running<H> {
-    /// A guest that has not been called yet, with the time that it has for its start.
-    pub(super) fn new(store: Store<HostState<H>>, limit: Duration) -> Self {
-        Self { store, deadline: ticks(limit), ended: false }
-    }
-
-    /// What a callback may take, in ticks.
-    pub(super) fn deadline(&self) -> u64 {
-        self.deadline
-    }
-
-    /// From now on callbacks have this time.
-    pub(super) fn set_limit(&mut self, limit: Duration) {
-        self.deadline = ticks(limit);
+    /// A guest that has not been called yet.
+    pub(super) fn new(store: Store<HostState<H>>) -> Self {
+        Self { store, ended: false }
     }
 
     /// A callback that answers with an action. Any number but 0 is a pause: Envoy's further ones are its variants.
@@ -88,10 +74,22 @@ impl<H> Running<H> {
         if self.ended {
             return Err(VmError::Ended);
         }
-        self.store.set_epoch_deadline(self.deadline);
-        call(&mut self.store).map_err(|error| {
+        self.store.set_epoch_deadline(1);
+        let state = self.store.data_mut();
+        state.meter.begin(Callback::of(state.phase));
+        let result = call(&mut self.store);
+        self.store.data_mut().meter.end();
+        result.map_err(|error| {
             self.ended = true;
             VmError::new(&error, self.store.data().limiter.refused())
         })
     }
+}
+
+/// At each tick of the clock the meter says whether the guest may go on.
+pub(super) fn set_deadlines<H>(store: &mut Store<HostState<H>>) {
+    store.epoch_deadline_callback(|mut store| {
+        Ok(if store.data_mut().meter.tick() { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+    });
+    store.set_epoch_deadline(1);
 }

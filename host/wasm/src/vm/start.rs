@@ -6,9 +6,8 @@ use std::sync::Arc;
 use wasmtime::{Instance, Store, WasmResults};
 
 use super::PluginVm;
-use super::running::Running;
+use super::running::{Running, set_deadlines};
 use crate::context::{ContextId, Phase};
-use crate::engine::ticks;
 use crate::exports::{Exports, find, find_malloc};
 use crate::guest::Area;
 use crate::host_state::HostState;
@@ -68,10 +67,10 @@ pub(super) fn start<H: StreamHost>(
     shared: &Arc<Shared>,
 ) -> Result<PluginVm<H>, StartError> {
     let linked = module.linked::<H>().map_err(StartError::Instantiate)?;
-    let state = HostState::new(settings, shared, module.abi());
+    let state = HostState::new(settings, shared, module.abi(), module.engine().clock());
     let mut store = Store::new(module.engine().inner(), state);
     store.limiter(|state| &mut state.limiter);
-    store.set_epoch_deadline(ticks(settings.limits.start_deadline));
+    set_deadlines(&mut store);
     let instance = match linked.instantiate(&mut store) {
         Ok(instance) => instance,
         Err(error) => return Err(instantiation_failed(&error, &mut store).unwrap_or(StartError::Instantiate(error))),
@@ -81,12 +80,12 @@ pub(super) fn start<H: StreamHost>(
     let malloc = find_malloc(&instance, &mut store);
     let state = store.data_mut();
     (state.memory, state.malloc) = (memory, malloc);
-    let running = Running::new(store, settings.limits.start_deadline);
+    let running = Running::new(store);
     let mut vm = PluginVm { exports, callbacks: module.callbacks(), running };
     vm.initialize(&instance)?;
     vm.find_scratch(&instance)?;
     vm.start_root(settings)?;
-    vm.running.set_limit(settings.limits.callback_deadline);
+    vm.running.store.data_mut().meter.end_start(&settings.limits);
     vm.log_tail();
     Ok(vm)
 }

@@ -1,8 +1,9 @@
 //! Runaway guests: loops, memory, stack, wild pointers, allocators.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use portolan_wasm::{StartError, VmError, VmLimits, VmSettings};
+use portolan_wasm::{Callback, CostObserver, StartError, VmError, VmLimits, VmSettings};
 
 use crate::support::{guest, notes, on_request, run, start_with, stream};
 
@@ -122,4 +123,85 @@ fn an_allocator_that_calls_back_gets_no_second_allocation() {
 fn an_allocator_that_traps_ends_the_vm() {
     let error = fail(&with_allocator("unreachable"), VmLimits::default());
     assert!(matches!(error, VmError::Trap { .. }));
+}
+
+/// A loop that takes some milliseconds of CPU time in any build.
+const BUSY: &str = "(local $i i32) (loop (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if 0 (i32.lt_u (local.get $i) (i32.const 30000000))))";
+
+#[test]
+fn all_callbacks_of_a_start_share_one_deadline() {
+    let text = guest(&format!(
+        r#"(func (export "_initialize") {BUSY})
+           (func (export "proxy_on_context_create") (param i32 i32) {BUSY})
+           (func (export "proxy_on_vm_start") (param i32 i32) (result i32) {BUSY} (i32.const 1))
+           (func (export "proxy_on_configure") (param i32 i32) (result i32) (loop br 0) (i32.const 1))"#
+    ));
+    let limits = VmLimits { start_deadline: Duration::from_millis(150), ..VmLimits::default() };
+    let start = cpu_time::ThreadTime::now();
+    assert!(start_with(&text, VmSettings { limits, ..VmSettings::default() }).is_err());
+    // Compiling is part of this, so the bound is generous; a deadline for each callback would be met four times.
+    assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_budget_that_is_used_up_is_told_and_comes_back_with_the_next_second() {
+    let text = guest(&format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {BUSY} (i32.const 0))"#
+    ));
+    let limits = VmLimits {
+        cpu_per_second: Duration::from_millis(1),
+        callback_deadline: Duration::from_secs(10),
+        ..VmLimits::default()
+    };
+    let mut vm = start_with(&text, VmSettings { limits, ..VmSettings::default() }).unwrap();
+    assert!(!vm.is_overdrawn());
+    let (stream, id) = vm.new_stream(stream());
+    let (_, action) = vm.on_request_headers(id.unwrap(), stream, true);
+    action.unwrap();
+    assert!(vm.is_overdrawn());
+    let mut spare = start_with(&text, VmSettings { limits, ..VmSettings::default() }).unwrap();
+    assert!(!spare.is_overdrawn());
+    spare.inherit_budget(&vm);
+    assert!(spare.is_overdrawn(), "a new VM brings no new budget");
+}
+
+/// What an observer has heard.
+#[derive(Default)]
+struct Heard {
+    calls: Mutex<Vec<(Callback, u64)>>,
+    times: Mutex<Vec<(Callback, Duration, u64)>>,
+}
+
+impl CostObserver for Heard {
+    fn called(&self, callback: Callback, count: u64) {
+        self.calls.lock().unwrap().push((callback, count));
+    }
+
+    fn took(&self, callback: Callback, time: Duration, weight: u64) {
+        self.times.lock().unwrap().push((callback, time, weight));
+    }
+}
+
+#[test]
+fn an_observer_hears_of_each_call_and_of_times_that_stand_for_all_calls() {
+    let text = guest(r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))"#);
+    let heard = Arc::new(Heard::default());
+    let mut vm = start_with(&text, VmSettings::default()).unwrap();
+    vm.observe(heard.clone());
+    for _ in 0..1000 {
+        let (stream, id) = vm.new_stream(stream());
+        let id = id.unwrap();
+        let (stream, _) = vm.on_request_headers(id, stream, true);
+        vm.end_stream(id, stream).1.unwrap();
+    }
+    assert_eq!(vm.calls(), 1000);
+    drop(vm);
+    let calls = heard.calls.lock().unwrap();
+    assert!(calls.iter().all(|(callback, _)| *callback == Callback::RequestHeaders));
+    assert_eq!(calls.iter().map(|(_, count)| count).sum::<u64>(), 1000);
+    let times = heard.times.lock().unwrap();
+    let stands_for: u64 = times.iter().map(|(_, _, weight)| weight).sum();
+    assert!((900..=1000).contains(&stands_for), "{stands_for}");
+    assert!(times.len() < 500, "most calls are not timed: {}", times.len());
 }
