@@ -214,11 +214,30 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Several DestinationRules have the same host. Their subsets are joined, but the first top-level traffic policy (by age, then name) wins, and the first definition of a subset.",
     ),
     (
+        "P0214",
+        "two servers on one address that cannot share it",
+        "Servers of plain HTTP share an address; one of TCP has its address for itself. The later server (by the Gateway's age, then name) is skipped, as in Istio.",
+    ),
+    (
+        "P0215",
+        "a TCP server without a rule",
+        "A server of TCP takes the first `tcp` rule of the VirtualServices bound to its Gateway that fits its port. There is none, so nothing listens on the port.",
+    ),
+    (
+        "P0216",
+        "a TCP rule that another VirtualService hides",
+        "The first fitting `tcp` rule, by the VirtualService's age, then name, takes all connections of the server. The others have no effect there.",
+    ),
+    (
         "P0301",
         "HTTPS and TLS servers are not served yet",
         "The server is skipped; the plain HTTP servers of the same Gateway are served.",
     ),
-    ("P0302", "TCP servers and rules are not served yet", "The server or the rules are skipped; HTTP goes on."),
+    (
+        "P0302",
+        "UDP and HBONE servers are not served",
+        "The server is skipped; the other servers of the Gateway are served.",
+    ),
     (
         "P0303",
         "TLS rules are not served yet",
@@ -287,6 +306,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "P0323",
         "this ServiceEntry resolution is not served yet",
         "NONE and DYNAMIC_DNS have no address to connect to at a gateway, and unix sockets are not served: requests get 503 with flag UH.",
+    ),
+    (
+        "P0324",
+        "a condition without effect at a gateway",
+        "Istio looks at `port` and `gateways` of a `tcp` match only, at a gateway; subnets, labels and namespaces are for sidecars. The other conditions of the match decide.",
     ),
 ];
 

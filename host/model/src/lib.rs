@@ -14,9 +14,9 @@ pub mod secret;
 pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
 };
-pub use listener::{Listener, RouteTableId};
+pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
 pub use origin::Origin;
-pub use plugin::{FailPolicy, Plugin, PluginCode, PluginPhase};
+pub use plugin::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase};
 pub use route::{
     Destination, DirectResponse, Forward, HeaderMatch, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route,
     RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,
@@ -30,13 +30,14 @@ use serde::{Deserialize, Serialize};
 pub struct Model {
     /// Sockets to listen on, ordered by address.
     pub listeners: Vec<Listener>,
-    /// Virtual hosts by listener; a [`RouteTableId`] is an index into this list.
+    /// Virtual hosts by listener of HTTP; a [`RouteTableId`] is an index into this list.
     pub route_tables: Vec<RouteTable>,
     /// All routes of all tables; a [`RouteId`] is an index into this list. A route may be in several virtual hosts.
     pub routes: Vec<Route>,
     /// All clusters; a [`ClusterId`] is an index into this list.
     pub clusters: Vec<Cluster>,
-    /// Filters besides the three bundled decision filters, in the order in which they see a request.
+    /// Filters besides the three bundled decision filters, in the order in which they see a request or, by
+    /// [`Plugin::kind`], a connection.
     pub plugins: Vec<Plugin>,
     /// Path of the access log (`/dev/stdout` is common), from `meshConfig.accessLogFile`; none means no access log.
     pub access_log: Option<String>,

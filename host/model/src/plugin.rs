@@ -13,6 +13,9 @@ pub struct Plugin {
     pub name: String,
     /// `pluginName`: the root id that the module sees.
     pub root_id: String,
+    /// Which chains it is in.
+    #[serde(skip_serializing_if = "PluginKind::is_http", default)]
+    pub kind: PluginKind,
     /// Where it stands in the chain.
     pub phase: PluginPhase,
     /// Within a phase, higher runs first.
@@ -28,6 +31,24 @@ pub struct Plugin {
     pub fail_policy: FailPolicy,
     /// The WasmPlugin in the user's file.
     pub origin: Origin,
+}
+
+/// Istio's `type`: what a filter sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PluginKind {
+    /// Requests and responses, on listeners of HTTP.
+    #[default]
+    Http,
+    /// Connections and their bytes, on listeners of TCP.
+    Network,
+}
+
+impl PluginKind {
+    /// True for the default, which model dumps leave out.
+    pub fn is_http(&self) -> bool {
+        *self == Self::Http
+    }
 }
 
 /// Istio's phases; requests meet them in this order.

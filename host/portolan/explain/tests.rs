@@ -67,6 +67,7 @@ fn model() -> Model {
             address: ([0, 0, 0, 0], 8080).into(),
             server_port: 80,
             route_table: 0,
+            tcp: None,
             origins: vec![origin("Gateway", "main", 9)],
         }],
         route_tables: vec![RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host] }],

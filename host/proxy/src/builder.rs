@@ -143,7 +143,13 @@ impl Builder {
             self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
             self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
         ];
-        plugins.extend(model.plugins.iter().filter_map(|plugin| self.attach(Wanted::user(plugin), problems)));
+        plugins.extend(
+            model
+                .plugins
+                .iter()
+                .filter(|p| p.kind.is_http())
+                .filter_map(|plugin| self.attach(Wanted::user(plugin), problems)),
+        );
         let breakers = CircuitBreakerConfig::of(model);
         plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?);
         Some(plugins)
@@ -271,7 +277,7 @@ impl Builder {
 
     fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
         let mut entries = Vec::with_capacity(model.listeners.len());
-        for listener in &model.listeners {
+        for listener in model.listeners.iter().filter(|listener| listener.tcp.is_none()) {
             let bound = if self.options.bind {
                 self.sockets.bind(listener.address, self.options.workers)
             } else {

@@ -48,7 +48,10 @@ pub(super) struct KnownServer {
 pub(super) enum Protocol {
     Http,
     Tls,
+    /// Bytes, whatever they mean: Istio's filters for MONGO, MYSQL and REDIS are off unless asked for.
     Tcp,
+    /// UDP and HBONE.
+    Other,
 }
 
 impl<'a> Gateways<'a> {
@@ -82,7 +85,7 @@ impl KnownServer {
         let path = format!("spec.servers[{index}]");
         Some(Self {
             port: u16::try_from(port.number).ok()?,
-            protocol: Protocol::of(&port.protocol),
+            protocol: Protocol::of(&port.protocol, server.tls.is_some()),
             bind: server.bind.as_ref().and_then(|bind| bind.parse().ok()),
             hosts: HostIndex::of(&server.hosts, &object.meta.namespace),
             https_redirect: server.tls.as_ref().is_some_and(|tls| tls.https_redirect),
@@ -93,11 +96,24 @@ impl KnownServer {
 }
 
 impl Protocol {
-    fn of(text: &str) -> Self {
+    /// A server that is not for HTTP and has TLS settings is one of TLS, as in Istio.
+    fn of(text: &str, tls: bool) -> Self {
         match text.to_ascii_uppercase().as_str() {
             "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Self::Http,
             "HTTPS" | "TLS" => Self::Tls,
+            "UDP" | "HBONE" => Self::Other,
+            _ if tls => Self::Tls,
             _ => Self::Tcp,
+        }
+    }
+
+    /// As messages call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Other => "other",
         }
     }
 }
@@ -113,9 +129,9 @@ fn diagnose(all: &[KnownGateway<'_>], options: &TranslateOptions) -> Vec<Diagnos
         }
         for server in &gateway.servers {
             let (code, what) = match server.protocol {
-                Protocol::Http => continue,
+                Protocol::Http | Protocol::Tcp => continue,
                 Protocol::Tls => ("P0301", "HTTPS and TLS servers are not served yet: this server is skipped"),
-                Protocol::Tcp => ("P0302", "TCP servers are not served yet: this server is skipped"),
+                Protocol::Other => ("P0302", "UDP and HBONE servers are not served: this server is skipped"),
             };
             let place = gateway.object.place(&format!("{}.port.protocol", server.path));
             found.push(Diagnostic::warning(code, place, what));

@@ -20,6 +20,7 @@ mod retries;
 mod routes;
 mod service_backends;
 mod tables;
+mod tcp;
 mod unserved;
 
 use std::collections::BTreeMap;
@@ -59,18 +60,20 @@ pub struct Translation {
 /// Translates the resources for one gateway.
 pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Translation {
     let gateways = gateways::Gateways::of(resources, options);
-    let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options));
     let bindings = binding::Bindings::of(resources, &gateways);
     let registry = registry::Registry::of(resources);
     let policies = policies::Policies::of(resources, &registry);
     let destinations = destinations::Destinations::new(&registry, &policies);
+    let tcp = tcp::translate(&gateways, &bindings, &destinations, &policies);
+    let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options), &tcp);
     let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
-    let clusters =
-        clusters::translate(&tables.references, &registry, &policies, access_log::connect_timeout(resources));
+    let references = [tables.references, listeners.references].concat();
+    let clusters = clusters::translate(&references, &registry, &policies, access_log::connect_timeout(resources));
     let plugins = plugins::translate(resources, options);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,
+        tcp.diagnostics,
         bindings.diagnostics,
         destinations.diagnose(resources),
         policies.diagnose(&registry, resources),
@@ -82,7 +85,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     .concat();
     sort(&mut diagnostics);
     let model = Model {
-        listeners: listeners.listeners,
+        listeners: tcp_with_cluster_ids(listeners.listeners, &clusters.ids),
         route_tables: tables.tables,
         routes: with_cluster_ids(tables.routes, &clusters.ids),
         clusters: clusters.clusters,
@@ -107,6 +110,18 @@ fn with_cluster_ids(
         }
     }
     routes
+}
+
+fn tcp_with_cluster_ids(
+    mut listeners: Vec<portolan_model::Listener>,
+    ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
+) -> Vec<portolan_model::Listener> {
+    let destinations =
+        listeners.iter_mut().filter_map(|listener| listener.tcp.as_mut()).flat_map(|t| &mut t.destinations);
+    for destination in destinations {
+        destination.cluster = ids.get(&destination.cluster_name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
+    }
+    listeners
 }
 
 /// By place, and each finding once.

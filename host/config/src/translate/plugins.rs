@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portolan_model::{FailPolicy, Plugin, PluginCode, PluginPhase};
+use portolan_model::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase};
 
 use super::{TranslateOptions, age, fits};
 use crate::ResourceSet;
@@ -62,6 +62,7 @@ fn plugin(object: &Object<WasmPlugin>, code: PluginCode) -> Plugin {
     Plugin {
         name: format!("{}.{}", object.meta.namespace, object.meta.name),
         root_id: spec.plugin_name.clone().unwrap_or_default(),
+        kind: kind(spec.plugin_type.as_deref()),
         phase: phase(spec.phase.as_deref()),
         priority: spec.priority.unwrap_or(0),
         code,
@@ -84,6 +85,10 @@ fn module_path(url: &str, yaml: &str) -> Option<PathBuf> {
     Some(Path::new(yaml).parent().unwrap_or(Path::new("")).join(path))
 }
 
+fn kind(written: Option<&str>) -> PluginKind {
+    if written == Some("NETWORK") { PluginKind::Network } else { PluginKind::Http }
+}
+
 fn phase(written: Option<&str>) -> PluginPhase {
     match written {
         Some("AUTHN") => PluginPhase::Authn,
@@ -102,7 +107,7 @@ fn unserved(object: &Object<WasmPlugin>) -> Vec<Diagnostic> {
         ("match", !spec.matches.is_empty(), "the filter sees all traffic"),
         ("targetRef", spec.target_ref.is_some(), "the filter sees all traffic"),
         ("targetRefs", spec.target_refs.is_some(), "the filter sees all traffic"),
-        ("type", spec.plugin_type.as_deref() == Some("NETWORK"), "the filter is run for HTTP"),
+        ("type", spec.plugin_type.as_deref() == Some("NETWORK"), "the filter is not run"),
         ("failStrategy", spec.fail_strategy.as_deref() == Some("FAIL_RELOAD"), "it works like FAIL_CLOSE"),
     ];
     let given = settings.into_iter().filter(|(_, given, _)| *given);

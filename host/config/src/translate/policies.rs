@@ -10,7 +10,7 @@ use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
-    ConnectionPool, LoadBalancer, OutlierDetection, Subset, TrafficPolicy,
+    ConnectionPool, LoadBalancer, OutlierDetection, Subset, TcpPool, TrafficPolicy,
 };
 use crate::suggest;
 
@@ -91,9 +91,11 @@ fn nearest_namespace<'a>(
 }
 
 fn routed_hosts(resources: &ResourceSet) -> std::collections::HashSet<String> {
-    let rules = resources.virtual_services().flat_map(|object| object.spec.http.iter().map(move |rule| (object, rule)));
-    let destinations = rules.flat_map(|(object, rule)| rule.route.iter().map(move |entry| (object, entry)));
-    let written = destinations.filter_map(|(object, entry)| Some((object, entry.destination.as_ref()?)));
+    let written = resources.virtual_services().flat_map(|object| {
+        let http = object.spec.http.iter().flat_map(|rule| &rule.route).map(|entry| &entry.destination);
+        let tcp = object.spec.tcp.iter().flat_map(|rule| &rule.route).map(|entry| &entry.destination);
+        http.chain(tcp).flatten().map(move |destination| (object, destination))
+    });
     written.map(|(object, destination)| hosts::complete(&destination.host, &object.meta.namespace)).collect()
 }
 
@@ -136,6 +138,12 @@ impl<'a> HostRules<'a> {
             blocks.apply(policy, rule, &format!("spec.subsets[{index}].trafficPolicy"), port);
         }
         blocks
+    }
+
+    /// `trafficPolicy.connectionPool.tcp` of the rule whose policy counts; what ports and subsets set does not count here.
+    pub(super) fn top_level_tcp(&self) -> Option<&'a TcpPool> {
+        let policy = self.rules.iter().find_map(|rule| rule.spec.traffic_policy.as_ref())?;
+        policy.connection_pool.as_ref()?.tcp.as_ref()
     }
 
     fn hidden_policies(&self) -> Vec<Diagnostic> {

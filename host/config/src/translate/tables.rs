@@ -31,7 +31,8 @@ pub(super) fn translate(
 ) -> Tables {
     let mut builder = RouteBuilder::new(bindings, destinations, options);
     let mut tables = Vec::new();
-    for (listener, servers) in listeners.listeners.iter().zip(&listeners.servers) {
+    let of_http = listeners.listeners.iter().zip(&listeners.servers).filter(|(listener, _)| listener.tcp.is_none());
+    for (listener, servers) in of_http {
         let mut draft = TableDraft::default();
         for &(g, s) in servers {
             let gateway = &gateways.all[g];

@@ -6,7 +6,7 @@ use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
-use crate::resources::istio::virtual_service::HttpRoute;
+use crate::resources::istio::virtual_service::{HttpRoute, L4Match};
 use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
 
 /// One kind of thing: (given, field, code, what happens instead).
@@ -34,16 +34,33 @@ fn export_to(list: &[String]) -> Setting<'static> {
 fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
-    let settings = [
-        (spec.tls.is_some(), "tls", "P0303", "these rules are skipped"),
-        (spec.tcp.is_some(), "tcp", "P0302", "these rules are skipped"),
-        export_to(&spec.export_to),
-    ];
+    let settings = [(spec.tls.is_some(), "tls", "P0303", "these rules are skipped"), export_to(&spec.export_to)];
     report(object, "spec", &settings, &mut found);
     for (i, rule) in spec.http.iter().enumerate() {
         of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);
     }
+    for (i, rule) in spec.tcp.iter().enumerate() {
+        for (j, condition) in rule.matches.iter().enumerate() {
+            of_l4_match(object, &format!("spec.tcp[{i}].match[{j}]"), condition, &mut found);
+        }
+    }
     found
+}
+
+/// At a gateway Istio looks at port and gateways only.
+fn of_l4_match(object: &Object<VirtualService>, path: &str, condition: &L4Match, found: &mut Vec<Diagnostic>) {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let settings = [
+        (!condition.destination_subnets.is_empty(), "destinationSubnets"),
+        (given(&condition.source_subnet), "sourceSubnet"),
+        (!condition.source_labels.is_empty(), "sourceLabels"),
+        (given(&condition.source_namespace), "sourceNamespace"),
+    ];
+    for (_, field) in settings.iter().filter(|(given, _)| *given) {
+        let place = object.key_place(&format!("{path}.{field}"));
+        let text = format!("`{field}` has no effect at a gateway: port and gateways decide, as in Istio");
+        found.push(Diagnostic::warning("P0324", place, text));
+    }
 }
 
 fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
@@ -166,7 +183,12 @@ fn of_pool(object: &Object<DestinationRule>, path: &str, pool: Option<&Connectio
     if let Some(tcp) = &pool.tcp {
         let settings = [
             (tcp.tcp_keepalive.is_some(), "tcpKeepalive", "P0315", "the system's own is used"),
-            (tcp.max_connection_duration.is_some(), "maxConnectionDuration", "P0315", "it has no effect"),
+            (
+                tcp.max_connection_duration.is_some(),
+                "maxConnectionDuration",
+                "P0315",
+                "it counts on listeners of TCP only",
+            ),
         ];
         report(object, &format!("{path}.connectionPool.tcp"), &settings, found);
     }

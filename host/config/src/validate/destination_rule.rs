@@ -98,6 +98,8 @@ fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
     if let Some(tcp) = &pool.tcp {
         checker.range(&format!("{path}.tcp.maxConnections"), tcp.max_connections, 0, most);
         checker.duration(&format!("{path}.tcp.connectTimeout"), tcp.connect_timeout.as_ref(), false);
+        checker.duration(&format!("{path}.tcp.idleTimeout"), tcp.idle_timeout.as_ref(), true);
+        checker.duration(&format!("{path}.tcp.maxConnectionDuration"), tcp.max_connection_duration.as_ref(), false);
     }
     let Some(http) = &pool.http else { return };
     let path = format!("{path}.http");

@@ -3,10 +3,10 @@
 use base64::Engine;
 
 use super::checker::Checker;
-use super::{headers, string_match};
+use super::{headers, route_destination, string_match};
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{
-    HttpDirectResponse, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination,
+    HttpDirectResponse, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
 };
 
 /// Words of `retryOn`, HTTP first, then gRPC.
@@ -40,7 +40,11 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
         check_match(checker, &format!("{path}.match[{i}]"), condition);
     }
     check_action(checker, path, rule);
-    check_destinations(checker, path, &rule.route);
+    let destinations = rule.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
+    route_destination::check(checker, path, destinations);
+    for (i, entry) in rule.route.iter().enumerate() {
+        headers::check(checker, &format!("{path}.route[{i}].headers"), entry.headers.as_ref());
+    }
     checker.duration(&format!("{path}.timeout"), rule.timeout.as_ref(), true);
     if let Some(retries) = &rule.retries {
         check_retries(checker, &format!("{path}.retries"), retries);
@@ -99,41 +103,6 @@ fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
     }
     if let Some(response) = &rule.direct_response {
         check_direct_response(checker, &format!("{path}.directResponse"), response);
-    }
-}
-
-fn check_destinations(checker: &mut VsChecker<'_>, path: &str, route: &[HttpRouteDestination]) {
-    let mut total = 0;
-    for (i, entry) in route.iter().enumerate() {
-        let path = format!("{path}.route[{i}]");
-        let weight = entry.weight.unwrap_or(0);
-        if !(0..=i64::from(u32::MAX)).contains(&weight) {
-            checker.error("P0109", &format!("{path}.weight"), format!("{weight} is not a weight"));
-            checker.label("0 or more");
-        }
-        total += weight.max(0);
-        headers::check(checker, &format!("{path}.headers"), entry.headers.as_ref());
-        let Some(destination) = &entry.destination else {
-            checker.missing(&path, "destination");
-            continue;
-        };
-        if destination.host.is_empty() {
-            checker.missing(&format!("{path}.destination"), "host");
-        } else {
-            checker.host(&format!("{path}.destination.host"), &destination.host, true);
-        }
-        if let Some(port) = &destination.port {
-            checker.port(&format!("{path}.destination.port.number"), port.number);
-        }
-        if destination.subset.as_ref().is_some_and(|s| s.is_empty() || s.contains('|')) {
-            checker.error("P0103", &format!("{path}.destination.subset"), "this is not a subset's name");
-        }
-    }
-    if route.len() > 1 && total == 0 {
-        checker.error_at_key("P0109", &format!("{path}.route"), "the weights of several destinations add up to 0");
-        checker.help("give each destination a `weight`");
-    } else if total > i64::from(u32::MAX) {
-        checker.error_at_key("P0109", &format!("{path}.route"), "the weights add up to more than 4294967295");
     }
 }
 

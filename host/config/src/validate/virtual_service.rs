@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::checker::Checker;
-use super::http_route;
+use super::{http_route, tcp_route};
 use crate::diagnostic::Diagnostic;
 use crate::hosts;
 use crate::object::Object;
@@ -16,7 +16,7 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     if spec.hosts.is_empty() {
         checker.missing("spec", "hosts");
     }
-    if spec.http.is_empty() && spec.tls.is_none() && spec.tcp.is_none() {
+    if spec.http.is_empty() && spec.tls.is_none() && spec.tcp.is_empty() {
         checker.error_at_key("P0101", "spec", "one of `http`, `tls`, `tcp` is required");
     }
     check_hosts(&mut checker, object);
@@ -28,6 +28,9 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     }
     for (i, rule) in spec.http.iter().enumerate() {
         http_route::check(&mut checker, &format!("spec.http[{i}]"), rule);
+    }
+    for (i, rule) in spec.tcp.iter().enumerate() {
+        tcp_route::check(&mut checker, &format!("spec.tcp[{i}]"), rule);
     }
     checker.finish()
 }

@@ -109,10 +109,10 @@ pub struct TcpPool {
     pub connect_timeout: Option<String>,
     /// Not served yet.
     pub tcp_keepalive: Option<Value>,
-    /// Not served yet.
-    pub max_connection_duration: Option<Value>,
-    /// For TCP proxying only.
-    pub idle_timeout: Option<Value>,
+    /// Duration, none by default; for listeners of TCP.
+    pub max_connection_duration: Option<String>,
+    /// Duration, 1 h by default, 0 is none; for listeners of TCP.
+    pub idle_timeout: Option<String>,
 }
 
 /// Requests. 0 is the default.

@@ -17,10 +17,49 @@ pub struct VirtualService {
     pub http: Vec<HttpRoute>,
     /// Not served yet.
     pub tls: Option<Value>,
-    /// Not served yet.
-    pub tcp: Option<Value>,
+    /// Rules for connections, first hit wins.
+    pub tcp: Vec<TcpRoute>,
     /// `.`, `*`, `~` or namespaces.
     pub export_to: Vec<String>,
+}
+
+/// One rule for connections.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TcpRoute {
+    /// Alternatives; none matches everything.
+    #[serde(rename = "match")]
+    pub matches: Vec<L4Match>,
+    /// Weighted destinations.
+    pub route: Vec<TcpRouteDestination>,
+}
+
+/// Conditions that must all hold. Only port and gateways count at a gateway, as in Istio.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct L4Match {
+    /// The server's port number.
+    pub port: Option<u32>,
+    /// Takes the place of the resource's list.
+    pub gateways: Vec<String>,
+    /// For sidecars only.
+    pub destination_subnets: Vec<String>,
+    /// For sidecars only.
+    pub source_subnet: Option<String>,
+    /// For sidecars only.
+    pub source_labels: BTreeMap<String, String>,
+    /// For sidecars only.
+    pub source_namespace: Option<String>,
+}
+
+/// A destination of connections with its share.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TcpRouteDestination {
+    /// Required.
+    pub destination: Option<RouteDestination>,
+    /// Relative to the sum of the rule's weights.
+    pub weight: Option<i64>,
 }
 
 /// One rule.

@@ -1,0 +1,137 @@
+//! TCP servers: the first `tcp` rule that fits a server takes all of its connections, as in Istio.
+
+use std::collections::HashMap;
+
+use portolan_model::{MISSING_CLUSTER, TcpDestination, TcpProxy};
+
+use super::actions::Reference;
+use super::binding::{Bindings, gateway_name};
+use super::destinations::Destinations;
+use super::gateways::{Gateways, KnownGateway, KnownServer, Protocol};
+use super::policies::Policies;
+use crate::diagnostic::Diagnostic;
+use crate::duration;
+use crate::hosts;
+use crate::object::Object;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::L4Match;
+
+/// Envoy's default, in milliseconds.
+const IDLE_TIMEOUT_MS: u64 = 3_600_000;
+
+/// What connections of a server go by, and the clusters that it needs.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    pub(super) proxy: TcpProxy,
+    pub(super) references: Vec<Reference>,
+}
+
+/// Servers of TCP that have a rule.
+#[derive(Default)]
+pub(super) struct TcpServers {
+    /// By index of the Gateway and of its server.
+    pub(super) chosen: HashMap<(usize, usize), Chosen>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+pub(super) fn translate(
+    gateways: &Gateways<'_>,
+    bindings: &Bindings<'_>,
+    destinations: &Destinations<'_>,
+    policies: &Policies<'_>,
+) -> TcpServers {
+    let mut servers = TcpServers::default();
+    for (g, gateway) in gateways.all.iter().enumerate().filter(|(_, gateway)| gateway.selected) {
+        for (s, server) in gateway.servers.iter().enumerate().filter(|(_, s)| s.protocol == Protocol::Tcp) {
+            let objects = bindings.by_gateway[g].iter().map(|index| bindings.virtual_services[*index]);
+            let mut fitting = objects.filter_map(|object| Some((object, fitting_rule(object, gateway, server)?)));
+            let Some((object, rule)) = fitting.next() else {
+                servers.diagnostics.push(without_rule(gateway, server));
+                continue;
+            };
+            servers.diagnostics.extend(fitting.map(|(other, index)| hidden(other, index, object, rule, server)));
+            servers.chosen.insert((g, s), chosen(object, rule, server, destinations, policies));
+        }
+    }
+    servers
+}
+
+/// The first rule of a VirtualService that fits the server, if their hosts meet at all.
+fn fitting_rule(object: &Object<VirtualService>, gateway: &KnownGateway<'_>, server: &KnownServer) -> Option<usize> {
+    let namespace = &object.meta.namespace;
+    let meets = |host: &String| !server.hosts.meet(&hosts::complete(host, namespace), namespace).is_empty();
+    if !object.spec.hosts.iter().any(meets) {
+        return None;
+    }
+    let fits = |condition: &L4Match| {
+        let port = condition.port.is_none_or(|port| port == 0 || port == u32::from(server.port));
+        let named = |name: &String| gateway_name(name, namespace) == gateway.name;
+        port && (condition.gateways.is_empty() || condition.gateways.iter().any(named))
+    };
+    object.spec.tcp.iter().position(|rule| rule.matches.is_empty() || rule.matches.iter().any(fits))
+}
+
+fn without_rule(gateway: &KnownGateway<'_>, server: &KnownServer) -> Diagnostic {
+    let place = gateway.object.place(&format!("{}.port.number", server.path));
+    let text = format!("no VirtualService has a `tcp` rule for port {}: nothing listens there", server.port);
+    Diagnostic::warning("P0215", place, text).with_help("a server of TCP takes the first `tcp` rule that fits its port")
+}
+
+fn hidden(
+    other: &Object<VirtualService>,
+    index: usize,
+    object: &Object<VirtualService>,
+    rule: usize,
+    server: &KnownServer,
+) -> Diagnostic {
+    let place = other.key_place(&format!("spec.tcp[{index}]"));
+    let text = format!("another VirtualService takes the connections of port {}", server.port);
+    let label = format!("the older one counts: {}", object.origin(&format!("spec.tcp[{rule}]")).place());
+    Diagnostic::warning("P0216", place, text).with_label(label)
+}
+
+fn chosen(
+    object: &Object<VirtualService>,
+    index: usize,
+    server: &KnownServer,
+    destinations: &Destinations<'_>,
+    policies: &Policies<'_>,
+) -> Chosen {
+    let rule = &object.spec.tcp[index];
+    let single = rule.route.len() == 1;
+    let mut translated = Vec::new();
+    let mut references = Vec::new();
+    for (j, entry) in rule.route.iter().enumerate() {
+        let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
+        let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
+        let (key, known) = destinations.resolve(&object.meta.namespace, written, server.port);
+        let origin = object.origin(&format!("spec.tcp[{index}].route[{j}].destination"));
+        let cluster_name = key.name();
+        translated.push(TcpDestination {
+            cluster: MISSING_CLUSTER,
+            cluster_name,
+            weight: weight.max(1),
+            origin: origin.clone(),
+        });
+        if known {
+            references.push(Reference { key, written: written.host.clone(), origin });
+        }
+    }
+    let first = rule.route.first().and_then(|entry| entry.destination.as_ref());
+    let host = first.map(|first| hosts::complete(&first.host, &object.meta.namespace)).unwrap_or_default();
+    let pool = policies.of_host(&host).and_then(|rules| rules.top_level_tcp());
+    let idle = pool.and_then(|pool| pool.idle_timeout.as_deref()).and_then(duration::parse_ms);
+    let longest = pool.and_then(|pool| pool.max_connection_duration.as_deref()).and_then(duration::parse_ms);
+    let stat_prefix = match translated.as_slice() {
+        [only] if single => only.cluster_name.clone(),
+        _ => format!("{}.{}", object.meta.name, object.meta.namespace),
+    };
+    let proxy = TcpProxy {
+        stat_prefix,
+        destinations: translated,
+        idle_timeout_ms: Some(idle.unwrap_or(IDLE_TIMEOUT_MS)).filter(|ms| *ms > 0),
+        max_connection_duration_ms: longest.filter(|ms| *ms > 0),
+        origin: object.origin(&format!("spec.tcp[{index}]")),
+    };
+    Chosen { proxy, references }
+}

@@ -1,0 +1,45 @@
+//! Checks of the weighted destinations of one rule of a VirtualService.
+
+use super::checker::Checker;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::RouteDestination;
+
+/// The destinations of the rule at `path`: `(destination, weight)`.
+pub(super) fn check<'a>(
+    checker: &mut Checker<'_, VirtualService>,
+    path: &str,
+    route: impl ExactSizeIterator<Item = (Option<&'a RouteDestination>, Option<i64>)>,
+) {
+    let several = route.len() > 1;
+    let mut total = 0;
+    for (i, (destination, weight)) in route.enumerate() {
+        let path = format!("{path}.route[{i}]");
+        let weight = weight.unwrap_or(0);
+        if !(0..=i64::from(u32::MAX)).contains(&weight) {
+            checker.error("P0109", &format!("{path}.weight"), format!("{weight} is not a weight"));
+            checker.label("0 or more");
+        }
+        total += weight.max(0);
+        let Some(destination) = destination else {
+            checker.missing(&path, "destination");
+            continue;
+        };
+        if destination.host.is_empty() {
+            checker.missing(&format!("{path}.destination"), "host");
+        } else {
+            checker.host(&format!("{path}.destination.host"), &destination.host, true);
+        }
+        if let Some(port) = &destination.port {
+            checker.port(&format!("{path}.destination.port.number"), port.number);
+        }
+        if destination.subset.as_ref().is_some_and(|s| s.is_empty() || s.contains('|')) {
+            checker.error("P0103", &format!("{path}.destination.subset"), "this is not a subset's name");
+        }
+    }
+    if several && total == 0 {
+        checker.error_at_key("P0109", &format!("{path}.route"), "the weights of several destinations add up to 0");
+        checker.help("give each destination a `weight`");
+    } else if total > i64::from(u32::MAX) {
+        checker.error_at_key("P0109", &format!("{path}.route"), "the weights add up to more than 4294967295");
+    }
+}

@@ -1,0 +1,45 @@
+//! Checks of one `tcp` rule of a VirtualService.
+
+use std::net::IpAddr;
+
+use super::checker::Checker;
+use super::route_destination;
+use crate::resources::istio::VirtualService;
+use crate::resources::istio::virtual_service::TcpRoute;
+
+/// One rule.
+pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, rule: &TcpRoute) {
+    for (i, condition) in rule.matches.iter().enumerate() {
+        let path = format!("{path}.match[{i}]");
+        if let Some(port) = condition.port {
+            checker.port(&format!("{path}.port"), port);
+        }
+        for (j, subnet) in condition.destination_subnets.iter().enumerate().filter(|(_, subnet)| !is_subnet(subnet)) {
+            checker.error("P0119", &format!("{path}.destinationSubnets[{j}]"), format!("`{subnet}` is not a subnet"));
+            checker.label("an IP address, or one with the number of its leading bits: `10.0.0.0/8`");
+        }
+    }
+    if rule.route.is_empty() {
+        checker.missing(path, "route");
+    }
+    let destinations = rule.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
+    route_destination::check(checker, path, destinations);
+}
+
+fn is_subnet(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_subnet;
+
+    #[test]
+    fn a_subnet_is_an_address_with_at_most_its_own_number_of_bits() {
+        assert!(is_subnet("10.0.0.0/8") && is_subnet("10.1.2.3") && is_subnet("::/0"));
+        assert!(!is_subnet("10.0.0.0/33") && !is_subnet("10.0/8") && !is_subnet("") && !is_subnet("::/129"));
+    }
+}
