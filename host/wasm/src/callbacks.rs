@@ -93,6 +93,10 @@ const SIGNATURES: &[(&str, &[Form])] = &[
     ("proxy_on_delete", &[Form(1, 0)]),
     ("proxy_on_tick", &[Form(1, 0)]),
     ("proxy_on_queue_ready", &[Form(2, 0)]),
+    // Known and never called: HTTP/2 METADATA frames do not exist here, and Envoy does not call the last one either.
+    ("proxy_on_request_metadata", &[Form(2, 1)]),
+    ("proxy_on_response_metadata", &[Form(2, 1)]),
+    ("proxy_validate_configuration", &[Form(2, 1)]),
 ];
 
 impl Form {

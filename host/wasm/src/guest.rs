@@ -29,6 +29,15 @@ pub(crate) fn serve<H>(
     answer.err().unwrap_or(Status::Ok).into()
 }
 
+/// The same for a function that a guest may call while its initialisers run.
+pub(crate) fn serve_early<H>(
+    caller: &mut Caller<'_, HostState<H>>,
+    run: impl FnOnce(&mut [u8], &mut HostState<H>) -> Answer,
+) -> u32 {
+    let answer = early_view(caller).and_then(|(memory, state)| run(memory, state));
+    answer.err().unwrap_or(Status::Ok).into()
+}
+
 /// Runs a host function that fills in a value, and hands the value to the guest. An error is the guest's own trap.
 pub(crate) fn answer<H>(
     caller: &mut Caller<'_, HostState<H>>,
@@ -48,13 +57,24 @@ pub(crate) fn answer<H>(
     Ok(status.into())
 }
 
-/// The guest's memory and the host's state at once.
+/// The guest's memory and the host's state at once. While the guest's initialisers run there is no view: the call is
+/// noted, and the start is refused for it, as in Envoy.
 pub(crate) fn view<'a, H>(
+    caller: &'a mut Caller<'_, HostState<H>>,
+) -> Result<(&'a mut [u8], &'a mut HostState<H>), Status> {
+    let Some(memory) = caller.data().memory else {
+        caller.data_mut().called_early = true;
+        return Err(Status::Unimplemented);
+    };
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// The same view, for logging and WASI, which initialisers may use.
+pub(crate) fn early_view<'a, H>(
     caller: &'a mut Caller<'_, HostState<H>>,
 ) -> Result<(&'a mut [u8], &'a mut HostState<H>), Status> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
-        // The module's start section runs before the host has its handle.
         None => caller.get_export("memory").and_then(Extern::into_memory).ok_or(Status::InvalidMemoryAccess)?,
     };
     Ok(memory.data_and_store_mut(caller))

@@ -26,8 +26,12 @@ pub(crate) struct HostState<H> {
     pub(crate) current: ContextId,
     /// The context that host functions mean; `set_effective_context` changes it.
     pub(crate) effective: ContextId,
-    /// The guest's memory; none until the instance is made.
+    /// The guest's memory; none until its initialisers have run.
     pub(crate) memory: Option<Memory>,
+    /// An initialiser has called a function that is not for initialisers.
+    pub(crate) called_early: bool,
+    /// How far the root context has come on its way out.
+    pub(crate) retirement: Retirement,
     /// The guest's allocator, for answers; none while it runs.
     pub(crate) malloc: Option<TypedFunc<u32, u32>>,
     /// Where answers go without asking the allocator; only guests on our SDK have one.
@@ -55,6 +59,20 @@ pub(crate) struct HostState<H> {
     pub(crate) queues: Vec<u32>,
 }
 
+/// How far a root context has come on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// Nobody has asked it to go.
+    #[default]
+    Serving,
+    /// `on_done` has answered false: it goes when it calls `proxy_done`.
+    Waiting,
+    /// It may be deleted.
+    Done,
+    /// `on_delete` has run.
+    Deleted,
+}
+
 impl<H> HostState<H> {
     pub(crate) fn new(settings: &Arc<VmSettings>, shared: &Arc<Shared>, abi: AbiVersion, clock: &Arc<Clock>) -> Self {
         Self {
@@ -63,6 +81,8 @@ impl<H> HostState<H> {
             current: ContextId::ROOT,
             effective: ContextId::ROOT,
             memory: None,
+            called_early: false,
+            retirement: Retirement::default(),
             malloc: None,
             area: None,
             scratch: Vec::new(),

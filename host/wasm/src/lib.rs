@@ -1,4 +1,4 @@
-//! `portolan-wasm`: the proxy-wasm ABI 0.1.0, 0.2.0 and 0.2.1 on wasmtime.
+//! `portolan-wasm`: the proxy-wasm ABI 0.1.0, 0.2.0, 0.2.1 and Higress's 0.2.100 on wasmtime.
 //!
 //! An [`Engine`] compiles modules ([`ModuleStore`]), a [`PluginVm`] runs one of them, and a [`StreamState`] is what a
 //! filter sees and changes of one request and its response. This crate knows no HTTP server and no configuration:

@@ -36,7 +36,7 @@ pub enum CompileError {
     #[error("this is a WebAssembly component; filters are core modules (for Rust: target wasm32-wasip1)")]
     Component,
     /// No marker of a supported ABI.
-    #[error("{found}; supported are proxy_abi_version_0_1_0, proxy_abi_version_0_2_0 and proxy_abi_version_0_2_1")]
+    #[error("{found}; supported are proxy_abi_version_0_1_0, 0_2_0, 0_2_1 and 0_2_100")]
     Abi {
         /// What was found instead.
         found: String,
@@ -73,7 +73,7 @@ impl PluginModule {
         let abi = find_abi(&module)?;
         check_memory(&module)?;
         let callbacks = Callbacks::of(&module)?;
-        let unserved = hostcalls::check_imports(&module)?;
+        let unserved = hostcalls::check_imports(&module, abi)?;
         let linked = Mutex::default();
         Ok(Self { engine: engine.clone(), module, digest, abi, callbacks, unserved, linked })
     }
@@ -109,7 +109,7 @@ impl PluginModule {
         if let Some(pre) = known {
             return Ok(pre.clone());
         }
-        let pre = hostcalls::linker::<H>(&self.module)?.instantiate_pre(&self.module)?;
+        let pre = hostcalls::linker::<H>(&self.module, self.abi)?.instantiate_pre(&self.module)?;
         linked.insert(TypeId::of::<H>(), Arc::new(pre.clone()));
         Ok(pre)
     }

@@ -14,6 +14,7 @@ use crate::stream::{Resumed, StreamHost, StreamState};
 use crate::trap::VmError;
 
 mod cost;
+mod retire;
 mod running;
 mod start;
 

@@ -50,6 +50,8 @@ pub enum AbiVersion {
     V0_2_0,
     /// `proxy_abi_version_0_2_1`.
     V0_2_1,
+    /// `proxy_abi_version_0_2_100`: Higress's 0.2.1 with Redis calls and another rule for pauses.
+    V0_2_100,
 }
 
 impl AbiVersion {
@@ -62,8 +64,15 @@ impl AbiVersion {
             "0_1_0" => Some(Self::V0_1_0),
             "0_2_0" => Some(Self::V0_2_0),
             "0_2_1" => Some(Self::V0_2_1),
+            "0_2_100" => Some(Self::V0_2_100),
             _ => None,
         }
+    }
+
+    /// True when body callbacks run while the filter holds the headers back, as Higress has it. In the other versions a
+    /// pause in a headers callback holds everything.
+    pub fn runs_body_while_headers_wait(self) -> bool {
+        self == Self::V0_2_100
     }
 }
 
@@ -73,6 +82,7 @@ impl fmt::Display for AbiVersion {
             Self::V0_1_0 => "0.1.0",
             Self::V0_2_0 => "0.2.0",
             Self::V0_2_1 => "0.2.1",
+            Self::V0_2_100 => "0.2.100",
         })
     }
 }

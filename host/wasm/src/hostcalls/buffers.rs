@@ -44,6 +44,11 @@ pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime
             })
         },
     )?;
+    Ok(())
+}
+
+/// 0.1.0's `get_configuration`: the plugin's in `on_configure`, else the VM's, as in Envoy.
+pub(super) fn link_configuration<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
     linker.func_wrap(
         ENV,
         "proxy_get_configuration",
@@ -51,8 +56,8 @@ pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime
             answer(&mut caller, Out { pointer, length }, |_, state, value| {
                 let settings = &state.settings;
                 let configuration = match state.phase {
-                    Phase::VmStart => &settings.vm_configuration,
-                    _ => &settings.configuration,
+                    Phase::Configure => &settings.configuration,
+                    _ => &settings.vm_configuration,
                 };
                 value.extend_from_slice(configuration);
                 Ok(())

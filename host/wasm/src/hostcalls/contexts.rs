@@ -5,7 +5,7 @@ use wasmtime::{Caller, Linker};
 use super::ENV;
 use crate::abi::Status;
 use crate::guest::{Out, answer, serve, write_u32};
-use crate::host_state::HostState;
+use crate::host_state::{HostState, Retirement};
 use crate::stream::StreamHost;
 
 pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
@@ -15,8 +15,16 @@ pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime
             Ok(())
         })
     })?;
-    // No context waits for it: streams end without asking, and a VM goes away as a whole.
-    linker.func_wrap(ENV, "proxy_done", || u32::from(Status::NotFound))?;
+    // Streams end without asking; only a root context can hold its end back.
+    linker.func_wrap(ENV, "proxy_done", |mut caller: Caller<'_, HostState<H>>| {
+        serve(&mut caller, |_, state| {
+            if state.retirement != Retirement::Waiting {
+                return Err(Status::NotFound);
+            }
+            state.retirement = Retirement::Done;
+            Ok(())
+        })
+    })?;
     // Only gRPC calls, which are not served, set a status.
     linker.func_wrap(
         ENV,

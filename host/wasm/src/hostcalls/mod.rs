@@ -15,6 +15,7 @@ mod wasi;
 
 use wasmtime::{ExternType, FuncType, Linker, Module, UnknownImportError, Val, ValType};
 
+use crate::abi::AbiVersion;
 use crate::host_state::HostState;
 use crate::module::CompileError;
 use crate::stream::StreamHost;
@@ -22,10 +23,14 @@ use crate::stream::StreamHost;
 /// Where the ABI's own functions are imported from.
 const ENV: &str = "env";
 
-/// A linker with all host functions.
-pub(crate) fn linker<H: StreamHost>(module: &Module) -> wasmtime::Result<Linker<HostState<H>>> {
+/// A linker with all host functions of this version of the ABI. Those that came or went with a version are there for
+/// all, since a filter that asks for one can use it; but `get_configuration` means something only in 0.1.0.
+pub(crate) fn linker<H: StreamHost>(module: &Module, abi: AbiVersion) -> wasmtime::Result<Linker<HostState<H>>> {
     let mut linker = Linker::new(module.engine());
     buffers::link(&mut linker)?;
+    if abi == AbiVersion::V0_1_0 {
+        buffers::link_configuration(&mut linker)?;
+    }
     contexts::link(&mut linker)?;
     foreign::link(&mut linker)?;
     headers::link(&mut linker)?;
@@ -41,8 +46,8 @@ pub(crate) fn linker<H: StreamHost>(module: &Module) -> wasmtime::Result<Linker<
 }
 
 /// Looks at what the module imports; answers with the imports that the host knows and does not serve.
-pub(crate) fn check_imports(module: &Module) -> Result<Vec<String>, CompileError> {
-    let mut linker = linker::<()>(module).map_err(CompileError::Invalid)?;
+pub(crate) fn check_imports(module: &Module, abi: AbiVersion) -> Result<Vec<String>, CompileError> {
+    let mut linker = linker::<()>(module, abi).map_err(CompileError::Invalid)?;
     let mut names = Vec::new();
     // Linking stops at the first unknown import. Each is given a stand-in to find the next, so that all are named.
     while let Err(error) = linker.instantiate_pre(module) {

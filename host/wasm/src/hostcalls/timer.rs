@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 use wasmtime::{Caller, Linker};
 
 use super::ENV;
-use crate::guest::{serve, write_u64};
+use crate::guest::{serve, serve_early, write_u64};
 use crate::host_state::HostState;
 use crate::stream::StreamHost;
 
 pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |mut caller: Caller<'_, HostState<H>>, out: u32| {
-        serve(&mut caller, |memory, _| write_u64(memory, out, unix_nanoseconds()))
+        serve_early(&mut caller, |memory, _| write_u64(memory, out, unix_nanoseconds()))
     })?;
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut caller: Caller<'_, HostState<H>>, ms: u32| {
         serve(&mut caller, |_, state| {

@@ -9,7 +9,7 @@ use wasmtime::{Caller, Linker};
 use super::timer::unix_nanoseconds;
 use super::{ENV, link_constant};
 use crate::abi::{LogLevel, Status};
-use crate::guest::{bytes, view, write, write_u32, write_u64};
+use crate::guest::{bytes, early_view, write, write_u32, write_u64};
 use crate::host_state::HostState;
 use crate::stream::StreamHost;
 use crate::trap::ProcExit;
@@ -30,7 +30,7 @@ const MAX_RANDOM: u32 = 64 * 1024;
 /// Most pieces of one write.
 const MAX_PIECES: u32 = 1024;
 
-/// Longest line taken from one write; the log cuts it further.
+/// Most bytes taken from one write: the guest is told how many they were and writes the rest again.
 const MAX_LINE: usize = 64 * 1024;
 
 /// Functions that only answer with a number: name, parameters, answer.
@@ -205,7 +205,7 @@ fn serve<H>(
     caller: &mut Caller<'_, HostState<H>>,
     run: impl FnOnce(&mut [u8], &mut HostState<H>) -> Result<u32, Status>,
 ) -> u32 {
-    view(caller).and_then(|(memory, state)| run(memory, state)).unwrap_or(FAULT)
+    early_view(caller).and_then(|(memory, state)| run(memory, state)).unwrap_or(FAULT)
 }
 
 fn write_environment(
@@ -224,14 +224,16 @@ fn write_environment(
     Ok(0)
 }
 
-/// The pieces of a write as one line, and how many bytes they are.
+/// The pieces of a write as one line, and how many bytes were taken. An empty piece may point anywhere, as in Envoy.
 fn gather(memory: &[u8], pieces: u32, count: u32) -> Result<(Vec<u8>, u32), Status> {
-    let (mut line, mut written) = (Vec::new(), 0_u32);
+    let mut line = Vec::new();
     for piece in bytes(memory, pieces, count * 8)?.chunks_exact(8) {
         let number = |at: usize| u32::from_le_bytes([piece[at], piece[at + 1], piece[at + 2], piece[at + 3]]);
-        let text = bytes(memory, number(0), number(4))?;
-        line.extend_from_slice(&text[..text.len().min(MAX_LINE.saturating_sub(line.len()))]);
-        written = written.saturating_add(number(4));
+        if number(4) > 0 {
+            let text = bytes(memory, number(0), number(4))?;
+            line.extend_from_slice(&text[..text.len().min(MAX_LINE - line.len())]);
+        }
     }
+    let written = line.len() as u32;
     Ok((line, written))
 }

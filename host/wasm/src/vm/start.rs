@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::{Instance, Store, WasmResults};
+use wasmtime::{Instance, Memory, Store, TypedFunc, WasmResults};
 
 use super::PluginVm;
 use super::running::{Running, set_deadlines};
@@ -78,11 +78,10 @@ pub(super) fn start<H: StreamHost>(
     let exports = Exports::find(&instance, &mut store);
     let memory = instance.get_memory(&mut store, "memory");
     let malloc = find_malloc(&instance, &mut store);
-    let state = store.data_mut();
-    (state.memory, state.malloc) = (memory, malloc);
     let running = Running::new(store);
     let mut vm = PluginVm { exports, callbacks: module.callbacks(), running };
     vm.initialize(&instance)?;
+    vm.open_host(memory, malloc)?;
     vm.find_scratch(&instance)?;
     vm.start_root(settings)?;
     vm.running.store.data_mut().meter.end_start(&settings.limits);
@@ -112,6 +111,18 @@ impl<H: StreamHost> PluginVm<H> {
             self.initializer::<()>(instance, "_start")?;
         }
         Ok(())
+    }
+
+    /// Lets the guest call the proxy from now on. One that has tried before is refused, as in Envoy: what it was told
+    /// then was not true.
+    fn open_host(&mut self, memory: Option<Memory>, malloc: Option<TypedFunc<u32, u32>>) -> Result<(), StartError> {
+        let state = self.running.store.data_mut();
+        (state.memory, state.malloc) = (memory, malloc);
+        if !state.called_early {
+            return Ok(());
+        }
+        let reason = "called the proxy, which is possible from `proxy_on_context_create` on".to_owned();
+        Err(self.failed("initialization", VmError::Trap { reason, backtrace: String::new() }))
     }
 
     /// Asks a guest on our SDK where its scratch area is.

@@ -9,9 +9,9 @@ use crate::support::{Host, Vm, answered_stream, compile, guest, notes, run, star
 
 /// Each callback notes its own number; those of the root are told with the first one of a stream.
 const ALL: &str = r#"
-  (func (export "_initialize") (call $note (i32.const 1)))
-  (func (export "_start") (call $note (i32.const 99)))
-  (func (export "main") (param i32 i32) (result i32) (call $note (i32.const 2)) (i32.const 0))
+  (func (export "_initialize") (call $mark (i32.const 1)))
+  (func (export "_start") (call $mark (i32.const 99)))
+  (func (export "main") (param i32 i32) (result i32) (call $mark (i32.const 2)) (i32.const 0))
   (func (export "proxy_on_context_create") (param i32 i32)
     (call $note (i32.add (i32.const 10) (local.get 0))) (call $note (local.get 1)))
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $note (i32.const 3)) (i32.const 1))
@@ -53,7 +53,7 @@ fn callbacks_run_in_the_order_of_the_abi() {
 #[test]
 fn start_runs_only_without_initialize() {
     let text = guest(
-        r#"(func (export "_start") (call $note (i32.const 5)) (call $exit (i32.const 0)))
+        r#"(func (export "_start") (call $mark (i32.const 5)) (call $exit (i32.const 0)))
            (func (export "proxy_on_request_headers") (param i32 i32) (result i32) (call $note (i32.const 6)) (i32.const 0))"#,
     );
     assert_eq!(notes(&run(&text)), [5, 6]);

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod abi;
 mod headers;
 mod hostcalls;
 mod life_cycle;
 mod limits;
 mod modules;
 mod support;
+mod wasi;

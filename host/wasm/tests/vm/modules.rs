@@ -45,8 +45,8 @@ fn a_callback_with_another_type_is_named() {
 fn a_module_without_marker_is_told_what_is_supported() {
     let text = refusal(r#"(module (memory (export "memory") 1))"#);
     assert!(text.contains("exports no proxy_abi_version marker") && text.contains("0_2_1"), "{text}");
-    let text = refusal(r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_100")))"#);
-    assert!(text.starts_with("the module is built for proxy_abi_version_0_2_100; supported are "), "{text}");
+    let text = refusal(r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_3_0")))"#);
+    assert!(text.starts_with("the module is built for proxy_abi_version_0_3_0; supported are "), "{text}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use portolan_wasm::{
 
 /// What every guest has: the marker, a memory, an allocator that never frees, and helpers.
 ///
-/// `$note` appends a number (below 256) to a list that is kept as property `notes`; `$keep NAME` keeps the value whose
+/// `$note` appends a number (below 256) to a list that is kept as property `notes`, `$mark` appends without keeping yet; `$keep NAME` keeps the value whose
 /// address and length are at 16 and 20 as property NAME; `$u32 ADDRESS` reads.
 const PRELUDE: &str = r#"
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
@@ -55,9 +55,11 @@ const PRELUDE: &str = r#"
     global.get $heap
     (global.set $heap (i32.add (global.get $heap) (local.get 0))))
   (func $u32 (param i32) (result i32) (i32.load (local.get 0)))
-  (func $note (param i32)
+  (func $mark (param i32)
     (i32.store8 (i32.add (i32.const 2048) (global.get $notes)) (local.get 0))
-    (global.set $notes (i32.add (global.get $notes) (i32.const 1)))
+    (global.set $notes (i32.add (global.get $notes) (i32.const 1))))
+  (func $note (param i32)
+    (call $mark (local.get 0))
     (drop (call $set_property (i32.const 1024) (i32.const 5) (i32.const 2048) (global.get $notes))))
   (func $keep (param i32 i32)
     (drop (call $set_property (local.get 0) (local.get 1) (i32.load (i32.const 16)) (i32.load (i32.const 20)))))
