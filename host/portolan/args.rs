@@ -86,6 +86,9 @@ pub(crate) struct ConfigArgs {
     /// Replaces a bundled filter (route-match, traffic-split, circuit-breaker) by a module that is watched
     #[arg(long = "filter", value_name = "NAME=FILE.wasm", value_parser = parse_filter)]
     pub filters: Vec<(String, PathBuf)>,
+    /// Variable of this process's environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`) [default: none]
+    #[arg(long = "wasm-env", value_name = "NAME")]
+    pub wasm_env: Vec<String>,
     /// Folder for compiled modules, which makes the next start fast
     ///
     /// Default: `portolan` in `$XDG_CACHE_HOME`, or `$HOME/.cache/portolan`; no cache when neither is set.

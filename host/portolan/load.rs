@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
 use portolan_model::{Model, Origin};
 use portolan_proxy::{BuildProblem, Builder, BuilderOptions};
@@ -49,7 +50,9 @@ impl Loader {
         if let Some(path) = config.config.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
             return Err(UsageError(format!("`{}` does not exist", path.display())).into());
         }
-        let mut options = TranslateOptions { port_map: config.port_map.clone(), ..TranslateOptions::default() };
+        let host_env = config.wasm_env.iter().map(|name| (name.clone(), std::env::var(name).ok())).collect();
+        let mut options =
+            TranslateOptions { port_map: config.port_map.clone(), host_env, ..TranslateOptions::default() };
         if !config.labels.is_empty() {
             options.labels = config.labels.iter().cloned().collect();
         }
@@ -102,12 +105,14 @@ impl Loader {
         Diagnostic::error(NOT_BUILT, place, format!("{}: {}", problem.subject, problem.message))
     }
 
-    /// A WasmPlugin fails for what its `url` names.
+    /// A filter fails for what its `url` names.
     fn url_place(&self, origin: &Origin) -> Option<Place> {
-        let mut plugins = self.resources.wasm_plugins().filter(|_| &*origin.kind == "WasmPlugin");
-        let plugin =
-            plugins.find(|plugin| *origin.name == format!("{}/{}", plugin.meta.namespace, plugin.meta.name))?;
-        Some(plugin.place("spec.url"))
+        let (namespace, name) = origin.name.split_once('/')?;
+        match &*origin.kind {
+            "WasmPlugin" => Some(self.resources.get::<WasmPlugin>(namespace, name)?.place("spec.url")),
+            "TrafficExtension" => Some(self.resources.get::<TrafficExtension>(namespace, name)?.place("spec.wasm.url")),
+            _ => None,
+        }
     }
 
     /// `subject` is `filter NAME`, or something that no file names.

@@ -34,7 +34,7 @@ impl Modules {
     pub(crate) fn fingerprint(&self, model: &Model) -> Fingerprint {
         let plugins = model.plugins.iter().filter_map(|plugin| match &plugin.code {
             PluginCode::File(path) => Some(path),
-            PluginCode::Bundled(_) | PluginCode::Unavailable(_) => None,
+            PluginCode::Bundled(_) | PluginCode::Remote(_) => None,
         });
         let paths = self.overrides.iter().map(|(_, path)| path).chain(plugins);
         let digest = |path: &PathBuf| std::fs::read(path).ok().map(|bytes| Sha256::digest(bytes).into());

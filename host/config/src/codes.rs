@@ -149,6 +149,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A server with protocol HTTPS or TLS needs `tls` with a mode and a certificate. A plain HTTP server takes `tls.httpsRedirect` and nothing else of it.",
     ),
     (
+        "P0124",
+        "an annotation that cannot be used",
+        "Annotations `portolan.dev/...` of a WasmPlugin or TrafficExtension hold what Istio's fields do not: limits, canary, match, schema. One with a wrong value rejects the object, whose last good version stays; an unknown one is ignored.",
+    ),
+    (
+        "P0125",
+        "a filter in Lua",
+        "TrafficExtensions run WebAssembly filters (`wasm`); scripts (`lua`) are not run. The object is rejected: nothing of it is in force, and requests are served without it.",
+    ),
+    (
+        "P0126",
+        "not a public key",
+        "`verificationKey` is a public key in PEM (ECDSA over P-256), as `cosign generate-key-pair` writes it to cosign.pub. With it, only modules that its owner signed are run.",
+    ),
+    (
         "P0201",
         "no such Gateway",
         "The VirtualService names a Gateway that is not in the configuration. A name without namespace means the VirtualService's own namespace. The rest of the VirtualService is served.",
@@ -229,6 +244,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The first fitting `tcp` rule, by the VirtualService's age, then name, takes all connections of the server. The others have no effect there.",
     ),
     (
+        "P0217",
+        "a filter without traffic here",
+        "What `targetRefs` or `match` name is nothing that this gateway serves, so the filter does not see it, as in Istio. Targets are a Gateway or VirtualService of `networking.istio.io` in the same namespace; `mode: SERVER` is for sidecars.",
+    ),
+    (
+        "P0218",
+        "a pull secret that cannot be used",
+        "`imagePullSecret` names a Secret of type kubernetes.io/dockerconfigjson in the namespace of the object, with the entry `.dockerconfigjson`. Without it the registry is asked as nobody in particular, and will refuse what is private.",
+    ),
+    (
         "P0301",
         "HTTPS and TLS servers are not served yet",
         "The server is skipped; the plain HTTP servers of the same Gateway are served.",
@@ -294,11 +319,6 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     ("P0317", "this retry setting is not served yet", "The setting is ignored; the rest of the retry policy applies."),
     ("P0318", "prefixRewrite is not served yet", "The redirect keeps the path."),
-    (
-        "P0319",
-        "modules from a registry or over HTTP are not served yet",
-        "Only files can be loaded: `file://` or a path. Requests get what the filter's failStrategy says: 503 with FAIL_CLOSE, the default, or no filter with FAIL_OPEN. Fetch the module beforehand.",
-    ),
     ("P0320", "this WasmPlugin setting is not served yet", "The setting is ignored; the filter runs."),
     ("P0321", "statPrefix is not served yet", "Metrics are kept by cluster, not by route."),
     ("P0322", "exportTo is not served yet", "The object is visible to all namespaces, as with `*`."),
@@ -311,6 +331,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "P0324",
         "a condition without effect at a gateway",
         "Istio looks at `port` and `gateways` of a `tcp` match only, at a gateway; subnets, labels and namespaces are for sidecars. The other conditions of the match decide.",
+    ),
+    (
+        "P0325",
+        "a variable of the host that is not passed on",
+        "Filters see no variable of the gateway's own environment unless whoever starts the gateway allows it by name: `--wasm-env NAME`. Otherwise whoever may write a WasmPlugin could read its credentials.",
     ),
 ];
 

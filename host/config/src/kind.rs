@@ -6,7 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin,
+    WorkloadEntry,
 };
 use crate::validate;
 
@@ -27,6 +28,8 @@ pub enum Kind {
     WorkloadEntry,
     /// Istio WasmPlugin.
     WasmPlugin,
+    /// Istio TrafficExtension.
+    TrafficExtension,
     /// Istio IstioOperator.
     IstioOperator,
     /// Kubernetes Service.
@@ -47,13 +50,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
         Self::ServiceEntry,
         Self::WorkloadEntry,
         Self::WasmPlugin,
+        Self::TrafficExtension,
         Self::IstioOperator,
         Self::Service,
         Self::Endpoints,
@@ -78,6 +82,7 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::WasmPlugin => "WasmPlugin",
+            Self::TrafficExtension => "TrafficExtension",
             Self::IstioOperator => "IstioOperator",
             Self::Service => "Service",
             Self::Endpoints => "Endpoints",
@@ -95,7 +100,7 @@ impl Kind {
             Self::Gateway | Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
                 NETWORKING
             }
-            Self::WasmPlugin => &["extensions.istio.io/v1alpha1"],
+            Self::WasmPlugin | Self::TrafficExtension => &["extensions.istio.io/v1alpha1"],
             Self::IstioOperator => &["install.istio.io/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::Service | Self::Endpoints | Self::Pod | Self::Namespace | Self::Secret | Self::ConfigMap => &["v1"],
@@ -181,6 +186,15 @@ impl Resource for WasmPlugin {
 
     fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
         validate::wasm_plugin(object)
+    }
+}
+
+impl Resource for TrafficExtension {
+    const KIND: Kind = Kind::TrafficExtension;
+    const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::traffic_extension(object)
     }
 }
 

@@ -3,10 +3,12 @@
 //! No sockets, no async. Everything a user wrote keeps its place, so that any answer can say which line of which file
 //! caused it.
 
+mod annotations;
 pub mod codes;
 pub mod diagnostic;
 mod document;
 mod duration;
+mod extension;
 mod hosts;
 pub mod kind;
 mod known;

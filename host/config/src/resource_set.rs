@@ -9,7 +9,8 @@ use crate::kind::{Kind, Resource};
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin,
+    WorkloadEntry,
 };
 use crate::update::ObjectStatus;
 
@@ -78,6 +79,11 @@ impl ResourceSet {
 
     /// Istio WasmPlugins.
     pub fn wasm_plugins(&self) -> impl Iterator<Item = &Object<WasmPlugin>> {
+        self.all()
+    }
+
+    /// Istio TrafficExtensions.
+    pub fn traffic_extensions(&self) -> impl Iterator<Item = &Object<TrafficExtension>> {
         self.all()
     }
 

@@ -19,7 +19,7 @@ use crate::resource_set::ActiveObject;
 use crate::resources::Unread;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, ServiceEntry, VirtualService, WasmPlugin, WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
 };
 
 /// One object's text and places.
@@ -43,6 +43,7 @@ pub(crate) fn read(kind: Kind, raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>)
         Kind::ServiceEntry => read_as::<ServiceEntry>,
         Kind::WorkloadEntry => read_as::<WorkloadEntry>,
         Kind::WasmPlugin => read_as::<WasmPlugin>,
+        Kind::TrafficExtension => read_as::<TrafficExtension>,
         Kind::IstioOperator => read_as::<IstioOperator>,
         Kind::Service => read_as::<Service>,
         Kind::Endpoints => read_as::<Endpoints>,

@@ -16,7 +16,10 @@ pub use cluster::{
 };
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
 pub use origin::Origin;
-pub use plugin::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase};
+pub use plugin::{
+    Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,
+    PullSecret, RemoteModule,
+};
 pub use route::{
     Destination, DirectResponse, Forward, HeaderMatch, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route,
     RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,

@@ -231,7 +231,7 @@ fn filters(model: &Model, overrides: &[(String, String)]) -> Vec<FilterPart> {
         code: match &plugin.code {
             portolan_model::PluginCode::Bundled(name) => format!("{name}, built in"),
             portolan_model::PluginCode::File(path) => path.display().to_string(),
-            portolan_model::PluginCode::Unavailable(place) => format!("{place}, not loaded"),
+            portolan_model::PluginCode::Remote(module) => module.url.clone(),
         },
         source: Some(source(&plugin.origin)),
     });

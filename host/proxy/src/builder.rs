@@ -262,7 +262,7 @@ impl Builder {
     fn module(&self, code: &PluginCode) -> Result<Arc<PluginModule>, PluginError> {
         let path = match code {
             PluginCode::File(path) => Some(path),
-            PluginCode::Unavailable(place) => return Err(PluginError::Unavailable(place.clone())),
+            PluginCode::Remote(module) => return Err(PluginError::Unavailable(module.url.clone())),
             PluginCode::Bundled(name) => {
                 self.options.overrides.iter().find(|(known, _)| known == name).map(|(_, path)| path)
             }
@@ -374,6 +374,7 @@ impl<'a> Wanted<'a> {
             root_id: plugin.root_id.clone(),
             vm_id: plugin.name.clone(),
             configuration: plugin.config.clone().into_bytes(),
+            env: plugin.env.clone(),
             ..VmSettings::default()
         };
         Self {

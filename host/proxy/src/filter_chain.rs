@@ -374,7 +374,7 @@ impl Stream {
         match (called, self.view.plugins[at].fail_policy) {
             (Ok(action), _) => Ok(action),
             (Err(Unavailable), FailPolicy::FailOpen) => Ok(FilterAction::Continue),
-            (Err(Unavailable), FailPolicy::FailClose) => {
+            (Err(Unavailable), FailPolicy::FailClose | FailPolicy::FailReload) => {
                 Err(Box::new(Reply::filter_failed(&self.view.plugins[at].name)))
             }
         }

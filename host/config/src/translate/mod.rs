@@ -11,6 +11,7 @@ mod gateways;
 mod headers;
 mod host_index;
 mod listeners;
+mod plugin_traffic;
 mod plugins;
 mod policies;
 mod ports;
@@ -39,12 +40,15 @@ pub struct TranslateOptions {
     pub labels: BTreeMap<String, String>,
     /// A Gateway's port and the port to bind for it; beats what Services say.
     pub port_map: Vec<(u16, u16)>,
+    /// Variables of the gateway's own environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`), with
+    /// their values; none is passed on by default, for the environment may hold credentials.
+    pub host_env: BTreeMap<String, Option<String>>,
 }
 
 impl Default for TranslateOptions {
     fn default() -> Self {
         let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
-        Self { labels, port_map: Vec::new() }
+        Self { labels, port_map: Vec::new(), host_env: BTreeMap::new() }
     }
 }
 
@@ -69,7 +73,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
     let references = [tables.references, listeners.references].concat();
     let clusters = clusters::translate(&references, &registry, &policies, access_log::connect_timeout(resources));
-    let plugins = plugins::translate(resources, options);
+    let plugins = plugins::translate(resources, &gateways, options);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,

@@ -3,6 +3,7 @@
 
 mod checker;
 mod destination_rule;
+mod extension;
 mod gateway;
 mod headers;
 mod http_route;
@@ -11,15 +12,14 @@ mod service_entry;
 mod string_match;
 mod tcp_route;
 mod virtual_service;
-mod wasm_plugin;
 mod workload_entry;
 
 #[cfg(test)]
 mod tests;
 
 pub use destination_rule::destination_rule;
+pub use extension::{traffic_extension, wasm_plugin};
 pub use gateway::gateway;
 pub use service_entry::service_entry;
 pub use virtual_service::virtual_service;
-pub use wasm_plugin::wasm_plugin;
 pub use workload_entry::workload_entry;

@@ -13,10 +13,10 @@ use super::virtual_service::PortSelector;
 pub struct WasmPlugin {
     /// Must be a subset of the gateway's labels; absent selects every gateway.
     pub selector: Option<LabelSelector>,
-    /// Of Gateway API; not served yet.
-    pub target_ref: Option<Value>,
-    /// Of Gateway API; not served yet.
-    pub target_refs: Option<Value>,
+    /// The older form of `targetRefs`, for one object.
+    pub target_ref: Option<TargetRef>,
+    /// Objects whose traffic it sees, in place of a selector.
+    pub target_refs: Vec<TargetRef>,
     /// `file://`, a plain path, `http(s)://` or `oci://`; a plain reference is `oci://` in Istio.
     pub url: String,
     /// 64 hex digits.
@@ -25,7 +25,7 @@ pub struct WasmPlugin {
     pub image_pull_policy: Option<String>,
     /// Name of a Secret.
     pub image_pull_secret: Option<String>,
-    /// Not served yet.
+    /// PEM of a public key that must have signed the module. Hidden in Istio, and not checked there.
     pub verification_key: Option<String>,
     /// Any YAML; the filter gets it as JSON.
     pub plugin_config: Option<Value>,
@@ -45,6 +45,20 @@ pub struct WasmPlugin {
     /// `HTTP` by default, `NETWORK`.
     #[serde(rename = "type")]
     pub plugin_type: Option<String>,
+}
+
+/// An object that a policy is attached to, as in Gateway API.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TargetRef {
+    /// API group; empty is Kubernetes' core.
+    pub group: String,
+    /// Required.
+    pub kind: String,
+    /// Required.
+    pub name: String,
+    /// Must be the object's own when given.
+    pub namespace: Option<String>,
 }
 
 /// Workloads by labels.

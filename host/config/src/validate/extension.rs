@@ -1,0 +1,138 @@
+//! Checks of a WasmPlugin and of a TrafficExtension.
+
+use super::checker::Checker;
+use crate::annotations;
+use crate::diagnostic::Diagnostic;
+use crate::extension::Extension;
+use crate::object::Object;
+use crate::resources::istio::{TrafficExtension, WasmPlugin};
+
+/// Istio's limits of the environment.
+const MAX_VARIABLES: usize = 256;
+
+/// Checks a WasmPlugin by itself.
+pub fn wasm_plugin(object: &Object<WasmPlugin>) -> Vec<Diagnostic> {
+    check(&Extension::of_plugin(object), &["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"])
+}
+
+/// Checks a TrafficExtension by itself.
+pub fn traffic_extension(object: &Object<TrafficExtension>) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(object);
+    match (Extension::of_traffic_extension(object), &object.spec.lua) {
+        (Some(extension), None) => return check(&extension, &["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"]),
+        (None, Some(_)) => {
+            checker.error_at_key("P0125", "spec.lua", "scripts in Lua are not run: this filter is not in force");
+            checker.help("build the filter for WebAssembly, and name it in `wasm.url`");
+        }
+        (Some(_), Some(_)) => checker.error_at_key("P0102", "spec.lua", "`wasm` and `lua` exclude each other"),
+        (None, None) => checker.missing("spec", "wasm"),
+    }
+    checker.finish()
+}
+
+fn check(extension: &Extension<'_>, phases: &[&str]) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(&extension.object);
+    check_module(&mut checker, extension);
+    let phase = extension.phase.map(str::to_owned);
+    checker.word("spec.phase", phase.as_ref(), phases);
+    let wasm = &extension.wasm;
+    let strategies = &["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"];
+    checker.word(&extension.path("failStrategy"), wasm.fail_strategy.as_ref(), strategies);
+    let types = &["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"];
+    checker.word(&extension.path("type"), wasm.plugin_type.as_ref(), types);
+    if let Some(priority) = extension.priority {
+        checker.range("spec.priority", priority, i64::from(i32::MIN), i64::from(i32::MAX));
+    }
+    check_env(&mut checker, extension);
+    check_traffic(&mut checker, extension);
+    check_annotations(&mut checker, extension);
+    checker.finish()
+}
+
+fn check_module(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
+    let wasm = &extension.wasm;
+    let url = extension.path("url");
+    if wasm.url.is_empty() {
+        checker.missing(extension.path("").trim_end_matches('.'), "url");
+    } else if let Some((scheme, _)) = wasm.url.split_once("://")
+        && !matches!(scheme, "file" | "http" | "https" | "oci")
+    {
+        checker.error("P0116", &url, format!("`{scheme}` is not a scheme of a module's url"));
+        checker.label("one of file, http, https, oci");
+    }
+    if let Some(digest) = wasm.sha256.as_ref().filter(|digest| !digest.is_empty()) {
+        let path = extension.path("sha256");
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            checker.error("P0122", &path, "this is not a SHA-256 digest");
+            checker.label("64 hex digits");
+        } else if wasm.url.rsplit_once("@sha256:").is_some_and(|(_, named)| !named.eq_ignore_ascii_case(digest)) {
+            checker.error("P0120", &path, "`url` names another digest than `sha256`");
+        }
+    }
+    let policies = &["UNSPECIFIED_POLICY", "IfNotPresent", "Always"];
+    checker.word(&extension.path("imagePullPolicy"), wasm.image_pull_policy.as_ref(), policies);
+    if let Some(key) = wasm.verification_key.as_ref().filter(|key| !key.trim().is_empty())
+        && !(key.contains("-----BEGIN PUBLIC KEY-----") && key.contains("-----END PUBLIC KEY-----"))
+    {
+        checker.error("P0126", &extension.path("verificationKey"), "this is not a public key");
+        checker.label("PEM, `-----BEGIN PUBLIC KEY-----`, as `cosign generate-key-pair` writes it");
+    }
+}
+
+fn check_env(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
+    let env = extension.wasm.vm_config.as_ref().map(|vm| vm.env.as_slice()).unwrap_or_default();
+    if env.len() > MAX_VARIABLES {
+        checker.error_at_key("P0117", &extension.path("vmConfig.env"), format!("{} variables are too many", env.len()));
+        checker.label(format!("at most {MAX_VARIABLES}"));
+    }
+    for (i, variable) in env.iter().enumerate() {
+        let path = extension.path(&format!("vmConfig.env[{i}]"));
+        if variable.name.is_empty() {
+            checker.missing(&path, "name");
+        }
+        checker.word(&format!("{path}.valueFrom"), variable.value_from.as_ref(), &["INLINE", "HOST"]);
+        if variable.value_from.as_deref() == Some("HOST") && variable.value.as_ref().is_some_and(|v| !v.is_empty()) {
+            checker.error_at_key("P0120", &format!("{path}.value"), "a variable of the host takes no `value`");
+        }
+    }
+    let names = env.iter().enumerate().filter(|(_, v)| !v.name.is_empty());
+    let names = names.map(|(i, v)| (extension.path(&format!("vmConfig.env[{i}].name")), v.name.clone()));
+    checker.unique("variable", names);
+}
+
+fn check_traffic(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
+    for (i, selector) in extension.matches.iter().enumerate() {
+        let modes = &["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"];
+        checker.word(&format!("spec.match[{i}].mode"), selector.mode.as_ref(), modes);
+        for (j, port) in selector.ports.iter().enumerate() {
+            checker.port(&format!("spec.match[{i}].ports[{j}].number"), port.number);
+        }
+    }
+    if let (Some(_), Some((path, _))) = (extension.selector, extension.targets.first()) {
+        let path = path.split('[').next().unwrap_or_default();
+        checker.error_at_key("P0120", path, "`selector` and `targetRefs` exclude each other");
+    }
+    for (path, target) in &extension.targets {
+        for (field, value) in [("kind", &target.kind), ("name", &target.name)] {
+            if value.is_empty() {
+                checker.missing(path, field);
+            }
+        }
+        let namespace = &extension.object.meta.namespace;
+        if target.namespace.as_ref().is_some_and(|other| !other.is_empty() && other != namespace) {
+            let message = format!("a target is in the object's own namespace, which is `{namespace}`");
+            checker.error("P0120", &format!("{path}.namespace"), message);
+        }
+    }
+}
+
+fn check_annotations(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
+    for fault in annotations::plugin_settings(&extension.object.meta.annotations).1 {
+        if fault.is_unknown {
+            checker.warn("P0124", &fault.path, fault.message);
+        } else {
+            checker.error("P0124", &fault.path, fault.message);
+        }
+        checker.label(fault.label);
+    }
+}
