@@ -63,7 +63,8 @@ fn files() -> Vec<PathBuf> {
             let built = root().join(&path).join("CACHEDIR.TAG").exists();
             match entry.file_type().unwrap() {
                 kind if kind.is_dir() && !built && !is_kept_by_a_tool(&path) => folders.push(path),
-                kind if kind.is_file() => found.push(path),
+                // A worktree has a file where a clone has a folder of git's.
+                kind if kind.is_file() && entry.file_name() != ".git" => found.push(path),
                 _ => {}
             }
         }

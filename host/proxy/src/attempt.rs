@@ -13,8 +13,9 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::body::{Reader, Replay, RequestBody, deadline};
-use crate::body_filter::FilteredRequest;
+use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
+use crate::filter_chain::Direction;
 use crate::kept_head::KeptHead;
 use crate::local_reply::{Failure, Reply};
 use crate::pool::{CheckoutError, ClusterPool, EndpointPool, Lease, PoolLimits};
@@ -56,7 +57,7 @@ enum Source {
     Fresh(Incoming),
     Replay(Rc<std::cell::RefCell<Replay>>),
     /// Given back unread.
-    Filtered(Box<FilteredRequest>),
+    Filtered(Box<FilteredBody<Incoming>>),
     /// Gone with an earlier try.
     Spent,
 }
@@ -78,7 +79,7 @@ impl<'a> Attempts<'a> {
     pub(crate) fn new(job: &'a Forwarding<'a>, pool: &'a Rc<ClusterPool>, body: Incoming) -> Self {
         let policy = &job.forward.retry;
         let stream = job.stream;
-        let body = if http_body::Body::is_end_stream(&body) {
+        let body = if http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request) {
             Source::Empty
         } else if !stream.view.wants.request_body && retries_after_sending(policy) {
             Source::Replay(Replay::new(body, stream.clone()))
@@ -281,7 +282,8 @@ impl<'a> Attempts<'a> {
             }
             Source::Fresh(incoming) if stream.view.wants.request_body => {
                 parts.headers.remove(header::CONTENT_LENGTH);
-                RequestBody::Filtered(Box::new(FilteredRequest::new(incoming, stream.clone())))
+                let body = FilteredBody::new(incoming, stream.clone(), Direction::Request, self.deadline);
+                RequestBody::Filtered(Box::new(body))
             }
             Source::Fresh(incoming) => RequestBody::Streamed(incoming, stream.clone()),
             Source::Replay(replay) => {

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body_filter::{FilteredRequest, FilteredResponse};
+use crate::body_filter::{FilteredBody, Whole};
 use crate::pool::Lease;
 use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
@@ -44,7 +44,7 @@ pub(crate) enum RequestBody {
     /// Kept as far as it has been read, so that it can be sent again.
     Replayed(Reader),
     /// Through filters that want to see it.
-    Filtered(Box<FilteredRequest>),
+    Filtered(Box<FilteredBody<Incoming>>),
 }
 
 /// A body that can be read again from the start.
@@ -177,7 +177,8 @@ enum Kind {
     Empty,
     Full(Bytes),
     Upstream(UpstreamBody),
-    Filtered(Box<FilteredResponse>),
+    Filtered(Box<FilteredBody<UpstreamBody>>),
+    Replied(Box<FilteredBody<Whole>>),
 }
 
 /// The answer's body as it comes from the upstream.
@@ -204,8 +205,13 @@ impl ResponseBody {
         Self { kind: Kind::Upstream(body), guard: Some(guard) }
     }
 
-    pub(crate) fn filtered(body: FilteredResponse, guard: Guard) -> Self {
+    pub(crate) fn filtered(body: FilteredBody<UpstreamBody>, guard: Guard) -> Self {
         Self { kind: Kind::Filtered(Box::new(body)), guard: Some(guard) }
+    }
+
+    /// A local reply's body that filters see.
+    pub(crate) fn replied(body: FilteredBody<Whole>, guard: Guard) -> Self {
+        Self { kind: Kind::Replied(Box::new(body)), guard: Some(guard) }
     }
 }
 
@@ -269,6 +275,7 @@ impl Body for ResponseBody {
             }
             Kind::Upstream(body) => ready!(body.poll(cx)),
             Kind::Filtered(body) => ready!(body.poll(cx)),
+            Kind::Replied(body) => ready!(body.poll(cx)),
         };
         let Some(guard) = &me.guard else { return Poll::Ready(frame) };
         match &frame {
@@ -290,7 +297,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
-            Kind::Full(_) | Kind::Filtered(_) => false,
+            Kind::Full(_) | Kind::Filtered(_) | Kind::Replied(_) => false,
             Kind::Upstream(body) => body.is_end_stream(),
         }
     }
@@ -300,7 +307,7 @@ impl Body for ResponseBody {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream(body) => body.incoming.size_hint(),
-            Kind::Filtered(_) => SizeHint::default(),
+            Kind::Filtered(_) | Kind::Replied(_) => SizeHint::default(),
         }
     }
 }

@@ -1,140 +1,154 @@
-//! Bodies that filters want to see: each chunk goes through their callbacks; a pausing filter makes it wait.
+//! [`FilteredBody`]: a body that filters want to see, as hyper asks for it: what has come goes through the filters, what
+//! they let go is handed on; while one pauses it waits, under a deadline.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use portolan_wasm::FilterAction;
+use tokio::time::Instant;
 
 use crate::body::{BodyError, UpstreamBody, poll_incoming};
 use crate::filter_chain::Direction;
 use crate::local_reply::Reply;
 use crate::stream::Stream;
 
-/// Most bytes that wait for a pausing filter: Envoy's default buffer limit. Beyond it the body is cut.
-const MAX_BUFFERED: usize = 1024 * 1024;
+/// Where a body comes from.
+pub(crate) trait Inflow {
+    fn poll_frame(&mut self, stream: &Stream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
-/// A request's body with the filters that see it.
-pub(crate) struct FilteredRequest {
-    incoming: Incoming,
-    filter: BodyFilter,
+    fn is_end_stream(&self) -> bool;
 }
 
-/// A response's body with the filters that see it.
-pub(crate) struct FilteredResponse {
-    upstream: UpstreamBody,
-    filter: BodyFilter,
+impl Inflow for Incoming {
+    fn poll_frame(&mut self, stream: &Stream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        poll_incoming(self, stream, cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        Body::is_end_stream(self)
+    }
 }
 
-/// One direction of one stream: what came, and what may go on.
-struct BodyFilter {
+impl Inflow for UpstreamBody {
+    fn poll_frame(&mut self, _: &Stream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.poll(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        Self::is_end_stream(self)
+    }
+}
+
+/// A body that is there as a whole: a local reply's.
+pub(crate) struct Whole(pub(crate) Bytes);
+
+impl Inflow for Whole {
+    fn poll_frame(&mut self, _: &Stream, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let data = std::mem::take(&mut self.0);
+        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A body with the filters that see it.
+pub(crate) struct FilteredBody<I> {
+    inflow: I,
     stream: Rc<Stream>,
     direction: Direction,
-    ready: VecDeque<Frame<Bytes>>,
+    /// The end has come in.
     ended: bool,
+    deadline: Option<Instant>,
 }
 
-impl FilteredRequest {
-    pub(crate) fn new(incoming: Incoming, stream: Rc<Stream>) -> Self {
-        Self { incoming, filter: BodyFilter::new(stream, Direction::Request) }
+impl<I: Inflow> FilteredBody<I> {
+    /// `deadline`: when the route's timeout runs out.
+    pub(crate) fn new(inflow: I, stream: Rc<Stream>, direction: Direction, deadline: Option<Instant>) -> Self {
+        Self { inflow, stream, direction, ended: false, deadline }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            if let Some(frame) = self.filter.next() {
-                return Poll::Ready(frame.map(Ok));
-            }
-            let frame = ready!(poll_incoming(&mut self.incoming, &self.filter.stream, cx)).transpose()?;
-            let last = frame.is_none() || self.incoming.is_end_stream();
-            self.filter.feed(frame, last)?;
+        match ready!(self.poll_filters(cx)) {
+            Ok(frame) => Poll::Ready(frame.map(Ok)),
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
+    }
+
+    fn poll_filters(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        loop {
+            self.stream.go_on(self.direction).map_err(|reply| self.refuse(*reply))?;
+            if let Some(frame) = self.stream.with_flow(self.direction, |flow| flow.next()) {
+                return Poll::Ready(Ok(frame));
+            }
+            if self.poll_pause(cx)? {
+                continue;
+            }
+            if self.ended {
+                return Poll::Pending;
+            }
+            let frame = ready!(self.inflow.poll_frame(&self.stream, cx)).transpose()?;
+            self.take_in(frame)?;
+        }
+    }
+
+    /// True when a pause has lasted too long and what was held goes on.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Result<bool, BodyError> {
+        let pausing = self.stream.with_flow(self.direction, |flow| {
+            flow.register(cx);
+            let pausing = flow.is_pausing();
+            if !pausing {
+                flow.end_pause();
+            }
+            pausing
+        });
+        if !pausing {
+            return Ok(false);
+        }
+        if let Some(reply) = self.stream.take_interruption() {
+            return Err(self.refuse(reply));
+        }
+        let until = self.stream.pause_ends(self.deadline);
+        if self.stream.with_flow(self.direction, |flow| flow.poll_deadline(cx, || until)).is_pending() {
+            return Ok(false);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(BodyError::Timeout);
+        }
+        self.stream.end_pauses(self.direction).map_err(|reply| self.refuse(*reply))?;
+        Ok(true)
+    }
+
+    fn take_in(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyError> {
+        // Nothing follows trailers, whatever the sender says.
+        let trailers = frame.as_ref().is_some_and(Frame::is_trailers);
+        self.ended |= frame.is_none() || trailers || self.inflow.is_end_stream();
+        take_in(&self.stream, self.direction, frame, self.ended).map_err(|reply| self.refuse(*reply))
+    }
+
+    /// The client gets the answer when the response has not begun; else the body is only cut.
+    fn refuse(&self, reply: Reply) -> BodyError {
+        self.stream.answer_body_with(reply);
+        BodyError::Filter
     }
 }
 
-impl FilteredResponse {
-    pub(crate) fn new(upstream: UpstreamBody, stream: Rc<Stream>) -> Self {
-        Self { upstream, filter: BodyFilter::new(stream, Direction::Response) }
-    }
-
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            if let Some(frame) = self.filter.next() {
-                return Poll::Ready(frame.map(Ok));
-            }
-            let frame = ready!(self.upstream.poll(cx)).transpose()?;
-            let last = frame.is_none() || self.upstream.is_end_stream();
-            self.filter.feed(frame, last)?;
-        }
-    }
-}
-
-impl BodyFilter {
-    fn new(stream: Rc<Stream>, direction: Direction) -> Self {
-        Self { stream, direction, ready: VecDeque::new(), ended: false }
-    }
-
-    /// The next frame that may go on; `Some(None)` at the end.
-    fn next(&mut self) -> Option<Option<Frame<Bytes>>> {
-        match self.ready.pop_front() {
-            Some(frame) => Some(Some(frame)),
-            None if self.ended => Some(None),
-            None => None,
-        }
-    }
-
-    fn feed(&mut self, frame: Option<Frame<Bytes>>, last: bool) -> Result<(), BodyError> {
-        match frame.map(Frame::into_data) {
-            Some(Ok(data)) => self.data(data, last),
-            Some(Err(frame)) => match frame.into_trailers() {
-                Ok(trailers) => self.trailers(trailers),
-                Err(_) => Ok(()),
-            },
-            None if self.ended => Ok(()),
-            None => self.data(Bytes::new(), true),
-        }
-    }
-
-    fn data(&mut self, data: Bytes, last: bool) -> Result<(), BodyError> {
-        self.ended |= last;
-        let held = self.stream.push_body(self.direction, data);
-        let refused = match self.stream.on_body(self.direction, last) {
-            Ok(FilterAction::Continue) => {
-                self.flush();
-                return Ok(());
-            }
-            Ok(FilterAction::Pause) if !last && held <= MAX_BUFFERED => return Ok(()),
-            Ok(FilterAction::Pause) if last => Reply::paused_too_long(),
-            Ok(FilterAction::Pause) => Reply::body_too_large(),
-            Ok(FilterAction::Reply) => match self.stream.with_state(|state| state.local_reply.take()) {
-                Some(reply) => reply.into(),
-                None => return Err(BodyError::Filter),
-            },
-            Err(reply) => *reply,
-        };
-        // The client gets it when the response has not begun; else the body is only cut.
-        self.stream.answer_body_with(refused);
-        Err(BodyError::Filter)
-    }
-
-    fn trailers(&mut self, trailers: HeaderMap) -> Result<(), BodyError> {
-        self.ended = true;
-        let trailers = self.stream.on_trailers(self.direction, trailers).map_err(|reply| {
-            self.stream.answer_body_with(*reply);
-            BodyError::Filter
-        })?;
-        self.flush();
-        self.ready.push_back(Frame::trailers(trailers));
-        Ok(())
-    }
-
-    fn flush(&mut self) {
-        let data = self.stream.take_body(self.direction);
-        if !data.is_empty() {
-            self.ready.push_back(Frame::data(data));
-        }
+/// A frame, or the end, into the filters. `last` when nothing follows it.
+pub(crate) fn take_in(
+    stream: &Rc<Stream>,
+    direction: Direction,
+    frame: Option<Frame<Bytes>>,
+    last: bool,
+) -> Result<(), Box<Reply>> {
+    match frame.map(Frame::into_data) {
+        Some(Ok(data)) => stream.feed(direction, data, last),
+        Some(Err(frame)) => match frame.into_trailers() {
+            Ok(trailers) => stream.feed_trailers(direction, trailers),
+            Err(_) => Ok(()),
+        },
+        None => stream.feed(direction, Bytes::new(), true),
     }
 }

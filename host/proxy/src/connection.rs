@@ -88,6 +88,11 @@ impl Handle {
         late
     }
 
+    /// True when requests of this connection are served by it.
+    pub(crate) fn serves(&self, info: &Arc<ConnectionInfo>) -> bool {
+        Arc::ptr_eq(&self.info, info)
+    }
+
     /// Closes at once.
     pub(crate) fn cut(&self) {
         self.kill.set(true);

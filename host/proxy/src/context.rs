@@ -11,11 +11,12 @@ use portolan_model::filter::{
 };
 use portolan_model::{CircuitBreakers, ClusterId, RouteId, RouteTableId};
 use portolan_telemetry::ResponseFlags;
-use portolan_wasm::{Status, StreamHost, StreamParts};
+use portolan_wasm::{ContextId, Status, StreamHost, StreamParts, StreamState, VmToken};
 
 use crate::cluster::Permit;
 use crate::connection::Activity;
 use crate::endpoint::EndpointState;
+use crate::lend;
 use crate::properties;
 use crate::snapshot::Snapshot;
 
@@ -168,6 +169,14 @@ impl StreamContext {
 }
 
 impl StreamHost for StreamContext {
+    fn lend(vm: VmToken, id: ContextId) -> Option<Box<StreamState<Self>>> {
+        lend::lend(vm, id)
+    }
+
+    fn take_back(vm: VmToken, id: ContextId, stream: Box<StreamState<Self>>) {
+        lend::take_back(vm, id, stream);
+    }
+
     fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
         if path == ROUTE_PROPERTY.as_bytes() {
             return self.route.map(|id| out.extend_from_slice(&id.to_le_bytes())).is_some();

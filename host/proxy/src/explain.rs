@@ -8,6 +8,7 @@ use portolan_model::filter::RouteExplanation;
 use portolan_model::{ClusterId, RouteId};
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::body_filter::Whole;
 use crate::connection::Activity;
 use crate::context::ConnectionInfo;
 use crate::filter_chain::Outcome;
@@ -84,7 +85,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
             if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
                 return Some(refusal.into());
             }
-            match stream.on_request_headers(true).await {
+            match stream.on_request_headers(true, &mut Whole(crate::stream::NO_BODY)).await {
                 Outcome::Continue => None,
                 Outcome::Reply(reply) => Some(*reply),
             }

@@ -1,21 +1,21 @@
-//! Runs plugins over a stream's head, body, trailers and end: requests forwards, responses backwards.
+//! Runs plugins over a stream's heads and its end: requests forwards, responses backwards. Bodies and trailers are in
+//! `body_chain`, waiting in `hold`.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, response};
+use http::response;
 use portolan_model::FailPolicy;
 use portolan_wasm::{Callbacks, ContextId, FilterAction, PluginVm, Resumed, StreamState, VmError};
+use tokio::time::Instant;
 
+use crate::body_filter::{Inflow, Whole};
 use crate::context::StreamContext;
 use crate::generation::Role;
+use crate::lend;
 use crate::local_reply::Reply;
 use crate::stream::Stream;
-use crate::view::WorkerPlugin;
-
-/// How long a filter may hold a request's or response's head.
-const PAUSE_LIMIT: Duration = Duration::from_secs(15);
+use crate::worker_plugin::WorkerPlugin;
 
 /// Which way a part of a stream goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) enum Direction {
 pub(crate) struct Live {
     pub(crate) id: ContextId,
     pub(crate) incarnation: u32,
+    /// What the filter has called for and the stream has not carried out yet.
+    pub(crate) resumed: Resumed,
 }
 
 /// What the chain decided. Boxed: answers of the gateway's own are rare, and large.
@@ -37,28 +39,38 @@ pub(crate) enum Outcome {
     Reply(Box<Reply>),
 }
 
-/// How far a run over the request's head came without waiting.
+/// How far a run over a head came without waiting.
 enum Run {
     Through,
     Reply(Box<Reply>),
-    Paused,
+    /// The plugin at this place holds the head.
+    Paused(usize),
 }
 
 /// The plugin could not do its part; the fail policy decides.
-struct Unavailable;
+pub(crate) struct Unavailable;
 
 type State = Box<StreamState<StreamContext>>;
 
 impl Stream {
+    /// The plugin at this place of the chain.
+    pub(crate) fn plugin(&self, at: usize) -> &Rc<WorkerPlugin> {
+        &self.view.plugins[at]
+    }
+
     /// All plugins over the request's head. The two decision filters run again whenever a later one cleared the route.
-    pub(crate) async fn on_request_headers(self: &Rc<Self>, end: bool) -> Outcome {
+    pub(crate) async fn on_request_headers(self: &Rc<Self>, end: bool, body: &mut dyn Inflow) -> Outcome {
         let mut at = 0;
         loop {
             match self.run_request_headers(&mut at, end) {
                 Run::Through => return Outcome::Continue,
                 Run::Reply(reply) => return Outcome::Reply(reply),
-                Run::Paused => {
-                    if let Some(reply) = self.paused(Direction::Request).await {
+                Run::Paused(holder) => {
+                    let deadline = self.route_deadline();
+                    if let Some(reply) = self.hold_head(holder, Direction::Request, body, deadline).await {
+                        return Outcome::Reply(reply);
+                    }
+                    if let Run::Reply(reply) = self.after_request_headers(holder, end) {
                         return Outcome::Reply(reply);
                     }
                 }
@@ -67,27 +79,33 @@ impl Stream {
     }
 
     /// Runs on from plugin `at` until one pauses: nearly always to the end, so the common way waits for nothing.
-    fn run_request_headers(&self, at: &mut usize, end: bool) -> Run {
-        while let Some(plugin) = self.view.plugins.get(*at) {
+    fn run_request_headers(self: &Rc<Self>, at: &mut usize, end: bool) -> Run {
+        while *at < self.view.plugins.len() {
             let here = *at;
             *at += 1;
             match self.request_headers_of(here, end) {
                 Run::Through => {}
                 stopped => return stopped,
             }
-            if plugin.role == Role::User && self.route_was_cleared() {
-                match self.decide_again(here, end) {
-                    Run::Through => {}
-                    stopped => return stopped,
-                }
+            match self.after_request_headers(here, end) {
+                Run::Through => {}
+                stopped => return stopped,
             }
         }
         Run::Through
     }
 
-    fn decide_again(&self, before: usize, end: bool) -> Run {
+    /// Decides again when a user's filter has cleared the route.
+    fn after_request_headers(self: &Rc<Self>, at: usize, end: bool) -> Run {
+        if self.plugin(at).role == Role::User && self.route_was_cleared() {
+            return self.decide_again(at, end);
+        }
+        Run::Through
+    }
+
+    fn decide_again(self: &Rc<Self>, before: usize, end: bool) -> Run {
         for again in 0..before {
-            if matches!(self.view.plugins[again].role, Role::RouteMatch | Role::TrafficSplit) {
+            if matches!(self.plugin(again).role, Role::RouteMatch | Role::TrafficSplit) {
                 match self.request_headers_of(again, end) {
                     Run::Through => {}
                     stopped => return stopped,
@@ -107,50 +125,57 @@ impl Stream {
         })
     }
 
-    fn request_headers_of(&self, at: usize, end: bool) -> Run {
-        let callbacks = self.view.plugins[at].callbacks;
+    fn request_headers_of(self: &Rc<Self>, at: usize, end: bool) -> Run {
+        let callbacks = self.plugin(at).callbacks;
         if !callbacks.request_headers && !is_asked_later(callbacks) {
             return Run::Through;
         }
         // Without that export the call only opens the context, which the later callbacks need.
-        let called = self.call(at, true, |vm, id, state| vm.on_request_headers(id, state, end));
-        match self.carried_out(at, called) {
-            Ok(FilterAction::Continue) => Run::Through,
-            Ok(FilterAction::Reply) => self.taken_reply(at).map_or(Run::Through, Run::Reply),
-            Ok(FilterAction::Pause) => Run::Paused,
-            Err(reply) => Run::Reply(reply),
-        }
+        let called =
+            self.call(at, Some(Direction::Request), true, |vm, id, state| vm.on_request_headers(id, state, end));
+        self.run_of(at, called)
     }
 
-    /// All plugins that have seen the request over the response's head, last one first.
-    pub(crate) async fn on_response_headers(&self, end: bool) -> Outcome {
+    /// All plugins that have seen the request over the response's head, last one first. `deadline` is the route's.
+    pub(crate) async fn on_response_headers(
+        self: &Rc<Self>,
+        end: bool,
+        body: &mut dyn Inflow,
+        deadline: Option<Instant>,
+    ) -> Outcome {
         for at in (0..self.opened()).rev() {
             match self.response_headers_of(at, end) {
-                Ok(FilterAction::Continue) => {}
-                Ok(FilterAction::Reply) => match self.taken_reply(at) {
-                    Some(reply) => return Outcome::Reply(reply),
-                    None => continue,
-                },
-                Ok(FilterAction::Pause) => {
-                    if let Some(reply) = self.paused(Direction::Response).await {
+                Run::Through => {}
+                Run::Reply(reply) => return Outcome::Reply(reply),
+                Run::Paused(holder) => {
+                    if let Some(reply) = self.hold_head(holder, Direction::Response, body, deadline).await {
                         return Outcome::Reply(reply);
                     }
                 }
-                Err(reply) => return Outcome::Reply(reply),
             }
         }
         Outcome::Continue
     }
 
-    fn response_headers_of(&self, at: usize, end: bool) -> Result<FilterAction, Box<Reply>> {
-        if !self.view.plugins[at].callbacks.response_headers || !self.has_seen(at) {
-            return Ok(FilterAction::Continue);
+    fn response_headers_of(self: &Rc<Self>, at: usize, end: bool) -> Run {
+        if !self.plugin(at).callbacks.response_headers || !self.has_seen(at) {
+            return Run::Through;
         }
-        if self.view.plugins[at].role == Role::CircuitBreaker && self.is_ignored_by_breaker() {
-            return Ok(FilterAction::Continue);
+        if self.plugin(at).role == Role::CircuitBreaker && self.is_ignored_by_breaker() {
+            return Run::Through;
         }
-        let called = self.call(at, false, |vm, id, state| vm.on_response_headers(id, state, end));
-        self.carried_out(at, called)
+        let called =
+            self.call(at, Some(Direction::Response), false, |vm, id, state| vm.on_response_headers(id, state, end));
+        self.run_of(at, called)
+    }
+
+    fn run_of(&self, at: usize, called: Result<FilterAction, Unavailable>) -> Run {
+        match self.carried_out(at, called) {
+            Ok(FilterAction::Continue) => Run::Through,
+            Ok(FilterAction::Reply) => self.taken_reply(at).map_or(Run::Through, Run::Reply),
+            Ok(FilterAction::Pause) => Run::Paused(at),
+            Err(reply) => Run::Reply(reply),
+        }
     }
 
     fn is_ignored_by_breaker(&self) -> bool {
@@ -160,121 +185,64 @@ impl Stream {
         })
     }
 
-    /// A local reply takes the way of a response: filters see and change it, but cannot hold or replace it again.
-    pub(crate) fn reply_through_filters(&self, parts: response::Parts, body: Bytes) -> (response::Parts, Bytes) {
-        if !self.has_contexts() {
-            return (parts, body);
-        }
+    /// A local reply takes the way of a response: filters see and change it, and may hold it; an answer of theirs in its
+    /// place comes too late, as in Envoy.
+    pub(crate) async fn reply_through_filters(
+        self: &Rc<Self>,
+        parts: response::Parts,
+        body: Bytes,
+    ) -> (response::Parts, Whole) {
         let kept = parts.clone();
+        let end = body.is_empty();
+        let mut body = Whole(body);
         self.with_state(|state| state.response = Some(parts));
         for at in (0..self.opened()).rev() {
             // A filter that fails on a local reply changes nothing: the request has its answer.
-            let _ = self.response_headers_of(at, body.is_empty());
+            if let Run::Paused(holder) = self.response_headers_of(at, end) {
+                let _ = self.hold_head(holder, Direction::Response, &mut body, None).await;
+            }
+            self.with_state(|state| state.local_reply = None);
         }
-        let parts = self.with_state(|state| {
-            state.local_reply = None;
-            state.response.take()
-        });
-        (parts.unwrap_or(kept), body)
+        (self.with_state(|state| state.response.take()).unwrap_or(kept), body)
     }
 
     /// Tells the circuit breaker that a try ended and another follows.
-    pub(crate) fn on_try_ended(&self, status: u16) {
+    pub(crate) fn on_try_ended(self: &Rc<Self>, status: u16) {
         for (at, plugin) in self.view.plugins.iter().enumerate() {
             if plugin.role == Role::CircuitBreaker && plugin.callbacks.foreign_function && self.has_seen(at) {
                 let args = status.to_le_bytes();
                 let function = portolan_model::filter::TRY_ENDED;
-                let called = self.call(at, false, |vm, id, state| vm.on_foreign_function(id, state, function, &args));
+                let called =
+                    self.call(at, None, false, |vm, id, state| vm.on_foreign_function(id, state, function, &args));
                 // A breaker that fails here has not counted one try; the request goes on.
                 let _ = called;
             }
         }
     }
 
-    /// All plugins over what waits of a body.
-    pub(crate) fn on_body(&self, direction: Direction, end: bool) -> Result<FilterAction, Box<Reply>> {
-        let count = self.view.plugins.len();
-        for step in 0..count {
-            let at = if direction == Direction::Request { step } else { count - 1 - step };
-            let callbacks = &self.view.plugins[at].callbacks;
-            let wanted = if direction == Direction::Request { callbacks.request_body } else { callbacks.response_body };
-            if !wanted || !self.has_seen(at) {
-                continue;
-            }
-            let called = self.call(at, false, |vm, id, state| match direction {
-                Direction::Request => {
-                    let size = state.request_body.len();
-                    vm.on_request_body(id, state, size, end)
-                }
-                Direction::Response => {
-                    let size = state.response_body.len();
-                    vm.on_response_body(id, state, size, end)
-                }
-            });
-            match self.carried_out(at, called)? {
-                FilterAction::Continue => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(FilterAction::Continue)
-    }
-
-    /// All plugins over trailers.
-    pub(crate) fn on_trailers(&self, direction: Direction, trailers: HeaderMap) -> Result<HeaderMap, Box<Reply>> {
-        self.with_state(|state| match direction {
-            Direction::Request => state.request_trailers = Some(trailers),
-            Direction::Response => state.response_trailers = Some(trailers),
-        });
-        let count = self.view.plugins.len();
-        for step in 0..count {
-            let at = if direction == Direction::Request { step } else { count - 1 - step };
-            let callbacks = &self.view.plugins[at].callbacks;
-            let wanted = match direction {
-                Direction::Request => callbacks.request_trailers,
-                Direction::Response => callbacks.response_trailers,
-            };
-            if wanted && self.has_seen(at) {
-                let called = self.call(at, false, |vm, id, state| match direction {
-                    Direction::Request => vm.on_request_trailers(id, state),
-                    Direction::Response => vm.on_response_trailers(id, state),
-                });
-                self.carried_out(at, called)?;
-            }
-        }
-        Ok(self
-            .with_state(|state| match direction {
-                Direction::Request => state.request_trailers.take(),
-                Direction::Response => state.response_trailers.take(),
-            })
-            .unwrap_or_default())
-    }
-
-    /// Adds a chunk to what waits of a body; tells how much waits.
-    pub(crate) fn push_body(&self, direction: Direction, data: Bytes) -> usize {
-        self.with_state(|state| {
-            let buffer = match direction {
-                Direction::Request => &mut state.request_body,
-                Direction::Response => &mut state.response_body,
-            };
-            buffer.push(data);
-            buffer.len()
-        })
-    }
-
-    /// Takes what waits of a body.
-    pub(crate) fn take_body(&self, direction: Direction) -> Bytes {
-        self.with_state(|state| match direction {
-            Direction::Request => state.request_body.take(),
-            Direction::Response => state.response_body.take(),
+    /// The body callback of one plugin on what it holds.
+    pub(crate) fn call_body(
+        self: &Rc<Self>,
+        direction: Direction,
+        at: usize,
+        size: usize,
+        end: bool,
+    ) -> Result<FilterAction, Unavailable> {
+        self.call(at, Some(direction), false, |vm, id, state| match direction {
+            Direction::Request => vm.on_request_body(id, state, size, end),
+            Direction::Response => vm.on_response_body(id, state, size, end),
         })
     }
 
     /// Runs `on_log`, `on_done` and `on_delete` where exported, and frees the contexts.
-    pub(crate) fn end_contexts(&self) {
+    pub(crate) fn end_contexts(self: &Rc<Self>) {
         for at in 0..self.opened() {
-            if self.has_seen(at) && !self.view.plugins[at].is_stateless() {
+            if self.has_seen(at) && !self.plugin(at).is_stateless() {
                 // What fails at the end cannot change the answer any more; the VM is replaced all the same.
-                let _ = self.call(at, false, |vm, id, state| vm.end_stream(id, state));
+                let _ = self.call(at, None, false, |vm, id, state| vm.end_stream(id, state));
+                if let Some(live) = self.live(at) {
+                    self.plugin(at).known.borrow_mut().remove(live.id);
+                }
             }
         }
     }
@@ -289,24 +257,89 @@ impl Stream {
         self.contexts.borrow().iter().any(Option::is_some)
     }
 
-    fn has_seen(&self, at: usize) -> bool {
+    pub(crate) fn has_seen(&self, at: usize) -> bool {
         self.contexts.borrow().get(at).is_some_and(Option::is_some)
     }
 
-    /// One call into one plugin. `open` makes the context when there is none yet.
-    fn call<R>(
-        &self,
+    fn live(&self, at: usize) -> Option<Live> {
+        self.contexts.borrow().get(at).copied().flatten()
+    }
+
+    /// True while the VM that the plugin's context is in serves.
+    pub(crate) fn is_live(&self, at: usize) -> bool {
+        self.live(at).is_some_and(|live| live.incarnation == self.plugin(at).incarnation())
+    }
+
+    /// Notes what a filter has called for.
+    pub(crate) fn add_resumed(&self, at: usize, resumed: Resumed) {
+        self.closing.set(self.closing.get() || resumed.close);
+        if let Some(Some(live)) = self.contexts.borrow_mut().get_mut(at) {
+            live.resumed.add(resumed);
+        }
+    }
+
+    /// The plugin lets go of a head from its body callback.
+    pub(crate) fn resume_head(&self, at: usize, direction: Direction) {
+        let request = direction == Direction::Request;
+        self.add_resumed(at, Resumed { request, response: !request, close: false });
+    }
+
+    pub(crate) fn is_resumed(&self, at: usize, direction: Direction) -> bool {
+        let resumed = self.live(at).map(|live| live.resumed).unwrap_or_default();
+        match direction {
+            Direction::Request => resumed.request,
+            Direction::Response => resumed.response,
+        }
+    }
+
+    /// True once for each time that the plugin has resumed this direction.
+    pub(crate) fn take_resumed(&self, at: usize, direction: Direction) -> bool {
+        let resumed = self.is_resumed(at, direction);
+        if resumed {
+            self.forget_resumed(at, direction);
+        }
+        resumed
+    }
+
+    fn forget_resumed(&self, at: usize, direction: Direction) {
+        if let Some(Some(live)) = self.contexts.borrow_mut().get_mut(at) {
+            match direction {
+                Direction::Request => live.resumed.request = false,
+                Direction::Response => live.resumed.response = false,
+            }
+        }
+    }
+
+    /// Makes the stream known to the plugin's VM, which holds it now: the VM's end must be told.
+    pub(crate) fn hold_stream(self: &Rc<Self>, at: usize) {
+        let plugin = self.plugin(at);
+        let (Some(live), Some(vm)) = (self.live(at), plugin.with_vm(|vm| vm.token())) else { return };
+        lend::enter(plugin, vm, live.id, self, at);
+    }
+
+    /// One call into one plugin about a part of the stream that goes in this direction. `open` makes the context when there
+    /// is none yet.
+    pub(crate) fn call<R>(
+        self: &Rc<Self>,
         at: usize,
+        direction: Option<Direction>,
         open: bool,
         call: impl FnOnce(&mut PluginVm<StreamContext>, ContextId, State) -> (State, Result<R, VmError>),
     ) -> Result<R, Unavailable> {
-        let plugin = &self.view.plugins[at];
-        let Some(result) = plugin.with_vm(|vm| self.call_in(plugin, vm, at, open, call)) else {
+        let plugin = self.plugin(at);
+        let called = plugin.with_vm(|vm| {
+            let result = self.call_in(plugin, vm, at, direction, open, call);
+            (result, vm.take_asks())
+        });
+        let Some((result, asks)) = called else {
             if let Some(metrics) = &plugin.metrics {
                 metrics.unavailable_total.inc();
             }
             return Err(Unavailable);
         };
+        if asks {
+            plugin.attend();
+        }
         match result {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Unavailable),
@@ -318,50 +351,75 @@ impl Stream {
     }
 
     fn call_in<R>(
-        &self,
-        plugin: &WorkerPlugin,
+        self: &Rc<Self>,
+        plugin: &Rc<WorkerPlugin>,
         vm: &mut PluginVm<StreamContext>,
         at: usize,
+        direction: Option<Direction>,
         open: bool,
         call: impl FnOnce(&mut PluginVm<StreamContext>, ContextId, State) -> (State, Result<R, VmError>),
     ) -> Result<Option<R>, VmError> {
-        let Some(mut state) = self.take_state() else { return Ok(None) };
-        // Resuming is of the callback that asks for it: what an earlier filter resumed is no leave for this one.
-        state.resumed = Resumed::default();
-        let known = self.contexts.borrow().get(at).copied().flatten();
-        let known = known.filter(|live| live.incarnation == plugin.incarnation());
-        let (id, state) = match known {
-            Some(live) => (live.id, state),
-            None if open && plugin.is_stateless() && plugin.shared_context().is_some() => {
-                let Some(live) = plugin.shared_context() else { return Ok(None) };
-                self.remember(at, live);
+        let Some(state) = self.take_state() else { return Ok(None) };
+        let known = self.live(at).filter(|live| live.incarnation == plugin.incarnation());
+        let (id, mut state) = match known {
+            Some(live) => {
+                // Resuming is of the callback that asks for it, and of what it holds.
+                if let Some(direction) = direction
+                    && !live.resumed.is_nothing()
+                {
+                    self.forget_resumed(at, direction);
+                }
                 (live.id, state)
             }
-            None if open => {
-                let (state, opened) = vm.new_stream(state);
-                let id = match opened {
-                    Ok(id) => id,
-                    Err(error) => {
-                        self.put_state(state);
-                        return Err(error);
-                    }
-                };
-                let live = Live { id, incarnation: plugin.incarnation() };
-                plugin.share_context(live);
-                self.remember(at, live);
-                (id, state)
-            }
+            None if open => match self.open_context(plugin, vm, at, state) {
+                Ok(opened) => opened,
+                Err(error) => return Err(error),
+            },
             None => {
                 self.put_state(state);
                 return Ok(None);
             }
         };
+        state.resumed = Resumed::default();
         if let Some(metrics) = &plugin.metrics {
             metrics.calls_total.inc();
         }
         let (state, result) = call(vm, id, state);
+        let resumed = state.resumed;
         self.put_state(state);
+        if !resumed.is_nothing() {
+            self.add_resumed(at, resumed);
+        }
         result.map(Some)
+    }
+
+    /// A context for this stream: one of its own, or the one that all streams of a stateless filter use.
+    fn open_context(
+        self: &Rc<Self>,
+        plugin: &Rc<WorkerPlugin>,
+        vm: &mut PluginVm<StreamContext>,
+        at: usize,
+        state: State,
+    ) -> Result<(ContextId, State), VmError> {
+        if let Some(live) = plugin.shared_context().filter(|_| plugin.is_stateless()) {
+            self.remember(at, live);
+            return Ok((live.id, state));
+        }
+        let (state, opened) = vm.new_stream(state);
+        let id = match opened {
+            Ok(id) => id,
+            Err(error) => {
+                self.put_state(state);
+                return Err(error);
+            }
+        };
+        let live = Live { id, incarnation: plugin.incarnation(), resumed: Resumed::default() };
+        plugin.share_context(live);
+        self.remember(at, live);
+        if plugin.reaches_streams() {
+            lend::enter(plugin, vm.token(), id, self, at);
+        }
+        Ok((id, state))
     }
 
     fn remember(&self, at: usize, live: Live) {
@@ -370,33 +428,40 @@ impl Stream {
         }
     }
 
-    fn carried_out(&self, at: usize, called: Result<FilterAction, Unavailable>) -> Result<FilterAction, Box<Reply>> {
-        match (called, self.view.plugins[at].fail_policy) {
-            (Ok(action), _) => Ok(action),
-            (Err(Unavailable), FailPolicy::FailOpen) => Ok(FilterAction::Continue),
-            (Err(Unavailable), FailPolicy::FailClose | FailPolicy::FailReload) => {
-                Err(Box::new(Reply::filter_failed(&self.view.plugins[at].name)))
+    pub(crate) fn carried_out(
+        &self,
+        at: usize,
+        called: Result<FilterAction, Unavailable>,
+    ) -> Result<FilterAction, Box<Reply>> {
+        match called {
+            Ok(_) if self.closing.get() => Err(Box::new(Reply::reset())),
+            Ok(action) => Ok(action),
+            Err(Unavailable) => {
+                self.fail(at, || Reply::filter_failed(&self.plugin(at).name)).map(|()| FilterAction::Continue)
             }
         }
     }
 
-    fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
-        let reply = self.with_state(|state| state.local_reply.take())?;
-        let is_breaker = self.view.plugins[at].role == Role::CircuitBreaker;
-        Some(Box::new(if is_breaker { Reply::overflow(self, reply) } else { reply.into() }))
+    /// The plugin has failed the stream: it goes on without it, or gets this answer.
+    pub(crate) fn fail(&self, at: usize, reply: impl FnOnce() -> Reply) -> Result<(), Box<Reply>> {
+        match self.plugin(at).fail_policy {
+            FailPolicy::FailOpen => Ok(()),
+            FailPolicy::FailClose | FailPolicy::FailReload => Err(Box::new(reply())),
+        }
     }
 
-    /// Nothing that runs between two callbacks of a stream can resume it yet, so a pause ends with its limit.
-    async fn paused(&self, direction: Direction) -> Option<Box<Reply>> {
-        let resumed = self.with_state(|state| match direction {
-            Direction::Request => std::mem::take(&mut state.resumed.request),
-            Direction::Response => std::mem::take(&mut state.resumed.response),
-        });
-        if resumed {
-            return None;
+    /// What a filter has called for from a callback of another context: an answer, or the stream's end.
+    pub(crate) fn take_interruption(&self) -> Option<Reply> {
+        if self.closing.get() {
+            return Some(Reply::reset());
         }
-        tokio::time::sleep(PAUSE_LIMIT).await;
-        Some(Box::new(Reply::paused_too_long()))
+        self.with_state(|state| state.local_reply.take()).map(Reply::from)
+    }
+
+    pub(crate) fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
+        let reply = self.with_state(|state| state.local_reply.take())?;
+        let is_breaker = self.plugin(at).role == Role::CircuitBreaker;
+        Some(Box::new(if is_breaker { Reply::overflow(self, reply) } else { reply.into() }))
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use portolan_telemetry::ResponseFlags;
 use portolan_wasm::LocalReply;
 
+use crate::filter_chain::Direction;
 use crate::stream::{NO_BODY, Stream};
 
 /// An answer of the gateway's own.
@@ -20,6 +21,8 @@ pub(crate) struct Reply {
     details: Cow<'static, str>,
     /// For the log: which address, which limit, which error.
     cause: Option<String>,
+    /// No answer at all: the stream is cut.
+    reset: bool,
 }
 
 /// Why a request is not taken at all.
@@ -72,7 +75,15 @@ pub(crate) enum Failure {
 
 impl Reply {
     fn new(status: StatusCode, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, body: NO_BODY, headers: HeaderMap::new(), flags, details: details.into(), cause: None }
+        Self {
+            status,
+            body: NO_BODY,
+            headers: HeaderMap::new(),
+            flags,
+            details: details.into(),
+            cause: None,
+            reset: false,
+        }
     }
 
     fn with_text(mut self, body: impl Into<Bytes>) -> Self {
@@ -182,6 +193,28 @@ impl Reply {
     pub(crate) fn body_too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ResponseFlags::NONE, "request_payload_too_large")
             .with_text("Payload Too Large")
+    }
+
+    /// A filter wants the stream closed without an answer.
+    pub(crate) fn reset() -> Self {
+        Self { reset: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, ResponseFlags::LR, "wasm_close_stream") }
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// The body broke off while a filter held the head.
+    pub(crate) fn broken_body(direction: Direction) -> Self {
+        match direction {
+            Direction::Request => Self::failed(Failure::RequestBody, None),
+            Direction::Response => Self::failed(Failure::Reset, None),
+        }
+    }
+
+    /// The route's timeout ran out while a filter held the head.
+    pub(crate) fn route_timeout() -> Self {
+        Self::failed(Failure::Timeout, None)
     }
 
     /// A filter held the stream for longer than it may.

@@ -12,9 +12,9 @@ use portolan_telemetry::ClusterMetrics;
 
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
-use crate::body_filter::FilteredResponse;
+use crate::body_filter::FilteredBody;
 use crate::endpoint::EndpointState;
-use crate::filter_chain::Outcome;
+use crate::filter_chain::{Direction, Outcome};
 use crate::head;
 use crate::local_reply::{Failure, Reply};
 use crate::pool::Lease;
@@ -103,7 +103,7 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
     let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
     let Some(route) = route.and_then(|id| snapshot.routes.get(id as usize)) else {
         stream.http.no_route.inc();
-        return stream.reply(Reply::no_route(), guard);
+        return stream.reply(Reply::no_route(), guard).await;
     };
     match &route.action {
         Action::Forward(forward) => {
@@ -114,7 +114,7 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
                 let missing = destination.and_then(|index| forward.destinations.get(index));
                 let name = missing.map(|destination| destination.cluster_name.clone());
                 stream.note(|info| info.upstream_cluster = name);
-                return stream.reply(Reply::failed(Failure::NoCluster, None), guard);
+                return stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
             };
             let job = Forwarding { stream, route, forward, destination, cluster: entry };
             job.run(cluster, body, guard).await
@@ -124,9 +124,9 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
                 let host = state.request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
                 rewrite::location(redirect, state.scheme, host, &state.request.uri, stream.slot.server_port())
             });
-            stream.reply(Reply::redirect(redirect.status, &location), guard)
+            stream.reply(Reply::redirect(redirect.status, &location), guard).await
         }
-        Action::Direct(status, body, _) => stream.reply(Reply::direct(*status, body.clone()), guard),
+        Action::Direct(status, body, _) => stream.reply(Reply::direct(*status, body.clone()), guard).await,
     }
 }
 
@@ -150,12 +150,22 @@ impl Forwarding<'_> {
     async fn run(&self, cluster: u32, body: Incoming, guard: Guard) -> Response<ResponseBody> {
         self.change_request();
         let Some(pool) = self.stream.view.pools.get(cluster as usize) else {
-            return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard);
+            return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
         };
         let mut attempts = Attempts::new(self, pool, body);
-        match attempts.run().await {
+        let tried = if self.stream.view.wants.interrupts {
+            tokio::select! {
+                biased;
+                tried = attempts.run() => tried,
+                reply = self.stream.interrupted() => Tried::Failed(reply),
+            }
+        } else {
+            attempts.run().await
+        };
+        drop(attempts);
+        match tried {
             Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,
-            Tried::Failed(reply) => self.stream.reply(reply, guard),
+            Tried::Failed(reply) => self.stream.reply(reply, guard).await,
         }
     }
 
@@ -196,31 +206,31 @@ impl Forwarding<'_> {
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note(|info| info.upstream_service_time = Some(took));
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return upgrade::answer(stream, &mut response, lease, upstream, guard);
+            return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
         }
         let (mut parts, incoming) = response.into_parts();
         // hyper reads what it can; what another reader may see otherwise is not passed on.
         if head::strip(&mut parts.headers, false).is_err() || parts.status.as_u16() > 599 {
-            return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard);
+            return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard).await;
         }
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
         self.route.change_response(self.destination, &mut parts.headers);
-        let body = UpstreamBody::new(incoming, lease, upstream, deadline);
+        let mut body = UpstreamBody::new(incoming, lease, upstream, deadline);
         if !stream.has_contexts() {
             return stream.finish_head(parts, ResponseBody::upstream(body, guard));
         }
         let end = body.is_end_stream();
         stream.with_state(|state| state.response = Some(parts));
-        if let Outcome::Reply(reply) = stream.on_response_headers(end).await {
-            return stream.reply_instead(*reply, guard);
+        if let Outcome::Reply(reply) = stream.on_response_headers(end, &mut body, deadline).await {
+            return stream.reply_instead(*reply, guard).await;
         }
         let parts = stream.with_state(|state| state.response.take());
         let Some(mut parts) = parts else {
-            return stream.reply(Reply::failed(Failure::Protocol, None), guard);
+            return stream.reply(Reply::failed(Failure::Protocol, None), guard).await;
         };
         if stream.view.wants.response_body && !end {
             parts.headers.remove(header::CONTENT_LENGTH);
-            let body = FilteredResponse::new(body, stream.clone());
+            let body = FilteredBody::new(body, stream.clone(), Direction::Response, deadline);
             return stream.finish_head(parts, ResponseBody::filtered(body, guard));
         }
         stream.finish_head(parts, ResponseBody::upstream(body, guard))

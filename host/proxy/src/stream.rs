@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,8 +16,10 @@ use portolan_wasm::{LocalReply, StreamState};
 use smallvec::SmallVec;
 
 use crate::body::{BodyError, ResponseBody};
+use crate::body_filter::FilteredBody;
 use crate::context::{ConnectionInfo, StreamContext};
-use crate::filter_chain::{Live, Outcome};
+use crate::filter_chain::{Direction, Live, Outcome};
+use crate::flow::{Flow, Flows};
 use crate::head;
 use crate::listener::ListenerSlot;
 use crate::local_reply::{Refusal, Reply};
@@ -37,6 +40,10 @@ pub(crate) struct Stream {
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
     pub(crate) contexts: RefCell<SmallVec<[Option<Live>; 6]>>,
+    /// What filters hold of bodies; none until one holds or sees something.
+    flows: RefCell<Option<Box<Flows>>>,
+    /// A filter wants the stream closed without an answer.
+    pub(crate) closing: Cell<bool>,
     /// The answer of a filter that refused the request's body.
     body_reply: RefCell<Option<Reply>>,
     /// The client's side of a connection that asked for a WebSocket.
@@ -64,21 +71,21 @@ pub(crate) async fn handle(
     connection: Arc<ConnectionInfo>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let refusal = head::check(&mut parts).err();
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard(stream.clone());
     if let Some(refusal) = refusal {
-        return stream.reply(refusal.into(), guard);
+        return stream.reply(refusal.into(), guard).await;
     }
     if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
-        return stream.reply(refusal.into(), guard);
+        return stream.reply(refusal.into(), guard).await;
     }
     stream.note_head();
     let end = http_body::Body::is_end_stream(&body);
-    match stream.on_request_headers(end).await {
+    match stream.on_request_headers(end, &mut body).await {
         Outcome::Continue => router::route(&stream, body, guard).await,
-        Outcome::Reply(reply) => stream.reply(*reply, guard),
+        Outcome::Reply(reply) => stream.reply(*reply, guard).await,
     }
 }
 
@@ -121,6 +128,8 @@ impl Stream {
             started: log.is_some().then(Instant::now),
             state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
             contexts: RefCell::new(contexts),
+            flows: RefCell::default(),
+            closing: Cell::new(false),
             body_reply: RefCell::default(),
             upgrade: Cell::default(),
             record: Record::default(),
@@ -142,6 +151,42 @@ impl Stream {
 
     pub(crate) fn put_state(&self, state: Box<StreamState<StreamContext>>) {
         self.state.set(Some(state));
+    }
+
+    /// Lends one direction of what filters hold.
+    pub(crate) fn with_flow<R>(&self, direction: Direction, use_it: impl FnOnce(&mut Flow) -> R) -> R {
+        let mut flows = self.flows.borrow_mut();
+        let flows = flows.get_or_insert_default();
+        use_it(match direction {
+            Direction::Request => &mut flows.request,
+            Direction::Response => &mut flows.response,
+        })
+    }
+
+    pub(crate) fn has_flows(&self) -> bool {
+        self.flows.borrow().is_some()
+    }
+
+    /// True when filters have taken in a part of this body that has not gone on yet.
+    pub(crate) fn has_held(&self, direction: Direction) -> bool {
+        self.has_flows() && self.with_flow(direction, |flow| flow.carry.is_some())
+    }
+
+    /// Wakes whoever waits for this direction to go on.
+    pub(crate) fn wake(&self, direction: Direction) {
+        if self.has_flows() {
+            self.with_flow(direction, Flow::wake);
+        }
+    }
+
+    /// Resolves when a filter ends the stream from a callback of another context.
+    pub(crate) async fn interrupted(&self) -> Reply {
+        std::future::poll_fn(|cx| {
+            // The response has not begun: nobody else waits for this direction.
+            self.with_flow(Direction::Response, |flow| flow.register(cx));
+            self.take_interruption().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Keeps the client's side of the upgrade that it asked for.
@@ -192,19 +237,46 @@ impl Stream {
     }
 
     /// The gateway's own answer, through the filters and back to the client.
-    pub(crate) fn reply(self: &Rc<Self>, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+    pub(crate) async fn reply(self: &Rc<Self>, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+        if reply.is_reset() {
+            return self.reset().await;
+        }
         let (mut parts, body) = reply.into_parts(self);
         let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
         if let Some(route) = route.and_then(|id| self.view.snapshot.routes.get(id as usize)) {
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
             route.change_response(destination, &mut parts.headers);
         }
-        let (parts, body) = self.reply_through_filters(parts, body);
-        self.finish_head(parts, ResponseBody::full(body, guard))
+        if !self.has_contexts() {
+            return self.finish_head(parts, ResponseBody::full(body, guard));
+        }
+        let sees_body = self.view.wants.response_body && !body.is_empty();
+        let (parts, whole) = self.reply_through_filters(parts, body).await;
+        if !sees_body {
+            return self.finish_head(parts, ResponseBody::full(whole.0, guard));
+        }
+        let body = FilteredBody::new(whole, self.clone(), Direction::Response, None);
+        self.finish_head(parts, ResponseBody::replied(body, guard))
+    }
+
+    /// Closes the client's connection without an answer: a filter has called `close_stream`.
+    async fn reset(&self) -> Response<ResponseBody> {
+        self.flag_if_none(ResponseFlags::LR, "wasm_close_stream");
+        let connections = self.worker.connections.borrow();
+        let handle = connections.iter().map(|(_, handle)| handle).find(|handle| handle.serves(&self.connection));
+        if let Some(handle) = handle {
+            handle.cut();
+        }
+        drop(connections);
+        // The connection's task ends, and with it this future.
+        std::future::pending().await
     }
 
     /// A filter's answer in place of the upstream's. The filters have run over the response already.
-    pub(crate) fn reply_instead(&self, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+    pub(crate) async fn reply_instead(&self, reply: Reply, guard: Guard) -> Response<ResponseBody> {
+        if reply.is_reset() {
+            return self.reset().await;
+        }
         let (parts, body) = reply.into_parts(self);
         self.finish_head(parts, ResponseBody::full(body, guard))
     }
@@ -244,7 +316,7 @@ impl Stream {
         });
     }
 
-    fn finish(&self) {
+    fn finish(self: &Rc<Self>) {
         if self.record.finished.replace(true) {
             return;
         }

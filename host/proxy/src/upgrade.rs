@@ -17,7 +17,7 @@ use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
 
 /// Hands a 101 to the client and starts the tunnel; a 101 that nobody asked for is a protocol error.
-pub(crate) fn answer(
+pub(crate) async fn answer(
     stream: &Rc<Stream>,
     response: &mut Response<Incoming>,
     lease: Lease,
@@ -26,7 +26,7 @@ pub(crate) fn answer(
 ) -> Response<ResponseBody> {
     let Some(client) = stream.take_upgrade() else {
         let cause = "101 without a request for an upgrade".to_owned();
-        return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard);
+        return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard).await;
     };
     let server = hyper::upgrade::on(&mut *response);
     let (mut parts, ()) = Response::new(()).into_parts();

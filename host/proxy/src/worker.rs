@@ -118,6 +118,9 @@ impl Worker {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
         }
+        for plugin in &self.view.borrow().plugins {
+            plugin.begin();
+        }
         listener::reconcile(self, &snapshot);
     }
 

@@ -33,6 +33,9 @@ pub struct Callbacks {
     pub tick: bool,
     /// `proxy_on_queue_ready`.
     pub queue_ready: bool,
+    /// No callback: the module imports `proxy_set_effective_context`, so a callback of one context may reach into
+    /// another's stream.
+    pub effective_context: bool,
 }
 
 impl Callbacks {
@@ -62,6 +65,7 @@ impl Callbacks {
             delete: has("proxy_on_delete"),
             tick: has("proxy_on_tick"),
             queue_ready: has("proxy_on_queue_ready"),
+            effective_context: module.imports().any(|import| import.name() == "proxy_set_effective_context"),
         })
     }
 

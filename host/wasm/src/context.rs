@@ -1,7 +1,12 @@
 //! `ContextId` and the table of contexts that are alive, and `Phase`: which callback runs.
 
-/// A stream's context in one [`crate::PluginVm`]. Small numbers from 2 (1 is the root), used again after the end of
-/// their stream, so that a guest can keep its streams in a dense table.
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A stream's context in one [`crate::PluginVm`]. Numbers rise from 2 (1 is the root) and are not used again, so that an
+/// answer which comes late finds no other stream. A guest on our SDK gets small numbers, used again after the end of
+/// their stream: it keeps its streams in a dense table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContextId(u32);
 
@@ -15,48 +20,125 @@ impl ContextId {
     }
 }
 
+/// A [`crate::PluginVm`], unique in the process: with a [`ContextId`] it names a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VmToken(u64);
+
+impl VmToken {
+    /// One that nobody has had.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
 /// Which contexts are alive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contexts {
-    /// By number less 2.
-    alive: Vec<bool>,
+    alive: HashMap<u32, Held, BuildHasherDefault<NumberHasher>>,
+    next: u32,
     /// Numbers that may be used again.
     free: Vec<u32>,
+    /// Numbers are used again.
+    pub(crate) dense: bool,
+}
+
+/// In which callback a context holds each direction of its stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    request: Option<Phase>,
+    response: Option<Phase>,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        Self { alive: HashMap::default(), next: ContextId::ROOT.0 + 1, free: Vec::new(), dense: false }
+    }
 }
 
 impl Contexts {
     /// Number of streams alive.
     pub(crate) fn streams(&self) -> usize {
-        self.alive.len() - self.free.len()
+        self.alive.len()
     }
 
-    /// Opens a context with the number that was given back last, else the next one.
+    /// Opens a context.
     pub(crate) fn open(&mut self) -> ContextId {
-        if let Some(number) = self.free.pop() {
-            self.alive[number as usize - 2] = true;
-            return ContextId(number);
-        }
-        self.alive.push(true);
-        ContextId(self.alive.len() as u32 + 1)
+        let number = self.free.pop().unwrap_or_else(|| self.fresh());
+        self.alive.insert(number, Held::default());
+        ContextId(number)
     }
 
-    /// Gives a context's number back. Closing twice changes nothing.
+    /// The next number; after four thousand million of them those that are free again.
+    fn fresh(&mut self) -> u32 {
+        loop {
+            let number = self.next;
+            self.next = self.next.checked_add(1).unwrap_or(ContextId::ROOT.0 + 1);
+            if !self.alive.contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
+    /// Ends a context. Closing twice changes nothing.
     pub(crate) fn close(&mut self, id: ContextId) {
-        if let Some(alive @ true) = self.slot(id.0) {
-            *alive = false;
+        if self.alive.remove(&id.0).is_some() && self.dense {
             self.free.push(id.0);
         }
     }
 
     /// The context with this number, the root's included.
-    pub(crate) fn find(&mut self, number: u32) -> Option<ContextId> {
-        let alive = number == ContextId::ROOT.0 || self.slot(number).is_some_and(|alive| *alive);
+    pub(crate) fn find(&self, number: u32) -> Option<ContextId> {
+        let alive = number == ContextId::ROOT.0 || self.alive.contains_key(&number);
         alive.then_some(ContextId(number))
     }
 
-    fn slot(&mut self, number: u32) -> Option<&mut bool> {
-        self.alive.get_mut(number.checked_sub(2)? as usize)
+    /// Notes that a callback of this phase holds its direction, or lets it go.
+    pub(crate) fn hold(&mut self, id: ContextId, phase: Phase, holds: bool) {
+        let Some(held) = self.alive.get_mut(&id.0) else { return };
+        let phase_held = holds.then_some(phase);
+        match phase.direction() {
+            Some(Direction::Request) => held.request = phase_held,
+            Some(Direction::Response) => held.response = phase_held,
+            None => {}
+        }
     }
+
+    /// In which callback this context holds a direction; none when it does not.
+    pub(crate) fn held(&self, id: ContextId, direction: Direction) -> Option<Phase> {
+        let held = self.alive.get(&id.0)?;
+        match direction {
+            Direction::Request => held.request,
+            Direction::Response => held.response,
+        }
+    }
+}
+
+/// Context numbers are ours and rise: spreading them is all that a table needs.
+#[derive(Debug, Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// Which way a part of a stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Request,
+    Response,
 }
 
 /// Which callback runs; decides what may be read and written.
@@ -84,12 +166,23 @@ pub(crate) enum Phase {
     End,
 }
 
+impl Phase {
+    /// Which way the part of the stream goes that this callback is about.
+    pub(crate) fn direction(self) -> Option<Direction> {
+        match self {
+            Self::RequestHeaders | Self::RequestBody { .. } | Self::RequestTrailers => Some(Direction::Request),
+            Self::ResponseHeaders | Self::ResponseBody { .. } | Self::ResponseTrailers => Some(Direction::Response),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn context_numbers_start_at_two_and_are_used_again() {
+    fn context_numbers_rise_from_two_and_are_not_used_again() {
         let mut contexts = Contexts::default();
         let (a, b) = (contexts.open(), contexts.open());
         assert_eq!((a.number(), b.number()), (2, 3));
@@ -98,9 +191,37 @@ mod tests {
         assert_eq!(contexts.streams(), 1);
         assert_eq!(contexts.find(2), None);
         assert_eq!(contexts.find(1), Some(ContextId::ROOT));
-        assert_eq!(contexts.open().number(), 2);
         assert_eq!(contexts.open().number(), 4);
         assert_eq!(contexts.find(u32::MAX), None);
         assert_eq!(contexts.find(0), None);
+    }
+
+    #[test]
+    fn dense_numbers_are_used_again() {
+        let mut contexts = Contexts { dense: true, ..Contexts::default() };
+        let (a, b) = (contexts.open(), contexts.open());
+        contexts.close(a);
+        contexts.close(a);
+        assert_eq!((contexts.open(), contexts.open().number()), (a, b.number() + 1));
+    }
+
+    #[test]
+    fn numbers_start_again_after_the_last_one_and_skip_those_in_use() {
+        let mut contexts = Contexts::default();
+        let first = contexts.open();
+        contexts.next = u32::MAX;
+        assert_eq!(contexts.open().number(), u32::MAX);
+        assert_eq!(contexts.open().number(), first.number() + 1);
+    }
+
+    #[test]
+    fn a_context_holds_each_direction_by_itself() {
+        let mut contexts = Contexts::default();
+        let id = contexts.open();
+        contexts.hold(id, Phase::RequestBody { end_of_stream: false }, true);
+        contexts.hold(id, Phase::ResponseHeaders, true);
+        contexts.hold(id, Phase::ResponseHeaders, false);
+        assert_eq!(contexts.held(id, Direction::Request), Some(Phase::RequestBody { end_of_stream: false }));
+        assert_eq!(contexts.held(id, Direction::Response), None);
     }
 }

@@ -1,12 +1,13 @@
 //! `HostState`: what the host keeps in a VM's store.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::AbiVersion;
-use crate::context::{ContextId, Contexts, Phase};
+use crate::context::{ContextId, Contexts, Direction, Phase, VmToken};
 use crate::engine::Clock;
 use crate::filter_log::FilterLog;
 use crate::guest::Area;
@@ -14,7 +15,7 @@ use crate::limiter::Limiter;
 use crate::meter::Meter;
 use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
-use crate::stream::{Resumed, StreamState};
+use crate::stream::{StreamHost, StreamState};
 
 /// The host's side of one VM: its plugin's settings, its contexts, and the stream of the callback that runs.
 pub(crate) struct HostState<H> {
@@ -26,6 +27,12 @@ pub(crate) struct HostState<H> {
     pub(crate) current: ContextId,
     /// The context that host functions mean; `set_effective_context` changes it.
     pub(crate) effective: ContextId,
+    /// The stream of the effective context, when that is not the callback's own.
+    pub(crate) lent: Option<Box<StreamState<H>>>,
+    /// This VM's name among all VMs.
+    pub(crate) token: VmToken,
+    /// The guest has asked for something that the proxy must see to after the callback.
+    pub(crate) asks: bool,
     /// The guest's memory; none until its initialisers have run.
     pub(crate) memory: Option<Memory>,
     /// An initialiser has called a function that is not for initialisers.
@@ -53,10 +60,10 @@ pub(crate) struct HostState<H> {
     pub(crate) metrics: Vec<Arc<Metric>>,
     /// None: no ticks.
     pub(crate) tick_period: Option<Duration>,
-    /// Streams that were resumed or closed from another context's callback.
-    pub(crate) resumed: Vec<(ContextId, Resumed)>,
     /// Queues that this VM has registered.
     pub(crate) queues: Vec<u32>,
+    /// Wakes the worker when one of them gets an entry; none before a worker has taken the VM.
+    pub(crate) queue_waker: Option<Waker>,
 }
 
 /// How far a root context has come on its way out.
@@ -80,6 +87,9 @@ impl<H> HostState<H> {
             phase: Phase::Other,
             current: ContextId::ROOT,
             effective: ContextId::ROOT,
+            lent: None,
+            token: VmToken::next(),
+            asks: false,
             memory: None,
             called_early: false,
             retirement: Retirement::default(),
@@ -97,8 +107,8 @@ impl<H> HostState<H> {
             contexts: Contexts::default(),
             metrics: Vec::new(),
             tick_period: None,
-            resumed: Vec::new(),
             queues: Vec::new(),
+            queue_waker: None,
         }
     }
 
@@ -110,13 +120,48 @@ impl<H> HostState<H> {
         self.limiter.refused_memory = false;
     }
 
-    /// The stream that host functions mean: only the callback's own is here, whatever the effective context.
+    /// The stream that host functions mean.
     pub(crate) fn stream(&self) -> Option<&StreamState<H>> {
-        self.stream.as_deref().filter(|_| self.effective == self.current)
+        if self.effective == self.current { self.stream.as_deref() } else { self.lent.as_deref() }
     }
 
     /// The same, to change it.
     pub(crate) fn stream_mut(&mut self) -> Option<&mut StreamState<H>> {
-        self.stream.as_deref_mut().filter(|_| self.effective == self.current)
+        if self.effective == self.current { self.stream.as_deref_mut() } else { self.lent.as_deref_mut() }
+    }
+
+    /// Takes note of one entry that came into a queue, if this VM is the one that hears of it.
+    pub(crate) fn hears(&self, queue: u32) -> bool {
+        self.shared.queues.take_notice(queue, self.token)
+    }
+
+    /// Which callback decides what may be done to a direction of the effective stream: the one that runs, or, for another
+    /// context, the one that holds it.
+    pub(crate) fn phase_of(&self, direction: Direction) -> Phase {
+        if self.effective == self.current {
+            return self.phase;
+        }
+        self.contexts.held(self.effective, direction).unwrap_or(Phase::Other)
+    }
+}
+
+impl<H: StreamHost> HostState<H> {
+    /// Makes another context the one that host functions mean; its stream is lent by the proxy.
+    pub(crate) fn set_effective(&mut self, id: ContextId) {
+        if id == self.effective {
+            return;
+        }
+        self.give_back();
+        self.effective = id;
+        if id != self.current && id != ContextId::ROOT {
+            self.lent = H::lend(self.token, id);
+        }
+    }
+
+    /// Gives the lent stream back.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(stream) = self.lent.take() {
+            H::take_back(self.token, self.effective, stream);
+        }
     }
 }

@@ -28,7 +28,7 @@ mod vm;
 pub use abi::{AbiVersion, Status};
 pub use body::BodyBuffer;
 pub use callbacks::Callbacks;
-pub use context::ContextId;
+pub use context::{ContextId, VmToken};
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use meter::{Callback, CostObserver};
 pub use module::{CompileError, PluginModule};

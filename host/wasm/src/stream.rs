@@ -5,9 +5,10 @@ use http::{HeaderMap, StatusCode, request, response};
 
 use crate::abi::Status;
 use crate::body::BodyBuffer;
+use crate::context::{ContextId, VmToken};
 
 /// What the proxy knows of a stream beyond its heads and bodies.
-pub trait StreamHost: 'static + Send {
+pub trait StreamHost: 'static + Send + Sized {
     /// Appends the value of a property that the host knows to `out`; false when it does not know it. Parts of `path`
     /// are joined with NUL; one-part names arrive as they are.
     fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool;
@@ -18,6 +19,16 @@ pub trait StreamHost: 'static + Send {
     /// The host's own foreign functions. Answers with the ABI's status ([`Status::NotFound`] for an unknown name) and
     /// appends the result to `out`.
     fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status;
+
+    /// Lends the stream of a context for the rest of the callback that runs in this VM, on this thread:
+    /// `set_effective_context` has named it. None when it has ended or somebody uses it.
+    fn lend(_vm: VmToken, _id: ContextId) -> Option<Box<StreamState<Self>>> {
+        None
+    }
+
+    /// Gets a lent stream back, with what the filter has done to it: [`StreamState::resumed`] and
+    /// [`StreamState::local_reply`] ask for something.
+    fn take_back(_vm: VmToken, _id: ContextId, _stream: Box<StreamState<Self>>) {}
 }
 
 /// A stream without a host: no properties and no foreign functions of its own.
@@ -137,8 +148,13 @@ pub struct Resumed {
 }
 
 impl Resumed {
+    /// True when nothing was called for.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
     /// What either of the two says.
-    pub(crate) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.request |= other.request;
         self.response |= other.response;
         self.close |= other.close;

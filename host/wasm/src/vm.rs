@@ -2,15 +2,16 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::callbacks::Callbacks;
-use crate::context::{ContextId, Phase};
+use crate::context::{ContextId, Phase, VmToken};
 use crate::exports::Exports;
 use crate::module::PluginModule;
 use crate::settings::VmSettings;
 use crate::shared::Shared;
-use crate::stream::{Resumed, StreamHost, StreamState};
+use crate::stream::{StreamHost, StreamState};
 use crate::trap::VmError;
 
 mod cost;
@@ -20,6 +21,9 @@ mod start;
 
 use running::{Called, Running};
 pub use start::{LogTail, StartError};
+
+/// Most calls of `on_queue_ready` in a row, so that a flooded queue does not keep the worker from its streams.
+const QUEUE_CALLS: u32 = 64;
 
 /// A plugin that runs. Many streams of one VM are alive at once; callbacks run one at a time. After a [`VmError`] the
 /// VM answers only [`VmError::Ended`] and is to be dropped.
@@ -174,25 +178,54 @@ impl<H: StreamHost> PluginVm<H> {
         self.running.with_root(Phase::Other, |store| callback.call(store, ContextId::ROOT.number()))
     }
 
-    /// Runs `on_queue_ready` for each queue that this VM has registered and that holds something. Any VM may put
-    /// entries in, so this is to be asked from time to time, like [`PluginVm::on_tick`].
+    /// Runs `on_queue_ready` for entries that came into queues of which this VM is the one that hears, once for each
+    /// entry as in Envoy; some at a time, and wakes the worker again for the rest. See [`PluginVm::set_queue_waker`].
     pub fn on_queues(&mut self) -> Result<(), VmError> {
         let Some(callback) = &self.exports.queue_ready else { return Ok(()) };
+        let mut left = QUEUE_CALLS;
         for index in 0..self.running.store.data().queues.len() {
-            let state = self.running.store.data();
-            let queue = state.queues[index];
-            if state.shared.queues.waiting(queue) > 0 {
+            let queue = self.running.store.data().queues[index];
+            while self.running.store.data().hears(queue) {
+                left -= 1;
                 self.running
                     .with_root(Phase::Other, |store| callback.call(store, (ContextId::ROOT.number(), queue)))?;
+                if left == 0 {
+                    self.wake_for_queues();
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// Streams which a callback of another context (`on_tick`, `on_queue_ready`) has resumed or closed since the last
-    /// call, by `set_effective_context` and `continue_stream` or `close_stream`.
-    pub fn take_resumed(&mut self) -> Vec<(ContextId, Resumed)> {
-        mem::take(&mut self.running.store.data_mut().resumed)
+    fn wake_for_queues(&self) {
+        if let Some(waker) = &self.running.store.data().queue_waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// This VM's name among all VMs; [`StreamHost::lend`] is asked with it.
+    pub fn token(&self) -> VmToken {
+        self.running.store.data().token
+    }
+
+    /// True when the guest has asked for something since the last call: another tick period, a callout. To be asked after
+    /// each callback.
+    pub fn take_asks(&mut self) -> bool {
+        mem::take(&mut self.running.store.data_mut().asks)
+    }
+
+    /// Who is woken when a queue that this VM has registered, or registers from now on, gets an entry: then
+    /// [`PluginVm::on_queues`] is due. Only the first call counts.
+    pub fn set_queue_waker(&mut self, waker: Waker) {
+        let state = self.running.store.data_mut();
+        if state.queue_waker.is_some() {
+            return;
+        }
+        for queue in &state.queues {
+            state.shared.queues.listen(*queue, state.token, &waker);
+        }
+        state.queue_waker = Some(waker);
     }
 
     /// Size of the guest's memory in bytes.

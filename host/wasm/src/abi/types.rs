@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::context::Direction;
+
 /// What a host function answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -146,6 +148,17 @@ impl MapKind {
             7 => Self::CallTrailers,
             _ => return None,
         })
+    }
+}
+
+impl MapKind {
+    /// Which way the map goes; none for maps of callouts.
+    pub(crate) fn direction(self) -> Option<Direction> {
+        match self {
+            Self::RequestHeaders | Self::RequestTrailers => Some(Direction::Request),
+            Self::ResponseHeaders | Self::ResponseTrailers => Some(Direction::Response),
+            _ => None,
+        }
     }
 }
 

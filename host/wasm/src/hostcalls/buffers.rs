@@ -5,7 +5,7 @@ use wasmtime::{Caller, Linker};
 
 use super::ENV;
 use crate::abi::{BufferKind, Status};
-use crate::context::Phase;
+use crate::context::{Direction, Phase};
 use crate::guest::{Answer, Out, answer, bytes, serve, write_u32};
 use crate::host_state::HostState;
 use crate::stream::StreamHost;
@@ -71,14 +71,15 @@ pub(super) fn link_configuration<H: StreamHost>(linker: &mut Linker<HostState<H>
 fn buffer<H>(state: &HostState<H>, kind: u32) -> Result<&[u8], Status> {
     let settings = &state.settings;
     match (BufferKind::new(kind).ok_or(Status::BadArgument)?, state.phase) {
-        (BufferKind::RequestBody, Phase::RequestBody { .. } | Phase::RequestTrailers) => {
-            Ok(state.stream().ok_or(Status::NotFound)?.request_body.as_slice())
+        (BufferKind::RequestBody, _) => {
+            let stream = state.stream().ok_or(Status::NotFound)?;
+            let there = shows_body(state.phase_of(Direction::Request), Direction::Request);
+            Ok(if there { stream.request_body.as_slice() } else { &[] })
         }
-        (BufferKind::ResponseBody, Phase::ResponseBody { .. } | Phase::ResponseTrailers) => {
-            Ok(state.stream().ok_or(Status::NotFound)?.response_body.as_slice())
-        }
-        (BufferKind::RequestBody | BufferKind::ResponseBody, _) => {
-            state.stream().map(|_| &[][..]).ok_or(Status::NotFound)
+        (BufferKind::ResponseBody, _) => {
+            let stream = state.stream().ok_or(Status::NotFound)?;
+            let there = shows_body(state.phase_of(Direction::Response), Direction::Response);
+            Ok(if there { stream.response_body.as_slice() } else { &[] })
         }
         (BufferKind::VmConfiguration, _) => Ok(&settings.vm_configuration),
         (BufferKind::PluginConfiguration, Phase::VmStart | Phase::Configure) => Ok(&settings.configuration),
@@ -87,15 +88,29 @@ fn buffer<H>(state: &HostState<H>, kind: u32) -> Result<&[u8], Status> {
     }
 }
 
-/// Changes a body. Only the direction whose callback runs can be changed.
+/// True when this callback, or the pause that it has begun, is about a body of this direction.
+fn shows_body(phase: Phase, direction: Direction) -> bool {
+    let is_body = matches!(
+        phase,
+        Phase::RequestBody { .. } | Phase::RequestTrailers | Phase::ResponseBody { .. } | Phase::ResponseTrailers
+    );
+    is_body && phase.direction() == Some(direction)
+}
+
+/// Changes a body: in the callback of its direction, or while that callback's pause lasts.
 fn splice<H>(state: &mut HostState<H>, kind: u32, start: usize, size: usize, data: &[u8]) -> Answer {
-    let kind = BufferKind::new(kind).ok_or(Status::BadArgument)?;
-    let phase = state.phase;
-    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
-    let body = match (kind, phase) {
-        (BufferKind::RequestBody, Phase::RequestBody { .. } | Phase::RequestTrailers) => &mut stream.request_body,
-        (BufferKind::ResponseBody, Phase::ResponseBody { .. } | Phase::ResponseTrailers) => &mut stream.response_body,
+    let direction = match BufferKind::new(kind).ok_or(Status::BadArgument)? {
+        BufferKind::RequestBody => Direction::Request,
+        BufferKind::ResponseBody => Direction::Response,
         _ => return Err(Status::BadArgument),
+    };
+    if !shows_body(state.phase_of(direction), direction) {
+        return Err(Status::BadArgument);
+    }
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    let body = match direction {
+        Direction::Request => &mut stream.request_body,
+        Direction::Response => &mut stream.response_body,
     };
     if body.splice(start, size, data) { Ok(()) } else { Err(Status::BadArgument) }
 }

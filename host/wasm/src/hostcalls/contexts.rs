@@ -11,7 +11,8 @@ use crate::stream::StreamHost;
 pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "proxy_set_effective_context", |mut caller: Caller<'_, HostState<H>>, id: u32| {
         serve(&mut caller, |_, state| {
-            state.effective = state.contexts.find(id).ok_or(Status::BadArgument)?;
+            let id = state.contexts.find(id).ok_or(Status::BadArgument)?;
+            state.set_effective(id);
             Ok(())
         })
     })?;

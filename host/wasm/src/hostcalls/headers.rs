@@ -4,6 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::ENV;
 use crate::abi::{AbiVersion, MapKind, Status, pairs};
+use crate::context::Phase;
 use crate::guest::{Answer, Out, answer, bytes, serve, write_u32};
 use crate::headers;
 use crate::host_state::HostState;
@@ -110,7 +111,15 @@ fn read_value<H>(state: &HostState<H>, kind: u32, name: &[u8], value: &mut Vec<u
 
 fn readable<H>(state: &HostState<H>, kind: MapKind) -> Result<&StreamState<H>, Status> {
     let stream = state.stream().ok_or(Status::BadArgument)?;
-    if headers::readable(stream, kind, state.phase) { Ok(stream) } else { Err(Status::BadArgument) }
+    if headers::readable(stream, kind, phase(state, kind)) { Ok(stream) } else { Err(Status::BadArgument) }
+}
+
+/// The callback that decides whether this map may be used.
+fn phase<H>(state: &HostState<H>, kind: MapKind) -> Phase {
+    match kind.direction() {
+        Some(direction) => state.phase_of(direction),
+        None => state.phase,
+    }
 }
 
 /// Changes a map in a phase that allows it. A changed request is routed anew, as in Envoy.
@@ -120,7 +129,7 @@ fn write<H>(
     change: impl FnOnce(&mut StreamState<H>, MapKind) -> Answer,
 ) -> Answer {
     let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-    if !headers::writable(kind, state.phase) {
+    if !headers::writable(kind, phase(state, kind)) {
         return Err(Status::BadArgument);
     }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;

@@ -50,6 +50,10 @@ fn link_queues<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Re
                 if !state.queues.contains(&id) {
                     state.queues.push(id);
                 }
+                // A VM that no worker has taken yet may be a spare: it hears only once it serves.
+                if let Some(waker) = &state.queue_waker {
+                    state.shared.queues.listen(id, state.token, waker);
+                }
                 write_u32(memory, out, id)
             })
         },

@@ -6,7 +6,7 @@ use wasmtime::{Caller, Linker};
 
 use super::ENV;
 use crate::abi::{Status, StreamKind, pairs};
-use crate::context::{ContextId, Phase};
+use crate::context::{Direction, Phase};
 use crate::guest::{Answer, bytes, serve};
 use crate::headers;
 use crate::host_state::HostState;
@@ -67,33 +67,31 @@ fn link_resume<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Re
     Ok(())
 }
 
-/// Notes that a direction may go on, or that the stream is to be closed. A stream which is not the callback's own is
-/// noted for the proxy to ask about.
+/// Notes that a direction may go on, or that the stream is to be closed. Resuming what no callback holds changes
+/// nothing, as in Envoy.
 fn resume<H>(state: &mut HostState<H>, kind: Option<StreamKind>, close: bool) -> Answer {
-    let change = match kind.ok_or(Status::BadArgument)? {
+    let direction = match kind.ok_or(Status::BadArgument)? {
         StreamKind::Downstream | StreamKind::Upstream => return Err(Status::Unimplemented),
-        _ if close => Resumed { close, ..Resumed::default() },
-        StreamKind::Request => Resumed { request: true, ..Resumed::default() },
-        StreamKind::Response => Resumed { response: true, ..Resumed::default() },
+        StreamKind::Request => Direction::Request,
+        StreamKind::Response => Direction::Response,
     };
-    if let Some(stream) = state.stream_mut() {
-        stream.resumed.add(change);
-        return Ok(());
+    let holds = state.effective == state.current || state.contexts.held(state.effective, direction).is_some();
+    if holds && !close {
+        let phase = state.phase_of(direction);
+        state.contexts.hold(state.effective, phase, false);
     }
-    let id = state.effective;
-    if id == ContextId::ROOT || id == state.current {
-        return Err(Status::BadArgument);
-    }
-    match state.resumed.iter_mut().find(|(known, _)| *known == id) {
-        Some((_, resumed)) => resumed.add(change),
-        None => state.resumed.push((id, change)),
-    }
+    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    stream.resumed.add(Resumed {
+        request: holds && !close && direction == Direction::Request,
+        response: holds && !close && direction == Direction::Response,
+        close,
+    });
     Ok(())
 }
 
 /// Keeps the reply for the proxy; the first of several wins. Too late when the stream ends.
 fn send<H>(state: &mut HostState<H>, reply: LocalReply) -> Answer {
-    if matches!(state.phase, Phase::Other | Phase::Foreign | Phase::End) {
+    if state.effective == state.current && matches!(state.phase, Phase::Other | Phase::Foreign | Phase::End) {
         return Err(Status::BadArgument);
     }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;

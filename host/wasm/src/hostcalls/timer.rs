@@ -16,6 +16,7 @@ pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut caller: Caller<'_, HostState<H>>, ms: u32| {
         serve(&mut caller, |_, state| {
             state.tick_period = (ms > 0).then(|| Duration::from_millis(ms.into()));
+            state.asks = true;
             Ok(())
         })
     })?;

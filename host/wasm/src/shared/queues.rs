@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use bytes::Bytes;
 
 use crate::abi::Status;
+use crate::context::VmToken;
 
 /// Most queues of the process.
 const MAX_QUEUES: usize = 1_000;
@@ -35,6 +37,10 @@ struct Queue {
     vm_id: String,
     name: Box<[u8]>,
     entries: VecDeque<Bytes>,
+    /// The VM that hears of entries: the last one that registered the queue.
+    listener: Option<(VmToken, Waker)>,
+    /// Entries that it has not heard of.
+    notices: usize,
 }
 
 impl SharedQueues {
@@ -47,7 +53,13 @@ impl SharedQueues {
         if queues.list.len() == MAX_QUEUES {
             return None;
         }
-        queues.list.push(Queue { vm_id: vm_id.to_owned(), name: name.into(), entries: VecDeque::new() });
+        queues.list.push(Queue {
+            vm_id: vm_id.to_owned(),
+            name: name.into(),
+            entries: VecDeque::new(),
+            listener: None,
+            notices: 0,
+        });
         Some(queues.list.len() as u32)
     }
 
@@ -65,7 +77,13 @@ impl SharedQueues {
             return Status::InternalFailure;
         }
         queue.entries.push_back(Bytes::copy_from_slice(value));
+        queue.notices = (queue.notices + 1).min(MAX_ENTRIES);
+        let waker = queue.listener.as_ref().map(|(_, waker)| waker.clone());
         queues.total = total;
+        drop(queues);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         Status::Ok
     }
 
@@ -77,9 +95,23 @@ impl SharedQueues {
         Ok(value)
     }
 
-    /// Number of entries that wait.
-    pub(crate) fn waiting(&self, id: u32) -> usize {
-        self.lock().at(id).map_or(0, |queue| queue.entries.len())
+    /// Makes this VM the one that hears of entries, and wakes it when some came already.
+    pub(crate) fn listen(&self, id: u32, token: VmToken, waker: &Waker) {
+        let mut queues = self.lock();
+        let Some(queue) = queues.at(id) else { return };
+        queue.listener = Some((token, waker.clone()));
+        if queue.notices > 0 {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// True for the VM that hears, once for each entry that came.
+    pub(crate) fn take_notice(&self, id: u32, token: VmToken) -> bool {
+        let mut queues = self.lock();
+        let Some(queue) = queues.at(id) else { return false };
+        let hears = queue.notices > 0 && queue.listener.as_ref().is_some_and(|(listener, _)| *listener == token);
+        queue.notices -= usize::from(hears);
+        hears
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -111,12 +143,24 @@ mod tests {
         assert_eq!(queues.resolve("other", b"q"), None);
         assert_eq!(queues.enqueue(id, b"1"), Status::Ok);
         assert_eq!(queues.enqueue(id, b"2"), Status::Ok);
-        assert_eq!(queues.waiting(id), 2);
         assert_eq!(queues.dequeue(id), Ok(Bytes::from_static(b"1")));
         assert_eq!(queues.dequeue(id), Ok(Bytes::from_static(b"2")));
         assert_eq!(queues.dequeue(id), Err(Status::Empty));
         assert_eq!(queues.dequeue(0), Err(Status::NotFound));
         assert_eq!(queues.enqueue(99, b""), Status::NotFound);
+    }
+
+    #[test]
+    fn the_last_vm_that_listens_hears_of_each_entry_once() {
+        let queues = SharedQueues::default();
+        let id = queues.register("vm", b"q").unwrap_or_default();
+        let (first, last) = (VmToken::next(), VmToken::next());
+        queues.listen(id, first, Waker::noop());
+        queues.listen(id, last, Waker::noop());
+        assert_eq!(queues.enqueue(id, b"1"), Status::Ok);
+        assert!(!queues.take_notice(id, first));
+        assert!(queues.take_notice(id, last));
+        assert!(!queues.take_notice(id, last));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::FilterAction;
 use crate::context::{ContextId, Phase};
 use crate::host_state::HostState;
 use crate::meter::Callback;
-use crate::stream::StreamState;
+use crate::stream::{StreamHost, StreamState};
 use crate::trap::VmError;
 
 /// A stream on its way back, and what became of the callback.
@@ -14,15 +14,17 @@ pub(super) type Called<H, R> = (Box<StreamState<H>>, Result<R, VmError>);
 
 /// One VM's store. Apart from the callbacks' handles, so that those can be borrowed during a call: a clone of a handle
 /// counts references that all workers share.
-pub(super) struct Running<H: 'static> {
+pub(super) struct Running<H: StreamHost> {
     pub(super) store: Store<HostState<H>>,
     ended: bool,
+    /// Some callback has paused: from then on it is noted which contexts hold their stream.
+    paused: bool,
 }
 
-impl<H> Running<H> {
+impl<H: StreamHost> Running<H> {
     /// A guest that has not been called yet.
     pub(super) fn new(store: Store<HostState<H>>) -> Self {
-        Self { store, ended: false }
+        Self { store, ended: false, paused: false }
     }
 
     /// A callback that answers with an action. Any number but 0 is a pause: Envoy's further ones are its variants.
@@ -40,6 +42,11 @@ impl<H> Running<H> {
             0 => FilterAction::Continue,
             _ => FilterAction::Pause,
         });
+        if action != Ok(FilterAction::Continue) || self.paused {
+            let pauses = action == Ok(FilterAction::Pause);
+            self.paused |= pauses;
+            self.store.data_mut().contexts.hold(id, phase, pauses);
+        }
         (stream, action)
     }
 
@@ -78,7 +85,11 @@ impl<H> Running<H> {
         let state = self.store.data_mut();
         state.meter.begin(Callback::of(state.phase));
         let result = call(&mut self.store);
-        self.store.data_mut().meter.end();
+        let state = self.store.data_mut();
+        state.meter.end();
+        if state.lent.is_some() {
+            state.give_back();
+        }
         result.map_err(|error| {
             self.ended = true;
             VmError::new(&error, self.store.data().limiter.refused())

@@ -133,7 +133,9 @@ impl<H: StreamHost> PluginVm<H> {
             asked.map_err(|source| self.failed(SCRATCH, source))
         };
         let (base, size, used) = (ask(0)?, ask(1)?, ask(2)?);
-        self.running.store.data_mut().area = Some(Area { base, size, used });
+        let state = self.running.store.data_mut();
+        state.area = Some(Area { base, size, used });
+        state.contexts.dense = true;
         Ok(())
     }
 

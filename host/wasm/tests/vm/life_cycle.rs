@@ -1,11 +1,12 @@
 //! Order of callbacks, contexts, ticks, queues, traps.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use portolan_wasm::{FilterAction, PluginVm, Resumed, Shared, StartError, VmError, VmSettings};
 
-use crate::support::{Host, Vm, answered_stream, compile, guest, notes, run, start, start_with, stream};
+use crate::support::{Host, Vm, answered_stream, compile, guest, notes, park, run, start, start_with, stream, unpark};
 
 /// Each callback notes its own number; those of the root are told with the first one of a stream.
 const ALL: &str = r#"
@@ -72,7 +73,7 @@ fn absent_callbacks_are_not_called_and_continue() {
 }
 
 #[test]
-fn streams_are_alive_side_by_side_and_their_numbers_are_used_again() {
+fn streams_are_alive_side_by_side_and_their_numbers_are_not_used_again() {
     let mut vm = start(&guest(""));
     let (one, first) = vm.new_stream(stream());
     let (_two, second) = vm.new_stream(stream());
@@ -81,35 +82,87 @@ fn streams_are_alive_side_by_side_and_their_numbers_are_used_again() {
     let (_, ended) = vm.end_stream(first.unwrap(), one);
     assert_eq!(ended, Ok(()));
     let (_, third) = vm.new_stream(stream());
-    assert_eq!(third.unwrap().number(), 2);
+    assert_eq!(third.unwrap().number(), 4);
+}
+
+/// A guest that holds a request's head, and on each tick does this to context 2.
+fn ticking(on_tick: &str) -> Vm {
+    start(&guest(&format!(
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $tick_period (i32.const 50))) (i32.const 1))
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 1))
+           (func (export "proxy_on_tick") (param i32) {on_tick})"#
+    )))
 }
 
 #[test]
-fn a_tick_may_resume_a_stream_of_its_vm() {
-    let text = guest(
-        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
-             (drop (call $tick_period (i32.const 50))) (i32.const 1))
-           (func (export "proxy_on_tick") (param i32)
-             (call $note (call $effective (i32.const 9)))
-             (call $note (call $continue (i32.const 0)))
-             (call $note (call $effective (i32.const 2)))
-             (call $note (call $continue (i32.const 0)))
-             (call $note (call $get (i32.const 0) @":path" (i32.const 16) (i32.const 20))))
-           (func (export "proxy_on_log") (param i32) (call $note (i32.const 30)))"#,
+fn a_tick_may_read_change_and_resume_a_stream_that_waits() {
+    let mut vm = ticking(
+        r#"(call $note (call $effective (i32.const 9)))
+           (call $note (call $effective (i32.const 2)))
+           (call $note (call $get (i32.const 0) @":path" (i32.const 16) (i32.const 20)))
+           (call $note (call $replace (i32.const 0) @"x-one" @"tick"))
+           (call $note (call $get (i32.const 2) @"x-two" (i32.const 16) (i32.const 20)))
+           (call $note (call $continue (i32.const 0)))
+           (call $note (call $get (i32.const 0) @":path" (i32.const 16) (i32.const 20)))"#,
     );
-    let mut vm = start(&text);
     assert_eq!(vm.tick_period(), Some(Duration::from_millis(50)));
     let (stream, id) = vm.new_stream(stream());
     let id = id.unwrap();
+    let (stream, action) = vm.on_request_headers(id, stream, true);
+    assert_eq!(action, Ok(FilterAction::Pause));
+    park(id, stream);
     assert_eq!(vm.on_tick(), Ok(()));
-    assert_eq!(vm.take_resumed(), [(id, Resumed { request: true, ..Resumed::default() })]);
-    assert!(vm.take_resumed().is_empty());
-    let (stream, _) = vm.end_stream(id, stream);
-    assert_eq!(notes(&stream), [2, 2, 0, 0, 2, 30]);
+    let stream = unpark(id).unwrap();
+    assert_eq!(stream.resumed, Resumed { request: true, ..Resumed::default() });
+    assert_eq!(stream.request.headers["x-one"], "tick");
+    // The first note had no stream to be kept on. What is resumed cannot be read any more.
+    assert_eq!(notes(&stream), [2, 0, 0, 0, 2, 0, 2]);
 }
 
 #[test]
-fn a_queue_that_holds_something_is_told_to_who_registered_it() {
+fn a_tick_may_answer_a_stream_that_waits() {
+    let mut vm = ticking(
+        r#"(drop (call $effective (i32.const 2)))
+           (call $note (call $reply (i32.const 403) (i32.const 0) (i32.const 0) @"no" (i32.const 0) (i32.const 0) (i32.const -1)))"#,
+    );
+    let (stream, id) = vm.new_stream(stream());
+    let id = id.unwrap();
+    let (stream, _) = vm.on_request_headers(id, stream, true);
+    park(id, stream);
+    assert_eq!(vm.on_tick(), Ok(()));
+    let stream = unpark(id).unwrap();
+    assert_eq!(stream.local_reply.unwrap().status, 403);
+}
+
+#[test]
+fn a_stream_that_nothing_holds_is_not_resumed() {
+    let mut vm = ticking(
+        r#"(drop (call $effective (i32.const 2))) (call $note (call $continue (i32.const 0)))
+           (call $note (call $continue (i32.const 1)))"#,
+    );
+    let (stream, id) = vm.new_stream(stream());
+    park(id.clone().unwrap(), stream);
+    assert_eq!(vm.on_tick(), Ok(()));
+    let stream = unpark(id.unwrap()).unwrap();
+    assert!(stream.resumed.is_nothing());
+    assert_eq!(notes(&stream), [0, 0]);
+}
+
+#[test]
+fn a_stream_that_is_not_to_be_had_answers_every_call() {
+    let mut vm = ticking(
+        r#"(drop (call $effective (i32.const 2)))
+           (if (i32.ne (call $get (i32.const 0) @":path" (i32.const 16) (i32.const 20)) (i32.const 2)) (then unreachable))
+           (if (i32.ne (call $continue (i32.const 0)) (i32.const 2)) (then unreachable))"#,
+    );
+    let (_kept, id) = vm.new_stream(stream());
+    assert!(id.is_ok());
+    assert_eq!(vm.on_tick(), Ok(()));
+}
+
+#[test]
+fn each_entry_of_a_queue_is_told_once_to_who_registered_it() {
     let text = guest(
         r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
              (drop (call $register_queue @"q" (i32.const 40))) (i32.const 1))
@@ -122,10 +175,12 @@ fn a_queue_that_holds_something_is_told_to_who_registered_it() {
            (func (export "proxy_on_log") (param i32) (call $note (i32.const 30)))"#,
     );
     let mut vm = start(&text);
+    vm.set_queue_waker(Waker::noop().clone());
     assert_eq!(vm.on_queues(), Ok(()));
     let (stream, id) = vm.new_stream(stream());
     let id = id.unwrap();
     let (stream, _) = vm.on_request_headers(id, stream, true);
+    assert_eq!(vm.on_queues(), Ok(()));
     assert_eq!(vm.on_queues(), Ok(()));
     let (stream, _) = vm.end_stream(id, stream);
     assert_eq!(notes(&stream), [0, 0, 3, 7, 30]);

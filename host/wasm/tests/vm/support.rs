@@ -1,11 +1,13 @@
 //! Guests to run: a prelude of imports and helpers, and texts written in place.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{Request, Response};
 use portolan_wasm::{
-    CompileError, Engine, EngineOptions, ModuleStore, PluginModule, PluginVm, Shared, StartError, Status, StreamHost,
-    StreamParts, StreamState, VmSettings,
+    CompileError, ContextId, Engine, EngineOptions, ModuleStore, PluginModule, PluginVm, Shared, StartError, Status,
+    StreamHost, StreamParts, StreamState, VmSettings, VmToken,
 };
 
 /// What every guest has: the marker, a memory, an allocator that never frees, and helpers.
@@ -96,7 +98,30 @@ pub(crate) struct Host {
     pub(crate) taken: Vec<u8>,
 }
 
+thread_local! {
+    /// Streams outside their VM, by context: what a host lends.
+    static LENT: RefCell<HashMap<ContextId, Stream>> = RefCell::default();
+}
+
+/// Puts a stream where other contexts' callbacks can reach it.
+pub(crate) fn park(id: ContextId, stream: Stream) {
+    LENT.with_borrow_mut(|lent| lent.insert(id, stream));
+}
+
+/// Takes a parked stream out again.
+pub(crate) fn unpark(id: ContextId) -> Option<Stream> {
+    LENT.with_borrow_mut(|lent| lent.remove(&id))
+}
+
 impl StreamHost for Host {
+    fn lend(_: VmToken, id: ContextId) -> Option<Stream> {
+        unpark(id)
+    }
+
+    fn take_back(_: VmToken, id: ContextId, stream: Stream) {
+        park(id, stream);
+    }
+
     fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
         match path {
             b"request\0method" => out.extend_from_slice(parts.request.method.as_str().as_bytes()),

@@ -1,0 +1,191 @@
+//! [`WorkerPlugin`]: one plugin on one worker: its VM, and the one way in.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portolan_model::FailPolicy;
+use portolan_telemetry::FilterMetrics;
+use portolan_wasm::{Callbacks, PluginVm, VmError, VmLimits};
+
+use crate::context::StreamContext;
+use crate::filter_chain::{Direction, Live};
+use crate::generation::{PluginGeneration, Role};
+use crate::lend::Known;
+use crate::plugin_task::{self, Attention};
+use crate::snapshot::Attached;
+
+/// One plugin on one worker.
+pub(crate) struct WorkerPlugin {
+    pub(crate) name: Arc<str>,
+    pub(crate) role: Role,
+    pub(crate) fail_policy: FailPolicy,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) metrics: Option<Arc<FilterMetrics>>,
+    /// Streams that its VM may name in callbacks of other contexts, and those that it holds.
+    pub(crate) known: RefCell<Known>,
+    /// Wakes the task that runs what belongs to no stream: ticks, queues.
+    pub(crate) attention: Arc<Attention>,
+    generation: Option<Arc<PluginGeneration>>,
+    vm: RefCell<Option<PluginVm<StreamContext>>>,
+    incarnation: Cell<u32>,
+    shared: Cell<Option<Live>>,
+    begun: Cell<bool>,
+}
+
+impl WorkerPlugin {
+    /// The plugin on this worker: the one that serves already, else one with a VM of its generation's.
+    pub(crate) fn attach(plugin: &Attached, last: &[Rc<Self>]) -> Rc<Self> {
+        let generation = match plugin {
+            Attached::Ready(generation) => generation,
+            Attached::Failed { name, fail_policy } => return Rc::new(Self::failed(name, *fail_policy)),
+        };
+        let same = |known: &&Rc<Self>| known.generation.as_ref().is_some_and(|g| Arc::ptr_eq(g, generation));
+        if let Some(known) = last.iter().find(same) {
+            return known.clone();
+        }
+        Rc::new(Self {
+            name: generation.name.clone(),
+            role: generation.role,
+            fail_policy: generation.fail_policy,
+            callbacks: generation.callbacks(),
+            metrics: Some(generation.metrics.clone()),
+            generation: Some(generation.clone()),
+            vm: RefCell::new(generation.take()),
+            known: RefCell::default(),
+            attention: Arc::default(),
+            incarnation: Cell::new(0),
+            shared: Cell::new(None),
+            begun: Cell::new(false),
+        })
+    }
+
+    fn failed(name: &Arc<str>, fail_policy: FailPolicy) -> Self {
+        Self {
+            name: name.clone(),
+            role: Role::User,
+            fail_policy,
+            callbacks: Callbacks { request_headers: true, ..Callbacks::default() },
+            metrics: None,
+            generation: None,
+            vm: RefCell::new(None),
+            known: RefCell::default(),
+            attention: Arc::default(),
+            incarnation: Cell::new(0),
+            shared: Cell::new(None),
+            begun: Cell::new(false),
+        }
+    }
+
+    /// True when the module exports nothing that could tell one stream's context from another's: all streams may then use
+    /// one.
+    pub(crate) fn is_stateless(&self) -> bool {
+        !self.callbacks.context_create && !self.callbacks.end() && self.role != Role::User
+    }
+
+    /// The context that all streams use, in the VM that runs now.
+    pub(crate) fn shared_context(&self) -> Option<Live> {
+        self.shared.get().filter(|live| live.incarnation == self.incarnation())
+    }
+
+    pub(crate) fn share_context(&self, live: Live) {
+        if self.is_stateless() {
+            self.shared.set(Some(live));
+        }
+    }
+
+    /// True when the module may name streams in callbacks of other contexts.
+    pub(crate) fn reaches_streams(&self) -> bool {
+        self.callbacks.effective_context && self.role == Role::User
+    }
+
+    /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100.
+    pub(crate) fn runs_body_while_headers_wait(&self) -> bool {
+        let generation = self.generation.as_ref();
+        generation.is_some_and(|generation| generation.module().abi().runs_body_while_headers_wait())
+    }
+
+    /// What its VMs may use up.
+    pub(crate) fn limits(&self) -> VmLimits {
+        self.generation.as_ref().map(|generation| generation.settings.limits).unwrap_or_default()
+    }
+
+    /// Starts what runs beside the streams: ticks, queues, and callouts that the VM has asked for while it started.
+    pub(crate) fn begin(self: &Rc<Self>) {
+        if self.generation.is_none() || self.role != Role::User || self.begun.replace(true) {
+            return;
+        }
+        plugin_task::spawn(self);
+    }
+
+    /// Runs a callback that belongs to no stream; none when there is no VM, or it failed.
+    pub(crate) fn enter<R>(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut PluginVm<StreamContext>) -> Result<R, VmError>,
+    ) -> Option<R> {
+        let (result, asks) = self.with_vm(|vm| (call(vm), vm.take_asks()))?;
+        if asks {
+            self.attend();
+        }
+        result.inspect_err(|error| self.replace(error)).ok()
+    }
+
+    /// Sees to what the VM has asked for in its last callback.
+    pub(crate) fn attend(self: &Rc<Self>) {
+        self.attention.notify();
+    }
+
+    /// Which VM of this plugin runs: contexts of an earlier one are gone.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.get()
+    }
+
+    /// Runs `call` on the VM; none while there is no VM.
+    pub(crate) fn with_vm<R>(&self, call: impl FnOnce(&mut PluginVm<StreamContext>) -> R) -> Option<R> {
+        // A second borrow would be a callback inside a callback, which the host never makes.
+        let mut vm = self.vm.try_borrow_mut().ok()?;
+        if vm.is_none() {
+            *vm = self.generation.as_ref().and_then(PluginGeneration::take);
+        }
+        if let Some(vm) = vm.as_mut() {
+            return Some(call(vm));
+        }
+        if let Some(generation) = &self.generation {
+            generation.refill();
+        }
+        None
+    }
+
+    /// Drops the VM after a trap or a deadline and takes the spare.
+    pub(crate) fn replace(&self, error: &VmError) {
+        tracing::error!(plugin = %self.name, %error, "the filter failed; its VM is replaced");
+        if let Some(metrics) = &self.metrics {
+            match error {
+                VmError::Deadline { .. } => metrics.deadlines_total.inc(),
+                _ => metrics.traps_total.inc(),
+            }
+        }
+        self.incarnation.set(self.incarnation.get().wrapping_add(1));
+        // Whoever waits for the VM that is gone learns it now, and is dealt with as the fail policy says.
+        let orphans = self.known.borrow_mut().clear();
+        for (stream, _) in orphans {
+            if let Some(stream) = stream.upgrade() {
+                stream.wake(Direction::Request);
+                stream.wake(Direction::Response);
+            }
+        }
+        let Some(generation) = &self.generation else { return };
+        if let Ok(mut vm) = self.vm.try_borrow_mut() {
+            *vm = generation.take();
+        }
+        generation.refill();
+        // The new VM has a tick period and queues of its own.
+        self.attention.notify();
+    }
+}
+
+impl Drop for WorkerPlugin {
+    fn drop(&mut self) {
+        self.attention.notify();
+    }
+}
