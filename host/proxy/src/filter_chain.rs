@@ -371,10 +371,7 @@ impl Stream {
                 }
                 (live.id, state)
             }
-            None if open => match self.open_context(plugin, vm, at, state) {
-                Ok(opened) => opened,
-                Err(error) => return Err(error),
-            },
+            None if open => self.open_context(plugin, vm, at, state)?,
             None => {
                 self.put_state(state);
                 return Ok(None);

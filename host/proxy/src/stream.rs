@@ -262,14 +262,17 @@ impl Stream {
     /// Closes the client's connection without an answer: a filter has called `close_stream`.
     async fn reset(&self) -> Response<ResponseBody> {
         self.flag_if_none(ResponseFlags::LR, "wasm_close_stream");
+        self.cut_connection();
+        // The connection's task ends, and with it this future.
+        std::future::pending().await
+    }
+
+    fn cut_connection(&self) {
         let connections = self.worker.connections.borrow();
         let handle = connections.iter().map(|(_, handle)| handle).find(|handle| handle.serves(&self.connection));
         if let Some(handle) = handle {
             handle.cut();
         }
-        drop(connections);
-        // The connection's task ends, and with it this future.
-        std::future::pending().await
     }
 
     /// A filter's answer in place of the upstream's. The filters have run over the response already.

@@ -22,17 +22,21 @@ pub trait StreamHost: 'static + Send + Sized {
 
     /// Lends the stream of a context for the rest of the callback that runs in this VM, on this thread:
     /// `set_effective_context` has named it. None when it has ended or somebody uses it.
-    fn lend(_vm: VmToken, _id: ContextId) -> Option<Box<StreamState<Self>>> {
-        None
-    }
+    fn lend(vm: VmToken, id: ContextId) -> Option<Box<StreamState<Self>>>;
 
     /// Gets a lent stream back, with what the filter has done to it: [`StreamState::resumed`] and
     /// [`StreamState::local_reply`] ask for something.
-    fn take_back(_vm: VmToken, _id: ContextId, _stream: Box<StreamState<Self>>) {}
+    fn take_back(vm: VmToken, id: ContextId, stream: Box<StreamState<Self>>);
 }
 
 /// A stream without a host: no properties and no foreign functions of its own.
 impl StreamHost for () {
+    fn lend(_: VmToken, _: ContextId) -> Option<Box<StreamState<Self>>> {
+        None
+    }
+
+    fn take_back(_: VmToken, _: ContextId, _: Box<StreamState<Self>>) {}
+
     fn property(&self, _path: &[u8], _parts: StreamParts<'_>, _out: &mut Vec<u8>) -> bool {
         false
     }
