@@ -184,7 +184,8 @@ fn say_listeners(snapshot: &Snapshot, errors: &view::ListenerErrors) {
     let bound = |listener: &&Listener| !errors.contains_key(&listener.address);
     for listener in snapshot.model.listeners.iter().filter(bound) {
         let origins: Vec<_> = listener.origins.iter().map(ToString::to_string).collect();
-        tracing::info!("listen   {}  HTTP  {}", listener.address, origins.join(", "));
+        let protocol = if listener.tcp.is_some() { "TCP " } else { "HTTP" };
+        tracing::info!("listen   {}  {protocol}  {}", listener.address, origins.join(", "));
     }
     if snapshot.model.listeners.is_empty() {
         tracing::warn!("listen   nowhere: no Gateway fits this gateway's labels");

@@ -18,3 +18,4 @@ mod retries;
 mod seed;
 mod streaming;
 mod swap;
+mod tcp;

@@ -21,7 +21,7 @@ pub(crate) struct Balancer {
 }
 
 /// 2^32 divided by the golden ratio: consecutive multiples, taken modulo 2^32, spread as evenly as any sequence can.
-const GOLDEN: u32 = 0x9E37_79B9;
+pub(crate) const GOLDEN: u32 = 0x9E37_79B9;
 
 impl Balancer {
     /// A balancer that starts at a random turn, so that workers do not walk in step.

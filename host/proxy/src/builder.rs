@@ -17,6 +17,7 @@ use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::listener::{SocketRegistry, Sockets};
 use crate::pool::PoolLimits;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
+use crate::tcp::TcpEntry;
 
 /// What a builder works with.
 pub struct BuilderOptions {
@@ -277,7 +278,7 @@ impl Builder {
 
     fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
         let mut entries = Vec::with_capacity(model.listeners.len());
-        for listener in model.listeners.iter().filter(|listener| listener.tcp.is_none()) {
+        for listener in &model.listeners {
             let bound = if self.options.bind {
                 self.sockets.bind(listener.address, self.options.workers)
             } else {
@@ -290,7 +291,14 @@ impl Builder {
                     route_table: listener.route_table,
                     sockets,
                     metrics: self.options.metrics.listener(listener.address),
-                    http: self.options.metrics.http(&listener.name),
+                    http: match listener.tcp {
+                        None => self.options.metrics.http(&listener.name),
+                        Some(_) => Arc::default(),
+                    },
+                    tcp: listener
+                        .tcp
+                        .as_ref()
+                        .map(|tcp| TcpEntry::new(tcp, self.options.metrics.tcp(&tcp.stat_prefix))),
                 }),
                 Err(error) => problems.push(BuildProblem {
                     subject: format!("listener {}", listener.address),

@@ -110,10 +110,7 @@ impl Handle {
 pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStream, peer: SocketAddr) {
     // A socket that refuses the option still works, only slower.
     let _ = socket.set_nodelay(true);
-    let Ok(peer_value) = HeaderValue::from_str(&peer.ip().to_canonical().to_string()) else { return };
-    let local = socket.local_addr().unwrap_or(slot.address);
-    let id = NEXT_ID.fetch_add(1, Relaxed);
-    let info = Arc::new(ConnectionInfo { peer, local, peer_value, id, activity: Activity::default() });
+    let Some(info) = info(slot, &socket, peer) else { return };
     info.activity.await_head(true);
     let handle = Rc::new(Handle {
         info: info.clone(),
@@ -123,6 +120,14 @@ pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStr
         kill: Cell::new(false),
     });
     spawn_local(run(Open::new(worker, slot, &handle), socket, info, handle));
+}
+
+/// What is known of an accepted socket.
+pub(crate) fn info(slot: &ListenerSlot, socket: &TcpStream, peer: SocketAddr) -> Option<Arc<ConnectionInfo>> {
+    let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string()).ok()?;
+    let local = socket.local_addr().unwrap_or(slot.address);
+    let id = NEXT_ID.fetch_add(1, Relaxed);
+    Some(Arc::new(ConnectionInfo { peer, local, peer_value, id, activity: Activity::default() }))
 }
 
 async fn run(open: Open, socket: TcpStream, info: Arc<ConnectionInfo>, handle: Rc<Handle>) {

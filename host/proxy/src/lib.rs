@@ -35,6 +35,7 @@ mod router;
 mod sent;
 mod snapshot;
 mod stream;
+mod tcp;
 mod upgrade;
 mod view;
 mod worker;

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use crate::connection;
 use crate::snapshot::{ListenerEntry, Snapshot};
+use crate::tcp::{self, TcpEntry};
 use crate::worker::Worker;
 
 const BACKLOG: i32 = 4096;
@@ -75,6 +76,7 @@ pub(crate) struct ListenerSlot {
     server_port: Cell<u16>,
     http: RefCell<Arc<HttpMetrics>>,
     metrics: RefCell<Arc<ListenerMetrics>>,
+    tcp: RefCell<Option<Arc<TcpEntry>>>,
     /// Keeps the address in the registry while the slot lives.
     sockets: Arc<Sockets>,
     closed: Notify,
@@ -88,6 +90,7 @@ impl ListenerSlot {
             server_port: Cell::new(entry.server_port),
             http: RefCell::new(entry.http.clone()),
             metrics: RefCell::new(entry.metrics.clone()),
+            tcp: RefCell::new(entry.tcp.clone()),
             sockets: entry.sockets.clone(),
             closed: Notify::new(),
         })
@@ -109,11 +112,17 @@ impl ListenerSlot {
         self.metrics.borrow().clone()
     }
 
+    /// Where new connections go; none where HTTP is served.
+    fn tcp(&self) -> Option<Arc<TcpEntry>> {
+        self.tcp.borrow().clone()
+    }
+
     fn renew(&self, entry: &ListenerEntry) {
         self.route_table.set(entry.route_table);
         self.server_port.set(entry.server_port);
         self.http.replace(entry.http.clone());
         self.metrics.replace(entry.metrics.clone());
+        self.tcp.replace(entry.tcp.clone());
     }
 
     fn close(&self) {
@@ -132,14 +141,17 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
             slot.close();
             // Its number means another table from here on: requests that still come find no host.
             slot.route_table.set(RouteTableId::MAX);
-            for (_, handle) in worker.connections.borrow().iter().filter(|(_, h)| h.listener() == *address) {
-                handle.drain();
-            }
+            // Connections of TCP live on until they end by themselves.
+            drain_http(worker, *address);
         }
         stays
     });
     for entry in &snapshot.listeners {
         if let Some(slot) = slots.get(&entry.address) {
+            if entry.tcp.is_some() {
+                // It may have served HTTP before: those connections have no host here any more.
+                drain_http(worker, entry.address);
+            }
             slot.renew(entry);
             continue;
         }
@@ -153,6 +165,12 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
             }
             Err(error) => tracing::error!(address = %entry.address, %error, "the listener cannot be served"),
         }
+    }
+}
+
+fn drain_http(worker: &Worker, address: SocketAddr) {
+    for (_, handle) in worker.connections.borrow().iter().filter(|(_, handle)| handle.listener() == address) {
+        handle.drain();
     }
 }
 
@@ -171,11 +189,18 @@ async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::
             () = slot.closed.notified() => break,
         };
         match accepted {
-            Ok((stream, peer)) => connection::serve(&worker, &slot, stream, peer),
+            Ok((stream, peer)) => serve(&worker, &slot, stream, peer),
             Err(error) => pause_after(&error).await,
         }
     }
     accept_rest(&worker, &slot, socket);
+}
+
+fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpStream, peer: SocketAddr) {
+    match slot.tcp() {
+        None => connection::serve(worker, slot, socket, peer),
+        Some(tcp) => tcp::serve(worker, slot, tcp, socket, peer),
+    }
 }
 
 /// Accepts what came between the last accept and the close, which would reset it. Asks the system and not the event
@@ -188,7 +213,7 @@ fn accept_rest(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net:
                 if stream.set_nonblocking(true).is_ok()
                     && let Ok(stream) = tokio::net::TcpStream::from_std(stream)
                 {
-                    connection::serve(worker, slot, stream, peer);
+                    serve(worker, slot, stream, peer);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

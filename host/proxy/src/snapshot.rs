@@ -13,6 +13,7 @@ use crate::generation::PluginGeneration;
 use crate::listener::Sockets;
 use crate::pool::PoolLimits;
 use crate::route::RouteEntry;
+use crate::tcp::TcpEntry;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
 pub struct Snapshot {
@@ -51,6 +52,8 @@ pub(crate) struct ListenerEntry {
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) http: Arc<HttpMetrics>,
+    /// Where connections go; none where HTTP is served.
+    pub(crate) tcp: Option<Arc<TcpEntry>>,
 }
 
 /// A cluster's policy in this snapshot, with its lasting state.

@@ -18,6 +18,7 @@ use crate::connection::Handle;
 use crate::drain::Stage;
 use crate::listener::{self, ListenerSlot};
 use crate::snapshot::Snapshot;
+use crate::tcp;
 use crate::view::View;
 
 /// How often deadlines of connections and idle upstream connections are looked at.
@@ -30,6 +31,8 @@ pub(crate) struct Worker {
     rng: RefCell<SmallRng>,
     pub(crate) listeners: RefCell<HashMap<SocketAddr, Rc<ListenerSlot>>>,
     pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
+    /// Connections of TCP listeners.
+    pub(crate) tcp_connections: RefCell<Slab<Rc<tcp::Connection>>>,
     pub(crate) connection_closed: Notify,
     /// Upgraded connections: they have left the server's care, but not ours.
     tunnels: Cell<usize>,
@@ -47,6 +50,7 @@ impl Worker {
             rng: RefCell::new(rng),
             listeners: RefCell::default(),
             connections: RefCell::default(),
+            tcp_connections: RefCell::default(),
             connection_closed: Notify::new(),
             tunnels: Cell::new(0),
             draining: Cell::new(false),
@@ -136,6 +140,9 @@ impl Worker {
         for (_, handle) in self.connections.borrow().iter() {
             handle.sweep(now);
         }
+        for (_, connection) in self.tcp_connections.borrow().iter() {
+            connection.sweep(now);
+        }
     }
 
     /// Closes listeners, lets requests end, and cuts what is left when the time is over.
@@ -151,7 +158,8 @@ impl Worker {
             let closed = self.connection_closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            let quiet = self.connections.borrow().is_empty() && self.tunnels.get() == 0;
+            let open = self.connections.borrow().len() + self.tcp_connections.borrow().len() + self.tunnels.get();
+            let quiet = open == 0;
             if quiet || *stage.borrow() == Stage::Over {
                 break;
             }
@@ -163,6 +171,9 @@ impl Worker {
         self.cut.notify_waiters();
         for (_, handle) in self.connections.borrow().iter() {
             handle.cut();
+        }
+        for (_, connection) in self.tcp_connections.borrow().iter() {
+            connection.cut(tcp::Cut::Drain);
         }
         tokio::task::yield_now().await;
     }

@@ -15,7 +15,7 @@ pub use format::{DEFAULT_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
     AccessLogMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram, HttpMetrics,
-    ListenerMetrics, Metrics, PluginValue, PluginValueKind, ResponseClasses, ServerMetrics,
+    ListenerMetrics, Metrics, PluginValue, PluginValueKind, ResponseClasses, ServerMetrics, TcpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::StreamInfo;

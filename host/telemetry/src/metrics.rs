@@ -19,6 +19,7 @@ use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
     AccessLogMetrics, ClusterMetrics, ConfigMetrics, FilterMetrics, HttpMetrics, ListenerMetrics, ServerMetrics,
+    TcpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 
@@ -41,6 +42,7 @@ pub struct Metrics {
     started: Instant,
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
+    tcp: Members<TcpMetrics>,
     clusters: Members<ClusterMetrics>,
     filters: Members<FilterMetrics>,
     plugin_values: RwLock<Option<PluginSource>>,
@@ -62,6 +64,7 @@ impl Metrics {
             started: Instant::now(),
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
+            tcp: Members::new("tcp", limit),
             clusters: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
             plugin_values: RwLock::new(None),
@@ -77,6 +80,12 @@ impl Metrics {
     /// Request metrics of the listener of this name; the prefix label is `outbound_NAME` as in Istio.
     pub fn http(&self, listener_name: &str) -> Arc<HttpMetrics> {
         self.http.resolve(&http_label(listener_name))
+    }
+
+    /// Connection metrics of a TCP route by its prefix, which is Istio's: the cluster's name, or `name.namespace` of the
+    /// VirtualService for several.
+    pub fn tcp(&self, prefix: &str) -> Arc<TcpMetrics> {
+        self.tcp.resolve(prefix)
     }
 
     /// Metrics of a cluster by its name. The same name gives the same counters over reloads.
@@ -136,6 +145,7 @@ impl Metrics {
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
+        families.extend(self.tcp.families("envoy_tcp_prefix"));
         families.extend(self.clusters.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
         families
@@ -166,8 +176,9 @@ impl Metrics {
     }
 
     fn overflow(&self) -> u64 {
-        let all = [&self.listeners.overflow, &self.http.overflow, &self.clusters.overflow, &self.filters.overflow];
-        all.into_iter().map(Counter::value).sum()
+        let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow];
+        let all = of_listeners.into_iter().chain([&self.clusters.overflow, &self.filters.overflow]);
+        all.map(Counter::value).sum()
     }
 }
 

@@ -87,6 +87,20 @@ group! {
 }
 
 group! {
+    /// Connections of TCP listeners, label `envoy_tcp_prefix`.
+    TcpMetrics {
+        downstream_cx_total: Counter = "envoy_tcp_downstream_cx_total", "Connections accepted";
+        downstream_cx_no_route: Counter = "envoy_tcp_downstream_cx_no_route",
+            "Connections whose route names an unknown cluster";
+        downstream_cx_rx_bytes_total: Counter = "envoy_tcp_downstream_cx_rx_bytes_total", "Bytes received";
+        downstream_cx_tx_bytes_total: Counter = "envoy_tcp_downstream_cx_tx_bytes_total", "Bytes sent";
+        idle_timeout: Counter = "envoy_tcp_idle_timeout", "Connections ended for idleness";
+        max_downstream_connection_duration: Counter = "envoy_tcp_max_downstream_connection_duration",
+            "Connections ended at their longest duration";
+    }
+}
+
+group! {
     /// An upstream cluster, label `envoy_cluster_name`.
     ClusterMetrics {
         upstream_cx_total: Counter = "envoy_cluster_upstream_cx_total", "Connections opened";
@@ -96,6 +110,8 @@ group! {
         upstream_cx_connect_fail: Counter = "envoy_cluster_upstream_cx_connect_fail", "Connections that failed";
         upstream_cx_connect_timeout: Counter = "envoy_cluster_upstream_cx_connect_timeout",
             "Connections that timed out";
+        upstream_cx_connect_attempts_exceeded: Counter = "envoy_cluster_upstream_cx_connect_attempts_exceeded",
+            "TCP connections closed because no upstream connection could be opened";
         upstream_cx_overflow: Counter = "envoy_cluster_upstream_cx_overflow",
             "Times that the connection limit was met";
         upstream_cx_max_requests: Counter = "envoy_cluster_upstream_cx_max_requests",

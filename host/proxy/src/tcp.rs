@@ -1,0 +1,255 @@
+//! One accepted socket of a TCP listener: where it goes, the connection there, and bytes both ways. Semantics are those
+//! of Envoy's `tcp_proxy`.
+
+mod pump;
+mod record;
+mod upstream;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use portolan_model::{TcpDestination, TcpProxy};
+use portolan_telemetry::{ResponseFlags, TcpMetrics};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use crate::balancer::GOLDEN;
+use crate::clock;
+use crate::connection;
+use crate::context::ConnectionInfo;
+use crate::listener::ListenerSlot;
+use crate::view::View;
+use crate::worker::Worker;
+use record::Record;
+
+/// What the connections of a TCP listener go by, made ready from the model.
+pub(crate) struct TcpEntry {
+    pub(crate) metrics: Arc<TcpMetrics>,
+    destinations: Vec<TcpDestination>,
+    idle_timeout: Option<Duration>,
+    max_duration: Option<Duration>,
+    /// Where the golden-ratio sequence of weighted turns stands, as a fraction of 2^32.
+    turn: AtomicU32,
+}
+
+impl TcpEntry {
+    pub(crate) fn new(proxy: &TcpProxy, metrics: Arc<TcpMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            metrics,
+            destinations: proxy.destinations.clone(),
+            idle_timeout: proxy.idle_timeout_ms.map(Duration::from_millis),
+            max_duration: proxy.max_connection_duration_ms.map(Duration::from_millis),
+            turn: AtomicU32::new(rand::random()),
+        })
+    }
+
+    /// The next connection's destination: each has its share also among few connections, over all workers.
+    fn destination(&self) -> Option<&TcpDestination> {
+        if let [only] = self.destinations.as_slice() {
+            return Some(only);
+        }
+        let turn = u64::from(self.turn.fetch_add(GOLDEN, Relaxed));
+        let total: u64 = self.destinations.iter().map(|destination| u64::from(destination.weight)).sum();
+        // Below 2^64: a turn has 32 bits, and the model's weights add up to at most 32 bits too.
+        let mut rest = (turn * total) >> 32;
+        self.destinations.iter().find(|destination| match rest.checked_sub(u64::from(destination.weight)) {
+            Some(left) => {
+                rest = left;
+                false
+            }
+            None => true,
+        })
+    }
+}
+
+/// Why the gateway ends a connection in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// No byte went either way for the idle timeout.
+    Idle,
+    /// It lived as long as it may.
+    Duration,
+    /// The drain is over.
+    Drain,
+}
+
+/// One connection: shared by its task and the worker's sweep.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) view: Rc<View>,
+    pub(crate) tcp: Arc<TcpEntry>,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) record: Record,
+    slot: Rc<ListenerSlot>,
+    key: Cell<usize>,
+    opened_ms: u64,
+    /// Coarse stamp of the last byte.
+    active_ms: Cell<u64>,
+    cut: Cell<Option<Cut>>,
+    was_cut: Notify,
+}
+
+/// Serves an accepted socket in a task of its own.
+pub(crate) fn serve(
+    worker: &Rc<Worker>,
+    slot: &Rc<ListenerSlot>,
+    tcp: Arc<TcpEntry>,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
+    // A socket that refuses the option still works, only slower.
+    let _ = socket.set_nodelay(true);
+    let Some(info) = connection::info(slot, &socket, peer) else { return };
+    let connection = Connection::open(worker, slot, tcp, info);
+    spawn_local(async move {
+        // A fault of ours in one connection costs that connection.
+        if AssertUnwindSafe(run(&connection, socket)).catch_unwind().await.is_err() {
+            connection.view.snapshot.metrics.server.panics_total.inc();
+        }
+        connection.close();
+    });
+}
+
+async fn run(connection: &Rc<Connection>, socket: TcpStream) {
+    tokio::select! {
+        biased;
+        cut = connection.until_cut() => connection.record.cut(cut, &connection.tcp.metrics),
+        () = carry(connection, socket) => {}
+    }
+}
+
+/// From the accepted socket to the end of both directions.
+async fn carry(connection: &Rc<Connection>, socket: TcpStream) {
+    match upstream::connect(connection).await {
+        Ok(upstream) => pump::both(connection, socket, upstream).await,
+        Err(failure) => connection.record.failed(failure),
+    }
+}
+
+impl Connection {
+    fn open(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, tcp: Arc<TcpEntry>, info: Arc<ConnectionInfo>) -> Rc<Self> {
+        let view = worker.view();
+        let now = clock::coarse_ms();
+        let listener = slot.metrics();
+        listener.downstream_cx_total.inc();
+        listener.downstream_cx_active.inc();
+        tcp.metrics.downstream_cx_total.inc();
+        let record = Record::new(view.snapshot.access_log.is_some());
+        let connection = Rc::new(Self {
+            worker: worker.clone(),
+            view,
+            tcp,
+            info,
+            record,
+            slot: slot.clone(),
+            key: Cell::new(0),
+            opened_ms: now,
+            active_ms: Cell::new(now),
+            cut: Cell::new(None),
+            was_cut: Notify::new(),
+        });
+        connection.key.set(worker.tcp_connections.borrow_mut().insert(connection.clone()));
+        connection
+    }
+
+    /// Bytes went one way or the other.
+    pub(crate) fn touch(&self) {
+        self.active_ms.set(clock::coarse_ms());
+    }
+
+    /// Ends the connection when it was idle, or lived, for too long. Precise to the worker's sweep, half a second.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        let passed = |since: u64, limit: Option<Duration>| {
+            limit.is_some_and(|limit| Duration::from_millis(now_ms.saturating_sub(since)) >= limit)
+        };
+        if passed(self.opened_ms, self.tcp.max_duration) {
+            self.cut(Cut::Duration);
+        } else if passed(self.active_ms.get(), self.tcp.idle_timeout) {
+            self.cut(Cut::Idle);
+        }
+    }
+
+    /// Ends the connection now, whatever is under way.
+    pub(crate) fn cut(&self, why: Cut) {
+        self.cut.set(Some(why));
+        self.was_cut.notify_one();
+    }
+
+    async fn until_cut(&self) -> Cut {
+        loop {
+            if let Some(cut) = self.cut.get() {
+                return cut;
+            }
+            self.was_cut.notified().await;
+        }
+    }
+
+    /// The last that happens: counted, logged, forgotten.
+    fn close(&self) {
+        self.worker.tcp_connections.borrow_mut().remove(self.key.get());
+        self.worker.connection_closed.notify_waiters();
+        let listener = self.slot.metrics();
+        listener.downstream_cx_active.dec();
+        listener.downstream_cx_destroy.inc();
+        if let Some(log) = &self.view.snapshot.access_log {
+            self.record.write(log, &self.info);
+        }
+    }
+
+    /// Sets a flag for the access log.
+    pub(crate) fn flag(&self, flag: ResponseFlags) {
+        self.record.flag(flag);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_telemetry::Metrics;
+    use std::collections::HashMap;
+
+    fn entry(weights: &[u32]) -> Arc<TcpEntry> {
+        let destination = |(weight, cluster): (&u32, u32)| TcpDestination {
+            cluster,
+            cluster_name: String::new(),
+            weight: *weight,
+            origin: portolan_model::Origin::default(),
+        };
+        let proxy = TcpProxy {
+            stat_prefix: "p".to_owned(),
+            destinations: weights.iter().zip(0..).map(destination).collect(),
+            idle_timeout_ms: None,
+            max_connection_duration_ms: None,
+            origin: portolan_model::Origin::default(),
+        };
+        TcpEntry::new(&proxy, Metrics::new().tcp("p"))
+    }
+
+    fn counts(weights: &[u32], n: usize) -> HashMap<u32, usize> {
+        let entry = entry(weights);
+        let mut counts = HashMap::new();
+        for _ in 0..n {
+            *counts.entry(entry.destination().map(|d| d.cluster).unwrap_or(u32::MAX)).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn few_connections_keep_the_weights() {
+        let counts = counts(&[80, 20], 20);
+        assert!((15..=17).contains(&counts[&0]), "{counts:?}");
+    }
+
+    #[test]
+    fn the_largest_weights_overflow_nothing() {
+        let counts = counts(&[u32::MAX - 1, 1], 1000);
+        assert!(counts[&0] > 990, "{counts:?}");
+    }
+}

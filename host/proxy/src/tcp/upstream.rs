@@ -1,0 +1,183 @@
+//! The upstream side of a TCP connection: cluster by weight, endpoint by the balancer, one attempt (Envoy's default), and
+//! what comes of it for limits and outlier detection.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use portolan_model::OutlierDetection;
+use portolan_model::filter::{EndpointRecord, Outcome};
+use portolan_telemetry::{ClusterMetrics, ResponseFlags};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Connection;
+use crate::cluster::Permit;
+use crate::endpoint::EndpointState;
+use crate::snapshot::ClusterEntry;
+
+/// Envoy's `max_ejection_time`, in milliseconds.
+const MAX_EJECTION_MS: u64 = 300_000;
+
+/// A connection to an endpoint, counted until it is dropped.
+pub(super) struct Upstream {
+    pub(super) socket: TcpStream,
+    pub(super) held: Held,
+}
+
+/// What is given back when the upstream connection ends.
+pub(super) struct Held {
+    endpoint: Arc<EndpointState>,
+    metrics: Arc<ClusterMetrics>,
+    _place: Permit,
+}
+
+/// Why there is no upstream connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectFailure {
+    /// The destination's service, port or subset does not exist.
+    #[error("the cluster does not exist")]
+    NoCluster,
+    /// The cluster has no endpoint that may be used.
+    #[error("no healthy upstream")]
+    NoHealthyUpstream,
+    /// `maxConnections` are open.
+    #[error("maxConnections is reached")]
+    Overflow,
+    /// The endpoint refused.
+    #[error("{0}")]
+    Refused(io::Error),
+    /// The endpoint did not answer within `connectTimeout`.
+    #[error("connect timeout")]
+    Timeout,
+}
+
+impl ConnectFailure {
+    /// As Envoy's `tcp_proxy` flags it: one attempt is the default, so a failed one is also the last that is allowed.
+    pub(super) fn flags(&self) -> ResponseFlags {
+        match self {
+            Self::NoCluster => ResponseFlags::NC,
+            Self::NoHealthyUpstream => ResponseFlags::UH,
+            Self::Overflow => ResponseFlags::UO,
+            Self::Refused(_) | Self::Timeout => ResponseFlags::UF | ResponseFlags::URX,
+        }
+    }
+
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub(super) fn cause(&self) -> Option<String> {
+        matches!(self, Self::Refused(_) | Self::Timeout).then(|| self.to_string())
+    }
+}
+
+/// Connects to an endpoint of one of the route's clusters.
+pub(super) async fn connect(connection: &Connection) -> Result<Upstream, ConnectFailure> {
+    let snapshot = &connection.view.snapshot;
+    let destination = connection.tcp.destination();
+    let Some((id, cluster)) = destination.and_then(|d| Some((d.cluster as usize, snapshot.cluster(d.cluster)?))) else {
+        connection.tcp.metrics.downstream_cx_no_route.inc();
+        return Err(ConnectFailure::NoCluster);
+    };
+    let metrics = &cluster.state.metrics;
+    connection.record.upstream(&cluster.state.name, None);
+    let Some(endpoint) = pick(connection, id, cluster) else {
+        metrics.upstream_cx_none_healthy.inc();
+        return Err(ConnectFailure::NoHealthyUpstream);
+    };
+    let limit = snapshot.model.clusters.get(id).map_or(u32::MAX, |c| c.circuit_breakers.max_connections);
+    let Some(place) = cluster.state.open_connection(limit) else {
+        metrics.upstream_cx_overflow.inc();
+        return Err(ConnectFailure::Overflow);
+    };
+    connection.record.upstream(&cluster.state.name, Some(endpoint.address));
+    let held = Held::new(&endpoint, metrics, place);
+    let connected = timeout(cluster.limits.connect_timeout, TcpStream::connect(endpoint.address)).await;
+    let failure = match connected {
+        Ok(Ok(socket)) => {
+            let _ = socket.set_nodelay(true);
+            connection.record.upstream_local(socket.local_addr().ok());
+            report(cluster, &endpoint, Outcome::Success);
+            return Ok(Upstream { socket, held });
+        }
+        Ok(Err(error)) => ConnectFailure::Refused(error),
+        Err(_) => {
+            metrics.upstream_cx_connect_timeout.inc();
+            ConnectFailure::Timeout
+        }
+    };
+    metrics.upstream_cx_connect_fail.inc();
+    metrics.upstream_cx_connect_attempts_exceeded.inc();
+    endpoint.errors.fetch_add(1, Relaxed);
+    report(cluster, &endpoint, Outcome::GatewayError);
+    Err(failure)
+}
+
+fn pick(connection: &Connection, id: usize, cluster: &ClusterEntry) -> Option<Arc<EndpointState>> {
+    let pool = connection.view.pools.get(id)?;
+    let set = pool.endpoints();
+    let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
+    let picked = connection
+        .worker
+        .with_rng(|rng| pool.balancer.borrow_mut().pick(&set, cluster.lb_policy, min_health, None, rng));
+    set.endpoints.get(picked?).cloned()
+}
+
+/// Counts how a connection attempt went and ejects the endpoint when there were too many failures in a row: connect
+/// failures count as 503, as in Envoy.
+fn report(cluster: &ClusterEntry, endpoint: &EndpointState, outcome: Outcome) {
+    let Some(detection) = &cluster.outlier_detection else { return };
+    let record = cluster.state.report(endpoint, outcome, Some(detection));
+    if outcome == Outcome::Success || !is_one_too_many(&record, detection) {
+        return;
+    }
+    let duration_ms = ejection_ms(&record, detection);
+    if cluster.state.eject(endpoint, duration_ms, detection.max_ejection_percent, detection.interval_ms) {
+        tracing::info!(cluster = %cluster.state.name, endpoint = %endpoint.address, duration_ms, "endpoint ejected");
+    }
+}
+
+/// At each multiple of a threshold: Envoy starts to count again once it was reached.
+fn is_one_too_many(record: &EndpointRecord, detection: &OutlierDetection) -> bool {
+    let reached = |count: u32, threshold: u32| threshold != 0 && count != 0 && count.is_multiple_of(threshold);
+    record.ejected == 0
+        && (reached(record.consecutive_5xx, detection.consecutive_5xx)
+            || reached(record.consecutive_gateway_errors, detection.consecutive_gateway_errors))
+}
+
+/// Base time times the number of ejections, up to the cap, and on to the next multiple of the interval: Envoy lets
+/// endpoints return in a sweep that runs at each.
+fn ejection_ms(record: &EndpointRecord, detection: &OutlierDetection) -> u64 {
+    let cap = MAX_EJECTION_MS.max(detection.base_ejection_time_ms);
+    let time = detection.base_ejection_time_ms.saturating_mul(u64::from(record.ejections) + 1).min(cap);
+    let end = record.now_ms.saturating_add(time);
+    end.checked_next_multiple_of(detection.interval_ms.max(1)).unwrap_or(end) - record.now_ms
+}
+
+impl Held {
+    /// Envoy counts a TCP connection as a request too, and the balancer weighs endpoints by requests in flight.
+    fn new(endpoint: &Arc<EndpointState>, metrics: &Arc<ClusterMetrics>, place: Permit) -> Self {
+        metrics.upstream_rq_total.inc();
+        metrics.upstream_rq_active.inc();
+        endpoint.requests.fetch_add(1, Relaxed);
+        endpoint.active_requests.fetch_add(1, Relaxed);
+        endpoint.connections.fetch_add(1, Relaxed);
+        Self { endpoint: endpoint.clone(), metrics: metrics.clone(), _place: place }
+    }
+
+    /// Which side ended the connection.
+    pub(super) fn ended(&self, by_upstream: bool) {
+        if by_upstream {
+            self.metrics.upstream_cx_destroy_remote.inc();
+        } else {
+            self.metrics.upstream_cx_destroy_local.inc();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.upstream_cx_destroy.inc();
+        self.metrics.upstream_rq_active.dec();
+        self.endpoint.active_requests.fetch_sub(1, Relaxed);
+        self.endpoint.connections.fetch_sub(1, Relaxed);
+    }
+}
