@@ -169,6 +169,22 @@ fn explain_shows_a_redirect() {
 }
 
 #[test]
+fn explain_says_where_connections_go() {
+    let url = "tcp://127.0.0.1:9000";
+    insta::assert_snapshot!(run("tcp", &["explain", "--config", ".", "--url", url]).whole());
+    let json = run("tcp", &["explain", "--config", ".", "--url", url, "-o", "json"]);
+    let tree: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(tree["split"][1]["percent"], 20.0);
+    let without_port = run("tcp", &["explain", "--config", ".", "--url", "tcp://127.0.0.1"]);
+    assert!(without_port.stderr.contains("it names no port"), "{}", without_port.stderr);
+}
+
+#[test]
+fn check_tells_of_tcp_servers_that_are_not_served() {
+    insta::assert_snapshot!(run("tcp", &["check", "--config", "."]).whole());
+}
+
+#[test]
 fn explain_names_the_nearest_rule_when_none_fits() {
     let url = "http://shop.example.com:8080/nowhere";
     insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url]).whole());

@@ -1,5 +1,6 @@
 //! `portolan explain`: runs the real filter chain on a made-up request, and says which rule it takes and why.
 
+mod tcp;
 mod text;
 mod tree;
 
@@ -16,6 +17,7 @@ use crate::args::{ExplainArgs, ExplainOutput};
 use crate::change::number;
 use crate::load::{self, Loader, Purpose};
 use crate::{UsageError, output};
+use tcp::TcpExplanation;
 use tree::{Explanation, Outcome, RequestPart};
 
 /// Prints the explanation. Mistakes in the files are counted on standard error, as `run` would serve without them.
@@ -36,6 +38,15 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         output::remark(&format!("{}\n", loader.diagnose(problem).message));
     }
     let listener = pick_listener(&read.model.listeners, target.port)?;
+    let at = &read.model.listeners[listener];
+    if let Some(tcp) = &at.tcp {
+        let explanation = TcpExplanation::new(&read.model, at, tcp);
+        output::answer(&match args.output {
+            ExplainOutput::Text => text::render_tcp(&explanation),
+            ExplainOutput::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcome = run_chain(&snapshot, target.request(listener, args)?).context("the filters cannot run")?;
     let outcome = Outcome {
         listener,
@@ -77,15 +88,16 @@ impl Target {
         let wrong = |why: String| UsageError(format!("`{url}` is not a URL: {why}"));
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = full.parse().map_err(|error| wrong(format!("{error}")))?;
-        let default_port = match uri.scheme_str() {
-            Some("https") => 443,
-            Some("http") => 80,
-            _ => return Err(wrong("the scheme is http or https".to_owned())),
+        let scheme_port = match uri.scheme_str() {
+            Some("https") => Some(443),
+            Some("http") => Some(80),
+            Some("tcp") => None,
+            _ => return Err(wrong("the scheme is http, https or tcp".to_owned())),
         };
         let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_owned()))?;
         let host = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
         Ok(Self {
-            port: authority.port_u16().unwrap_or(default_port),
+            port: authority.port_u16().or(scheme_port).ok_or_else(|| wrong("it names no port".to_owned()))?,
             authority: host.unwrap_or(authority.as_str()).to_owned(),
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         })

@@ -1,6 +1,7 @@
 //! An [`Explanation`] as text: one row for each part, places at the end of the line.
 
-use super::tree::{Explanation, RulePart, Source};
+use super::tcp::TcpExplanation;
+use super::tree::{Explanation, FilterPart, ListenerPart, RulePart, SharePart, Source};
 use crate::change::number;
 
 /// Width of the label column.
@@ -34,9 +35,25 @@ pub(crate) fn render(explanation: &Explanation) -> String {
     let mut rows = Vec::new();
     head(explanation, &mut rows);
     rules(&explanation.rules, &mut rows);
-    filters(explanation, &mut rows);
-    destinations(explanation, &mut rows);
+    filters(&explanation.filters, &mut rows);
+    destinations(&explanation.split, &mut rows);
+    if let Some(policy) = &explanation.policy {
+        rows.push(Row::place_only("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
+    }
     rows.push(Row::new("answer", explanation.answer.text.clone(), &Source::default()));
+    layout(&rows)
+}
+
+/// The whole text for a connection.
+pub(crate) fn render_tcp(explanation: &TcpExplanation) -> String {
+    let mut rows = Vec::new();
+    listener(&explanation.listener, "TCP", &mut rows);
+    rows.push(Row::new("rule", "takes every connection".to_owned(), &explanation.rule));
+    filters(&explanation.filters, &mut rows);
+    destinations(&explanation.split, &mut rows);
+    let policy = &explanation.policy;
+    rows.push(Row::place_only("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
+    rows.push(Row::new("answer", explanation.answer.clone(), &Source::default()));
     layout(&rows)
 }
 
@@ -44,18 +61,21 @@ fn head(explanation: &Explanation, rows: &mut Vec<Row>) {
     let request = &explanation.request;
     let text = format!("{} {}{}", request.method, request.authority, request.path);
     rows.push(Row::new("request", text, &Source::default()));
-    let listener = &explanation.listener;
-    let mut text = format!("{} HTTP", listener.address);
+    listener(&explanation.listener, "HTTP", rows);
+    match &explanation.host {
+        Some(host) => rows.push(Row::new("host", format!("{} ({})", host.domain, host.kind), &host.source)),
+        None => rows.push(Row::new("host", "none fits".to_owned(), &Source::default())),
+    }
+}
+
+fn listener(listener: &ListenerPart, protocol: &str, rows: &mut Vec<Row>) {
+    let mut text = format!("{} {protocol}", listener.address);
     if !listener.address.ends_with(&format!(":{}", listener.server_port)) {
         text.push_str(&format!(" (port {} of the Gateway)", listener.server_port));
     }
     let first = listener.sources.first().cloned().unwrap_or_default();
     rows.push(Row::new("listener", text, &first));
     rows.extend(listener.sources.iter().skip(1).map(|source| Row::new("", "and".to_owned(), source)));
-    match &explanation.host {
-        Some(host) => rows.push(Row::new("host", format!("{} ({})", host.domain, host.kind), &host.source)),
-        None => rows.push(Row::new("host", "none fits".to_owned(), &Source::default())),
-    }
 }
 
 fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
@@ -87,9 +107,9 @@ fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
     }
 }
 
-fn filters(explanation: &Explanation, rows: &mut Vec<Row>) {
+fn filters(filters: &[FilterPart], rows: &mut Vec<Row>) {
     let mut label = "filters";
-    for filter in &explanation.filters {
+    for filter in filters {
         let text = match filter.source {
             None => format!("{:<24} {}", filter.name, filter.code),
             Some(_) => {
@@ -102,14 +122,14 @@ fn filters(explanation: &Explanation, rows: &mut Vec<Row>) {
     }
 }
 
-fn destinations(explanation: &Explanation, rows: &mut Vec<Row>) {
+fn destinations(split: &[SharePart], rows: &mut Vec<Row>) {
     let mut label = "split";
-    for share in explanation.split.iter().filter(|_| explanation.split.len() > 1) {
+    for share in split.iter().filter(|_| split.len() > 1) {
         rows.push(Row::place_only(label, format!("{} {} %", share.name, share.percent), &share.source));
         label = "";
     }
     label = "cluster";
-    for share in &explanation.split {
+    for share in split {
         let text = match (share.exists, share.endpoints.as_slice()) {
             (false, _) => format!("{}  does not exist", share.name),
             (true, []) => format!("{}  no endpoint", share.name),
@@ -117,9 +137,6 @@ fn destinations(explanation: &Explanation, rows: &mut Vec<Row>) {
         };
         rows.push(Row::new(label, text, &share.cluster_source.clone().unwrap_or_default()));
         label = "";
-    }
-    if let Some(policy) = &explanation.policy {
-        rows.push(Row::place_only("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
     }
 }
 

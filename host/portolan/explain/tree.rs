@@ -2,8 +2,8 @@
 
 use portolan_model::filter::{RouteExplanation, RouteVerdict};
 use portolan_model::{
-    Address, CircuitBreakers, Cluster, Destination, Forward, Listener, MISSING_CLUSTER, Model, Origin, RetryPolicy,
-    RouteAction, VirtualHost,
+    Address, CircuitBreakers, Cluster, ClusterId, Destination, Forward, Listener, MISSING_CLUSTER, Model, Origin,
+    PluginKind, RetryPolicy, RouteAction, VirtualHost,
 };
 use serde::Serialize;
 
@@ -171,17 +171,23 @@ impl Explanation {
         Self {
             schema: 1,
             request,
-            listener: ListenerPart {
-                address: listener.address.to_string(),
-                server_port: listener.server_port,
-                sources: listener.origins.iter().map(source).collect(),
-            },
+            listener: ListenerPart::of(listener),
             host: host(model, listener, &outcome.explanation),
             rules,
             filters: filters(model, overrides),
             split,
             policy: forward.map(|forward| policy(model, forward)),
             answer,
+        }
+    }
+}
+
+impl ListenerPart {
+    pub(super) fn of(listener: &Listener) -> Self {
+        Self {
+            address: listener.address.to_string(),
+            server_port: listener.server_port,
+            sources: listener.origins.iter().map(source).collect(),
         }
     }
 }
@@ -224,7 +230,14 @@ fn filters(model: &Model, overrides: &[(String, String)]) -> Vec<FilterPart> {
         code: overrides.iter().find(|(n, _)| n == name).map_or("built in".to_owned(), |(_, file)| file.clone()),
         source: None,
     };
-    let plugins = model.plugins.iter().map(|plugin| FilterPart {
+    let first = ["route-match", "traffic-split"].into_iter().map(bundled);
+    let last = ["circuit-breaker"].into_iter().map(bundled);
+    first.chain(plugins(model, PluginKind::Http)).chain(last).collect()
+}
+
+/// The plugins that are in chains of this kind.
+pub(super) fn plugins(model: &Model, kind: PluginKind) -> impl Iterator<Item = FilterPart> {
+    model.plugins.iter().filter(move |plugin| plugin.kind == kind).map(|plugin| FilterPart {
         name: plugin.name.clone(),
         phase: word(&plugin.phase),
         fail_policy: word(&plugin.fail_policy),
@@ -234,9 +247,7 @@ fn filters(model: &Model, overrides: &[(String, String)]) -> Vec<FilterPart> {
             portolan_model::PluginCode::Remote(module) => module.url.clone(),
         },
         source: Some(source(&plugin.origin)),
-    });
-    let first = ["route-match", "traffic-split"].into_iter().map(bundled);
-    first.chain(plugins).chain(["circuit-breaker"].into_iter().map(bundled)).collect()
+    })
 }
 
 /// Words of enums are their serialised form, which is Istio's spelling.
@@ -247,27 +258,31 @@ fn word(value: &impl Serialize) -> String {
 fn split(model: &Model, forward: &Forward) -> Vec<SharePart> {
     let total: u64 = forward.destinations.iter().map(|d| u64::from(d.weight)).sum();
     let single = forward.destinations.len() == 1;
-    let share = |d: &Destination| {
-        let cluster = cluster(model, d);
-        SharePart {
-            cluster: d.cluster_name.clone(),
-            name: short(&d.cluster_name),
-            percent: if single { 100.0 } else { percent(d.weight, total) },
-            exists: cluster.is_some(),
-            endpoints: cluster.map(endpoints).unwrap_or_default(),
-            source: source(&d.origin),
-            cluster_source: cluster.map(|cluster| source(&cluster.origin)),
-        }
-    };
+    let percent = |d: &Destination| if single { 100.0 } else { percent(d.weight, total) };
+    let share = |d: &Destination| share(model, d.cluster, &d.cluster_name, percent(d), &d.origin);
     forward.destinations.iter().map(share).collect()
 }
 
-fn cluster<'a>(model: &'a Model, destination: &Destination) -> Option<&'a Cluster> {
-    (destination.cluster != MISSING_CLUSTER).then(|| model.clusters.get(destination.cluster as usize))?
+/// One destination.
+pub(super) fn share(model: &Model, id: ClusterId, name: &str, percent: f64, origin: &Origin) -> SharePart {
+    let cluster = cluster(model, id);
+    SharePart {
+        cluster: name.to_owned(),
+        name: short(name),
+        percent,
+        exists: cluster.is_some(),
+        endpoints: cluster.map(endpoints).unwrap_or_default(),
+        source: source(origin),
+        cluster_source: cluster.map(|cluster| source(&cluster.origin)),
+    }
+}
+
+pub(super) fn cluster(model: &Model, id: ClusterId) -> Option<&Cluster> {
+    (id != MISSING_CLUSTER).then(|| model.clusters.get(id as usize))?
 }
 
 /// To a tenth of a percent.
-fn percent(weight: u32, total: u64) -> f64 {
+pub(super) fn percent(weight: u32, total: u64) -> f64 {
     (f64::from(weight) * 1000.0 / total.max(1) as f64).round() / 10.0
 }
 
@@ -285,7 +300,7 @@ fn policy(model: &Model, forward: &Forward) -> PolicyPart {
         None => "no timeout".to_owned(),
     }];
     words.push(retries(&forward.retry));
-    let mut clusters = forward.destinations.iter().filter_map(|d| cluster(model, d));
+    let mut clusters = forward.destinations.iter().filter_map(|d| cluster(model, d.cluster));
     let limited = clusters.find(|cluster| cluster.policy_origin.is_some());
     if let Some(cluster) = limited {
         limits(cluster, &mut words);
@@ -315,7 +330,7 @@ fn retries(retry: &RetryPolicy) -> String {
     format!("retries {} on {}", retry.attempts, on.join(" "))
 }
 
-fn limits(cluster: &Cluster, words: &mut Vec<String>) {
+pub(super) fn limits(cluster: &Cluster, words: &mut Vec<String>) {
     let CircuitBreakers { max_connections, max_pending_requests, max_requests, max_retries } = cluster.circuit_breakers;
     let limits = [
         (max_connections, "connections"),
@@ -330,7 +345,7 @@ fn limits(cluster: &Cluster, words: &mut Vec<String>) {
 }
 
 /// `5 s`, `250 ms`.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
