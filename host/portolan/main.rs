@@ -8,6 +8,7 @@ mod completions;
 mod control;
 mod demo;
 mod explain;
+mod filters;
 mod init;
 mod load;
 mod modules;

@@ -17,6 +17,7 @@ use tokio::runtime::{self, Runtime};
 use crate::UsageError;
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
 use crate::control::{Control, ControlHandle};
+use crate::filters;
 use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
 use crate::view;
@@ -155,12 +156,14 @@ fn admin_state(
     log: LogControl,
 ) -> AdminState {
     let (clusters, listeners, errors) = (cell.clone(), cell.clone(), control.listener_errors());
+    let filters = cell.clone();
     AdminState {
         metrics,
         readiness,
         config_dump: control.config_dump(),
         clusters: Arc::new(move || view::clusters(&clusters)),
         listeners: Arc::new(move || view::listeners(&listeners, &errors.load())),
+        filters: Arc::new(move || filters::filters(&filters)),
         log,
     }
 }

@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod breaker;
 mod commands;
+mod containment;
 mod dns;
 mod filters;
 mod forwarding;

@@ -5,6 +5,7 @@
 
 pub mod clusters;
 pub mod config_dump;
+pub mod filters;
 pub mod listeners;
 pub mod ready;
 pub mod server;
@@ -16,6 +17,7 @@ mod output;
 
 pub use clusters::{ClusterView, EndpointView};
 pub use config_dump::{ConfigDump, ObjectView};
+pub use filters::{CallbackView, FailureView, FilterView, VersionView};
 pub use listeners::ListenerView;
 pub use ready::{Readiness, State};
 pub use server::{AdminState, serve, serve_status};

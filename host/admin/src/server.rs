@@ -19,10 +19,11 @@ use portolan_telemetry::{LogControl, Metrics, metrics};
 use tokio::net::TcpListener;
 
 use crate::clusters::ClusterView;
+use crate::filters::FilterView;
 use crate::listeners::ListenerView;
 use crate::output::{json, method_not_allowed, text};
 use crate::ready::{Readiness, State};
-use crate::{clusters, connections, guard, listeners, logging};
+use crate::{clusters, connections, filters, guard, listeners, logging};
 
 const PATHS: &str = "\
 /ready              200 when the gateway is live
@@ -30,6 +31,7 @@ const PATHS: &str = "\
 /config_dump        the configuration that serves, its objects and what was said about them
 /clusters           clusters, endpoints and limits; ?format=json
 /listeners          listeners; ?format=json
+/filters            Wasm filters: state, versions, failures and cost; ?format=json
 /logging            log levels; POST ?level=LEVEL or ?MODULE=LEVEL changes them
 ";
 
@@ -46,6 +48,8 @@ pub struct AdminState {
     pub clusters: Arc<dyn Fn() -> Vec<ClusterView> + Send + Sync>,
     /// The listeners as they are now.
     pub listeners: Arc<dyn Fn() -> Vec<ListenerView> + Send + Sync>,
+    /// The filters as they are now.
+    pub filters: Arc<dyn Fn() -> Vec<FilterView> + Send + Sync>,
     /// Log levels.
     pub log: LogControl,
 }
@@ -83,6 +87,7 @@ fn router(state: AdminState, local: SocketAddr) -> Router {
         .route("/config_dump", get(|Given(admin): Given<AdminState>| async move { json(&**admin.config_dump.load()) }))
         .route("/clusters", get(|Given(admin): Given<AdminState>, uri| async move { clusters_page(&admin, &uri) }))
         .route("/listeners", get(|Given(admin): Given<AdminState>, uri| async move { listeners_page(&admin, &uri) }))
+        .route("/filters", get(|Given(admin): Given<AdminState>, uri| async move { filters_page(&admin, &uri) }))
         .route("/logging", get(show_levels).post(change_levels))
         .fallback(unknown)
         .method_not_allowed_fallback(|| async { method_not_allowed(&Method::GET, "this path answers GET only\n") })
@@ -108,6 +113,10 @@ fn clusters_page(admin: &AdminState, uri: &Uri) -> Response {
 
 fn listeners_page(admin: &AdminState, uri: &Uri) -> Response {
     listeners::respond(uri, &(admin.listeners)())
+}
+
+fn filters_page(admin: &AdminState, uri: &Uri) -> Response {
+    filters::respond(uri, &(admin.filters)())
 }
 
 type Pairs = Query<Vec<(String, String)>>;

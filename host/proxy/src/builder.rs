@@ -14,6 +14,7 @@ use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, Sta
 use crate::cluster::ClusterState;
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
+use crate::generations::Generations;
 use crate::listener::{SocketRegistry, Sockets};
 use crate::pool::PoolLimits;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
@@ -61,6 +62,7 @@ pub struct Builder {
     sockets: SocketRegistry,
     resolution: Resolution,
     last: Option<Arc<Snapshot>>,
+    generations: Arc<Generations>,
     access_log: Option<(String, Arc<AccessLog>)>,
 }
 
@@ -104,6 +106,7 @@ impl Builder {
             sockets: SocketRegistry::default(),
             resolution: Resolution::start()?,
             last: None,
+            generations: Arc::default(),
             access_log: None,
             options,
         })
@@ -130,6 +133,8 @@ impl Builder {
             listeners,
             clusters,
             plugins,
+            plugin_problems: plugin_problems(&problems),
+            generations: self.generations.clone(),
             access_log,
             metrics,
         }));
@@ -238,7 +243,9 @@ impl Builder {
             module,
             shared: self.options.shared.clone(),
         };
-        Ok(PluginGeneration::start(parts, self.options.workers)?)
+        let generation = PluginGeneration::start(parts, self.options.workers)?;
+        self.generations.add(&generation);
+        Ok(generation)
     }
 
     /// The old module serves on. A user's filter as it is; a decision filter only with the new model's configuration.
@@ -395,6 +402,15 @@ impl<'a> Wanted<'a> {
             origin: Some(&plugin.origin),
         }
     }
+}
+
+/// What is to be said of plugins, by name.
+fn plugin_problems(problems: &[BuildProblem]) -> HashMap<String, String> {
+    let of_filter = |problem: &BuildProblem| {
+        let name = problem.subject.strip_prefix("filter ")?;
+        Some((name.to_owned(), problem.message.clone()))
+    };
+    problems.iter().filter_map(of_filter).collect()
 }
 
 /// The endpoints of a cluster without names; none when some must be resolved.

@@ -327,10 +327,15 @@ impl Stream {
         call: impl FnOnce(&mut PluginVm<StreamContext>, ContextId, State) -> (State, Result<R, VmError>),
     ) -> Result<R, Unavailable> {
         let plugin = self.plugin(at);
-        let called = plugin.with_vm(|vm| {
-            let result = self.call_in(plugin, vm, at, direction, open, call);
-            (result, vm.take_asks())
-        });
+        // Ends of streams are told all the same: the filter would keep their contexts for ever.
+        let called = if direction.is_none() || plugin.is_available() {
+            plugin.with_vm(|vm| {
+                let result = self.call_in(plugin, vm, at, direction, open, call);
+                (result, vm.take_asks())
+            })
+        } else {
+            None
+        };
         let Some((result, asks)) = called else {
             if let Some(metrics) = &plugin.metrics {
                 metrics.unavailable_total.inc();
@@ -378,9 +383,6 @@ impl Stream {
             }
         };
         state.resumed = Resumed::default();
-        if let Some(metrics) = &plugin.metrics {
-            metrics.calls_total.inc();
-        }
         let (state, result) = call(vm, id, state);
         let resumed = state.resumed;
         self.put_state(state);

@@ -1,20 +1,18 @@
-//! [`PluginGeneration`]: one version of one filter with one configuration, and its ready VMs.
+//! [`PluginGeneration`]: one version of one filter with one configuration, its ready VMs, and what became of failed ones.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portolan_model::{FailPolicy, Origin};
-use portolan_telemetry::FilterMetrics;
-use portolan_wasm::{Callbacks, PluginModule, PluginVm, Shared, StartError, VmSettings};
+use portolan_telemetry::metrics::{FilterMetrics, Gauge};
+use portolan_wasm::{
+    AbiVersion, Callback, Callbacks, CostObserver, PluginModule, PluginVm, Shared, StartError, VmError, VmSettings,
+};
 
+use crate::containment::{Containment, Failure, Leave};
 use crate::context::StreamContext;
-
-/// Restarts without a pause; further ones within [`TRAP_WINDOW`] wait for [`BACK_OFF`] each.
-const FREE_RESTARTS: usize = 20;
-const TRAP_WINDOW: Duration = Duration::from_secs(10);
-const BACK_OFF: Duration = Duration::from_millis(500);
+use crate::failure_log::{FailureLog, LastFailure};
 
 /// What a plugin does in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub enum Role {
     CircuitBreaker,
 }
 
-/// One version of one filter with one configuration. Workers take a started VM each; a spare replaces one that trapped.
+/// One version of one filter with one configuration. Workers take a started VM each; a spare replaces one that failed.
 pub struct PluginGeneration {
     /// The plugin's name.
     pub name: Arc<str>,
@@ -47,11 +45,38 @@ pub struct PluginGeneration {
     shared: Arc<Shared>,
     ready: Mutex<Vec<PluginVm<StreamContext>>>,
     callbacks: Callbacks,
-    /// Linear memory of all its VMs at their start, in bytes.
-    memory: i64,
-    restarts: Mutex<VecDeque<Instant>>,
+    observer: Arc<Costs>,
+    /// VMs that workers use, their linear memory in bytes, and their streams, as workers have noted them last.
+    taken: AtomicI64,
+    memory: AtomicI64,
+    streams: AtomicI64,
+    containment: Mutex<Containment>,
+    /// Not every call is granted: [`Containment`] says more.
+    held: AtomicBool,
+    failures: Mutex<FailureLog>,
     refilling: AtomicBool,
 }
+
+/// What a generation does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterState {
+    /// It is called.
+    Running,
+    /// It kept failing and is not called for this long; then one worker tries.
+    BackingOff(Duration),
+}
+
+/// What one worker's VM uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    vms: i64,
+    memory: i64,
+    streams: i64,
+    dropped: u64,
+}
+
+/// Hands a meter's findings to the metrics.
+struct Costs(Arc<FilterMetrics>);
 
 /// What a generation is started from.
 pub(crate) struct GenerationParts {
@@ -73,9 +98,11 @@ impl PluginGeneration {
             ready.push(PluginVm::start(&parts.module, &parts.settings, &parts.shared)?);
         }
         let callbacks = ready.first().map(PluginVm::callbacks).unwrap_or_default();
-        let memory = ready.iter().map(|vm| i64::try_from(vm.memory_bytes()).unwrap_or(0)).sum();
+        let observer = Arc::new(Costs(parts.metrics.clone()));
+        for vm in &mut ready {
+            vm.observe(observer.clone());
+        }
         parts.metrics.generations.inc();
-        parts.metrics.memory_bytes.add(memory);
         Ok(Arc::new(Self {
             digest: parts.module.digest().to_owned(),
             name: parts.name,
@@ -88,8 +115,13 @@ impl PluginGeneration {
             shared: parts.shared,
             ready: Mutex::new(ready),
             callbacks,
-            memory,
-            restarts: Mutex::default(),
+            observer,
+            taken: AtomicI64::new(0),
+            memory: AtomicI64::new(0),
+            streams: AtomicI64::new(0),
+            containment: Mutex::default(),
+            held: AtomicBool::new(false),
+            failures: Mutex::default(),
             refilling: AtomicBool::new(false),
         }))
     }
@@ -108,22 +140,146 @@ impl PluginGeneration {
         self.digest == module.digest() && *self.settings == *settings && self.fail_policy == fail_policy
     }
 
-    /// A started VM, for a worker that begins with this generation or whose VM trapped.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<PluginVm<StreamContext>> {
-        self.ready.lock().ok()?.pop()
+    /// The ABI that its module speaks.
+    pub fn abi(&self) -> AbiVersion {
+        self.module.abi()
     }
 
-    /// Starts another VM in place of one that trapped: on a thread of its own, after a pause when it keeps trapping, one
-    /// at a time. A request that meets the missing VM asks again.
+    /// Imports of its module that answer UNIMPLEMENTED.
+    pub fn unserved_imports(&self) -> &[String] {
+        self.module.unserved_imports()
+    }
+
+    /// What it does at the moment.
+    pub fn state(&self) -> FilterState {
+        match lock(&self.containment).held_for(Instant::now()) {
+            Some(time) => FilterState::BackingOff(time),
+            None => FilterState::Running,
+        }
+    }
+
+    /// Its last failure.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        lock(&self.failures).last()
+    }
+
+    /// VMs that workers use, their linear memory in bytes, and their streams.
+    pub fn in_use(&self) -> (i64, i64, i64) {
+        (self.taken.load(Relaxed), self.memory.load(Relaxed), self.streams.load(Relaxed))
+    }
+
+    /// VMs that wait to replace a failed one.
+    pub fn spares(&self) -> usize {
+        lock(&self.ready).len()
+    }
+
+    /// A started VM, for a worker that begins with this generation or has none.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<PluginVm<StreamContext>> {
+        if self.held.load(Relaxed) && !self.is_granted() {
+            return None;
+        }
+        lock(&self.ready).pop()
+    }
+
+    /// Takes note of what a worker's VM uses now, given what it has noted last, and says how many log lines it dropped.
+    pub(crate) fn note(&self, last: Usage, now: Usage) {
+        let add = |total: &AtomicI64, gauge: &Gauge, difference: i64| {
+            if difference != 0 {
+                total.fetch_add(difference, Relaxed);
+                gauge.add(difference);
+            }
+        };
+        add(&self.taken, &self.metrics.vms, now.vms - last.vms);
+        add(&self.memory, &self.metrics.memory_bytes, now.memory - last.memory);
+        add(&self.streams, &self.metrics.streams, now.streams - last.streams);
+        self.metrics.log_dropped_total.inc_by(now.dropped.saturating_sub(last.dropped));
+    }
+
+    /// Whether a call may be made now: not while the filter is put aside, and not when the worker's CPU time is used up.
+    pub(crate) fn admits(&self, vm: &mut PluginVm<StreamContext>) -> bool {
+        if self.held.load(Relaxed) && !self.is_granted() {
+            return false;
+        }
+        if vm.is_overdrawn() {
+            self.metrics.budget_exhausted_total.inc();
+            return false;
+        }
+        true
+    }
+
+    /// True while not every call is granted on all workers.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Relaxed)
+    }
+
+    fn is_granted(&self) -> bool {
+        let mut containment = lock(&self.containment);
+        let leave = containment.ask(std::thread::current().id(), Instant::now());
+        self.held.store(containment.is_held(), Relaxed);
+        leave == Leave::Granted
+    }
+
+    /// Counts and says how a VM failed, and gives the one that takes over.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        failed: Option<PluginVm<StreamContext>>,
+        error: &VmError,
+    ) -> Option<PluginVm<StreamContext>> {
+        let now = Instant::now();
+        let failure = self.count(error);
+        if let Some(unsaid) = lock(&self.failures).add(error, now) {
+            tracing::error!(plugin = %self.name, %error, unsaid, "the filter failed; its VM is replaced");
+        }
+        let calls = failed.as_ref().map_or(0, PluginVm::calls);
+        self.fail(failure, calls, now);
+        let next = self.take().map(|mut next| {
+            if let Some(failed) = &failed {
+                next.inherit_budget(failed);
+            }
+            next
+        });
+        self.refill();
+        next
+    }
+
+    fn count(&self, error: &VmError) -> Failure {
+        match error {
+            VmError::Deadline { .. } => {
+                self.metrics.deadlines_total.inc();
+                return Failure::Deadline;
+            }
+            VmError::Memory { .. } => self.metrics.memory_limit_total.inc(),
+            _ => self.metrics.traps_total.inc(),
+        }
+        Failure::Trap
+    }
+
+    fn fail(&self, failure: Failure, calls: u64, now: Instant) {
+        let mut containment = lock(&self.containment);
+        if containment.fail(failure, calls, now) {
+            self.metrics.back_offs_total.inc();
+            let time = containment.held_for(now).unwrap_or_default();
+            tracing::error!(plugin = %self.name, ?time, "the filter keeps failing and is put aside");
+        }
+        self.held.store(containment.is_held(), Relaxed);
+    }
+
+    /// Starts spares in place of those taken, on a thread of its own. A request that meets no VM asks again.
     pub(crate) fn refill(self: &Arc<Self>) {
-        if self.refilling.swap(true, AcqRel) {
+        // What is put aside needs no spare before its time.
+        let waits = self.held.load(Relaxed) && self.state() != FilterState::BackingOff(Duration::ZERO);
+        if waits || self.refilling.swap(true, AcqRel) {
             return;
         }
         let generation = self.clone();
         let thread = std::thread::Builder::new().name("filter-refill".to_owned());
         let spawned = thread.spawn(move || {
-            generation.restart();
+            while generation.wants_spare() && generation.start_spare() {}
             generation.refilling.store(false, Release);
+            // A failure between the last look and the line above found the thread still at work.
+            if generation.wants_spare() {
+                generation.refill();
+            }
         });
         if let Err(error) = spawned {
             self.refilling.store(false, Release);
@@ -131,27 +287,52 @@ impl PluginGeneration {
         }
     }
 
-    fn restart(&self) {
-        if let Some(pause) = self.back_off() {
-            std::thread::sleep(pause);
-        }
+    fn wants_spare(&self) -> bool {
+        let wanted = lock(&self.containment).spares(Instant::now());
+        lock(&self.ready).len() < wanted
+    }
+
+    fn start_spare(&self) -> bool {
         match PluginVm::start(&self.module, &self.settings, &self.shared) {
-            Ok(vm) => {
+            Ok(mut vm) => {
+                vm.observe(self.observer.clone());
                 self.metrics.restarts_total.inc();
-                if let Ok(mut ready) = self.ready.lock() {
-                    ready.push(vm);
-                }
+                lock(&self.ready).push(vm);
+                true
             }
-            Err(error) => tracing::error!(plugin = %self.name, %error, "the filter does not start again"),
+            Err(error) => {
+                tracing::error!(plugin = %self.name, %error, "the filter does not start again");
+                self.fail(Failure::Start, 0, Instant::now());
+                false
+            }
+        }
+    }
+}
+
+impl Usage {
+    /// What this VM uses.
+    pub(crate) fn of(vm: &PluginVm<StreamContext>) -> Self {
+        Self {
+            vms: 1,
+            memory: i64::try_from(vm.memory_bytes()).unwrap_or(i64::MAX),
+            streams: i64::try_from(vm.streams()).unwrap_or(i64::MAX),
+            dropped: vm.dropped_log_lines(),
         }
     }
 
-    fn back_off(&self) -> Option<Duration> {
-        let mut restarts = self.restarts.lock().ok()?;
-        let now = Instant::now();
-        restarts.retain(|at| now.duration_since(*at) < TRAP_WINDOW);
-        restarts.push_back(now);
-        (restarts.len() > FREE_RESTARTS).then_some(BACK_OFF)
+    /// What is left when the VM is gone.
+    pub(crate) fn ended(self) -> Self {
+        Self { dropped: self.dropped, ..Self::default() }
+    }
+}
+
+impl CostObserver for Costs {
+    fn called(&self, callback: Callback, count: u64) {
+        self.0.calls_total.add(callback.name(), count);
+    }
+
+    fn took(&self, callback: Callback, time: Duration, weight: u64) {
+        self.0.cpu_seconds.observe(callback.name(), time, weight);
     }
 }
 
@@ -164,6 +345,9 @@ impl std::fmt::Debug for PluginGeneration {
 impl Drop for PluginGeneration {
     fn drop(&mut self) {
         self.metrics.generations.dec();
-        self.metrics.memory_bytes.add(-self.memory);
     }
+}
+
+fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::worker_plugin::WorkerPlugin;
 
 /// Ticks do not come faster than this, whatever period a filter asks for.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+
+/// Queues of a filter that has used up its CPU time, or was put aside, are looked at again after this.
+const PUT_OFF: Duration = Duration::from_millis(50);
 
 /// Wakes a plugin's task, from any thread: a queue may be filled by another worker.
 #[derive(Default)]
@@ -46,10 +49,18 @@ async fn run(plugin: Weak<WorkerPlugin>, attention: Arc<Attention>) {
             () = ticks.next() => {
                 let Some(plugin) = plugin.upgrade() else { return };
                 ticks.count();
-                plugin.enter(|vm| vm.on_tick());
+                if plugin.is_available() {
+                    plugin.enter(|vm| vm.on_tick());
+                }
             }
             () = attention.0.notified() => {
                 let Some(plugin) = plugin.upgrade() else { return };
+                if plugin.is_put_off() {
+                    drop(plugin);
+                    sleep(PUT_OFF).await;
+                    attention.notify();
+                    continue;
+                }
                 see_to(&plugin, &waker);
                 ticks.set(plugin.with_vm(|vm| vm.tick_period()).flatten());
             }

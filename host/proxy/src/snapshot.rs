@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
-use portolan_telemetry::{AccessLog, HttpMetrics, ListenerMetrics, Metrics};
+use portolan_telemetry::{AccessLog, FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 
 use crate::cluster::ClusterState;
 use crate::generation::PluginGeneration;
+use crate::generations::Generations;
 use crate::listener::Sockets;
 use crate::pool::PoolLimits;
 use crate::route::RouteEntry;
@@ -27,6 +28,9 @@ pub struct Snapshot {
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// In the order in which they see a request.
     pub(crate) plugins: Vec<Attached>,
+    /// Why plugins, or their newest versions, could not be started, by name.
+    plugin_problems: HashMap<String, String>,
+    generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -75,6 +79,8 @@ pub(crate) struct SnapshotParts {
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) plugins: Vec<Attached>,
+    pub(crate) plugin_problems: HashMap<String, String>,
+    pub(crate) generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -89,6 +95,8 @@ impl Snapshot {
             cluster_names: names.collect(),
             clusters: parts.clusters,
             plugins: parts.plugins,
+            plugin_problems: parts.plugin_problems,
+            generations: parts.generations,
             access_log: parts.access_log,
             metrics: parts.metrics,
             model: parts.model,
@@ -113,6 +121,21 @@ impl Snapshot {
     /// All plugins in the order in which they see a request.
     pub fn plugins(&self) -> &[Attached] {
         &self.plugins
+    }
+
+    /// The versions of a plugin that are alive, oldest first: this snapshot's, and others that end their streams.
+    pub fn versions(&self, plugin: &str) -> Vec<Arc<PluginGeneration>> {
+        self.generations.of(plugin)
+    }
+
+    /// Why a plugin, or its newest version, could not be started.
+    pub fn plugin_problem(&self, plugin: &str) -> Option<&str> {
+        self.plugin_problems.get(plugin).map(String::as_str)
+    }
+
+    /// The counters of a plugin.
+    pub fn plugin_metrics(&self, plugin: &str) -> Arc<FilterMetrics> {
+        self.metrics.filter(plugin)
     }
 }
 

@@ -131,6 +131,9 @@ impl Worker {
     fn sweep(&self) {
         let now = clock::tick();
         let view = self.view();
+        for plugin in &view.plugins {
+            plugin.note();
+        }
         for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {
             if self.index == 0 {
                 cluster.state.measure();

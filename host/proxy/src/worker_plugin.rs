@@ -14,6 +14,7 @@ use crate::generation::{PluginGeneration, Role};
 use crate::lend::Known;
 use crate::plugin_task::{self, Attention};
 use crate::snapshot::Attached;
+use crate::vm_slot::VmSlot;
 
 /// One plugin on one worker.
 pub(crate) struct WorkerPlugin {
@@ -26,8 +27,8 @@ pub(crate) struct WorkerPlugin {
     pub(crate) known: RefCell<Known>,
     /// Wakes the task that runs what belongs to no stream: ticks, queues.
     pub(crate) attention: Arc<Attention>,
-    generation: Option<Arc<PluginGeneration>>,
-    vm: RefCell<Option<PluginVm<StreamContext>>>,
+    /// None for a plugin that could not be started.
+    slot: Option<VmSlot>,
     incarnation: Cell<u32>,
     shared: Cell<Option<Live>>,
     begun: Cell<bool>,
@@ -40,7 +41,7 @@ impl WorkerPlugin {
             Attached::Ready(generation) => generation,
             Attached::Failed { name, fail_policy } => return Rc::new(Self::failed(name, *fail_policy)),
         };
-        let same = |known: &&Rc<Self>| known.generation.as_ref().is_some_and(|g| Arc::ptr_eq(g, generation));
+        let same = |known: &&Rc<Self>| known.generation().is_some_and(|g| Arc::ptr_eq(g, generation));
         if let Some(known) = last.iter().find(same) {
             return known.clone();
         }
@@ -50,8 +51,7 @@ impl WorkerPlugin {
             fail_policy: generation.fail_policy,
             callbacks: generation.callbacks(),
             metrics: Some(generation.metrics.clone()),
-            generation: Some(generation.clone()),
-            vm: RefCell::new(generation.take()),
+            slot: Some(VmSlot::new(generation.clone())),
             known: RefCell::default(),
             attention: Arc::default(),
             incarnation: Cell::new(0),
@@ -67,8 +67,7 @@ impl WorkerPlugin {
             fail_policy,
             callbacks: Callbacks { request_headers: true, ..Callbacks::default() },
             metrics: None,
-            generation: None,
-            vm: RefCell::new(None),
+            slot: None,
             known: RefCell::default(),
             attention: Arc::default(),
             incarnation: Cell::new(0),
@@ -101,18 +100,18 @@ impl WorkerPlugin {
 
     /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100.
     pub(crate) fn runs_body_while_headers_wait(&self) -> bool {
-        let generation = self.generation.as_ref();
+        let generation = self.generation();
         generation.is_some_and(|generation| generation.module().abi().runs_body_while_headers_wait())
     }
 
     /// What its VMs may use up.
     pub(crate) fn limits(&self) -> VmLimits {
-        self.generation.as_ref().map(|generation| generation.settings.limits).unwrap_or_default()
+        self.generation().map(|generation| generation.settings.limits).unwrap_or_default()
     }
 
     /// Starts what runs beside the streams: ticks, queues, and callouts that the VM has asked for while it started.
     pub(crate) fn begin(self: &Rc<Self>) {
-        if self.generation.is_none() || self.role != Role::User || self.begun.replace(true) {
+        if self.slot.is_none() || self.role != Role::User || self.begun.replace(true) {
             return;
         }
         plugin_task::spawn(self);
@@ -142,29 +141,32 @@ impl WorkerPlugin {
 
     /// Runs `call` on the VM; none while there is no VM.
     pub(crate) fn with_vm<R>(&self, call: impl FnOnce(&mut PluginVm<StreamContext>) -> R) -> Option<R> {
-        // A second borrow would be a callback inside a callback, which the host never makes.
-        let mut vm = self.vm.try_borrow_mut().ok()?;
-        if vm.is_none() {
-            *vm = self.generation.as_ref().and_then(PluginGeneration::take);
+        self.slot.as_ref()?.with(call)
+    }
+
+    /// Whether it may be called now. The bundled filters are never put aside: no request goes anywhere without them.
+    pub(crate) fn is_available(&self) -> bool {
+        self.role != Role::User || self.slot.as_ref().is_none_or(VmSlot::is_available)
+    }
+
+    /// True when what can wait should wait, as [`WorkerPlugin::is_available`] would not always say yes.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.slot.as_ref().is_some_and(VmSlot::is_put_off)
+    }
+
+    /// Brings the plugin's metrics up to date.
+    pub(crate) fn note(&self) {
+        if let Some(slot) = &self.slot {
+            slot.note();
         }
-        if let Some(vm) = vm.as_mut() {
-            return Some(call(vm));
-        }
-        if let Some(generation) = &self.generation {
-            generation.refill();
-        }
-        None
+    }
+
+    fn generation(&self) -> Option<&Arc<PluginGeneration>> {
+        self.slot.as_ref().map(VmSlot::generation)
     }
 
     /// Drops the VM after a trap or a deadline and takes the spare.
     pub(crate) fn replace(&self, error: &VmError) {
-        tracing::error!(plugin = %self.name, %error, "the filter failed; its VM is replaced");
-        if let Some(metrics) = &self.metrics {
-            match error {
-                VmError::Deadline { .. } => metrics.deadlines_total.inc(),
-                _ => metrics.traps_total.inc(),
-            }
-        }
         self.incarnation.set(self.incarnation.get().wrapping_add(1));
         // Whoever waits for the VM that is gone learns it now, and is dealt with as the fail policy says.
         let orphans = self.known.borrow_mut().clear();
@@ -174,11 +176,8 @@ impl WorkerPlugin {
                 stream.wake(Direction::Response);
             }
         }
-        let Some(generation) = &self.generation else { return };
-        if let Ok(mut vm) = self.vm.try_borrow_mut() {
-            *vm = generation.take();
-        }
-        generation.refill();
+        let Some(slot) = &self.slot else { return };
+        slot.replace(error);
         // The new VM has a tick period and queues of its own.
         self.attention.notify();
     }

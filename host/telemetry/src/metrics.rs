@@ -1,5 +1,6 @@
 //! [`Metrics`]: the registry, and the page that Prometheus reads.
 
+mod by_callback;
 mod cells;
 mod groups;
 mod plugin_values;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use prometheus::TextEncoder;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
+pub use by_callback::{CallbackTime, CallsByCallback, TimeByCallback};
 pub use cells::{BUCKETS_MS, Counter, Gauge, Histogram, ResponseClasses, Results, States};
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;

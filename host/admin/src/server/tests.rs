@@ -65,6 +65,7 @@ fn state() -> AdminState {
         config_dump: Arc::new(ArcSwap::from_pointee(serde_json::Value::Null)),
         clusters: Arc::new(|| vec![cluster()]),
         listeners: Arc::new(|| vec![listener()]),
+        filters: Arc::new(Vec::new),
         log,
     }
 }

@@ -4,6 +4,7 @@
 
 use prometheus::proto::{LabelPair, MetricFamily};
 
+use super::by_callback::{CallsByCallback, TimeByCallback};
 use super::cells::{Cell, Counter, Gauge, Histogram, ResponseClasses, Results, States};
 
 /// A struct of cells that share their labels.
@@ -181,13 +182,23 @@ group! {
 group! {
     /// A Wasm filter, label `plugin`.
     FilterMetrics {
-        calls_total: Counter = "portolan_filter_calls_total", "Calls into the filter";
+        calls_total: CallsByCallback = "portolan_filter_calls_total", "Calls into the filter by callback";
+        cpu_seconds: TimeByCallback = "portolan_filter_cpu_seconds",
+            "CPU time of calls by callback; quick calls are sampled and stand for the others";
         traps_total: Counter = "portolan_filter_traps_total", "Calls that ended in a trap";
         deadlines_total: Counter = "portolan_filter_deadlines_total", "Calls cut at their deadline";
+        memory_limit_total: Counter = "portolan_filter_memory_limit_total", "Calls that ended at the memory limit";
         restarts_total: Counter = "portolan_filter_restarts_total", "Filter VMs started to replace a failed one";
+        back_offs_total: Counter = "portolan_filter_back_offs_total",
+            "Times that the filter was put aside because it kept failing";
         unavailable_total: Counter = "portolan_filter_unavailable_total",
             "Requests that met the filter while it could not run";
+        budget_exhausted_total: Counter = "portolan_filter_budget_exhausted_total",
+            "Calls not made because the CPU time of the second was used up";
+        log_dropped_total: Counter = "portolan_filter_log_dropped_total", "Log lines dropped at the filter's limit";
         memory_bytes: Gauge = "portolan_filter_memory_bytes", "Linear memory of all VMs of the filter";
+        vms: Gauge = "portolan_filter_vms", "VMs of the filter, spares included";
+        streams: Gauge = "portolan_filter_streams", "Streams that have a context in the filter now";
         generations: Gauge = "portolan_filter_generations", "Generations of the filter that still serve streams";
     }
 }

@@ -134,9 +134,9 @@ fn names_beyond_the_limit_share_one_series() {
 #[test]
 fn labels_are_escaped() {
     let metrics = Metrics::new();
-    metrics.filter("a\"b\\c\nd").calls_total.inc();
+    metrics.filter("a\"b\\c\nd").restarts_total.inc();
     let page = metrics.render();
-    assert!(page.contains(r#"portolan_filter_calls_total{plugin="a\"b\\c\nd"} 1"#), "{page}");
+    assert!(page.contains(r#"portolan_filter_restarts_total{plugin="a\"b\\c\nd"} 1"#), "{page}");
     parse(&page);
 }
 
