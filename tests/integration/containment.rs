@@ -40,14 +40,23 @@ struct Broken {
 }
 
 fn start(module: &[u8], strategy: &str) -> Broken {
+    start_with(module, strategy, "")
+}
+
+/// With an annotation below `portolan.dev/`.
+fn start_with(module: &[u8], strategy: &str, annotation: &str) -> Broken {
     let (app, folder) = (Upstream::start("app"), tempfile::tempdir().unwrap());
     let file = folder.path().join("broken.wasm");
     std::fs::write(&file, module).unwrap();
+    let mut plugin = wasm_plugin("broken", &file, "{}") + &format!("  failStrategy: {strategy}\n");
+    if !annotation.is_empty() {
+        plugin = plugin.replace("spec:", &format!("  annotations:\n    portolan.dev/{annotation}\nspec:"));
+    }
     let gateway = Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
         .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
-        .file("plugin.yaml", wasm_plugin("broken", &file, "{}") + &format!("  failStrategy: {strategy}\n"))
+        .file("plugin.yaml", plugin)
         .start();
     Broken { gateway, _app: app, _folder: folder }
 }
@@ -157,6 +166,33 @@ fn the_cost_of_callbacks_is_counted_by_their_names() {
     assert_eq!(gateway.metric("portolan_filter_vms", &["default.broken"]), 2.0);
     assert!(gateway.metric("portolan_filter_memory_bytes", &["default.broken"]) >= 131_072.0);
     assert_eq!(gateway.metric("portolan_filter_generations", &["default.broken"]), 1.0);
+}
+
+#[test]
+fn a_filter_that_has_used_up_its_time_is_unavailable_until_the_next_second() {
+    let busy = "(local $i i32) (if (call $has) (then (loop (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if 0 (i32.lt_u (local.get $i) (i32.const 60000000))))))";
+    let broken = start_with(&filter("", busy), "FAIL_CLOSE", "cpu-per-second: 5ms");
+    let gateway = &broken.gateway;
+    let until_refused = |request: &Request| await_true("a refusal", || gateway.send(request).status == 503);
+    until_refused(&bad());
+    assert!(gateway.metric("portolan_filter_budget_exhausted_total", &["default.broken"]) >= 1.0);
+    assert_eq!(gateway.metric("portolan_filter_deadlines_total", &["default.broken"]), 0.0);
+    gateway.await_answer("h", "/", |response| response.status == 200);
+}
+
+#[test]
+fn memory_is_refused_at_the_ceiling_that_the_plugin_names() {
+    let grow = "(if (call $has) (then (if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then unreachable))))";
+    let broken = start_with(&filter("", grow), "FAIL_CLOSE", "memory-limit: 1Mi");
+    assert_eq!(broken.gateway.send(&bad()).status, 503);
+    assert_eq!(broken.gateway.metric("portolan_filter_memory_limit_total", &["default.broken"]), 1.0);
+    assert_eq!(broken.gateway.get("h", "/").status, 200);
+    let roomy = start_with(&filter("", grow), "FAIL_CLOSE", "memory-limit: 8Mi");
+    assert_eq!(roomy.gateway.send(&bad()).status, 200);
+    await_true("the memory to be counted", || {
+        roomy.gateway.metric("portolan_filter_memory_bytes", &["default.broken"]) > 6_500_000.0
+    });
 }
 
 #[test]

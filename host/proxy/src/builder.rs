@@ -15,6 +15,7 @@ use crate::cluster::ClusterState;
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
+use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
 use crate::pool::PoolLimits;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
@@ -389,6 +390,7 @@ impl<'a> Wanted<'a> {
             root_id: plugin.root_id.clone(),
             vm_id: plugin.name.clone(),
             configuration: plugin.config.clone().into_bytes(),
+            limits: limits(&plugin.limits),
             env: plugin.env.clone(),
             ..VmSettings::default()
         };

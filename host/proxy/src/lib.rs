@@ -25,6 +25,7 @@ mod head;
 mod hold;
 mod kept_head;
 mod lend;
+mod limits;
 mod listener;
 mod local_reply;
 mod path;
