@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::await_true;
 use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry, wasm_plugin};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
-use crate::support::{await_true, wasm};
 
 /// Runs `body` for each request's head; `$has` says whether the request has the header whose name is `x-bad`.
 fn filter(globals: &str, body: &str) -> Vec<u8> {

@@ -14,6 +14,12 @@ use crate::containment::{Containment, Failure, Leave};
 use crate::context::StreamContext;
 use crate::failure_log::{FailureLog, LastFailure};
 
+/// A start that takes no longer is done by the worker itself when no spare is ready: that is sooner than a thread is woken.
+const QUICK_START: Duration = Duration::from_millis(3);
+
+/// What such a start may take; beyond it the filter counts as failed.
+const QUICK_START_DEADLINE: Duration = Duration::from_millis(20);
+
 /// What a plugin does in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -41,6 +47,8 @@ pub struct PluginGeneration {
     pub fail_policy: FailPolicy,
     pub(crate) metrics: Arc<FilterMetrics>,
     pub(crate) settings: Arc<VmSettings>,
+    /// The same with a short deadline, when workers may start VMs themselves.
+    quick_start: Option<Arc<VmSettings>>,
     module: Arc<PluginModule>,
     shared: Arc<Shared>,
     ready: Mutex<Vec<PluginVm<StreamContext>>>,
@@ -94,9 +102,17 @@ impl PluginGeneration {
     /// Starts one VM for each worker and a spare. The first start is the trial: its failure is the generation's.
     pub(crate) fn start(parts: GenerationParts, workers: usize) -> Result<Arc<Self>, StartError> {
         let mut ready = Vec::with_capacity(workers + 1);
+        let mut quickest = Duration::MAX;
         for _ in 0..=workers {
+            let started = Instant::now();
             ready.push(PluginVm::start(&parts.module, &parts.settings, &parts.shared)?);
+            quickest = quickest.min(started.elapsed());
         }
+        let quick_start = (quickest <= QUICK_START).then(|| {
+            let mut settings = VmSettings::clone(&parts.settings);
+            settings.limits.start_deadline = settings.limits.start_deadline.min(QUICK_START_DEADLINE);
+            Arc::new(settings)
+        });
         let callbacks = ready.first().map(PluginVm::callbacks).unwrap_or_default();
         let observer = Arc::new(Costs(parts.metrics.clone()));
         for vm in &mut ready {
@@ -111,6 +127,7 @@ impl PluginGeneration {
             fail_policy: parts.fail_policy,
             metrics: parts.metrics,
             settings: parts.settings,
+            quick_start,
             module: parts.module,
             shared: parts.shared,
             ready: Mutex::new(ready),
@@ -178,7 +195,9 @@ impl PluginGeneration {
         if self.held.load(Relaxed) && !self.is_granted() {
             return None;
         }
-        lock(&self.ready).pop()
+        // The lock is given back before a start.
+        let ready = lock(&self.ready).pop();
+        ready.or_else(|| self.started(self.quick_start.as_ref()?))
     }
 
     /// Takes note of what a worker's VM uses now, given what it has noted last, and says how many log lines it dropped.
@@ -274,7 +293,10 @@ impl PluginGeneration {
         let generation = self.clone();
         let thread = std::thread::Builder::new().name("filter-refill".to_owned());
         let spawned = thread.spawn(move || {
-            while generation.wants_spare() && generation.start_spare() {}
+            while generation.wants_spare() {
+                let Some(vm) = generation.started(&generation.settings) else { break };
+                lock(&generation.ready).push(vm);
+            }
             generation.refilling.store(false, Release);
             // A failure between the last look and the line above found the thread still at work.
             if generation.wants_spare() {
@@ -292,18 +314,18 @@ impl PluginGeneration {
         lock(&self.ready).len() < wanted
     }
 
-    fn start_spare(&self) -> bool {
-        match PluginVm::start(&self.module, &self.settings, &self.shared) {
+    /// Another VM; none when it does not start, which counts as a failure.
+    fn started(&self, settings: &Arc<VmSettings>) -> Option<PluginVm<StreamContext>> {
+        match PluginVm::start(&self.module, settings, &self.shared) {
             Ok(mut vm) => {
                 vm.observe(self.observer.clone());
                 self.metrics.restarts_total.inc();
-                lock(&self.ready).push(vm);
-                true
+                Some(vm)
             }
             Err(error) => {
                 tracing::error!(plugin = %self.name, %error, "the filter does not start again");
                 self.fail(Failure::Start, 0, Instant::now());
-                false
+                None
             }
         }
     }
