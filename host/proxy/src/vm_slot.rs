@@ -43,12 +43,19 @@ impl VmSlot {
         self.generation.is_held() || vm.as_mut().is_some_and(PluginVm::is_overdrawn)
     }
 
-    /// Runs `call` on the VM; none while there is no VM.
-    pub(crate) fn with<R>(&self, call: impl FnOnce(&mut PluginVm<StreamContext>) -> R) -> Option<R> {
+    /// Runs `call` on the VM; none while there is no VM. A VM that is new here is announced by `filled`.
+    pub(crate) fn with<R>(
+        &self,
+        call: impl FnOnce(&mut PluginVm<StreamContext>) -> R,
+        filled: impl FnOnce(),
+    ) -> Option<R> {
         // A second borrow would be a callback inside a callback, which the host never makes.
         let mut vm = self.vm.try_borrow_mut().ok()?;
         if vm.is_none() {
             *vm = self.generation.take();
+            if vm.is_some() {
+                filled();
+            }
         }
         if let Some(vm) = vm.as_mut() {
             return Some(call(vm));

@@ -141,7 +141,8 @@ impl WorkerPlugin {
 
     /// Runs `call` on the VM; none while there is no VM.
     pub(crate) fn with_vm<R>(&self, call: impl FnOnce(&mut PluginVm<StreamContext>) -> R) -> Option<R> {
-        self.slot.as_ref()?.with(call)
+        // A new VM has a tick period and queues of its own.
+        self.slot.as_ref()?.with(call, || self.attention.notify())
     }
 
     /// Whether it may be called now. The bundled filters are never put aside: no request goes anywhere without them.
