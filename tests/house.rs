@@ -233,6 +233,30 @@ fn links_of_the_documents_lead_somewhere() {
     none("dead link", findings);
 }
 
+/// Where the suites are that a table of the ABI may name.
+const SUITES: &[(&str, &str)] = &[
+    ("conformance", "tests/conformance"),
+    ("hostile", "tests/hostile"),
+    ("vm", "host/wasm/tests/vm"),
+    ("integration", "tests/integration"),
+];
+
+#[test]
+fn tests_that_the_abi_s_tables_name_exist() {
+    let text = fs::read_to_string(root().join("docs/proxy-wasm.md")).unwrap();
+    let mut findings = Vec::new();
+    for (suite, folder) in SUITES {
+        let files = fs::read_dir(root().join(folder)).unwrap().flatten().map(|file| file.path());
+        let sources: String =
+            files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect();
+        let start = format!("`{suite}: ");
+        let named = text.split(&start).skip(1).filter_map(|rest| rest.split_once('`'));
+        let missing = named.filter(|(name, _)| !sources.contains(&format!("fn {name}(")));
+        findings.extend(missing.map(|(name, _)| format!("{suite}: {name}")));
+    }
+    none("docs/proxy-wasm.md names tests that are not there", findings);
+}
+
 /// Package, dependency, and whether it is for tests only: every direct one of this workspace.
 fn direct_dependencies() -> Vec<(String, String, bool)> {
     let output = Command::new(env!("CARGO"))

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod gateway;
 pub(crate) mod load;
 pub(crate) mod ports;
+pub(crate) mod probe;
 pub(crate) mod upstream;
 pub(crate) mod wasm;
 

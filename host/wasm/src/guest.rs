@@ -104,7 +104,8 @@ pub(crate) fn write_u64(memory: &mut [u8], address: u32, value: u64) -> Answer {
 }
 
 /// Copies a value into memory that the guest's allocator gives, and tells the guest where. An empty value is address
-/// 0 and length 0 without an allocation. A guest that does not want to know gives 0 for its pointers.
+/// 0 and length 0 without an allocation. A guest that does not want to know gives 0 for both of its pointers; one of them
+/// may be address 0, which is an address like any other.
 fn give<H>(caller: &mut Caller<'_, HostState<H>>, value: &[u8], out: Out) -> wasmtime::Result<Status> {
     let wanted = out.pointer != 0 || out.length != 0;
     if let Some(area) = caller.data().area
@@ -137,13 +138,11 @@ fn hand_over(memory: &mut [u8], address: u32, value: &[u8], out: Out) -> Answer 
     if address != 0 {
         write(memory, address, value)?;
     }
-    if out.pointer != 0 {
-        write_u32(memory, out.pointer, address)?;
+    if out.pointer == 0 && out.length == 0 {
+        return Ok(());
     }
-    if out.length != 0 {
-        write_u32(memory, out.length, value.len() as u32)?;
-    }
-    Ok(())
+    write_u32(memory, out.pointer, address)?;
+    write_u32(memory, out.length, value.len() as u32)
 }
 
 /// The scratch area of a guest on our SDK, which exports `portolan_scratch`: values are put there without asking the
