@@ -13,6 +13,7 @@ mod timer;
 mod unserved;
 mod wasi;
 
+pub(crate) use foreign::{Declared, Expressions};
 use wasmtime::{ExternType, FuncType, Linker, Module, UnknownImportError, Val, ValType};
 
 use crate::abi::AbiVersion;
