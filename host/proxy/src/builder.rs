@@ -392,6 +392,7 @@ impl<'a> Wanted<'a> {
             configuration: plugin.config.clone().into_bytes(),
             limits: limits(&plugin.limits),
             env: plugin.env.clone(),
+            headers_stop_iteration: plugin.headers_stop_iteration,
             ..VmSettings::default()
         };
         Self {

@@ -21,6 +21,7 @@ mod filter_chain;
 mod flow;
 mod generation;
 mod generations;
+mod grpc_reply;
 mod head;
 mod hold;
 mod kept_head;
