@@ -122,7 +122,7 @@ impl Worker {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
         }
-        for plugin in &self.view.borrow().plugins {
+        for plugin in &self.view.borrow().all_plugins() {
             plugin.begin();
         }
         listener::reconcile(self, &snapshot);
@@ -131,7 +131,7 @@ impl Worker {
     fn sweep(&self) {
         let now = clock::tick();
         let view = self.view();
-        for plugin in &view.plugins {
+        for plugin in view.all_plugins() {
             plugin.note();
         }
         for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {
