@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_admin::{CallbackView, FailureView, FilterView, VersionView};
-use portolan_proxy::{Attached, FilterState, LastFailure, PluginGeneration, Role, Rollout, Snapshot, SnapshotCell};
+use portolan_proxy::{Attached, FilterState, LastFailure, PluginGeneration, Role, Snapshot, SnapshotCell};
 use portolan_telemetry::FilterMetrics;
-use serde_json::json;
 
 /// The filters of the current snapshot, in the order in which they see a request.
 pub(crate) fn filters(cell: &SnapshotCell) -> Vec<FilterView> {
@@ -37,7 +36,7 @@ fn filter(snapshot: &Snapshot, attached: &Attached) -> FilterView {
         state,
         retry_in_ms,
         error: snapshot.plugin_problem(name).map(str::to_owned),
-        rollout: snapshot.rollout(name).map(|rollout| self::rollout(rollout)),
+        rollout: None,
         last_failure: versions.iter().filter_map(|version| version.last_failure()).max_by_key(|f| f.at).map(failure),
         versions: versions.iter().map(|version| self::version(version, serving)).collect(),
         callbacks: callbacks(&metrics),
@@ -45,17 +44,11 @@ fn filter(snapshot: &Snapshot, attached: &Attached) -> FilterView {
     }
 }
 
-fn rollout(rollout: &Rollout) -> serde_json::Value {
-    let state = if rollout.is_returned() { "taken back" } else { "on trial" };
-    json!({ "state": state, "sha256": rollout.digest(), "for": rollout.canary(), "counts": rollout.counts() })
-}
-
 fn version(version: &Arc<PluginGeneration>, serving: Option<&Arc<PluginGeneration>>) -> VersionView {
     let (vms, memory_bytes, streams) = version.in_use();
     VersionView {
         sha256: version.digest.clone(),
         abi: version.abi().to_string(),
-        unserved_imports: version.unserved_imports().to_vec(),
         serves: serving.is_some_and(|serving| Arc::ptr_eq(serving, version)),
         vms,
         spares: version.spares(),

@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod breaker;
+mod callouts;
 mod commands;
 mod containment;
 mod dns;
@@ -14,7 +15,6 @@ mod forwarding;
 mod lifecycle;
 mod local_answers;
 mod matching;
-mod pausing;
 mod reload;
 mod retries;
 mod seed;

@@ -43,6 +43,6 @@ pub(crate) fn restamped(module: &[u8], text: &str) -> Vec<u8> {
 
 /// A module with nothing but the ABI marker, and `body` inside it.
 pub(crate) fn from_text(body: &str) -> Vec<u8> {
-    let text = format!("(module (func (export \"proxy_abi_version_0_2_1\")) {body})");
+    let text = format!("(module {body} (func (export \"proxy_abi_version_0_2_1\")))");
     wat::parse_str(text).expect("a module in text form")
 }

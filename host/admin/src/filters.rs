@@ -47,8 +47,6 @@ pub struct VersionView {
     pub sha256: String,
     /// Its ABI.
     pub abi: String,
-    /// Imports that answer UNIMPLEMENTED.
-    pub unserved_imports: Vec<String>,
     /// New streams get it.
     pub serves: bool,
     /// VMs in use, one for each worker.

@@ -307,7 +307,7 @@ impl<'a> Attempts<'a> {
         match body {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
-            RequestBody::Empty | RequestBody::Replayed(_) => {}
+            RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) => {}
         }
     }
 

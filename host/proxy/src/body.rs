@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -45,6 +46,37 @@ pub(crate) enum RequestBody {
     Replayed(Reader),
     /// Through filters that want to see it.
     Filtered(Box<FilteredBody<Incoming>>),
+    /// A filter's callout.
+    Call(CallBody),
+}
+
+/// The body of a filter's callout: there as a whole.
+pub(crate) struct CallBody {
+    data: Bytes,
+    trailers: HeaderMap,
+}
+
+impl CallBody {
+    pub(crate) fn new(data: Bytes, trailers: HeaderMap) -> Self {
+        Self { data, trailers }
+    }
+
+    fn poll(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if !self.data.is_empty() {
+            return Some(Ok(Frame::data(std::mem::take(&mut self.data))));
+        }
+        let trailers = std::mem::take(&mut self.trailers);
+        (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // With trailers the body goes out in chunks.
+        if self.trailers.is_empty() { SizeHint::with_exact(self.data.len() as u64) } else { SizeHint::default() }
+    }
 }
 
 /// A body that can be read again from the start.
@@ -141,6 +173,7 @@ impl Body for RequestBody {
             Self::Streamed(incoming, stream) => poll_incoming(incoming, stream, cx),
             Self::Replayed(reader) => reader.poll(cx),
             Self::Filtered(filtered) => filtered.poll(cx),
+            Self::Call(body) => Poll::Ready(body.poll()),
         }
     }
 
@@ -153,6 +186,7 @@ impl Body for RequestBody {
                 reader.at >= replay.chunks.len() && replay.incoming.is_end_stream()
             }
             Self::Filtered(_) => false,
+            Self::Call(body) => body.is_end_stream(),
         }
     }
 
@@ -162,6 +196,7 @@ impl Body for RequestBody {
             Self::Streamed(incoming, _) => incoming.size_hint(),
             Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().incoming.size_hint(),
             Self::Replayed(_) | Self::Filtered(_) => SizeHint::default(),
+            Self::Call(body) => body.size_hint(),
         }
     }
 }

@@ -11,6 +11,7 @@ use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origi
 use portolan_telemetry::{AccessLog, Metrics};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
 
+use crate::callout::MADE_UP;
 use crate::cluster::ClusterState;
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
@@ -18,7 +19,6 @@ use crate::generations::Generations;
 use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
 use crate::pool::PoolLimits;
-use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::tcp::TcpEntry;
 
@@ -118,14 +118,14 @@ impl Builder {
     /// off the workers.
     pub fn build(&mut self, model: Arc<Model>) -> (Arc<Snapshot>, Vec<BuildProblem>) {
         let mut problems = Vec::new();
+        // Filters may make callouts as soon as they start, to the clusters of the model that they start for.
+        self.options.shared.set_upstreams(model.clusters.iter().map(|cluster| cluster.name.as_str().into()));
         let plugins = match (self.plugins(&model, &mut problems), &self.last) {
             (Some(plugins), _) => plugins,
             // A decision filter with an older model's numbers would send requests to wrong places.
             (None, Some(last)) => return (last.clone(), problems),
             (None, None) => Vec::new(),
         };
-        let mut plugins = plugins;
-        let rollouts = self.rollouts(&model, &mut plugins);
         let listeners = self.listeners(&model, &mut problems);
         let access_log = self.open_access_log(&model, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
@@ -137,11 +137,11 @@ impl Builder {
             listeners,
             clusters,
             plugins,
-            rollouts,
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
             access_log,
             metrics,
+            names: self.resolution.names(),
         }));
         self.last = Some(snapshot.clone());
         (snapshot, problems)
@@ -187,31 +187,13 @@ impl Builder {
         }
     }
 
-    /// Where a plugin has a canary and a version that served before, that one serves on and the new one is tried beside it.
-    fn rollouts(&self, model: &Model, plugins: &mut [Attached]) -> Vec<Option<Arc<Rollout>>> {
-        let rollout = |attached: &mut Attached| {
-            let Attached::Ready(new) = attached else { return None };
-            let canary = model.plugins.iter().find(|plugin| *plugin.name == *new.name)?.canary.clone()?;
-            let stable = self.last_served(&new.name, new.role).filter(|stable| !Arc::ptr_eq(stable, new))?;
-            let known = self.last.as_ref().and_then(|last| last.rollout(&new.name));
-            let known = known.filter(|known| Arc::ptr_eq(&known.next, new) && known.canary == canary);
-            let rollout = known.cloned().unwrap_or_else(|| Arc::new(Rollout::new(new.clone(), canary)));
-            *attached = Attached::Ready(stable.clone());
-            Some(rollout)
-        };
-        plugins.iter_mut().map(rollout).collect()
-    }
-
-    /// The version of a plugin that serves now.
-    fn last_served(&self, name: &str, role: Role) -> Option<&Arc<PluginGeneration>> {
-        self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
-            Attached::Ready(generation) if *generation.name == *name && generation.role == role => Some(generation),
-            _ => None,
-        })
-    }
-
     fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Option<Attached> {
-        let last = self.last_served(wanted.name, wanted.role);
+        let last = self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
+            Attached::Ready(generation) if *generation.name == *wanted.name && generation.role == wanted.role => {
+                Some(generation)
+            }
+            _ => None,
+        });
         let error = match self.generation(&wanted, last) {
             Ok(generation) => return Some(Attached::Ready(generation)),
             Err(error) => error,
@@ -253,10 +235,8 @@ impl Builder {
         module: Arc<PluginModule>,
         last: Option<&Arc<PluginGeneration>>,
     ) -> Result<Arc<PluginGeneration>, PluginError> {
-        let tried = self.last.as_ref().and_then(|last| last.rollout(wanted.name)).map(|rollout| &rollout.next);
-        let mut alive = last.into_iter().chain(tried);
-        if let Some(same) = alive.find(|known| known.is_same(&module, &wanted.settings, wanted.fail_policy)) {
-            return Ok(same.clone());
+        if let Some(last) = last.filter(|last| last.is_same(&module, &wanted.settings, wanted.fail_policy)) {
+            return Ok(last.clone());
         }
         let parts = GenerationParts {
             name: wanted.name.into(),
@@ -390,7 +370,7 @@ impl Builder {
         }
         self.resolution.follow(named);
         let names: std::collections::HashSet<&str> = model.clusters.iter().map(|c| c.name.as_str()).collect();
-        self.options.metrics.retain_clusters(|name| names.contains(name));
+        self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));
         entries
     }
 }
@@ -416,7 +396,6 @@ impl<'a> Wanted<'a> {
             configuration: plugin.config.clone().into_bytes(),
             limits: limits(&plugin.limits),
             env: plugin.env.clone(),
-            headers_stop_iteration: plugin.headers_stop_iteration,
             ..VmSettings::default()
         };
         Self {

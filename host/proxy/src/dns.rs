@@ -8,9 +8,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use portolan_model::{Address, Endpoint};
+use portolan_model::{Address, Endpoint, Origin};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{ClusterState, NewEndpoint};
@@ -30,6 +30,22 @@ pub(crate) struct Resolution {
     _stop: oneshot::Sender<()>,
     tasks: HashMap<Arc<str>, Task>,
 }
+
+/// Resolves names that come up while requests are served, on the same thread.
+#[derive(Clone)]
+pub(crate) struct Names {
+    handle: Handle,
+}
+
+/// Keeps one cluster resolved until it is dropped.
+pub(crate) struct Following {
+    /// True once DNS has answered for the first time, well or badly.
+    pub(crate) answered: watch::Receiver<bool>,
+    abort: AbortHandle,
+}
+
+/// Called once, with the first answer.
+type First = Box<dyn FnOnce() + Send>;
 
 struct Task {
     endpoints: Vec<Endpoint>,
@@ -55,6 +71,11 @@ impl Resolution {
         Ok(Self { handle, _stop: stop, tasks: HashMap::new() })
     }
 
+    /// For the snapshots.
+    pub(crate) fn names(&self) -> Names {
+        Names { handle: self.handle.clone() }
+    }
+
     /// Resolves these clusters from now on, and no others. Waits a moment for the first answers of new ones.
     pub(crate) fn follow(&mut self, clusters: Vec<(Arc<ClusterState>, Vec<Endpoint>)>) {
         let mut old = std::mem::take(&mut self.tasks);
@@ -65,7 +86,12 @@ impl Resolution {
                 Some(task) if task.endpoints == endpoints && Arc::ptr_eq(&task.state, &state) => task,
                 _ => {
                     new += 1;
-                    let job = keep_resolving(state.clone(), endpoints.clone(), first_answer.clone());
+                    let first_answer = first_answer.clone();
+                    // Nobody waits any more when the snapshot was published without this answer.
+                    let first: First = Box::new(move || {
+                        let _ = first_answer.send(());
+                    });
+                    let job = keep_resolving(state.clone(), endpoints.clone(), first);
                     let abort = self.handle.spawn(job).abort_handle();
                     Task { endpoints, state: state.clone(), abort }
                 }
@@ -82,7 +108,28 @@ impl Resolution {
     }
 }
 
-async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, first: mpsc::Sender<()>) {
+impl Names {
+    /// Resolves one host from now on.
+    pub(crate) fn follow(&self, state: &Arc<ClusterState>, host: &str, port: u16) -> Following {
+        let (tell, answered) = watch::channel(false);
+        let address = Address::Dns { host: host.to_owned(), port };
+        let endpoint = Endpoint { address, weight: 1, origin: Origin::default() };
+        // Nobody listens any more when the cluster has gone in between.
+        let first: First = Box::new(move || {
+            let _ = tell.send(true);
+        });
+        let job = keep_resolving(state.clone(), vec![endpoint], first);
+        Following { answered, abort: self.handle.spawn(job).abort_handle() }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, first: First) {
     let mut first = Some(first);
     let mut known: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
     let resolver = loop {
@@ -116,8 +163,7 @@ async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, firs
         }
         state.set_endpoints(&resolved(&endpoints, &known));
         if let Some(first) = first.take() {
-            // Nobody waits any more when the snapshot was published without this answer.
-            let _ = first.send(());
+            first();
         }
         tokio::time::sleep(pause).await;
     }

@@ -162,11 +162,6 @@ impl PluginGeneration {
         self.module.abi()
     }
 
-    /// Imports of its module that answer UNIMPLEMENTED.
-    pub fn unserved_imports(&self) -> &[String] {
-        self.module.unserved_imports()
-    }
-
     /// What it does at the moment.
     pub fn state(&self) -> FilterState {
         match lock(&self.containment).held_for(Instant::now()) {

@@ -6,10 +6,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use portolan_telemetry::ResponseFlags;
-use portolan_wasm::LocalReply;
+use portolan_wasm::{CallResponse, LocalReply};
 
 use crate::filter_chain::Direction;
-use crate::grpc_reply;
 use crate::stream::{NO_BODY, Stream};
 
 /// An answer of the gateway's own.
@@ -22,8 +21,6 @@ pub(crate) struct Reply {
     details: Cow<'static, str>,
     /// For the log: which address, which limit, which error.
     cause: Option<String>,
-    /// The filter's own status for a gRPC request.
-    grpc_status: Option<u32>,
     /// No answer at all: the stream is cut.
     reset: bool,
 }
@@ -85,7 +82,6 @@ impl Reply {
             flags,
             details: details.into(),
             cause: None,
-            grpc_status: None,
             reset: false,
         }
     }
@@ -179,7 +175,6 @@ impl Reply {
             if reply.details.is_empty() { "wasm_local_reply".into() } else { reply.details.into() };
         let mut made = Self::new(reply.status, ResponseFlags::NONE, details);
         made.headers = reply.headers;
-        made.grpc_status = reply.grpc_status;
         if !reply.body.is_empty() {
             made.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
         }
@@ -241,13 +236,24 @@ impl Reply {
         if body.is_empty() { reply } else { reply.with_text(body) }
     }
 
+    /// A reply with a status, details and a text.
+    pub(crate) fn text(status: StatusCode, details: &'static str, text: &'static str) -> Self {
+        Self::new(status, ResponseFlags::NONE, details).with_text(text)
+    }
+
+    /// What a filter gets that has made the call itself.
+    pub(crate) fn into_call_response(self) -> CallResponse {
+        let mut headers = self.headers;
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        CallResponse { status: self.status, headers, body: self.body, trailers: HeaderMap::new() }
+    }
+
     /// What a client would see of it.
     pub(crate) fn status_and_body(&self) -> (u16, String) {
         (self.status.as_u16(), String::from_utf8_lossy(&self.body).into_owned())
     }
 
-    /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form, as far as
-    /// its head is still here.
+    /// The response's head and body; flags and details go to the stream.
     pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {
         stream.flag(self.flags, self.details);
         if self.cause.is_some() {
@@ -256,10 +262,6 @@ impl Reply {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = self.status;
         parts.headers = self.headers;
-        if stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers)) {
-            grpc_reply::convert(&mut parts, &self.body, self.grpc_status);
-            return (parts, NO_BODY);
-        }
         (parts, self.body)
     }
 }

@@ -1,4 +1,4 @@
-//! What runs of a plugin beside the streams, in one task of the worker: ticks and queues.
+//! What runs of a plugin beside the streams, in one task of the worker: ticks, queues, and the start of callouts.
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::callout;
+use crate::worker::Worker;
 use crate::worker_plugin::WorkerPlugin;
 
 /// Ticks do not come faster than this, whatever period a filter asks for.
@@ -34,13 +36,13 @@ impl Wake for Attention {
 }
 
 /// Starts the task. It ends with the plugin.
-pub(crate) fn spawn(plugin: &Rc<WorkerPlugin>) {
+pub(crate) fn spawn(worker: &Rc<Worker>, plugin: &Rc<WorkerPlugin>) {
     // The first round looks at what the VM has asked for while it started.
     plugin.attention.notify();
-    spawn_local(run(Rc::downgrade(plugin), plugin.attention.clone()));
+    spawn_local(run(Rc::downgrade(worker), Rc::downgrade(plugin), plugin.attention.clone()));
 }
 
-async fn run(plugin: Weak<WorkerPlugin>, attention: Arc<Attention>) {
+async fn run(worker: Weak<Worker>, plugin: Weak<WorkerPlugin>, attention: Arc<Attention>) {
     let waker = Waker::from(attention.clone());
     let mut ticks = Ticks::default();
     loop {
@@ -54,7 +56,7 @@ async fn run(plugin: Weak<WorkerPlugin>, attention: Arc<Attention>) {
                 }
             }
             () = attention.0.notified() => {
-                let Some(plugin) = plugin.upgrade() else { return };
+                let (Some(worker), Some(plugin)) = (worker.upgrade(), plugin.upgrade()) else { return };
                 if plugin.is_put_off() {
                     drop(plugin);
                     sleep(PUT_OFF).await;
@@ -62,6 +64,7 @@ async fn run(plugin: Weak<WorkerPlugin>, attention: Arc<Attention>) {
                     continue;
                 }
                 see_to(&plugin, &waker);
+                callout::carry_out(&worker, &plugin);
                 ticks.set(plugin.with_vm(|vm| vm.tick_period()).flatten());
             }
         }

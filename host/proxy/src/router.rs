@@ -56,7 +56,7 @@ impl Upstream {
         }
     }
 
-    fn answered(&mut self, status: u16) -> Duration {
+    pub(crate) fn answered(&mut self, status: u16) -> Duration {
         self.answered = true;
         self.metrics.upstream_rq_completed.inc();
         self.metrics.upstream_rq_xx.inc(status);

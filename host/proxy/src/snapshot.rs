@@ -9,11 +9,11 @@ use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Or
 use portolan_telemetry::{AccessLog, FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 
 use crate::cluster::ClusterState;
+use crate::dns::Names;
 use crate::generation::PluginGeneration;
 use crate::generations::Generations;
 use crate::listener::Sockets;
 use crate::pool::PoolLimits;
-use crate::rollout::Rollout;
 use crate::route::RouteEntry;
 use crate::tcp::TcpEntry;
 
@@ -29,13 +29,13 @@ pub struct Snapshot {
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// In the order in which they see a request.
     pub(crate) plugins: Vec<Attached>,
-    /// New versions on trial, at the place of their plugin.
-    pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     /// Why plugins, or their newest versions, could not be started, by name.
     plugin_problems: HashMap<String, String>,
     generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Resolves hosts that no cluster names.
+    pub(crate) names: Names,
 }
 
 /// A plugin in the chain: started, or standing for one that could not be.
@@ -82,11 +82,11 @@ pub(crate) struct SnapshotParts {
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) plugins: Vec<Attached>,
-    pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) names: Names,
 }
 
 impl Snapshot {
@@ -99,11 +99,11 @@ impl Snapshot {
             cluster_names: names.collect(),
             clusters: parts.clusters,
             plugins: parts.plugins,
-            rollouts: parts.rollouts,
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
             access_log: parts.access_log,
             metrics: parts.metrics,
+            names: parts.names,
             model: parts.model,
         }
     }
@@ -131,11 +131,6 @@ impl Snapshot {
     /// The versions of a plugin that are alive, oldest first: this snapshot's, and others that end their streams.
     pub fn versions(&self, plugin: &str) -> Vec<Arc<PluginGeneration>> {
         self.generations.of(plugin)
-    }
-
-    /// The new version of a plugin that is on trial.
-    pub fn rollout(&self, plugin: &str) -> Option<&Arc<Rollout>> {
-        self.rollouts.iter().flatten().find(|rollout| *rollout.next.name == *plugin)
     }
 
     /// Why a plugin, or its newest version, could not be started.

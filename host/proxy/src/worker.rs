@@ -13,6 +13,7 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::callout::Reach;
 use crate::clock;
 use crate::connection::Handle;
 use crate::drain::Stage;
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     tunnels: Cell<usize>,
     draining: Cell<bool>,
     cut: Notify,
+    /// What callouts of filters keep.
+    pub(crate) reach: Reach,
 }
 
 impl Worker {
@@ -55,6 +58,7 @@ impl Worker {
             tunnels: Cell::new(0),
             draining: Cell::new(false),
             cut: Notify::new(),
+            reach: Reach::default(),
         })
     }
 
@@ -122,8 +126,8 @@ impl Worker {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
         }
-        for plugin in &self.view.borrow().all_plugins() {
-            plugin.begin();
+        for plugin in &self.view.borrow().plugins {
+            plugin.begin(self);
         }
         listener::reconcile(self, &snapshot);
     }
@@ -131,7 +135,7 @@ impl Worker {
     fn sweep(&self) {
         let now = clock::tick();
         let view = self.view();
-        for plugin in view.all_plugins() {
+        for plugin in &view.plugins {
             plugin.note();
         }
         for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {
@@ -140,6 +144,7 @@ impl Worker {
             }
             pool.sweep(now, u64::try_from(cluster.idle_timeout.as_millis()).unwrap_or(u64::MAX));
         }
+        self.reach.sweep(now);
         for (_, handle) in self.connections.borrow().iter() {
             handle.sweep(now);
         }

@@ -8,6 +8,7 @@ use portolan_model::FailPolicy;
 use portolan_telemetry::FilterMetrics;
 use portolan_wasm::{Callbacks, PluginVm, VmError, VmLimits};
 
+use crate::callout::InFlight;
 use crate::context::StreamContext;
 use crate::filter_chain::{Direction, Live};
 use crate::generation::{PluginGeneration, Role};
@@ -15,6 +16,7 @@ use crate::lend::Known;
 use crate::plugin_task::{self, Attention};
 use crate::snapshot::Attached;
 use crate::vm_slot::VmSlot;
+use crate::worker::Worker;
 
 /// One plugin on one worker.
 pub(crate) struct WorkerPlugin {
@@ -27,6 +29,8 @@ pub(crate) struct WorkerPlugin {
     pub(crate) known: RefCell<Known>,
     /// Wakes the task that runs what belongs to no stream: ticks, queues.
     pub(crate) attention: Arc<Attention>,
+    /// What carries out its callouts.
+    pub(crate) callouts: InFlight,
     /// None for a plugin that could not be started.
     slot: Option<VmSlot>,
     incarnation: Cell<u32>,
@@ -54,6 +58,7 @@ impl WorkerPlugin {
             slot: Some(VmSlot::new(generation.clone())),
             known: RefCell::default(),
             attention: Arc::default(),
+            callouts: InFlight::default(),
             incarnation: Cell::new(0),
             shared: Cell::new(None),
             begun: Cell::new(false),
@@ -70,6 +75,7 @@ impl WorkerPlugin {
             slot: None,
             known: RefCell::default(),
             attention: Arc::default(),
+            callouts: InFlight::default(),
             incarnation: Cell::new(0),
             shared: Cell::new(None),
             begun: Cell::new(false),
@@ -98,12 +104,10 @@ impl WorkerPlugin {
         self.callbacks.effective_context && self.role == Role::User
     }
 
-    /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100, or its WasmPlugin says so.
+    /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100.
     pub(crate) fn runs_body_while_headers_wait(&self) -> bool {
-        self.generation().is_some_and(|generation| {
-            let abi = generation.module().abi();
-            abi.runs_body_while_headers_wait() || generation.settings.headers_stop_iteration
-        })
+        let generation = self.generation();
+        generation.is_some_and(|generation| generation.module().abi().runs_body_while_headers_wait())
     }
 
     /// What its VMs may use up.
@@ -112,11 +116,11 @@ impl WorkerPlugin {
     }
 
     /// Starts what runs beside the streams: ticks, queues, and callouts that the VM has asked for while it started.
-    pub(crate) fn begin(self: &Rc<Self>) {
+    pub(crate) fn begin(self: &Rc<Self>, worker: &Rc<Worker>) {
         if self.slot.is_none() || self.role != Role::User || self.begun.replace(true) {
             return;
         }
-        plugin_task::spawn(self);
+        plugin_task::spawn(worker, self);
     }
 
     /// Runs a callback that belongs to no stream; none when there is no VM, or it failed.
@@ -171,6 +175,7 @@ impl WorkerPlugin {
     /// Drops the VM after a trap or a deadline and takes the spare.
     pub(crate) fn replace(&self, error: &VmError) {
         self.incarnation.set(self.incarnation.get().wrapping_add(1));
+        self.callouts.clear();
         // Whoever waits for the VM that is gone learns it now, and is dealt with as the fail policy says.
         let orphans = self.known.borrow_mut().clear();
         for (stream, _) in orphans {

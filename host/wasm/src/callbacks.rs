@@ -101,6 +101,12 @@ const SIGNATURES: &[(&str, &[Form])] = &[
     ("proxy_on_request_metadata", &[Form(2, 1)]),
     ("proxy_on_response_metadata", &[Form(2, 1)]),
     ("proxy_validate_configuration", &[Form(2, 1)]),
+    ("proxy_on_http_call_response", &[Form(5, 0)]),
+    ("proxy_on_grpc_receive_initial_metadata", &[Form(3, 0)]),
+    ("proxy_on_grpc_receive", &[Form(3, 0)]),
+    ("proxy_on_grpc_receive_trailing_metadata", &[Form(3, 0)]),
+    ("proxy_on_grpc_close", &[Form(3, 0)]),
+    ("proxy_on_redis_call_response", &[Form(4, 0)]),
 ];
 
 impl Form {

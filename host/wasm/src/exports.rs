@@ -8,6 +8,9 @@ pub(crate) enum HeadersCallback {
     WithoutEnd(TypedFunc<(u32, u32), u32>),
 }
 
+/// Context, call, and how many headers, bytes and trailers there are.
+type HttpCallResponse = (u32, u32, u32, u32, u32);
+
 /// What a guest exports; absent callbacks are never called.
 pub(crate) struct Exports {
     pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
@@ -25,6 +28,12 @@ pub(crate) struct Exports {
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
     pub(crate) tick: Option<TypedFunc<u32, ()>>,
     pub(crate) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
+    pub(crate) http_call_response: Option<TypedFunc<HttpCallResponse, ()>>,
+    pub(crate) grpc_initial: Option<TypedFunc<(u32, u32, u32), ()>>,
+    pub(crate) grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
+    pub(crate) grpc_trailing: Option<TypedFunc<(u32, u32, u32), ()>>,
+    pub(crate) grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
+    pub(crate) redis_call_response: Option<TypedFunc<(u32, u32, u32, u32), ()>>,
 }
 
 impl Exports {
@@ -46,6 +55,12 @@ impl Exports {
             delete: find(instance, store, "proxy_on_delete"),
             tick: find(instance, store, "proxy_on_tick"),
             queue_ready: find(instance, store, "proxy_on_queue_ready"),
+            http_call_response: find(instance, store, "proxy_on_http_call_response"),
+            grpc_initial: find(instance, store, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
+            grpc_trailing: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: find(instance, store, "proxy_on_grpc_close"),
+            redis_call_response: find(instance, store, "proxy_on_redis_call_response"),
         }
     }
 }

@@ -254,18 +254,18 @@ fn free_name(name: &[u8]) -> Result<HeaderName, Status> {
     if is_framing(&name) { Err(Status::BadArgument) } else { Ok(name) }
 }
 
-fn header_name(name: &[u8]) -> Result<HeaderName, Status> {
+pub(crate) fn header_name(name: &[u8]) -> Result<HeaderName, Status> {
     HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)
 }
 
-fn header_value(value: &[u8]) -> Result<HeaderValue, Status> {
+pub(crate) fn header_value(value: &[u8]) -> Result<HeaderValue, Status> {
     if value.len() > MAX_VALUE {
         return Err(Status::BadArgument);
     }
     HeaderValue::from_bytes(value).map_err(|_| Status::BadArgument)
 }
 
-fn append(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Answer {
+pub(crate) fn append(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Answer {
     if map.len() >= MAX_VALUES {
         return Err(Status::BadArgument);
     }
@@ -275,7 +275,7 @@ fn append(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Answer {
 
 /// Headers that say where a message ends and how the connection goes on. The gateway alone writes them, else a filter
 /// could smuggle requests.
-fn is_framing(name: &HeaderName) -> bool {
+pub(crate) fn is_framing(name: &HeaderName) -> bool {
     const FRAMING: [HeaderName; 5] =
         [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::TE, header::UPGRADE];
     FRAMING.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::AbiVersion;
+use crate::callout::Callout;
+use crate::callouts::Callouts;
 use crate::context::{ContextId, Contexts, Direction, Phase, VmToken};
 use crate::engine::Clock;
 use crate::filter_log::FilterLog;
 use crate::guest::Area;
-use crate::hostcalls::{Declared, Expressions};
 use crate::limiter::Limiter;
 use crate::meter::Meter;
 use crate::settings::VmSettings;
@@ -61,14 +62,12 @@ pub(crate) struct HostState<H> {
     pub(crate) metrics: Vec<Arc<Metric>>,
     /// None: no ticks.
     pub(crate) tick_period: Option<Duration>,
-    /// Expressions that this VM has made.
-    pub(crate) expressions: Expressions,
-    /// Properties that this VM has declared.
-    pub(crate) declared: Vec<Declared>,
     /// Queues that this VM has registered.
     pub(crate) queues: Vec<u32>,
     /// Wakes the worker when one of them gets an entry; none before a worker has taken the VM.
     pub(crate) queue_waker: Option<Waker>,
+    /// What it has asked of other hosts.
+    pub(crate) callouts: Callouts,
 }
 
 /// How far a root context has come on its way out.
@@ -112,10 +111,9 @@ impl<H> HostState<H> {
             contexts: Contexts::default(),
             metrics: Vec::new(),
             tick_period: None,
-            expressions: Expressions::default(),
-            declared: Vec::new(),
             queues: Vec::new(),
             queue_waker: None,
+            callouts: Callouts::default(),
         }
     }
 
@@ -125,6 +123,12 @@ impl<H> HostState<H> {
         self.effective = id;
         self.phase = phase;
         self.limiter.refused_memory = false;
+    }
+
+    /// Hands a callout to the proxy.
+    pub(crate) fn ask(&mut self, callout: Callout) {
+        self.asks = true;
+        self.callouts.ask(callout);
     }
 
     /// The stream that host functions mean.

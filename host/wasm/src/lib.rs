@@ -5,13 +5,16 @@
 //! the proxy moves a stream in for each callback and acts on what it finds in it afterwards.
 
 mod abi;
-mod attributes;
 mod body;
+mod call_head;
 mod callbacks;
+mod callout;
+mod callouts;
 mod context;
 mod engine;
 mod exports;
 mod filter_log;
+mod grpc_service;
 mod guest;
 mod headers;
 mod host_state;
@@ -20,6 +23,7 @@ mod limiter;
 mod meter;
 mod module;
 mod module_store;
+mod resp;
 mod settings;
 mod shared;
 mod stream;
@@ -29,6 +33,10 @@ mod vm;
 pub use abi::{AbiVersion, Status};
 pub use body::BodyBuffer;
 pub use callbacks::Callbacks;
+pub use callout::{
+    CallResponse, Callout, GrpcCall, GrpcSend, Held, HttpCall, MAX_CALL_BODY, MAX_GRPC_MESSAGE, RedisCall, RedisServer,
+    Upstream,
+};
 pub use context::{ContextId, VmToken};
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use meter::{Callback, CostObserver};

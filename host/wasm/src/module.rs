@@ -21,7 +21,6 @@ pub struct PluginModule {
     digest: String,
     abi: AbiVersion,
     callbacks: Callbacks,
-    unserved: Vec<String>,
     /// The module with its imports resolved, for each host type: what a VM starts from.
     linked: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -73,9 +72,9 @@ impl PluginModule {
         let abi = find_abi(&module)?;
         check_memory(&module)?;
         let callbacks = Callbacks::of(&module)?;
-        let unserved = hostcalls::check_imports(&module, abi)?;
+        hostcalls::check_imports(&module, abi)?;
         let linked = Mutex::default();
-        Ok(Self { engine: engine.clone(), module, digest, abi, callbacks, unserved, linked })
+        Ok(Self { engine: engine.clone(), module, digest, abi, callbacks, linked })
     }
 
     /// SHA-256 of the module's bytes, as 64 hexadecimal digits.
@@ -91,11 +90,6 @@ impl PluginModule {
     /// Which callbacks it exports.
     pub fn callbacks(&self) -> Callbacks {
         self.callbacks
-    }
-
-    /// Imports that the host knows but does not serve: they answer UNIMPLEMENTED when called.
-    pub fn unserved_imports(&self) -> &[String] {
-        &self.unserved
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -17,9 +17,6 @@ pub struct VmSettings {
     pub configuration: Vec<u8>,
     /// The guest's environment variables. Nothing of the host's own environment is visible.
     pub env: Vec<(String, String)>,
-    /// Body callbacks run while the filter holds the head, as in Envoy with `allow_on_headers_stop_iteration`; always so
-    /// for ABI 0.2.100.
-    pub headers_stop_iteration: bool,
     /// What the guest may use up.
     pub limits: VmLimits,
 }
@@ -49,7 +46,8 @@ pub struct VmLimits {
     pub buffer_bytes: usize,
     /// Time that a stream may wait for the filter to resume it, 15 s by default; the route's timeout may be shorter.
     pub paused_deadline: Duration,
-    /// Calls to other services in flight in one VM, 100 by default.
+    /// Callouts in flight in one VM (HTTP, gRPC and Redis together), 1,000 by default: about as many streams as a worker
+    /// has at one time.
     pub callouts_in_flight: usize,
     /// Bytes of shared data under the VM id, with keys, 16 MiB by default.
     pub shared_data_bytes: usize,
@@ -69,7 +67,7 @@ impl Default for VmLimits {
             log_lines_per_second: 1_000,
             buffer_bytes: MIB,
             paused_deadline: Duration::from_secs(15),
-            callouts_in_flight: 100,
+            callouts_in_flight: 1_000,
             shared_data_bytes: 16 * MIB,
             queue_bytes: 16 * MIB,
         }

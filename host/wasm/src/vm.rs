@@ -14,6 +14,7 @@ use crate::shared::Shared;
 use crate::stream::{StreamHost, StreamState};
 use crate::trap::VmError;
 
+mod callouts;
 mod cost;
 mod retire;
 mod running;

@@ -1,4 +1,4 @@
-//! Clusters: one for each host, port and subset that a route needs.
+//! Clusters: one for each host, port and subset that a route needs; with filters of users one for each that there is.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,18 +28,46 @@ pub(super) struct Clusters {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
+/// Everything that filters may call: they name clusters in code and configuration that the gateway cannot look into.
+/// Istio's gateways know every service as well.
+pub(super) fn of_filters(registry: &Registry<'_>, policies: &Policies<'_>) -> Vec<Reference> {
+    let mut references = Vec::new();
+    for host in registry.hosts().filter(|host| !host.contains('*')) {
+        let subsets = policies.of_host(host).into_iter().flat_map(|rules| rules.subset_names());
+        let subsets: Vec<&str> = std::iter::once("").chain(subsets).collect();
+        for port in registry.ports(host).unwrap_or_default() {
+            references.extend(subsets.iter().map(|subset| Reference {
+                key: ClusterKey { host: host.to_owned(), port, subset: (*subset).to_owned() },
+                written: host.to_owned(),
+                origin: Origin::default(),
+            }));
+        }
+    }
+    references
+}
+
+/// The clusters of both lists; only what routes refer to is worth a diagnostic.
 pub(super) fn translate(
     references: &[Reference],
+    of_filters: &[Reference],
     registry: &Registry<'_>,
     policies: &Policies<'_>,
     connect_timeout_ms: u64,
 ) -> Clusters {
-    let mut needed: BTreeMap<&ClusterKey, &Reference> = BTreeMap::new();
-    for reference in references {
-        needed.entry(&reference.key).or_insert(reference);
+    let mut needed: BTreeMap<&ClusterKey, (&Reference, bool)> = BTreeMap::new();
+    let routed = references.iter().map(|reference| (reference, true));
+    for (reference, is_routed) in routed.chain(of_filters.iter().map(|reference| (reference, false))) {
+        needed.entry(&reference.key).or_insert((reference, is_routed));
     }
     let mut diagnostics = Vec::new();
-    let build = |(key, reference)| cluster(key, reference, registry, policies, connect_timeout_ms, &mut diagnostics);
+    let build = |(key, (reference, is_routed))| {
+        let mut told = Vec::new();
+        let cluster = cluster(key, reference, registry, policies, connect_timeout_ms, &mut told);
+        if is_routed {
+            diagnostics.append(&mut told);
+        }
+        cluster
+    };
     let clusters: Vec<Cluster> = needed.into_iter().map(build).collect();
     let ids = clusters.iter().zip(0..).map(|(cluster, id)| (cluster.name.clone(), id)).collect();
     Clusters { clusters, ids, diagnostics }

@@ -72,8 +72,10 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options), &tcp);
     let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
     let references = [tables.references, listeners.references].concat();
-    let clusters = clusters::translate(&references, &registry, &policies, access_log::connect_timeout(resources));
     let plugins = plugins::translate(resources, &gateways, options);
+    let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
+    let connect_timeout_ms = access_log::connect_timeout(resources);
+    let clusters = clusters::translate(&references, &callable, &registry, &policies, connect_timeout_ms);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,

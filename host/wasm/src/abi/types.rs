@@ -101,6 +101,8 @@ pub(crate) enum BufferKind {
     VmConfiguration,
     PluginConfiguration,
     ForeignArguments,
+    /// Higress's: the reply to `redis_call`.
+    RedisReply,
 }
 
 impl BufferKind {
@@ -116,6 +118,7 @@ impl BufferKind {
             6 => Self::VmConfiguration,
             7 => Self::PluginConfiguration,
             8 => Self::ForeignArguments,
+            9 => Self::RedisReply,
             _ => return None,
         })
     }

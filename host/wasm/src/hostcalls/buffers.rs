@@ -84,6 +84,11 @@ fn buffer<H>(state: &HostState<H>, kind: u32) -> Result<&[u8], Status> {
         (BufferKind::VmConfiguration, _) => Ok(&settings.vm_configuration),
         (BufferKind::PluginConfiguration, Phase::VmStart | Phase::Configure) => Ok(&settings.configuration),
         (BufferKind::ForeignArguments, Phase::Foreign) => Ok(&state.foreign_args),
+        (kind @ (BufferKind::CallBody | BufferKind::GrpcMessage), _) => {
+            state.callouts.buffer(kind).ok_or(Status::NotFound)
+        }
+        // Not of the ABI but of Higress's: without a reply it is a number like any other.
+        (kind @ BufferKind::RedisReply, _) => state.callouts.buffer(kind).ok_or(Status::BadArgument),
         _ => Err(Status::NotFound),
     }
 }

@@ -26,12 +26,16 @@ pub(super) fn link<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime
             Ok(())
         })
     })?;
-    // Only gRPC calls, which are not served, set a status.
+    // How a gRPC callout has ended, while `on_grpc_close` runs.
     linker.func_wrap(
         ENV,
         "proxy_get_status",
         |mut caller: Caller<'_, HostState<H>>, code: u32, pointer: u32, length: u32| {
-            answer(&mut caller, Out { pointer, length }, |memory, _, _| write_u32(memory, code, 0))
+            answer(&mut caller, Out { pointer, length }, |memory, state, value| {
+                let (status, message) = &state.callouts.status;
+                value.extend_from_slice(message);
+                write_u32(memory, code, *status)
+            })
         },
     )?;
     Ok(())

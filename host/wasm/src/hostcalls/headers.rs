@@ -4,6 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::ENV;
 use crate::abi::{AbiVersion, MapKind, Status, pairs};
+use crate::callouts::is_answer;
 use crate::context::Phase;
 use crate::guest::{Answer, Out, answer, bytes, serve, write_u32};
 use crate::headers;
@@ -32,7 +33,9 @@ fn link_readers<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::R
             answer(&mut caller, Out { pointer, length }, |_, state, value| {
                 // A map that is not there is an empty list here, and an error for all other functions, as in Envoy.
                 let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-                if let Ok(stream) = readable(state, kind) {
+                if is_answer(kind) {
+                    pairs::encode(&state.callouts.pairs(kind).unwrap_or_default(), value);
+                } else if let Ok(stream) = readable(state, kind) {
                     pairs::encode(&headers::pairs(stream, kind), value);
                 }
                 Ok(())
@@ -45,7 +48,10 @@ fn link_readers<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::R
         |mut caller: Caller<'_, HostState<H>>, kind: u32, out: u32| {
             serve(&mut caller, |memory, state| {
                 let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-                let pairs = headers::pairs(readable(state, kind)?, kind);
+                let pairs = match is_answer(kind) {
+                    true => state.callouts.pairs(kind)?,
+                    false => headers::pairs(readable(state, kind)?, kind),
+                };
                 let size: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
                 write_u32(memory, out, u32::try_from(size).unwrap_or(u32::MAX))
             })
@@ -101,7 +107,11 @@ fn link_writers<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::R
 /// Appends the first value of a name. An absent one is NOT_FOUND, and in ABI 0.1.0 an empty value.
 fn read_value<H>(state: &HostState<H>, kind: u32, name: &[u8], value: &mut Vec<u8>) -> Answer {
     let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-    match headers::value(readable(state, kind)?, kind, name) {
+    let found = match is_answer(kind) {
+        true => state.callouts.value(kind, name)?,
+        false => headers::value(readable(state, kind)?, kind, name),
+    };
+    match found {
         Some(found) => value.extend_from_slice(found),
         None if state.abi == AbiVersion::V0_1_0 => {}
         None => return Err(Status::NotFound),
@@ -129,17 +139,11 @@ fn write<H>(
     change: impl FnOnce(&mut StreamState<H>, MapKind) -> Answer,
 ) -> Answer {
     let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-    if !headers::writable(kind, phase(state, kind)) && !writes_held_head(state, kind) {
+    if !headers::writable(kind, phase(state, kind)) {
         return Err(Status::BadArgument);
     }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     change(stream, kind)?;
     stream.route_cleared |= kind == MapKind::RequestHeaders;
     Ok(())
-}
-
-/// With the rule that bodies run past a held head, the head can be changed until it goes on.
-fn writes_held_head<H>(state: &HostState<H>, kind: MapKind) -> bool {
-    let is_head = matches!(kind, MapKind::RequestHeaders | MapKind::ResponseHeaders);
-    is_head && kind.direction().is_some_and(|direction| state.contexts.holds_head(state.effective, direction))
 }

@@ -3,17 +3,18 @@
 mod buffers;
 mod contexts;
 mod foreign;
+mod grpc;
 mod headers;
+mod http_call;
 mod log;
 mod metrics;
 mod properties;
+mod redis;
 mod shared;
 mod streams;
 mod timer;
-mod unserved;
 mod wasi;
 
-pub(crate) use foreign::{Declared, Expressions};
 use wasmtime::{ExternType, FuncType, Linker, Module, UnknownImportError, Val, ValType};
 
 use crate::abi::AbiVersion;
@@ -34,20 +35,22 @@ pub(crate) fn linker<H: StreamHost>(module: &Module, abi: AbiVersion) -> wasmtim
     }
     contexts::link(&mut linker)?;
     foreign::link(&mut linker)?;
+    grpc::link(&mut linker)?;
     headers::link(&mut linker)?;
+    http_call::link(&mut linker)?;
     log::link(&mut linker)?;
     metrics::link(&mut linker)?;
     properties::link(&mut linker)?;
+    redis::link(&mut linker)?;
     shared::link(&mut linker)?;
     streams::link(&mut linker)?;
     timer::link(&mut linker)?;
-    unserved::link(&mut linker)?;
     wasi::link(&mut linker)?;
     Ok(linker)
 }
 
-/// Looks at what the module imports; answers with the imports that the host knows and does not serve.
-pub(crate) fn check_imports(module: &Module, abi: AbiVersion) -> Result<Vec<String>, CompileError> {
+/// Looks at what the module imports.
+pub(crate) fn check_imports(module: &Module, abi: AbiVersion) -> Result<(), CompileError> {
     let mut linker = linker::<()>(module, abi).map_err(CompileError::Invalid)?;
     let mut names = Vec::new();
     // Linking stops at the first unknown import. Each is given a stand-in to find the next, so that all are named.
@@ -58,7 +61,7 @@ pub(crate) fn check_imports(module: &Module, abi: AbiVersion) -> Result<Vec<Stri
         let stand_in = linker.func_new(unknown.module(), unknown.name(), ty, |_, _, _| Ok(())).map(drop);
         stand_in.map_err(CompileError::Invalid)?;
     }
-    if names.is_empty() { Ok(unserved::imported(module)) } else { Err(CompileError::UnknownImports { names }) }
+    if names.is_empty() { Ok(()) } else { Err(CompileError::UnknownImports { names }) }
 }
 
 /// An import whose type is not the host's, named from wasmtime's text.

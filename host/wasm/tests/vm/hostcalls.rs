@@ -164,12 +164,6 @@ fn metrics_of_all_vms_add_up() {
 }
 
 #[test]
-fn calls_to_other_hosts_are_unimplemented() {
-    let zeros = "(i32.const 0) ".repeat(10);
-    assert_eq!(notes(&run(&on_request(&format!("(call $note (call $http_call {zeros}))")))), [12]);
-}
-
-#[test]
 fn the_environment_is_the_plugin_s() {
     let text = on_request(
         r#"(call $note (call $environ_sizes (i32.const 16) (i32.const 20)))

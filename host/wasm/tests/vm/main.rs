@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod abi;
-mod foreign;
+mod callouts;
 mod headers;
 mod hostcalls;
 mod life_cycle;
