@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_admin::{CallbackView, FailureView, FilterView, VersionView};
-use portolan_proxy::{Attached, FilterState, LastFailure, PluginGeneration, Role, Snapshot, SnapshotCell};
+use portolan_proxy::{Attached, FilterState, LastFailure, PluginGeneration, Role, Rollout, Snapshot, SnapshotCell};
 use portolan_telemetry::FilterMetrics;
+use serde_json::json;
 
 /// The filters of the current snapshot, in the order in which they see a request.
 pub(crate) fn filters(cell: &SnapshotCell) -> Vec<FilterView> {
@@ -36,12 +37,17 @@ fn filter(snapshot: &Snapshot, attached: &Attached) -> FilterView {
         state,
         retry_in_ms,
         error: snapshot.plugin_problem(name).map(str::to_owned),
-        rollout: None,
+        rollout: snapshot.rollout(name).map(|rollout| self::rollout(rollout)),
         last_failure: versions.iter().filter_map(|version| version.last_failure()).max_by_key(|f| f.at).map(failure),
         versions: versions.iter().map(|version| self::version(version, serving)).collect(),
         callbacks: callbacks(&metrics),
         totals: totals(&metrics),
     }
+}
+
+fn rollout(rollout: &Rollout) -> serde_json::Value {
+    let state = if rollout.is_returned() { "taken back" } else { "on trial" };
+    json!({ "state": state, "sha256": rollout.digest(), "for": rollout.canary(), "counts": rollout.counts() })
 }
 
 fn version(version: &Arc<PluginGeneration>, serving: Option<&Arc<PluginGeneration>>) -> VersionView {

@@ -208,3 +208,98 @@ fn a_loop_costs_its_request_and_is_not_repeated_at_will() {
     assert!((2.0..8.0).contains(&deadlines), "{deadlines} loops ran to their deadline");
     gateway.await_answer("h", "/", |response| response.status == 200);
 }
+
+/// Stamps answers with `stamp`, and traps in `body` for requests with `x-bad`.
+fn stamping(stamp: &str, body: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+          (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+          (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 16) "x-bad") (data (i32.const 32) "x-stamp") (data (i32.const 48) "{stamp}")
+          (func (export "proxy_abi_version_0_2_1"))
+          (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+          (func (export "proxy_on_context_create") (param i32 i32))
+          (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (if (i32.eqz (call $get (i32.const 0) (i32.const 16) (i32.const 5) (i32.const 0) (i32.const 4)))
+              (then {body}))
+            (i32.const 0))
+          (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+            (drop (call $add (i32.const 2) (i32.const 32) (i32.const 7) (i32.const 48) (i32.const {length})))
+            (i32.const 0)))"#,
+        length = stamp.len()
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// A gateway whose filter has this annotation, with version `old`; `put` replaces the module.
+struct Rolling {
+    broken: Broken,
+    file: std::path::PathBuf,
+}
+
+impl Rolling {
+    fn start(annotation: &str, strategy: &str) -> Self {
+        let broken = start_with(&stamping("old", ""), strategy, annotation);
+        let file = broken._folder.path().join("broken.wasm");
+        Self { broken, file }
+    }
+
+    fn put(&self, module: &[u8]) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, module).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.broken.gateway
+    }
+
+    fn rollout(&self) -> String {
+        view(self.gateway())["rollout"]["state"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[test]
+fn a_canary_takes_its_share_and_wins_when_the_annotation_goes() {
+    let rolling = Rolling::start("canary: 50%", "FAIL_CLOSE");
+    rolling.put(&stamping("new", ""));
+    await_true("the trial to begin", || rolling.rollout() == "on trial");
+    let stamps: Vec<_> =
+        (0..60).map(|_| rolling.gateway().get("h", "/").header("x-stamp").unwrap().to_owned()).collect();
+    let new = stamps.iter().filter(|stamp| *stamp == "new").count();
+    assert!((8..52).contains(&new), "{new} of 60 on the new version");
+    assert_eq!(rolling.rollout(), "on trial");
+    let plugin = std::fs::read_to_string(rolling.gateway().config().join("plugin.yaml")).unwrap();
+    rolling.gateway().replace("plugin.yaml", plugin.replace("    portolan.dev/canary: 50%\n", "    other: x\n"));
+    await_true("the end of the trial", || rolling.rollout().is_empty());
+    assert!((0..20).all(|_| rolling.gateway().get("h", "/").header("x-stamp") == Some("new")));
+}
+
+#[test]
+fn a_canary_that_does_worse_is_taken_back_by_itself() {
+    for (strategy, status) in [("FAIL_CLOSE", 503), ("FAIL_OPEN", 200)] {
+        let rolling = Rolling::start("canary: header x-canary=yes", strategy);
+        rolling.put(&stamping("new", "unreachable"));
+        await_true("the trial to begin", || rolling.rollout() == "on trial");
+        let gateway = rolling.gateway();
+        let canary = |bad: bool| {
+            let request = Request::get("h", "/").header("x-canary", "yes");
+            gateway.send(&if bad { request.header("x-bad", "1") } else { request })
+        };
+        assert_eq!(canary(false).header("x-stamp"), Some("new"));
+        assert_eq!(gateway.get("h", "/").header("x-stamp"), Some("old"));
+        for _ in 0..4 {
+            assert_eq!(canary(true).status, status);
+            assert_eq!(canary(false).status, 200);
+            assert_eq!(gateway.send(&bad()).status, 200, "the old version knows no bad requests");
+        }
+        for _ in 0..3 {
+            canary(true);
+        }
+        await_true("the new version to be taken back", || rolling.rollout() == "taken back");
+        assert_eq!(canary(true).header("x-stamp"), Some("old"));
+        gateway.await_log("is taken back");
+        assert_eq!(gateway.metric("portolan_filter_canary_returns_total", &["default.broken"]), 1.0);
+    }
+}

@@ -15,6 +15,7 @@ mod forwarding;
 mod lifecycle;
 mod local_answers;
 mod matching;
+mod pausing;
 mod reload;
 mod retries;
 mod seed;

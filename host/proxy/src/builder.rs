@@ -19,6 +19,7 @@ use crate::generations::Generations;
 use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
 use crate::pool::PoolLimits;
+use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::tcp::TcpEntry;
 
@@ -126,6 +127,8 @@ impl Builder {
             (None, Some(last)) => return (last.clone(), problems),
             (None, None) => Vec::new(),
         };
+        let mut plugins = plugins;
+        let rollouts = self.rollouts(&model, &mut plugins);
         let listeners = self.listeners(&model, &mut problems);
         let access_log = self.open_access_log(&model, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
@@ -137,6 +140,7 @@ impl Builder {
             listeners,
             clusters,
             plugins,
+            rollouts,
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
             access_log,
@@ -187,13 +191,31 @@ impl Builder {
         }
     }
 
-    fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Option<Attached> {
-        let last = self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
-            Attached::Ready(generation) if *generation.name == *wanted.name && generation.role == wanted.role => {
-                Some(generation)
-            }
+    /// Where a plugin has a canary and a version that served before, that one serves on and the new one is tried beside it.
+    fn rollouts(&self, model: &Model, plugins: &mut [Attached]) -> Vec<Option<Arc<Rollout>>> {
+        let rollout = |attached: &mut Attached| {
+            let Attached::Ready(new) = attached else { return None };
+            let canary = model.plugins.iter().find(|plugin| *plugin.name == *new.name)?.canary.clone()?;
+            let stable = self.last_served(&new.name, new.role).filter(|stable| !Arc::ptr_eq(stable, new))?;
+            let known = self.last.as_ref().and_then(|last| last.rollout(&new.name));
+            let known = known.filter(|known| Arc::ptr_eq(&known.next, new) && known.canary == canary);
+            let rollout = known.cloned().unwrap_or_else(|| Arc::new(Rollout::new(new.clone(), canary)));
+            *attached = Attached::Ready(stable.clone());
+            Some(rollout)
+        };
+        plugins.iter_mut().map(rollout).collect()
+    }
+
+    /// The version of a plugin that serves now.
+    fn last_served(&self, name: &str, role: Role) -> Option<&Arc<PluginGeneration>> {
+        self.last.iter().flat_map(|last| last.plugins()).find_map(|plugin| match plugin {
+            Attached::Ready(generation) if *generation.name == *name && generation.role == role => Some(generation),
             _ => None,
-        });
+        })
+    }
+
+    fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Option<Attached> {
+        let last = self.last_served(wanted.name, wanted.role);
         let error = match self.generation(&wanted, last) {
             Ok(generation) => return Some(Attached::Ready(generation)),
             Err(error) => error,
@@ -235,8 +257,10 @@ impl Builder {
         module: Arc<PluginModule>,
         last: Option<&Arc<PluginGeneration>>,
     ) -> Result<Arc<PluginGeneration>, PluginError> {
-        if let Some(last) = last.filter(|last| last.is_same(&module, &wanted.settings, wanted.fail_policy)) {
-            return Ok(last.clone());
+        let tried = self.last.as_ref().and_then(|last| last.rollout(wanted.name)).map(|rollout| &rollout.next);
+        let mut alive = last.into_iter().chain(tried);
+        if let Some(same) = alive.find(|known| known.is_same(&module, &wanted.settings, wanted.fail_policy)) {
+            return Ok(same.clone());
         }
         let parts = GenerationParts {
             name: wanted.name.into(),
@@ -396,6 +420,7 @@ impl<'a> Wanted<'a> {
             configuration: plugin.config.clone().into_bytes(),
             limits: limits(&plugin.limits),
             env: plugin.env.clone(),
+            headers_stop_iteration: plugin.headers_stop_iteration,
             ..VmSettings::default()
         };
         Self {

@@ -350,6 +350,7 @@ impl Stream {
             Ok(None) => Err(Unavailable),
             Err(error) => {
                 plugin.replace(&error);
+                self.filter_failed();
                 Err(Unavailable)
             }
         }
@@ -376,7 +377,7 @@ impl Stream {
                 }
                 (live.id, state)
             }
-            None if open => self.open_context(plugin, vm, at, state)?,
+            None if open || self.reopens(plugin, at, direction) => self.open_context(plugin, vm, at, state)?,
             None => {
                 self.put_state(state);
                 return Ok(None);
@@ -390,6 +391,11 @@ impl Stream {
             self.add_resumed(at, resumed);
         }
         result.map(Some)
+    }
+
+    /// True for a stream whose context was lost with a failed VM, when the strategy lets it go on in the next one.
+    fn reopens(&self, plugin: &WorkerPlugin, at: usize, direction: Option<Direction>) -> bool {
+        plugin.fail_policy == FailPolicy::FailReload && direction.is_some() && self.live(at).is_some()
     }
 
     /// A context for this stream: one of its own, or the one that all streams of a stateless filter use.

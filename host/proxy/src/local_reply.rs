@@ -9,6 +9,7 @@ use portolan_telemetry::ResponseFlags;
 use portolan_wasm::{CallResponse, LocalReply};
 
 use crate::filter_chain::Direction;
+use crate::grpc_reply;
 use crate::stream::{NO_BODY, Stream};
 
 /// An answer of the gateway's own.
@@ -21,6 +22,8 @@ pub(crate) struct Reply {
     details: Cow<'static, str>,
     /// For the log: which address, which limit, which error.
     cause: Option<String>,
+    /// The filter's own status for a gRPC request.
+    grpc_status: Option<u32>,
     /// No answer at all: the stream is cut.
     reset: bool,
 }
@@ -82,6 +85,7 @@ impl Reply {
             flags,
             details: details.into(),
             cause: None,
+            grpc_status: None,
             reset: false,
         }
     }
@@ -175,6 +179,7 @@ impl Reply {
             if reply.details.is_empty() { "wasm_local_reply".into() } else { reply.details.into() };
         let mut made = Self::new(reply.status, ResponseFlags::NONE, details);
         made.headers = reply.headers;
+        made.grpc_status = reply.grpc_status;
         if !reply.body.is_empty() {
             made.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
         }
@@ -253,7 +258,8 @@ impl Reply {
         (self.status.as_u16(), String::from_utf8_lossy(&self.body).into_owned())
     }
 
-    /// The response's head and body; flags and details go to the stream.
+    /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form, as far as
+    /// its head is still here.
     pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {
         stream.flag(self.flags, self.details);
         if self.cause.is_some() {
@@ -262,6 +268,10 @@ impl Reply {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = self.status;
         parts.headers = self.headers;
+        if stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers)) {
+            grpc_reply::convert(&mut parts, &self.body, self.grpc_status);
+            return (parts, NO_BODY);
+        }
         (parts, self.body)
     }
 }

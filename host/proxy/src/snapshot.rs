@@ -14,6 +14,7 @@ use crate::generation::PluginGeneration;
 use crate::generations::Generations;
 use crate::listener::Sockets;
 use crate::pool::PoolLimits;
+use crate::rollout::Rollout;
 use crate::route::RouteEntry;
 use crate::tcp::TcpEntry;
 
@@ -29,6 +30,8 @@ pub struct Snapshot {
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// In the order in which they see a request.
     pub(crate) plugins: Vec<Attached>,
+    /// New versions on trial, at the place of their plugin.
+    pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     /// Why plugins, or their newest versions, could not be started, by name.
     plugin_problems: HashMap<String, String>,
     generations: Arc<Generations>,
@@ -82,6 +85,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) plugins: Vec<Attached>,
+    pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
@@ -99,6 +103,7 @@ impl Snapshot {
             cluster_names: names.collect(),
             clusters: parts.clusters,
             plugins: parts.plugins,
+            rollouts: parts.rollouts,
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
             access_log: parts.access_log,
@@ -131,6 +136,11 @@ impl Snapshot {
     /// The versions of a plugin that are alive, oldest first: this snapshot's, and others that end their streams.
     pub fn versions(&self, plugin: &str) -> Vec<Arc<PluginGeneration>> {
         self.generations.of(plugin)
+    }
+
+    /// The new version of a plugin that is on trial.
+    pub fn rollout(&self, plugin: &str) -> Option<&Arc<Rollout>> {
+        self.rollouts.iter().flatten().find(|rollout| *rollout.next.name == *plugin)
     }
 
     /// Why a plugin, or its newest version, could not be started.

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
 use portolan_wasm::{LocalReply, StreamState};
+use rand::Rng;
 use smallvec::SmallVec;
 
 use crate::body::{BodyError, ResponseBody};
@@ -60,6 +61,7 @@ struct Record {
     received: Cell<u64>,
     sent: Cell<u64>,
     request_failed: Cell<bool>,
+    filter_failed: Cell<bool>,
     complete: Cell<bool>,
     finished: Cell<bool>,
 }
@@ -104,7 +106,11 @@ impl Stream {
         connection: Arc<ConnectionInfo>,
         parts: request::Parts,
     ) -> Rc<Self> {
-        let view = worker.view();
+        let mut view = worker.view();
+        if !view.rollouts.is_empty() {
+            let draw = || worker.with_rng(|rng| rng.random_range(0..100));
+            view = view.for_stream(&parts, draw).unwrap_or(view);
+        }
         let context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
         let contexts = std::iter::repeat_n(None, view.plugins.len()).collect();
         let http = slot.http();
@@ -308,6 +314,11 @@ impl Stream {
         self.record.request_failed.set(true);
     }
 
+    /// A filter has failed in this stream.
+    pub(crate) fn filter_failed(&self) {
+        self.record.filter_failed.set(true);
+    }
+
     pub(crate) fn has_failed_request_body(&self) -> bool {
         self.record.request_failed.get()
     }
@@ -329,6 +340,10 @@ impl Stream {
         self.connection.activity.await_head(false);
         if self.view.wants.contexts_end {
             self.end_contexts();
+        }
+        let status = self.record.status.get();
+        if !self.view.rollouts.is_empty() && status != 0 {
+            self.view.record(status >= 500 || self.record.filter_failed.get());
         }
         let http = &self.http;
         http.downstream_rq_active.dec();

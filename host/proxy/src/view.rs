@@ -1,15 +1,18 @@
 //! [`View`]: a worker's own side of a snapshot: its VMs and its pools, found by index.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::request;
 use rand::Rng;
 
 use crate::filter_chain::is_asked_later;
 use crate::generation::Role;
 use crate::pool::ClusterPool;
-use crate::snapshot::Snapshot;
+use crate::rollout::Rollout;
+use crate::snapshot::{Attached, Snapshot};
 use crate::worker_plugin::WorkerPlugin;
 
 /// What one worker serves with. A request holds the one that it began with.
@@ -21,7 +24,24 @@ pub(crate) struct View {
     pub(crate) pools: Vec<Rc<ClusterPool>>,
     /// What all plugins together want of a stream.
     pub(crate) wants: Wants,
+    /// New versions on trial.
+    pub(crate) rollouts: Vec<Trial>,
+    /// Which of these are in the place of their plugin here, a bit for each.
+    chosen: u32,
+    /// Views for streams that new versions are tried on, by their `chosen`.
+    variants: RefCell<HashMap<u32, Rc<View>>>,
 }
+
+/// A new version of a plugin on this worker.
+#[derive(Clone)]
+pub(crate) struct Trial {
+    at: usize,
+    rollout: Arc<Rollout>,
+    pub(crate) plugin: Rc<WorkerPlugin>,
+}
+
+/// Versions on trial at once; further ones get no streams until others are decided.
+const MAX_TRIALS: usize = 8;
 
 /// Whether any plugin looks at a part of a stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,11 +59,15 @@ pub(crate) struct Wants {
 impl View {
     /// A view of a snapshot; what the last view has and this one needs too is taken over.
     pub(crate) fn new(snapshot: Arc<Snapshot>, last: Option<&View>, rng: &mut impl Rng) -> Self {
-        let plugins: Vec<_> = snapshot
-            .plugins
-            .iter()
-            .map(|plugin| WorkerPlugin::attach(plugin, last.map_or(&[], |last| &last.plugins)))
-            .collect();
+        let mut attached: Vec<_> = last.map_or_else(Vec::new, View::all_plugins);
+        let plugins: Vec<_> = snapshot.plugins.iter().map(|plugin| WorkerPlugin::attach(plugin, &attached)).collect();
+        attached.extend(plugins.iter().cloned());
+        let trial = |(at, rollout): (usize, &Option<Arc<Rollout>>)| {
+            let rollout = rollout.clone()?;
+            let plugin = WorkerPlugin::attach(&Attached::Ready(rollout.next.clone()), &attached);
+            Some(Trial { at, rollout, plugin })
+        };
+        let rollouts = snapshot.rollouts.iter().enumerate().filter_map(trial).take(MAX_TRIALS).collect();
         let known: HashMap<_, _> =
             last.iter().flat_map(|last| &last.pools).map(|pool| (Arc::as_ptr(&pool.state), pool)).collect();
         let pools = snapshot.clusters.iter().map(|cluster| match known.get(&Arc::as_ptr(&cluster.state)) {
@@ -51,14 +75,55 @@ impl View {
             None => ClusterPool::new(cluster.state.clone(), rng),
         });
         let pools = pools.collect();
-        let wants = plugins.iter().fold(Wants::default(), |wants, plugin| Wants {
+        let wants = Wants::of(&plugins);
+        Self { snapshot, plugins, pools, wants, rollouts, chosen: 0, variants: RefCell::default() }
+    }
+
+    /// Every plugin of this worker, versions on trial included.
+    pub(crate) fn all_plugins(&self) -> Vec<Rc<WorkerPlugin>> {
+        self.plugins.iter().chain(self.rollouts.iter().map(|trial| &trial.plugin)).cloned().collect()
+    }
+
+    /// The view for a new stream: with the new versions that it is for. Only asked while there are some.
+    pub(crate) fn for_stream(&self, request: &request::Parts, mut draw: impl FnMut() -> u8) -> Option<Rc<Self>> {
+        let takes = |(bit, trial): (usize, &Trial)| u32::from(trial.rollout.takes(request, draw())) << bit;
+        let chosen = self.rollouts.iter().enumerate().map(takes).sum();
+        if chosen == 0 {
+            return None;
+        }
+        let mut variants = self.variants.borrow_mut();
+        Some(variants.entry(chosen).or_insert_with(|| Rc::new(self.variant(chosen))).clone())
+    }
+
+    /// Counts a stream of this view for the versions on trial.
+    pub(crate) fn record(&self, failed: bool) {
+        for (bit, trial) in self.rollouts.iter().enumerate() {
+            trial.rollout.record(self.chosen & (1 << bit) != 0, failed);
+        }
+    }
+
+    fn variant(&self, chosen: u32) -> Self {
+        let mut plugins = self.plugins.clone();
+        for (bit, trial) in self.rollouts.iter().enumerate() {
+            if chosen & (1 << bit) != 0 {
+                plugins[trial.at] = trial.plugin.clone();
+            }
+        }
+        let wants = Wants::of(&plugins);
+        let (snapshot, pools, rollouts) = (self.snapshot.clone(), self.pools.clone(), self.rollouts.clone());
+        Self { snapshot, plugins, pools, wants, rollouts, chosen, variants: RefCell::default() }
+    }
+}
+
+impl Wants {
+    fn of(plugins: &[Rc<WorkerPlugin>]) -> Self {
+        plugins.iter().fold(Self::default(), |wants, plugin| Self {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
             contexts_end: wants.contexts_end || !plugin.is_stateless(),
             request_head_later: wants.request_head_later
                 || plugin.role == Role::User && is_asked_later(plugin.callbacks),
             interrupts: wants.interrupts || plugin.reaches_streams(),
-        });
-        Self { snapshot, plugins, pools, wants }
+        })
     }
 }

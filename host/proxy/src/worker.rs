@@ -126,7 +126,7 @@ impl Worker {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
         }
-        for plugin in &self.view.borrow().plugins {
+        for plugin in &self.view.borrow().all_plugins() {
             plugin.begin(self);
         }
         listener::reconcile(self, &snapshot);
@@ -135,7 +135,7 @@ impl Worker {
     fn sweep(&self) {
         let now = clock::tick();
         let view = self.view();
-        for plugin in &view.plugins {
+        for plugin in view.all_plugins() {
             plugin.note();
         }
         for (pool, cluster) in view.pools.iter().zip(&view.snapshot.clusters) {

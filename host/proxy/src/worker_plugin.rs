@@ -104,10 +104,12 @@ impl WorkerPlugin {
         self.callbacks.effective_context && self.role == Role::User
     }
 
-    /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100.
+    /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100, or its WasmPlugin says so.
     pub(crate) fn runs_body_while_headers_wait(&self) -> bool {
-        let generation = self.generation();
-        generation.is_some_and(|generation| generation.module().abi().runs_body_while_headers_wait())
+        self.generation().is_some_and(|generation| {
+            let abi = generation.module().abi();
+            abi.runs_body_while_headers_wait() || generation.settings.headers_stop_iteration
+        })
     }
 
     /// What its VMs may use up.

@@ -48,6 +48,9 @@ pub(crate) struct Contexts {
 struct Held {
     request: Option<Phase>,
     response: Option<Phase>,
+    /// The heads themselves, past which bodies may run.
+    request_head: bool,
+    response_head: bool,
 }
 
 impl Default for Contexts {
@@ -96,12 +99,27 @@ impl Contexts {
     /// Notes that a callback of this phase holds its direction, or lets it go.
     pub(crate) fn hold(&mut self, id: ContextId, phase: Phase, holds: bool) {
         let Some(held) = self.alive.get_mut(&id.0) else { return };
+        let head = matches!(phase, Phase::RequestHeaders | Phase::ResponseHeaders);
         let phase_held = holds.then_some(phase);
         match phase.direction() {
-            Some(Direction::Request) => held.request = phase_held,
-            Some(Direction::Response) => held.response = phase_held,
+            Some(Direction::Request) => {
+                held.request = phase_held;
+                held.request_head = holds && (head || held.request_head);
+            }
+            Some(Direction::Response) => {
+                held.response = phase_held;
+                held.response_head = holds && (head || held.response_head);
+            }
             None => {}
         }
+    }
+
+    /// True while a context holds the head of this direction, its body callbacks included.
+    pub(crate) fn holds_head(&self, id: ContextId, direction: Direction) -> bool {
+        self.alive.get(&id.0).is_some_and(|held| match direction {
+            Direction::Request => held.request_head,
+            Direction::Response => held.response_head,
+        })
     }
 
     /// In which callback this context holds a direction; none when it does not.

@@ -13,6 +13,7 @@ use crate::context::{ContextId, Contexts, Direction, Phase, VmToken};
 use crate::engine::Clock;
 use crate::filter_log::FilterLog;
 use crate::guest::Area;
+use crate::hostcalls::{Declared, Expressions};
 use crate::limiter::Limiter;
 use crate::meter::Meter;
 use crate::settings::VmSettings;
@@ -62,6 +63,10 @@ pub(crate) struct HostState<H> {
     pub(crate) metrics: Vec<Arc<Metric>>,
     /// None: no ticks.
     pub(crate) tick_period: Option<Duration>,
+    /// Expressions that this VM has made.
+    pub(crate) expressions: Expressions,
+    /// Properties that this VM has declared.
+    pub(crate) declared: Vec<Declared>,
     /// Queues that this VM has registered.
     pub(crate) queues: Vec<u32>,
     /// Wakes the worker when one of them gets an entry; none before a worker has taken the VM.
@@ -111,6 +116,8 @@ impl<H> HostState<H> {
             contexts: Contexts::default(),
             metrics: Vec::new(),
             tick_period: None,
+            expressions: Expressions::default(),
+            declared: Vec::new(),
             queues: Vec::new(),
             queue_waker: None,
             callouts: Callouts::default(),

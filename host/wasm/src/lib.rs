@@ -5,6 +5,7 @@
 //! the proxy moves a stream in for each callback and acts on what it finds in it afterwards.
 
 mod abi;
+mod attributes;
 mod body;
 mod call_head;
 mod callbacks;

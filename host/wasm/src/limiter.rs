@@ -9,6 +9,8 @@ use crate::settings::VmLimits;
 pub(crate) struct Limiter {
     memory_bytes: usize,
     table_elements: usize,
+    /// Bytes of the guest's memory so far.
+    memory_used: usize,
     /// Entries of all tables so far.
     table_used: usize,
     /// The guest has been refused memory since this was last set to false.
@@ -18,7 +20,12 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(limits: &VmLimits) -> Self {
         let VmLimits { memory_bytes, table_elements, .. } = *limits;
-        Self { memory_bytes, table_elements, table_used: 0, refused_memory: false }
+        Self { memory_bytes, table_elements, memory_used: 0, table_used: 0, refused_memory: false }
+    }
+
+    /// Bytes of the guest's memory.
+    pub(crate) fn memory_used(&self) -> usize {
+        self.memory_used
     }
 
     /// The memory limit in bytes when the guest has run into it.
@@ -31,6 +38,9 @@ impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.memory_bytes;
         self.refused_memory |= !granted;
+        if granted {
+            self.memory_used = desired;
+        }
         Ok(granted)
     }
 

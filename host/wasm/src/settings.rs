@@ -17,6 +17,9 @@ pub struct VmSettings {
     pub configuration: Vec<u8>,
     /// The guest's environment variables. Nothing of the host's own environment is visible.
     pub env: Vec<(String, String)>,
+    /// Body callbacks run while the filter holds the head, as in Envoy with `allow_on_headers_stop_iteration`; always so
+    /// for ABI 0.2.100.
+    pub headers_stop_iteration: bool,
     /// What the guest may use up.
     pub limits: VmLimits,
 }

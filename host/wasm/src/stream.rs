@@ -16,6 +16,16 @@ pub trait StreamHost: 'static + Send + Sized {
     /// True when the host takes this property itself; else it is kept in [`StreamState::properties`].
     fn set_property(&mut self, path: &[u8], value: &[u8]) -> bool;
 
+    /// Keeps a property for the later streams of the client's connection, whose [`StreamHost::property`] then knows it.
+    /// By default it is forgotten.
+    fn keep_for_connection(&mut self, _path: &[u8], _value: &[u8]) {}
+
+    /// Appends the value of a property that is the same for all streams, which root contexts can read too; false when
+    /// there is none, as by default.
+    fn property_without_stream(_path: &[u8], _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// The host's own foreign functions. Answers with the ABI's status ([`Status::NotFound`] for an unknown name) and
     /// appends the result to `out`.
     fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status;
@@ -84,6 +94,8 @@ pub struct StreamState<H> {
     pub response_body: BodyBuffer,
     /// Properties that filters have set and the host has not taken, by their path.
     pub properties: Vec<(Box<[u8]>, Bytes)>,
+    /// Those among them that cannot be set again.
+    pub read_only: Vec<Box<[u8]>>,
     /// The answer that a filter wants to give instead; the first one wins. Carried out after the callback.
     pub local_reply: Option<LocalReply>,
     /// A filter has called `clear_route_cache` or changed a request header: the route must be chosen again.
@@ -106,6 +118,7 @@ impl<H> StreamState<H> {
             request_body: BodyBuffer::new(),
             response_body: BodyBuffer::new(),
             properties: Vec::new(),
+            read_only: Vec::new(),
             local_reply: None,
             route_cleared: false,
             resumed: Resumed::default(),

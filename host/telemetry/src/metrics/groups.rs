@@ -199,6 +199,11 @@ group! {
         memory_bytes: Gauge = "portolan_filter_memory_bytes", "Linear memory of all VMs of the filter";
         vms: Gauge = "portolan_filter_vms", "VMs of the filter, spares included";
         streams: Gauge = "portolan_filter_streams", "Streams that have a context in the filter now";
+        canary: Gauge = "portolan_filter_canary",
+            "1 while a new version is tried on some requests, 2 when it was taken back, else 0";
+        canary_streams_total: Counter = "portolan_filter_canary_streams_total", "Streams that a new version was tried on";
+        canary_returns_total: Counter = "portolan_filter_canary_returns_total",
+            "New versions taken back because they did worse";
         generations: Gauge = "portolan_filter_generations", "Generations of the filter that still serve streams";
     }
 }

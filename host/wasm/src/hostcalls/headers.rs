@@ -139,11 +139,17 @@ fn write<H>(
     change: impl FnOnce(&mut StreamState<H>, MapKind) -> Answer,
 ) -> Answer {
     let kind = MapKind::new(kind).ok_or(Status::BadArgument)?;
-    if !headers::writable(kind, phase(state, kind)) {
+    if !headers::writable(kind, phase(state, kind)) && !writes_held_head(state, kind) {
         return Err(Status::BadArgument);
     }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;
     change(stream, kind)?;
     stream.route_cleared |= kind == MapKind::RequestHeaders;
     Ok(())
+}
+
+/// With the rule that bodies run past a held head, the head can be changed until it goes on.
+fn writes_held_head<H>(state: &HostState<H>, kind: MapKind) -> bool {
+    let is_head = matches!(kind, MapKind::RequestHeaders | MapKind::ResponseHeaders);
+    is_head && kind.direction().is_some_and(|direction| state.contexts.holds_head(state.effective, direction))
 }

@@ -4,6 +4,7 @@
 
 mod abi;
 mod callouts;
+mod foreign;
 mod headers;
 mod hostcalls;
 mod life_cycle;

@@ -105,6 +105,7 @@ pub(crate) fn on_request(body: &str) -> String {
 #[derive(Default)]
 pub(crate) struct Host {
     pub(crate) taken: Vec<u8>,
+    pub(crate) for_connection: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 thread_local! {
@@ -146,6 +147,10 @@ impl StreamHost for Host {
             self.taken = value.to_vec();
         }
         takes
+    }
+
+    fn keep_for_connection(&mut self, path: &[u8], value: &[u8]) {
+        self.for_connection.push((path.to_vec(), value.to_vec()));
     }
 
     fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
