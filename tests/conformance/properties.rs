@@ -105,3 +105,96 @@ fn what_a_filter_sets_it_reads_back() {
     assert_eq!((saw.of("response_headers"), saw.of("log")), ("get_property=0:b", "get_property=0:b"));
     assert_eq!(read(&probe, "request_headers", &["a"]), ["1:"], "another stream has its own");
 }
+
+/// The number in an answer of 8 bytes; none when it is absent or no number.
+fn number(answer: &str) -> Option<u64> {
+    let escaped = answer.strip_prefix("0:")?;
+    let mut value = Vec::new();
+    let mut rest = escaped;
+    while let Some(character) = rest.chars().next() {
+        if let Some(code) = rest.strip_prefix("\\x") {
+            value.push(u8::from_str_radix(&code[..2], 16).ok()?);
+            rest = &code[2..];
+        } else {
+            value.push(u8::try_from(character).ok()?);
+            rest = &rest[character.len_utf8()..];
+        }
+    }
+    Some(u64::from_le_bytes(value.try_into().ok()?))
+}
+
+#[test]
+fn sizes_and_times_are_told_when_they_are_known() {
+    let probe = Probe::start();
+    let early =
+        read(&probe, "request_headers", &["request.size", "request.total_size", "request.time", "request.duration"]);
+    assert_eq!((early[0].as_str(), early[3].as_str()), (bytes(0).as_str(), "1:"), "{early:?}");
+    assert!(number(&early[1]).is_some_and(|size| size > 40), "{early:?}");
+    assert!(number(&early[2]).is_some_and(|time| time > 1_600_000_000_000_000_000), "{early:?}");
+    let late =
+        read(&probe, "log", &["request.duration", "response.size", "response.total_size", "response.backend_latency"]);
+    let numbers: Vec<_> = late.iter().map(|answer| number(answer)).collect();
+    assert!(numbers.iter().all(Option::is_some), "{late:?}");
+    assert!(numbers[0] >= numbers[3] && numbers[2] > numbers[1], "{numbers:?}");
+}
+
+#[test]
+fn the_upstream_is_known_once_it_is_tried() {
+    let probe = Probe::start();
+    let names = ["upstream.local_address", "upstream.request_attempt_count", "upstream.cx_pool_ready_duration"];
+    assert_eq!(read(&probe, "request_headers", &names), ["1:", "1:", "1:"]);
+    let found = read(&probe, "response_headers", &names);
+    assert!(found[0].starts_with("0:127.0.0.1:"), "{found:?}");
+    assert_eq!(found[1], bytes(1));
+    assert!(number(&found[2]).is_some(), "{found:?}");
+    let names =
+        ["upstream.transport_failure_reason", "upstream.num_endpoints", "response.grpc_status", "upstream.tls_version"];
+    assert_eq!(read(&probe, "response_headers", &names), ["0:".to_owned(), bytes(1), bytes(2), "1:".to_owned()]);
+}
+
+#[test]
+fn names_and_metadata_of_the_configuration_are_istio_s() {
+    let probe = Probe::start();
+    let names =
+        ["xds.listener_direction", "listener_direction", "xds.filter_chain_name", "metadata", "xds.listener_metadata"];
+    let wanted = [bytes(2), bytes(2), "0:".to_owned(), "0:".to_owned(), "0:".to_owned()];
+    assert_eq!(read(&probe, "request_headers", &names), wanted);
+    let names =
+        ["xds.virtual_host_name", "xds.route_metadata.filter_metadata.istio.config", "xds.node.cluster", "node.id"];
+    let found = read(&probe, "request_headers", &names);
+    assert!(found[0].starts_with("0:") && found[0].len() > 3, "{found:?}");
+    assert!(
+        found[1].starts_with("0:/apis/networking.istio.io/v1alpha3/namespaces/default/virtual-service/"),
+        "{found:?}"
+    );
+    assert_eq!(found[2], "0:portolan");
+    assert!(found[3].len() > 3, "{found:?}");
+    let absent =
+        ["metadata.filter_metadata.x", "upstream_filter_state.x", "xds.upstream_host_metadata", "xds.unheard_of"];
+    assert_eq!(read(&probe, "request_headers", &absent), ["1:"; 4]);
+}
+
+#[test]
+fn whole_maps_are_pairs_and_plugins_know_their_memory() {
+    let probe = Probe::start();
+    let found = read(
+        &probe,
+        "request_headers",
+        &["request.headers", "request.headers.:path", "x_request_id", "plugin_vm_memory"],
+    );
+    assert!(found[0].contains(":authority\\x00h\\x00") && found[0].contains("x-a\\x00b\\x00"), "{found:?}");
+    assert_eq!(found[1], "0:/");
+    assert!(found[2].len() > 30, "{found:?}");
+    assert!(number(&found[3]).is_some_and(|bytes| bytes >= 65_536 && bytes % 65_536 == 0), "{found:?}");
+    assert_eq!(read(&probe, "request_headers", &["response.headers", "response.trailers"]), ["1:", "1:"]);
+    assert!(read(&probe, "response_headers", &["response.headers"])[0].contains("x-upstream\\x00app\\x00"));
+}
+
+#[test]
+fn what_is_the_host_s_cannot_be_set() {
+    let probe = Probe::start();
+    let script = "request_headers { set_property 'request\\x00path' '/x'; set_property 'route_name' 'x'; \
+                  set_property 'source\\x00address' 'x'; set_property 'mcp_tool' 'x' }";
+    let (_, saw) = probe.saw_to_the_end(asking(script));
+    assert_eq!(saw.of("request_headers"), "set_property=2 set_property=2 set_property=2 set_property=0");
+}

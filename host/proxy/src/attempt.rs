@@ -173,14 +173,22 @@ impl<'a> Attempts<'a> {
             state.host.limits
         });
         let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
+        let asked = stream.view.wants.course.then(Instant::now);
         let checkout = self.pool.checkout(&pool, limits, std::mem::take(&mut self.fresh)).await;
         if !matches!(checkout, Err(CheckoutError::Overflow)) {
             stream.with_state(|state| state.host.endpoint = Some(pool.endpoint.clone()));
         }
         let lease = match checkout {
             Ok(lease) => lease,
-            Err(error) => return self.no_connection(error),
+            Err(error) => {
+                stream.with_course(|course| course.transport_failure = error.to_string());
+                return self.no_connection(error);
+            }
         };
+        if let Some(asked) = asked {
+            stream.with_course(|course| course.connected(asked.elapsed(), lease.local()));
+        }
+        stream.note(|info| info.upstream_local = lease.local());
         let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
         match self.policy.per_try_timeout_ms {
             None => self.send(lease, upstream).await,

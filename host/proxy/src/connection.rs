@@ -25,6 +25,7 @@ use tokio::task::spawn_local;
 use crate::clock;
 use crate::context::ConnectionInfo;
 use crate::listener::ListenerSlot;
+use crate::properties::ConnectionState;
 use crate::stream;
 use crate::worker::Worker;
 
@@ -127,7 +128,8 @@ pub(crate) fn info(slot: &ListenerSlot, socket: &TcpStream, peer: SocketAddr) ->
     let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string()).ok()?;
     let local = socket.local_addr().unwrap_or(slot.address);
     let id = NEXT_ID.fetch_add(1, Relaxed);
-    Some(Arc::new(ConnectionInfo { peer, local, peer_value, id, activity: Activity::default() }))
+    let state = ConnectionState::default();
+    Some(Arc::new(ConnectionInfo { peer, local, peer_value, id, activity: Activity::default(), state }))
 }
 
 async fn run(open: Open, socket: TcpStream, info: Arc<ConnectionInfo>, handle: Rc<Handle>) {

@@ -17,7 +17,7 @@ use crate::cluster::Permit;
 use crate::connection::Activity;
 use crate::endpoint::EndpointState;
 use crate::lend;
-use crate::properties;
+use crate::properties::{self, ConnectionState, Course};
 use crate::snapshot::Snapshot;
 
 /// The accepted connection that a request came on.
@@ -33,6 +33,8 @@ pub struct ConnectionInfo {
     pub id: u64,
     /// What its deadlines go by.
     pub(crate) activity: Activity,
+    /// What filters may know of it and keep with it.
+    pub(crate) state: ConnectionState,
 }
 
 /// What `traffic-split` chose.
@@ -62,6 +64,8 @@ pub struct StreamContext {
     pub(crate) flags: ResponseFlags,
     pub(crate) details: std::borrow::Cow<'static, str>,
     pub(crate) attempts: u32,
+    /// How the stream has gone; none when no filter asks.
+    pub(crate) course: Option<Box<Course>>,
 }
 
 impl StreamContext {
@@ -81,6 +85,7 @@ impl StreamContext {
             flags: ResponseFlags::NONE,
             details: std::borrow::Cow::Borrowed(""),
             attempts: 0,
+            course: None,
         }
     }
 
@@ -207,6 +212,14 @@ impl StreamHost for StreamContext {
             return false;
         }
         true
+    }
+
+    fn keep_for_connection(&mut self, path: &[u8], value: &[u8]) {
+        self.connection.state.keep(path, value);
+    }
+
+    fn property_without_stream(path: &[u8], out: &mut Vec<u8>) -> bool {
+        properties::write_without_stream(path, out)
     }
 
     fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {

@@ -14,6 +14,7 @@ use crate::context::ConnectionInfo;
 use crate::filter_chain::Outcome;
 use crate::head;
 use crate::listener::ListenerSlot;
+use crate::properties::ConnectionState;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -77,6 +78,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
         peer_value: HeaderValue::from_static("127.0.0.1"),
         id: 0,
         activity: Activity::default(),
+        state: ConnectionState::default(),
     });
     let stream = Stream::new(worker, slot, connection, parts);
     let local_reply = match refusal {

@@ -1,6 +1,7 @@
 //! Upstream connections of one worker: kept by endpoint, newest first, bounded by the cluster's limits over all workers.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -80,13 +81,13 @@ pub(crate) enum CheckoutError {
     Overflow,
     /// The endpoint did not take the connection.
     #[error("connection to {0} failed: {1}")]
-    Connect(std::net::SocketAddr, std::io::Error),
+    Connect(SocketAddr, std::io::Error),
     /// No answer to the connection attempt within `connectTimeout`.
     #[error("connection to {0} timed out")]
-    ConnectTimeout(std::net::SocketAddr),
+    ConnectTimeout(SocketAddr),
     /// HTTP could not start on it.
     #[error("connection to {0} could not start: {1}")]
-    Handshake(std::net::SocketAddr, hyper::Error),
+    Handshake(SocketAddr, hyper::Error),
 }
 
 impl ClusterPool {
@@ -205,7 +206,7 @@ impl ClusterPool {
         };
         // A socket that refuses the option still works, only slower.
         let _ = stream.set_nodelay(true);
-        let open = Rc::new(OpenConnection::new(&pool.endpoint, place));
+        let open = Rc::new(OpenConnection::new(&pool.endpoint, stream.local_addr().ok(), place));
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(Recorded::new(stream, &open.sent)))
             .await
@@ -292,6 +293,11 @@ impl Lease {
         &self.pool.endpoint
     }
 
+    /// Our address on it.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.open.local
+    }
+
     /// The head that the connection was last asked to write.
     pub(crate) fn sent(&self) -> &SentHead {
         &self.open.sent
@@ -315,14 +321,16 @@ impl Lease {
 /// An upstream connection, counted until its task and its user have let go of it.
 struct OpenConnection {
     endpoint: Arc<EndpointState>,
+    /// Our side.
+    local: Option<SocketAddr>,
     sent: Arc<SentHead>,
     _place: Permit,
 }
 
 impl OpenConnection {
-    fn new(endpoint: &Arc<EndpointState>, place: Permit) -> Self {
+    fn new(endpoint: &Arc<EndpointState>, local: Option<SocketAddr>, place: Permit) -> Self {
         endpoint.connections.fetch_add(1, Relaxed);
-        Self { endpoint: endpoint.clone(), sent: Arc::default(), _place: place }
+        Self { endpoint: endpoint.clone(), local, sent: Arc::default(), _place: place }
     }
 }
 

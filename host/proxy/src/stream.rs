@@ -24,6 +24,7 @@ use crate::flow::{Flow, Flows};
 use crate::head;
 use crate::listener::ListenerSlot;
 use crate::local_reply::{Refusal, Reply};
+use crate::properties::Course;
 use crate::router;
 use crate::view::View;
 use crate::worker::Worker;
@@ -111,7 +112,8 @@ impl Stream {
             let draw = || worker.with_rng(|rng| rng.random_range(0..100));
             view = view.for_stream(&parts, draw).unwrap_or(view);
         }
-        let context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
+        let mut context = StreamContext::new(view.snapshot.clone(), connection.clone(), slot.route_table());
+        context.course = view.wants.course.then(|| Box::new(Course::begin()));
         let contexts = std::iter::repeat_n(None, view.plugins.len()).collect();
         let http = slot.http();
         http.downstream_rq_total.inc();
@@ -151,8 +153,14 @@ impl Stream {
         result
     }
 
+    /// Lends the state to a filter, with what it may ask of how the stream has gone.
     pub(crate) fn take_state(&self) -> Option<Box<StreamState<StreamContext>>> {
-        self.state.take()
+        let mut state = self.state.take()?;
+        if let Some(course) = &mut state.host.course {
+            course.received = self.record.received.get();
+            course.sent = self.record.sent.get();
+        }
+        Some(state)
     }
 
     pub(crate) fn put_state(&self, state: Box<StreamState<StreamContext>>) {
@@ -193,6 +201,17 @@ impl Stream {
             self.take_interruption().map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+
+    /// Notes how the stream goes, where a filter may ask.
+    pub(crate) fn with_course(&self, note: impl FnOnce(&mut Course)) {
+        if self.view.wants.course {
+            self.with_state(|state| {
+                if let Some(course) = &mut state.host.course {
+                    note(course);
+                }
+            });
+        }
     }
 
     /// Keeps the client's side of the upgrade that it asked for.
@@ -339,6 +358,7 @@ impl Stream {
         }
         self.connection.activity.await_head(false);
         if self.view.wants.contexts_end {
+            self.with_course(Course::end);
             self.end_contexts();
         }
         let status = self.record.status.get();

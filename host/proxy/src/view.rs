@@ -54,6 +54,8 @@ pub(crate) struct Wants {
     pub(crate) request_head_later: bool,
     /// A filter may end a stream from a callback of another context: a tick, an answer to a callout.
     pub(crate) interrupts: bool,
+    /// A user's filter may ask how the stream has gone.
+    pub(crate) course: bool,
 }
 
 impl View {
@@ -124,6 +126,7 @@ impl Wants {
             request_head_later: wants.request_head_later
                 || plugin.role == Role::User && is_asked_later(plugin.callbacks),
             interrupts: wants.interrupts || plugin.reaches_streams(),
+            course: wants.course || plugin.role == Role::User,
         })
     }
 }

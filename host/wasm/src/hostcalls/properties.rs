@@ -5,9 +5,10 @@ use wasmtime::{Caller, Linker};
 
 use super::ENV;
 use super::foreign::Declared;
-use crate::abi::Status;
+use crate::abi::{MapKind, Status, pairs};
 use crate::attributes;
 use crate::guest::{Answer, Out, answer, bytes, serve};
+use crate::headers;
 use crate::host_state::HostState;
 use crate::stream::{StreamHost, StreamState};
 
@@ -54,8 +55,23 @@ pub(super) fn read<H: StreamHost>(state: &HostState<H>, path: &[u8], value: &mut
     if stream.host.property(path, stream.parts(), value) {
         return Ok(());
     }
-    value.extend_from_slice(kept(stream, path).ok_or(Status::NotFound)?);
+    if let Some(kept) = kept(stream, path) {
+        value.extend_from_slice(kept);
+        return Ok(());
+    }
+    let map = whole_map(stream, path).ok_or(Status::NotFound)?;
+    pairs::encode(&headers::pairs(stream, map), value);
     Ok(())
+}
+
+/// The header map that a path names as a whole, when it is there.
+fn whole_map<H>(stream: &StreamState<H>, path: &[u8]) -> Option<MapKind> {
+    match path {
+        b"request\0headers" => Some(MapKind::RequestHeaders),
+        b"response\0headers" => stream.response.is_some().then_some(MapKind::ResponseHeaders),
+        b"response\0trailers" => stream.response_trailers.is_some().then_some(MapKind::ResponseTrailers),
+        _ => None,
+    }
 }
 
 /// The plugin's own names, without `plugin_`.
