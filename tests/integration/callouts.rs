@@ -9,7 +9,9 @@ use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
 use crate::support::wasm;
 
+mod grpc;
 mod guest;
+mod redis;
 
 use guest::Guest;
 

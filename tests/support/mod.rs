@@ -5,9 +5,11 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod grpc;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod probe;
+pub(crate) mod redis;
 pub(crate) mod upstream;
 pub(crate) mod wasm;
 

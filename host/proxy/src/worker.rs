@@ -125,6 +125,7 @@ impl Worker {
         if !Arc::ptr_eq(&last.snapshot, &snapshot) {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
+            self.reach.on_adopted();
         }
         for plugin in &self.view.borrow().all_plugins() {
             plugin.begin(self);

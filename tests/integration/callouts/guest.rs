@@ -196,4 +196,102 @@ impl Guest {
         ));
         guest.finish()
     }
+
+    /// Holds each request until a gRPC call has ended. A message is the client's with 200; a failure is 400 plus gRPC's
+    /// status, with its message; a call that is refused answers 500 and the status.
+    pub(super) fn grpc_asking(upstream: &[u8], method: &str, timeout_ms: u32) -> String {
+        let mut guest = Self::new();
+        let (upstream, service, method) =
+            (guest.text(upstream), guest.text(b"test.Echo"), guest.text(method.as_bytes()));
+        let (metadata, message) = (guest.pairs(&[("x-meta", "data"), ("te", "gzip")]), guest.text(b"hello"));
+        guest.add(&format!(
+            r#"(func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+                 (local $refused i32)
+                 (local.set $refused (call $grpc_call
+                   {upstream} {service} {method} {metadata} {message} (i32.const {timeout_ms}) (i32.const 300)))
+                 (if (local.get $refused)
+                   (then (call $reply_number (i32.const 500) (local.get $refused)))
+                   (else (call $remember (i32.load (i32.const 300)) (local.get $context))))
+                 (i32.const 1))
+               (func (export "proxy_on_grpc_receive") (param $root i32) (param $call i32) (param i32)
+                 (call $recall (local.get $call))
+                 (drop (call $get_buffer (i32.const 5) (i32.const 0) (i32.const -1) (i32.const 16) (i32.const 20)))
+                 (call $reply_read (i32.const 200)))
+               (func (export "proxy_on_grpc_close") (param $root i32) (param $call i32) (param $status i32)
+                 (call $recall (local.get $call))
+                 (drop (call $get_status (i32.const 24) (i32.const 16) (i32.const 20)))
+                 (call $reply_read (i32.add (i32.const 400) (i32.load (i32.const 24)))))"#
+        ));
+        guest.finish()
+    }
+
+    /// Holds each request until a gRPC stream has ended, on which it sends two messages, and its end when both have come
+    /// back. The answer is a number: messages times 1,000, initial metadata times 100, trailing times 10, plus the status.
+    pub(super) fn grpc_streaming(upstream: &str) -> String {
+        let mut guest = Self::new();
+        let (upstream, service, method) =
+            (guest.text(upstream.as_bytes()), guest.text(b"test.Echo"), guest.text(b"Say"));
+        let (one, two) = (guest.text(b"one"), guest.text(b"two"));
+        guest.add(&format!(
+            r#"(global $seen (mut i32) (i32.const 0))
+               (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+                 (global.set $seen (i32.const 0))
+                 (drop (call $grpc_stream {upstream} {service} {method} (i32.const 0) (i32.const 0) (i32.const 300)))
+                 (call $remember (i32.load (i32.const 300)) (local.get $context))
+                 (drop (call $grpc_send (i32.load (i32.const 300)) {one} (i32.const 0)))
+                 (drop (call $grpc_send (i32.load (i32.const 300)) {two} (i32.const 0)))
+                 (i32.const 1))
+               (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
+                 (global.set $seen (i32.add (global.get $seen) (i32.const 100))))
+               (func (export "proxy_on_grpc_receive") (param $root i32) (param $call i32) (param $size i32)
+                 (if (i32.eq (local.get $size) (i32.const 3))
+                   (then (global.set $seen (i32.add (global.get $seen) (i32.const 1000)))))
+                 (if (i32.ge_u (global.get $seen) (i32.const 2000))
+                   (then (drop (call $grpc_close (local.get $call))))))
+               (func (export "proxy_on_grpc_receive_trailing_metadata") (param i32 i32 i32)
+                 (global.set $seen (i32.add (global.get $seen) (i32.const 10))))
+               (func (export "proxy_on_grpc_close") (param $root i32) (param $call i32) (param $status i32)
+                 (call $recall (local.get $call))
+                 (call $reply_number (i32.const 200) (i32.add (global.get $seen) (local.get $status))))"#
+        ));
+        guest.finish()
+    }
+
+    /// Holds each request until a Redis server has answered this command. The reply is the client's with 200; a server
+    /// that cannot be asked is a 503, a call that is refused a 500 with the status.
+    pub(super) fn redis_asking(
+        cluster: &str,
+        parameters: &str,
+        password: &str,
+        timeout_ms: u32,
+        words: &[&str],
+    ) -> String {
+        let mut guest = Self::new();
+        let (init, name) = (guest.text(format!("{cluster}{parameters}").as_bytes()), guest.text(cluster.as_bytes()));
+        let mut query = format!("*{}\r\n", words.len());
+        for word in words {
+            let _ = write!(query, "${}\r\n{word}\r\n", word.len());
+        }
+        let (password, query) = (guest.text(password.as_bytes()), guest.text(query.as_bytes()));
+        guest.add(&format!(
+            r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+                 (i32.eqz (call $redis_init {init} (i32.const 0) (i32.const 0) {password} (i32.const {timeout_ms}))))
+               (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+                 (local $refused i32)
+                 (local.set $refused (call $redis_call {name} {query} (i32.const 300)))
+                 (if (local.get $refused)
+                   (then (call $reply_number (i32.const 500) (local.get $refused)))
+                   (else (call $remember (i32.load (i32.const 300)) (local.get $context))))
+                 (i32.const 1))
+               (func (export "proxy_on_redis_call_response")
+                 (param $root i32) (param $call i32) (param $status i32) (param i32)
+                 (call $recall (local.get $call))
+                 (if (local.get $status)
+                   (then (call $reply_number (i32.const 503) (local.get $status)))
+                   (else
+                     (drop (call $get_buffer (i32.const 9) (i32.const 0) (i32.const -1) (i32.const 16) (i32.const 20)))
+                     (call $reply_read (i32.const 200)))))"#
+        ));
+        guest.finish()
+    }
 }

@@ -96,7 +96,7 @@ impl Told {
 }
 
 async fn exchange(worker: &Rc<Worker>, call: GrpcCall, queue: Queue, told: &mut Told) -> Result<End, End> {
-    let target = Reach::find(worker, &call.upstream).ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
+    let target = Reach::find(worker, &call.upstream).await.ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
     target.resolved().await;
     let cluster = target.cluster().ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
     let Some(_permit) = cluster.state.admit(target.limits().max_requests) else {

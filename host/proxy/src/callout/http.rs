@@ -36,7 +36,7 @@ impl From<Failure> for CallError {
 pub(super) async fn call(worker: &Rc<Worker>, call: HttpCall) -> (CallResponse, Held) {
     let HttpCall { upstream, request, body, trailers, timeout: limit, mut held, .. } = call;
     let message = Message::new(request, body, trailers);
-    let Some(target) = Reach::find(worker, &upstream) else {
+    let Some(target) = Reach::find(worker, &upstream).await else {
         return (Reply::failed(Failure::NoCluster, None).into_call_response(), held);
     };
     let answer = match timeout(limit, exchange(worker, &target, &message, &mut held)).await {

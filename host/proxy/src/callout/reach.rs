@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use portolan_model::{CircuitBreakers, ClusterId, LbPolicy, Origin};
 use portolan_wasm::Upstream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::http2::Http2;
 use super::redis::Servers;
@@ -27,7 +28,10 @@ const MAX_MADE_UP: usize = 100;
 /// A made-up cluster, and a connection of it, is dropped after this time without a callout.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Envoy's defaults.
+/// How long a callout waits for a snapshot that has its cluster.
+const ADOPTION: Duration = Duration::from_secs(1);
+
+/// Envoy's default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The name under which all made-up clusters are counted together: their own names come from filters, without bound.
@@ -39,6 +43,7 @@ pub(crate) struct Reach {
     made_up: RefCell<HashMap<Upstream, Rc<MadeUp>>>,
     pub(super) http2: Http2,
     pub(super) redis: Servers,
+    adopted: Notify,
 }
 
 /// A cluster of one address or name.
@@ -58,15 +63,26 @@ pub(crate) enum Target {
 }
 
 impl Reach {
-    /// The target of this name, in the snapshot that is current now.
-    pub(super) fn find(worker: &Rc<Worker>, upstream: &Upstream) -> Option<Target> {
-        if let Upstream::Cluster(name) = upstream {
-            let view = worker.view();
-            let id = view.snapshot.cluster_by_name(name.as_bytes());
-            view.snapshot.cluster(id)?;
-            return Some(Target::Configured(view, id));
+    /// The target of this name, in the snapshot that is current now. Filters know of a new cluster a moment before the
+    /// worker serves with it: they may ask for it while they start.
+    pub(super) async fn find(worker: &Rc<Worker>, upstream: &Upstream) -> Option<Target> {
+        let Upstream::Cluster(name) = upstream else {
+            return Some(Target::MadeUp(worker.reach.made_up(worker, upstream)));
+        };
+        let adopted = worker.reach.adopted.notified();
+        tokio::pin!(adopted);
+        adopted.as_mut().enable();
+        if let Some(found) = configured(worker, name) {
+            return Some(found);
         }
-        Some(Target::MadeUp(worker.reach.made_up(worker, upstream)))
+        // Running out is as good: the cluster may have been taken away just now.
+        let _ = timeout(ADOPTION, adopted).await;
+        configured(worker, name)
+    }
+
+    /// The worker serves with another snapshot from now on.
+    pub(crate) fn on_adopted(&self) {
+        self.adopted.notify_waiters();
     }
 
     fn made_up(&self, worker: &Rc<Worker>, upstream: &Upstream) -> Rc<MadeUp> {
@@ -95,6 +111,13 @@ impl Reach {
         self.http2.sweep(now_ms, kept_ms);
         self.redis.sweep(now_ms, kept_ms);
     }
+}
+
+fn configured(worker: &Worker, name: &str) -> Option<Target> {
+    let view = worker.view();
+    let id = view.snapshot.cluster_by_name(name.as_bytes());
+    view.snapshot.cluster(id)?;
+    Some(Target::Configured(view, id))
 }
 
 impl MadeUp {

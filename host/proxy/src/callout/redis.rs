@@ -66,7 +66,7 @@ pub(super) async fn call(worker: &Rc<Worker>, call: RedisCall) -> (Option<Bytes>
 }
 
 async fn exchange(worker: &Rc<Worker>, server: &Arc<RedisServer>, query: Bytes) -> Option<Bytes> {
-    let target = Reach::find(worker, &server.upstream)?;
+    let target = Reach::find(worker, &server.upstream).await?;
     target.resolved().await;
     let cluster = target.cluster()?;
     let endpoint = target.pick(worker, None)?;

@@ -1,0 +1,129 @@
+//! A gRPC server that runs in the test: `test.Echo/Say` sends back what it gets, message by message; `Fail` refuses,
+//! `Slow` never answers, `Big` answers with too much, `Plain` answers with HTTP that is no gRPC.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// A server on a port of its own; its thread ends with the test.
+pub(crate) struct GrpcServer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl GrpcServer {
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the server");
+        listener.set_nonblocking(true).expect("a socket that does not block");
+        let address = listener.local_addr().expect("its address");
+        let (connections, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counters = (connections.clone(), calls.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(accept(listener, counters));
+        });
+        Self { address, connections, calls }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Calls and streams so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, (connections, calls): (Arc<AtomicUsize>, Arc<AtomicUsize>)) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::SeqCst);
+        let calls = calls.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                answer(request)
+            });
+            let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+    let method = request.uri().path().trim_start_matches("/test.Echo/").to_owned();
+    let seen = format!(
+        "{} {} {}",
+        request.uri().authority().map_or("-", |authority| authority.as_str()),
+        request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok()).unwrap_or("-"),
+        request.headers().get("x-meta").and_then(|value| value.to_str().ok()).unwrap_or("-"),
+    );
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = match method.as_str() {
+        "Say" => Reply { echo: Some(request.into_body()), data: None, trailers: Some(trailers) },
+        "Seen" => Reply { echo: None, data: Some(framed(seen.as_bytes())), trailers: Some(trailers) },
+        "Big" => Reply { echo: None, data: Some(framed(&vec![0; 4 * 1024 * 1024 + 1])), trailers: Some(trailers) },
+        "Slow" => std::future::pending().await,
+        _ => Reply { echo: None, data: None, trailers: None },
+    };
+    let mut response = Response::new(body);
+    let kind = if method == "Plain" { "text/plain" } else { "application/grpc" };
+    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+    if method == "Fail" {
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static("7"));
+        response.headers_mut().insert("grpc-message", HeaderValue::from_static("not%20today"));
+    }
+    Ok(response)
+}
+
+fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+    Bytes::from([&[0], &length[..], message].concat())
+}
+
+/// The request's body again or one piece, and then trailers.
+struct Reply {
+    echo: Option<Incoming>,
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(echo) = &mut self.echo {
+            match Pin::new(echo).poll_frame(cx) {
+                Poll::Ready(None) => self.echo = None,
+                other => return other,
+            }
+        }
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.echo.is_none() && self.data.is_none() && self.trailers.is_none()
+    }
+}
