@@ -33,6 +33,11 @@ fn gateway(app: &Upstream, auth: &Upstream, guest: &str) -> (Gateway, tempfile::
     (gateway, folder)
 }
 
+/// A request with this authorization.
+fn with_token(token: &str) -> Request {
+    Request::get("h", "/private").header("authorization", token)
+}
+
 /// An address where nobody listens.
 fn nobody() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -74,6 +79,51 @@ fn an_address_needs_no_cluster() {
     let (gateway, _folder) = gateway(&app, &auth, &Guest::asking(&auth.address().to_string(), 1_000));
     assert_eq!(gateway.get("h", "/").seen("x-auth").as_deref(), Some("auth"));
     assert_eq!(gateway.metric("envoy_cluster_upstream_rq_total", &["\"callout\""]), 1.0);
+}
+
+#[test]
+fn a_filter_on_the_stock_sdk_asks_and_goes_on_with_its_own_stream() {
+    let (app, auth) = (Upstream::start("app"), Upstream::start("auth"));
+    let module = wasm::built("examples/filter-authorize");
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("auth.yaml", service_entry("auth.test", &[("v1", auth.address())]))
+        .file("plugin.yaml", wasm_plugin("authorize", &module, &format!("{{cluster: '{AUTH}'}}")))
+        .start();
+    // Many at once, so that answers meet other streams' contexts.
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let response = gateway.send(&with_token(&number.to_string()));
+                    assert_eq!((response.status, response.upstream()), (200, "app"));
+                    assert_eq!(response.seen("authorization"), Some(number.to_string()));
+                }
+            });
+        }
+    });
+    assert_eq!((app.requests(), auth.requests()), (160, 160));
+    auth.always("status 401");
+    let refused = gateway.send(&with_token("bad"));
+    assert_eq!((refused.status, refused.seen("authorization").as_deref()), (401, Some("bad")));
+    assert_eq!(refused.seen_request_line(), "GET /private HTTP/1.1");
+    auth.always("close");
+    assert_eq!(gateway.send(&with_token("any")).status, 503);
+    assert_eq!(app.requests(), 160);
+}
+
+#[test]
+fn a_name_with_a_port_is_resolved_and_needs_no_cluster() {
+    let (app, auth) = (Upstream::start("app"), Upstream::start("auth"));
+    let port = auth.address().port();
+    let (gateway, _folder) = gateway(&app, &auth, &Guest::asking(&format!("localhost:{port}"), 5_000));
+    assert_eq!(gateway.get("h", "/").seen("x-auth").as_deref(), Some("auth"));
+    let (gateway, _folder) = self::gateway(&app, &auth, &Guest::asking(&format!("no-such-host.invalid:{port}"), 5_000));
+    let response = gateway.get("h", "/");
+    assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub(crate) enum RequestBody {
     Replayed(Reader),
     /// Through filters that want to see it.
     Filtered(Box<FilteredBody<Incoming>>),
-    /// A filter's callout.
-    Call(CallBody),
+    /// A filter's callout. Boxed: a request's own bodies are moved often, and should stay small.
+    Call(Box<CallBody>),
 }
 
 /// The body of a filter's callout: there as a whole.

@@ -44,6 +44,14 @@ pub(crate) struct Following {
     abort: AbortHandle,
 }
 
+/// Which of a name's addresses count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Families {
+    All,
+    /// IPv4 only, when there is an IPv4 address.
+    OneIfPossible,
+}
+
 /// Called once, with the first answer.
 type First = Box<dyn FnOnce() + Send>;
 
@@ -91,7 +99,7 @@ impl Resolution {
                     let first: First = Box::new(move || {
                         let _ = first_answer.send(());
                     });
-                    let job = keep_resolving(state.clone(), endpoints.clone(), first);
+                    let job = keep_resolving(state.clone(), endpoints.clone(), Families::All, first);
                     let abort = self.handle.spawn(job).abort_handle();
                     Task { endpoints, state: state.clone(), abort }
                 }
@@ -109,7 +117,8 @@ impl Resolution {
 }
 
 impl Names {
-    /// Resolves one host from now on.
+    /// Resolves one host from now on, to IPv4 addresses when it has any, as Istio's clusters do by default: nothing tries
+    /// the next address when the first cannot be reached.
     pub(crate) fn follow(&self, state: &Arc<ClusterState>, host: &str, port: u16) -> Following {
         let (tell, answered) = watch::channel(false);
         let address = Address::Dns { host: host.to_owned(), port };
@@ -118,7 +127,7 @@ impl Names {
         let first: First = Box::new(move || {
             let _ = tell.send(true);
         });
-        let job = keep_resolving(state.clone(), vec![endpoint], first);
+        let job = keep_resolving(state.clone(), vec![endpoint], Families::OneIfPossible, first);
         Following { answered, abort: self.handle.spawn(job).abort_handle() }
     }
 }
@@ -129,7 +138,7 @@ impl Drop for Following {
     }
 }
 
-async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, first: First) {
+async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, families: Families, first: First) {
     let mut first = Some(first);
     let mut known: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
     let resolver = loop {
@@ -151,6 +160,9 @@ async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, firs
                     pause = pause.min(answer.valid_until().saturating_duration_since(Instant::now()).max(SHORTEST));
                     let mut addresses: Vec<_> = answer.iter().map(|ip| SocketAddr::new(ip, *port)).collect();
                     addresses.sort_unstable();
+                    if families == Families::OneIfPossible && addresses.iter().any(SocketAddr::is_ipv4) {
+                        addresses.retain(SocketAddr::is_ipv4);
+                    }
                     known.insert((host.clone(), *port), addresses);
                     state.metrics.update_success.inc();
                 }

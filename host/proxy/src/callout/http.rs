@@ -180,7 +180,7 @@ impl Message {
 
     fn request(&self) -> Request<RequestBody> {
         let body = CallBody::new(self.body.clone(), self.trailers.clone());
-        Request::from_parts(self.head.clone(), RequestBody::Call(body))
+        Request::from_parts(self.head.clone(), RequestBody::Call(Box::new(body)))
     }
 
     /// True when a request that the upstream may have seen can be sent again.
