@@ -212,6 +212,21 @@ fn a_callout_outlives_the_client_that_caused_it() {
 }
 
 #[test]
+fn a_stream_gets_its_answer_from_the_filter_that_it_began_with() {
+    let (app, auth) = (Upstream::start("app"), Upstream::start("auth"));
+    auth.always("delay 500");
+    let (gateway, folder) = gateway(&app, &auth, &Guest::asking(AUTH, 5_000));
+    let response = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| gateway.get("h", "/"));
+        await_some("the call", || (auth.in_flight() == 1).then_some(()));
+        std::fs::write(folder.path().join("guest.wasm"), wasm::from_text(&Guest::flooding(AUTH, 1))).unwrap();
+        await_some("the new filter", || (gateway.get("h", "/").text() == "1").then_some(()));
+        waiting.join().unwrap()
+    });
+    assert_eq!((response.status, response.seen("x-auth").as_deref()), (200, Some("auth")));
+}
+
+#[test]
 fn a_filter_that_fails_on_an_answer_is_replaced_and_its_other_calls_are_dropped() {
     let (app, auth) = (Upstream::start("app"), Upstream::start("auth"));
     let (gateway, _folder) = gateway(&app, &auth, &Guest::trapping_on_answers(AUTH));

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,10 @@ use crate::cluster::Permit;
 use crate::endpoint::EndpointState;
 use crate::pool::CheckoutError;
 use crate::snapshot::ClusterEntry;
+
+/// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
+/// again: its peer may have gone without a word, and all further calls would wait for it in vain.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The cluster's name and the address.
 type Key = (Arc<str>, SocketAddr);
@@ -88,7 +93,12 @@ async fn dial(cluster: &ClusterEntry, address: SocketAddr) -> Result<SendRequest
     };
     // A socket that refuses the option still works, only slower.
     let _ = stream.set_nodelay(true);
-    let handshake = http2::Builder::new(OnWorker).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await;
+    let handshake = http2::Builder::new(OnWorker)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .handshake(TokioIo::new(stream))
+        .await;
     let (sender, connection) = handshake.map_err(|error| CheckoutError::Handshake(address, error))?;
     spawn_local(async move {
         // How it ended is told by the calls on it.
