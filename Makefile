@@ -1,7 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who work on Portolan.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup release image count measure fuzz container clean
+.PHONY: help demo test lint setup release image count measure fuzz container modules clean
 
 WASM_TARGET := wasm32-wasip1
 NATIVE_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
@@ -42,6 +42,10 @@ image: release ## The container image, from the static binary, with buildah
 
 container: release ## Run the image: requests, a ConfigMap swap, a drain
 	tests/container/run.sh $(STATIC)
+
+modules: setup ## Filters of other toolchains (Go, AssemblyScript, C, Rust), built and run: what is not installed is left out
+	tests/modules/build.sh $(TARGET_DIR)/modules
+	PORTOLAN_TEST_MODULES=$(abspath $(TARGET_DIR))/modules cargo test --locked --test third_party -- --ignored --nocapture
 
 count: release ## User instructions and system calls for one small request (callgrind, strace), against the budget
 	tests/count/count.py --binary $(STATIC)

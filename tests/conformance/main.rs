@@ -7,8 +7,10 @@ mod support;
 
 mod abi;
 mod bodies;
+mod callouts;
 mod headers;
 mod life;
+mod pausing;
 mod properties;
 mod replies;
 mod sharing;

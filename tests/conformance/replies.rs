@@ -78,7 +78,6 @@ fn a_reply_in_the_response_s_body_cuts_it_and_the_next_request_is_served() {
 }
 
 #[test]
-#[ignore = "gRPC replies are not formed yet"]
 fn a_grpc_request_gets_its_status_in_a_header() {
     let probe = Probe::start();
     let script = "request_headers { send_local_response 403 '' 'no' [] 7 }";

@@ -1,0 +1,3 @@
+module portolan.dev/tests/modules/go
+
+go 1.24
