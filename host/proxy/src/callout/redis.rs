@@ -258,3 +258,59 @@ fn deliver(waiting: &mut VecDeque<oneshot::Sender<Bytes>>, reply: Bytes) -> io::
     let _ = next.send(reply);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use portolan_telemetry::Metrics;
+    use tokio::net::TcpListener;
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+    use crate::cluster::ClusterState;
+
+    fn server(username: &str, password: &str, database: u32) -> RedisServer {
+        let upstream = portolan_wasm::Upstream::Name { host: "redis".to_owned(), port: 6379 };
+        let (username, password) = (username.to_owned(), password.to_owned());
+        RedisServer { upstream, username, password, database, timeout: std::time::Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn credentials_and_data_base_are_sent_first() {
+        assert_eq!(greeting(&server("u", "", 0)), b"");
+        assert_eq!(greeting(&server("", "p", 0)), b"*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n");
+        let whole = b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n";
+        assert_eq!(greeting(&server("u", "p", 12)), whole);
+    }
+
+    #[test]
+    fn a_reply_that_nobody_waits_for_any_more_is_not_the_next_one_s() {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let state = Arc::new(ClusterState::new("c".into(), Metrics::new().cluster("c")));
+            let place = state.open_connection(1).unwrap();
+            let (commands, queue) = mpsc::unbounded_channel();
+            let served =
+                spawn_local(async move { serve(stream, &server("", "", 0), queue, &Cell::new(0), place).await });
+            let ask = |query: &'static [u8]| {
+                let (reply, waiting) = oneshot::channel();
+                commands.send(Command { query: Bytes::from_static(query), reply }).ok().unwrap();
+                waiting
+            };
+            drop(ask(b"one"));
+            let second = ask(b"two");
+            let mut read = [0; 6];
+            peer.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, b"onetwo");
+            peer.write_all(b"$5\r\nfir").await.unwrap();
+            peer.write_all(b"st\r\n+second\r\n").await.unwrap();
+            assert_eq!(second.await.unwrap(), "+second\r\n");
+            peer.write_all(b"+unasked\r\n").await.unwrap();
+            assert!(served.await.unwrap().is_err(), "replies and commands no longer match");
+        });
+    }
+}
