@@ -23,6 +23,8 @@ const FUNCTIONS: &[(&str, usize, &[usize])] = &[
     ("grpc_call", 12, &[0, 2, 4, 6, 8, 11]),
     ("grpc_stream", 9, &[0, 2, 4, 6, 8]),
     ("grpc_send", 4, &[1]),
+    ("redis_init", 7, &[0, 2, 4]),
+    ("redis_call", 5, &[0, 2, 4]),
     ("get_shared_data", 5, &[0, 2, 3, 4]),
     ("set_shared_data", 5, &[0, 2]),
     ("register_shared_queue", 3, &[0, 2]),
