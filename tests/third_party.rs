@@ -21,10 +21,10 @@ fn module(name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(folder).join(format!("{name}.wasm"))).filter(|path| path.exists())
 }
 
-/// A gateway with one of them, that it serves with.
+/// A gateway with one of them, that it serves with. The AssemblyScript one knows its root context by that name.
 fn start(app: &Upstream, name: &str) -> Option<Gateway> {
     let gateway = options(app).start();
-    gateway.write("plugin.yaml", &wasm_plugin(name, &module(name)?, "{stamp: built}"));
+    gateway.write("plugin.yaml", &(wasm_plugin(name, &module(name)?, "{stamp: built}") + "  pluginName: as\n"));
     let start = Instant::now();
     // A cold compile of a large module takes its time in a debug build, and the rest is served meanwhile.
     while !gateway.get("h", "/").headers.iter().any(|(header, _)| header.starts_with("x-stamp") || header == mark(name))

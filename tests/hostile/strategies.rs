@@ -1,5 +1,6 @@
 //! What `failStrategy` says, on every worker alike.
 
+use crate::support::client::Request;
 use crate::support::probe::Probe;
 
 #[test]
@@ -59,4 +60,34 @@ fn other_streams_of_a_vm_that_trapped_get_an_answer() {
         let status = connection.response(false).unwrap().status;
         assert!([200, 503].contains(&status), "{status}");
     }
+}
+
+#[test]
+fn fail_open_lets_a_body_go_on_unseen() {
+    let probe = Probe::with("  failStrategy: FAIL_OPEN\n");
+    let request = crate::support::probe::asking("response_body { trap }").order("chunks 3");
+    let response = probe.gateway.send(&request);
+    assert_eq!((response.status, response.text().as_str()), (200, "000000000000000000010000000002"));
+    let request = Request::new("POST", "h", "/").header("x-do", "request_body { trap }").order("echo").body("abcdef");
+    let response = probe.gateway.send(&request);
+    assert_eq!((response.status, response.text().as_str()), (200, "abcdef"));
+}
+
+#[test]
+fn a_filter_that_keeps_failing_is_put_aside_and_comes_back() {
+    let probe = Probe::start();
+    for _ in 0..12 {
+        assert_eq!(probe.get("request_headers { trap }").status, 503);
+    }
+    assert_eq!(probe.gateway.admin("/ready").status, 200);
+    // On all workers alike, and for a second at first.
+    probe.gateway.await_log("put aside");
+    probe.gateway.await_answer("h", "/", |response| response.status == 200);
+    for _ in 0..10 {
+        let next = probe.get("response_headers { is 1 }");
+        assert!([200, 503].contains(&next.status), "{next:?}");
+    }
+    crate::support::await_true("all workers to serve", || {
+        (0..8).all(|_| probe.get("response_headers { is 1 }").header("x-saw").is_some())
+    });
 }
