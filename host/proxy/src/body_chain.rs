@@ -256,7 +256,7 @@ impl Stream {
         if self.is_live(at) {
             return Ok(false);
         }
-        self.fail(at, || Reply::filter_failed(&self.plugin(at).name)).map(|()| true)
+        self.fail(at, || Reply::filter_failed(&self.plugin(at).named())).map(|()| true)
     }
 
     /// The plugin's place at this step of the way.

@@ -442,7 +442,7 @@ impl Stream {
             Ok(_) if self.closing.get() => Err(Box::new(Reply::reset())),
             Ok(action) => Ok(action),
             Err(Unavailable) => {
-                self.fail(at, || Reply::filter_failed(&self.plugin(at).name)).map(|()| FilterAction::Continue)
+                self.fail(at, || Reply::filter_failed(&self.plugin(at).named())).map(|()| FilterAction::Continue)
             }
         }
     }
@@ -466,7 +466,10 @@ impl Stream {
     pub(crate) fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
         let reply = self.with_state(|state| state.local_reply.take())?;
         let is_breaker = self.plugin(at).role == Role::CircuitBreaker;
-        Some(Box::new(if is_breaker { Reply::overflow(self, reply) } else { reply.into() }))
+        if is_breaker {
+            return Some(Box::new(Reply::overflow(self, reply)));
+        }
+        Some(Box::new(Reply::from_filter(reply).because(format!("answered by {}", self.plugin(at).named()))))
     }
 }
 

@@ -72,7 +72,7 @@ impl Stream {
             return Poll::Ready(None);
         }
         if !self.is_live(at) {
-            return Poll::Ready(self.fail(at, || Reply::filter_failed(&self.plugin(at).name)).err());
+            return Poll::Ready(self.fail(at, || Reply::filter_failed(&self.plugin(at).named())).err());
         }
         Poll::Pending
     }

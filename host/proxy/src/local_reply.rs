@@ -187,10 +187,15 @@ impl Reply {
         made
     }
 
+    /// What the log says of it: who caused it, and which line asked for that.
+    pub(crate) fn because(self, cause: String) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
     /// A filter that fails closed could not run.
     pub(crate) fn filter_failed(plugin: &str) -> Self {
         let mut reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NONE, "wasm_fail_stream");
-        reply.cause = Some(format!("the filter {plugin} could not run"));
+        reply.cause = Some(format!("{plugin} could not run"));
         reply
     }
 

@@ -142,6 +142,14 @@ impl WorkerPlugin {
         self.attention.notify();
     }
 
+    /// Name and place, for people: `wasmplugin/default/auth (plugin.yaml:1)`.
+    pub(crate) fn named(&self) -> String {
+        match self.generation().and_then(|generation| generation.origin.as_ref()) {
+            Some(origin) => origin.to_string(),
+            None => format!("the filter {}", self.name),
+        }
+    }
+
     /// Which VM of this plugin runs: contexts of an earlier one are gone.
     pub(crate) fn incarnation(&self) -> u32 {
         self.incarnation.get()
