@@ -87,9 +87,11 @@ impl Stream {
                 Run::Through => {}
                 stopped => return stopped,
             }
-            match self.after_request_headers(here, end) {
-                Run::Through => {}
-                stopped => return stopped,
+            if self.plugin(here).role == Role::User {
+                match self.after_request_headers(here, end) {
+                    Run::Through => {}
+                    stopped => return stopped,
+                }
             }
         }
         Run::Through
@@ -349,11 +351,16 @@ impl Stream {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Unavailable),
             Err(error) => {
-                plugin.replace(&error);
-                self.filter_failed();
+                self.vm_failed(at, &error);
                 Err(Unavailable)
             }
         }
+    }
+
+    #[cold]
+    fn vm_failed(&self, at: usize, error: &VmError) {
+        self.plugin(at).replace(error);
+        self.filter_failed();
     }
 
     fn call_in<R>(

@@ -153,15 +153,7 @@ impl Forwarding<'_> {
             return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
         };
         let mut attempts = Attempts::new(self, pool, body);
-        let tried = if self.stream.view.wants.interrupts {
-            tokio::select! {
-                biased;
-                tried = attempts.run() => tried,
-                reply = self.stream.interrupted() => Tried::Failed(reply),
-            }
-        } else {
-            attempts.run().await
-        };
+        let tried = self.stream.unless_interrupted(attempts.run()).await;
         drop(attempts);
         match tried {
             Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use portolan_wasm::{LocalReply, StreamState};
 use rand::Rng;
 use smallvec::SmallVec;
 
+use crate::attempt::Tried;
 use crate::body::{BodyError, ResponseBody};
 use crate::body_filter::FilteredBody;
 use crate::context::{ConnectionInfo, StreamContext};
@@ -193,14 +194,24 @@ impl Stream {
         }
     }
 
-    /// Resolves when a filter ends the stream from a callback of another context.
-    pub(crate) async fn interrupted(&self) -> Reply {
+    /// Runs the tries, unless a filter ends the stream from a callback of another context.
+    pub(crate) async fn unless_interrupted(&self, tries: impl Future<Output = Tried>) -> Tried {
+        let mut tries = std::pin::pin!(tries);
         std::future::poll_fn(|cx| {
-            // The response has not begun: nobody else waits for this direction.
-            self.with_flow(Direction::Response, |flow| flow.register(cx));
-            self.take_interruption().map_or(Poll::Pending, Poll::Ready)
+            if self.view.wants.interrupts
+                && let Some(reply) = self.poll_interruption(cx)
+            {
+                return Poll::Ready(Tried::Failed(reply));
+            }
+            tries.as_mut().poll(cx)
         })
         .await
+    }
+
+    fn poll_interruption(&self, cx: &Context<'_>) -> Option<Reply> {
+        // The response has not begun: nobody else waits for this direction.
+        self.with_flow(Direction::Response, |flow| flow.register(cx));
+        self.take_interruption()
     }
 
     /// Notes how the stream goes, where a filter may ask.

@@ -20,6 +20,7 @@ const MAX_VALUES: usize = 1024;
 pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// True when the map can be read in this phase and is there.
+#[inline]
 pub(crate) fn readable<H>(stream: &StreamState<H>, kind: MapKind, phase: Phase) -> bool {
     use Phase::{
         End, Foreign, RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers,

@@ -155,6 +155,7 @@ impl<H> HostState<H> {
 
     /// Which callback decides what may be done to a direction of the effective stream: the one that runs, or, for another
     /// context, the one that holds it.
+    #[inline]
     pub(crate) fn phase_of(&self, direction: Direction) -> Phase {
         if self.effective == self.current {
             return self.phase;

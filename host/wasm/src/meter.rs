@@ -167,6 +167,7 @@ impl Meter {
     }
 
     /// A call begins.
+    #[inline]
     pub(crate) fn begin(&mut self, callback: Callback) {
         self.callback = callback;
         let untold = &mut self.untold[callback as usize];
@@ -190,6 +191,7 @@ impl Meter {
     }
 
     /// The call that began has ended.
+    #[inline]
     pub(crate) fn end(&mut self) {
         if self.until_timed == 0 || self.ticks != 0 {
             self.settle();
@@ -197,6 +199,7 @@ impl Meter {
     }
 
     /// Counts a call that was timed or took long.
+    #[cold]
     fn settle(&mut self) {
         let timed = self.until_timed == 0;
         let started = self.started.take();

@@ -42,8 +42,8 @@ impl<H: StreamHost> Running<H> {
             0 => FilterAction::Continue,
             _ => FilterAction::Pause,
         });
-        if action != Ok(FilterAction::Continue) || self.paused {
-            let pauses = action == Ok(FilterAction::Pause);
+        if self.paused || !matches!(action, Ok(FilterAction::Continue)) {
+            let pauses = matches!(action, Ok(FilterAction::Pause));
             self.paused |= pauses;
             self.store.data_mut().contexts.hold(id, phase, pauses);
         }
