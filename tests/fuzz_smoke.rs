@@ -124,3 +124,23 @@ fn the_index_of_the_matcher_finds_what_a_plain_search_finds() {
         fuzz::matcher::matcher(&bytes);
     }
 }
+
+/// One good example of each thing that a guest may hand over.
+const GUEST: &[&[u8]] = &[
+    b"\x02\0\0\0\x01\0\0\0\x03\0\0\0\x02\0\0\0\0\0\0\0a\0xyz\0bc\0\0",
+    b"\x0a\x04name\x10\x01\x18\x01\x28\x02",
+    b"\x0a\x06sha256\x12\x03key\x1a\x04text\x22\x05-----",
+    b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\x00\x06\x2c\x02\x15",
+    b"request.headers['x'] in ['a', 'b'] && request.path.matches('^/a') || [1, 2].exists(n, n == source.port)",
+];
+
+#[test]
+fn mutated_bytes_of_a_guest_never_panic_the_host() {
+    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    for good in GUEST {
+        fuzz::guest(good);
+        for _ in 0..ROUNDS {
+            fuzz::guest(&mutate(good, &mut draw));
+        }
+    }
+}

@@ -90,7 +90,13 @@ impl VmSlot {
 }
 
 impl Drop for VmSlot {
+    /// The last stream has ended: `on_done` and `on_delete` of the root context. One that is not done yet goes all the same.
     fn drop(&mut self) {
+        if let Some(vm) = self.vm.get_mut()
+            && let Err(error) = vm.retire()
+        {
+            tracing::debug!(%error, "the filter failed when it was told to go");
+        }
         let last = self.noted.get();
         self.generation.note(last, last.ended());
     }

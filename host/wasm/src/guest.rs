@@ -75,7 +75,10 @@ pub(crate) fn early_view<'a, H>(
 ) -> Result<(&'a mut [u8], &'a mut HostState<H>), Status> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
-        None => caller.get_export("memory").and_then(Extern::into_memory).ok_or(Status::InvalidMemoryAccess)?,
+        None => {
+            let found = caller.get_export("memory").and_then(Extern::into_memory);
+            found.or(caller.data().early_memory).ok_or(Status::InvalidMemoryAccess)?
+        }
     };
     Ok(memory.data_and_store_mut(caller))
 }

@@ -19,6 +19,7 @@ use crate::meter::Meter;
 use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
 use crate::stream::{StreamHost, StreamState};
+use crate::strict::Unhonoured;
 
 /// The host's side of one VM: its plugin's settings, its contexts, and the stream of the callback that runs.
 pub(crate) struct HostState<H> {
@@ -38,6 +39,10 @@ pub(crate) struct HostState<H> {
     pub(crate) asks: bool,
     /// The guest's memory; none until its initialisers have run.
     pub(crate) memory: Option<Memory>,
+    /// The same while the initialisers run, in strict mode.
+    pub(crate) early_memory: Option<Memory>,
+    /// Calls that were not honoured, in strict mode.
+    pub(crate) unhonoured: Unhonoured,
     /// An initialiser has called a function that is not for initialisers.
     pub(crate) called_early: bool,
     /// How far the root context has come on its way out.
@@ -100,6 +105,8 @@ impl<H> HostState<H> {
             token: VmToken::next(),
             asks: false,
             memory: None,
+            early_memory: None,
+            unhonoured: Unhonoured::default(),
             called_early: false,
             retirement: Retirement::default(),
             malloc: None,

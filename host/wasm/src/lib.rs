@@ -28,7 +28,10 @@ mod resp;
 mod settings;
 mod shared;
 mod stream;
+mod strict;
 mod trap;
+#[doc(hidden)]
+pub mod untrusted;
 mod vm;
 
 pub use abi::{AbiVersion, Status};

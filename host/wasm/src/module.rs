@@ -92,6 +92,10 @@ impl PluginModule {
         self.callbacks
     }
 
+    pub(crate) fn inner(&self) -> &Module {
+        &self.module
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }

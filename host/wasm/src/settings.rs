@@ -20,6 +20,9 @@ pub struct VmSettings {
     /// Body callbacks run while the filter holds the head, as in Envoy with `allow_on_headers_stop_iteration`; always so
     /// for ABI 0.2.100.
     pub headers_stop_iteration: bool,
+    /// Calls that are not honoured are counted ([`crate::PluginVm::unhonoured`]) and each kind of them is logged once. Off
+    /// by default: every call of the host costs more with it.
+    pub strict: bool,
     /// What the guest may use up.
     pub limits: VmLimits,
 }

@@ -229,6 +229,12 @@ impl<H: StreamHost> PluginVm<H> {
         state.queue_waker = Some(waker);
     }
 
+    /// Calls that were not honoured, as `FUNCTION: REASON`, with how often; empty but in strict mode
+    /// ([`VmSettings::strict`]). At most 256 reasons, the rest counts as `others`.
+    pub fn unhonoured(&self) -> Vec<(String, u64)> {
+        self.running.store.data().unhonoured.counts()
+    }
+
     /// Size of the guest's memory in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.running.store.data().memory.map_or(0, |memory| memory.data_size(&self.running.store))

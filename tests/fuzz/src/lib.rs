@@ -4,6 +4,11 @@ pub mod matcher;
 
 use portolan_config::{Sources, TranslateOptions, read_str, render_json, render_text, translate};
 
+/// Bytes that a filter could hand to the gateway, through all that reads such.
+pub fn guest(data: &[u8]) {
+    portolan_wasm::untrusted::decode(data);
+}
+
 /// Reads, translates and reports any text. Nothing panics, places lie inside the text, and reading twice says the same.
 pub fn yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -15,7 +15,7 @@ mod streams;
 mod timer;
 mod wasi;
 
-pub(crate) use foreign::{Declared, Expressions};
+pub(crate) use foreign::{Declared, Expressions, decode_arguments};
 use wasmtime::{ExternType, FuncType, Linker, Module, UnknownImportError, Val, ValType};
 
 use crate::abi::AbiVersion;

@@ -14,6 +14,7 @@ pub use metrics::{FilterHistogram, FilterMetric, MetricKind};
 pub(crate) use queues::SharedQueues;
 
 use crate::callout::Upstream;
+use crate::strict::Reported;
 use upstreams::Upstreams;
 
 /// Shared data, shared queues and the metrics that filters have defined.
@@ -23,6 +24,7 @@ pub struct Shared {
     pub(crate) queues: SharedQueues,
     pub(crate) metrics: MetricRegistry,
     upstreams: Upstreams,
+    pub(crate) reported: Reported,
 }
 
 impl Shared {

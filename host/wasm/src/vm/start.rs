@@ -15,6 +15,7 @@ use crate::module::PluginModule;
 use crate::settings::VmSettings;
 use crate::shared::Shared;
 use crate::stream::StreamHost;
+use crate::strict;
 use crate::trap::{ProcExit, VmError};
 
 /// What our SDK exports beyond the ABI; see [`Area`].
@@ -66,12 +67,18 @@ pub(super) fn start<H: StreamHost>(
     settings: &Arc<VmSettings>,
     shared: &Arc<Shared>,
 ) -> Result<PluginVm<H>, StartError> {
+    // Also in strict mode: it checks the types of all imports, once.
     let linked = module.linked::<H>().map_err(StartError::Instantiate)?;
     let state = HostState::new(settings, shared, module.abi(), module.engine().clock());
     let mut store = Store::new(module.engine().inner(), state);
     store.limiter(|state| &mut state.limiter);
     set_deadlines(&mut store);
-    let instance = match linked.instantiate(&mut store) {
+    let made = if settings.strict {
+        strict::instantiate(module.inner(), module.abi(), &mut store)
+    } else {
+        linked.instantiate(&mut store)
+    };
+    let instance = match made {
         Ok(instance) => instance,
         Err(error) => return Err(instantiation_failed(&error, &mut store).unwrap_or(StartError::Instantiate(error))),
     };

@@ -10,5 +10,6 @@ mod hostcalls;
 mod life_cycle;
 mod limits;
 mod modules;
+mod strict;
 mod support;
 mod wasi;

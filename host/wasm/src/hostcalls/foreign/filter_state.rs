@@ -56,7 +56,7 @@ pub(super) fn declare_property<H: StreamHost>(state: &mut HostState<H>, args: &[
 }
 
 /// `string name = 1; bool readonly = 2; WasmType type = 3; bytes schema = 4; LifeSpan span = 5`.
-fn declaration(args: &[u8]) -> Option<Declared> {
+pub(super) fn declaration(args: &[u8]) -> Option<Declared> {
     let (mut name, mut read_only, mut kind, mut span) = (&b""[..], 0, 0, 0);
     let read = protobuf::read(args, |number, field| match number {
         1 => name = field.bytes().unwrap_or(name),

@@ -46,7 +46,7 @@ pub(super) fn inject<H: StreamHost>(state: &mut HostState<H>, args: &[u8]) -> An
 }
 
 /// `InjectEncodedDataToFilterChainArguments`: `string body = 1; bool endstream = 2`.
-fn arguments(args: &[u8]) -> Result<(&[u8], bool), Status> {
+pub(super) fn arguments(args: &[u8]) -> Result<(&[u8], bool), Status> {
     let (mut body, mut end) = (&b""[..], false);
     let read = protobuf::read(args, |number, field| match number {
         1 => body = field.bytes().unwrap_or(body),

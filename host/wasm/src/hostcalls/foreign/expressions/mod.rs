@@ -23,7 +23,7 @@ const MAX_EXPRESSIONS: usize = 256;
 #[derive(Default)]
 pub(crate) struct Expressions(Vec<Option<Expression>>);
 
-struct Expression {
+pub(super) struct Expression {
     program: Program,
     /// The variables that it names.
     variables: Vec<String>,
@@ -78,7 +78,7 @@ fn token(args: &[u8]) -> Result<usize, Status> {
     Ok(u32::from_le_bytes(bytes) as usize)
 }
 
-fn compile(text: &str) -> Option<Expression> {
+pub(super) fn compile(text: &str) -> Option<Expression> {
     if !limits::may_parse(text) {
         return None;
     }
