@@ -46,6 +46,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hickory-resolver", &["portolan-proxy"]),
     ("prometheus", &["portolan-telemetry"]),
     ("clap", &["portolan"]),
+    ("reqwest", &["portolan"]),
+    ("tar", &["portolan"]),
     ("anyhow", &["portolan"]),
 ];
 

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Say which rule a request takes and why, by running the real filters on it
     Explain(ExplainArgs),
+    /// Pin the modules of filters, or look into one
+    Filter(FilterArgs),
     /// Serve two embedded backends, split 80/20, from files that you can edit live
     Demo(DemoArgs),
     /// Write a small working set of files to start from
@@ -89,7 +91,13 @@ pub(crate) struct ConfigArgs {
     /// Variable of this process's environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`) [default: none]
     #[arg(long = "wasm-env", value_name = "NAME")]
     pub wasm_env: Vec<String>,
-    /// Folder for compiled modules, which makes the next start fast
+    /// Registry that is asked over plain HTTP instead of HTTPS
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub insecure_registries: Vec<String>,
+    /// PEM file of certificate authorities to trust when modules are fetched, besides the system's
+    #[arg(long = "module-ca", value_name = "FILE")]
+    pub module_ca: Vec<PathBuf>,
+    /// Folder for fetched and compiled modules, which makes the next start fast and independent of registries
     ///
     /// Default: `portolan` in `$XDG_CACHE_HOME`, or `$HOME/.cache/portolan`; no cache when neither is set.
     #[arg(long, value_name = "DIR")]
@@ -172,6 +180,29 @@ pub(crate) enum ExplainOutput {
     Text,
     /// The same tree as JSON
     Json,
+}
+
+/// Arguments of `portolan filter`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FilterArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: FilterCommand,
+}
+
+/// The commands of `portolan filter`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// Write portolan.lock beside the configuration: each filter's module by digest, signer, ABI, imports and cost
+    ///
+    /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.
+    Lock(ConfigArgs),
+    /// Say what a module is: digest, ABI, imports
+    Inspect {
+        /// The module.
+        #[arg(value_name = "FILE.wasm")]
+        file: PathBuf,
+    },
 }
 
 /// Arguments of `portolan demo`.

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use portolan_config::{Diagnostic, Severity, Sources, render_github, render_json, render_text};
 use portolan_telemetry::Metrics;
@@ -12,6 +13,9 @@ use crate::args::{CheckArgs, CheckOutput, ConfigArgs};
 use crate::change::number;
 use crate::load::{self, Loader, Purpose};
 use crate::output;
+
+/// For all modules that are not on this machine.
+pub(crate) const FETCH_TIME: Duration = Duration::from_secs(30);
 
 /// Prints the findings. Exit code 1 when there are errors, with `--strict` also for warnings.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
@@ -32,9 +36,11 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 /// The files, the number of resources in force, and the findings in order of place.
 fn findings(config: &ConfigArgs) -> anyhow::Result<(Sources, usize, Vec<Diagnostic>)> {
     let mut loader = Loader::new(config)?;
-    let read = loader.read();
+    let read = loader.read(false);
+    loader.modules().wait(FETCH_TIME);
     let mut diagnostics = read.diagnostics.clone();
-    let (_, problems) = load::builder(config, Metrics::new(), Purpose::default())?.build(read.model.clone());
+    let (_, problems) =
+        load::builder(config, loader.modules().source(), Metrics::new(), Purpose::default())?.build(read.model.clone());
     diagnostics.extend(problems.iter().map(|problem| loader.diagnose(problem)));
     diagnostics.sort_by(|a, b| {
         let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);

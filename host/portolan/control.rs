@@ -71,6 +71,7 @@ impl Control {
                 let _ = events.send(Event::Changed);
             }
         };
+        loader.modules().on_change(on_change.clone());
         let watcher = Watcher::start(loader.paths(), on_change)
             .inspect_err(|error| tracing::error!("files are not watched, only SIGHUP reloads: {error}"))
             .ok();
@@ -102,7 +103,7 @@ impl Control {
     /// The first snapshot. Mistakes in the files are said and left out; with nothing good it serves nothing.
     pub(crate) fn first(&mut self) -> Arc<Snapshot> {
         let start = Instant::now();
-        let read = self.loader.read();
+        let read = self.loader.read(false);
         let snapshot = self.build(&read);
         self.report.first(&read, self.loader.resources(), start.elapsed());
         self.report.problems(&self.diagnosed());
@@ -131,7 +132,7 @@ impl Control {
     /// One change: read, translate, compare, build, publish.
     fn turn(&mut self, cell: &SnapshotCell, forced: bool) {
         let start = Instant::now();
-        let read = self.loader.read();
+        let read = self.loader.read(forced);
         let (same_model, same_code) = match &self.tried {
             Some((model, modules)) => (**model == *read.model, *modules == read.modules),
             None => (false, false),
@@ -171,7 +172,7 @@ impl Control {
 
     fn watch(&self, read: &Read) {
         if let Some(watcher) = &self.watcher {
-            watcher.set_extra(&read.modules.keys().cloned().collect::<Vec<_>>());
+            watcher.set_extra(&read.modules.files());
         }
     }
 

@@ -15,6 +15,7 @@ use portolan_telemetry::Metrics;
 
 use crate::args::{ExplainArgs, ExplainOutput};
 use crate::change::number;
+use crate::check::FETCH_TIME;
 use crate::load::{self, Loader, Purpose};
 use crate::{UsageError, output};
 use tcp::TcpExplanation;
@@ -24,7 +25,8 @@ use tree::{Explanation, Outcome, RequestPart};
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let target = Target::parse(&args.url, &args.headers)?;
     let mut loader = Loader::new(&args.config)?;
-    let read = loader.read();
+    let read = loader.read(false);
+    loader.modules().wait(FETCH_TIME);
     let errors = read.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     if errors > 0 {
         output::remark(&format!("{} in the files; see `portolan check`\n", number(errors, "error")));
@@ -32,7 +34,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if read.model.listeners.is_empty() {
         bail!("nothing listens: no Gateway fits this gateway's labels\nhelp: see `portolan check`, and `--label`");
     }
-    let mut builder = load::builder(&args.config, Metrics::new(), Purpose::default())?;
+    let mut builder = load::builder(&args.config, loader.modules().source(), Metrics::new(), Purpose::default())?;
     let (snapshot, problems) = builder.build(read.model.clone());
     for problem in &problems {
         output::remark(&format!("{}\n", loader.diagnose(problem).message));

@@ -7,17 +7,21 @@ use anyhow::Context;
 use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
 use portolan_model::{Model, Origin};
-use portolan_proxy::{BuildProblem, Builder, BuilderOptions};
+use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, ModuleSource};
 use portolan_telemetry::Metrics;
 use portolan_wasm::{Engine, EngineOptions, Shared};
 
 use crate::UsageError;
 use crate::args::ConfigArgs;
-use crate::modules::{Fingerprint, Modules};
+use crate::modules::{ClientOptions, Fingerprint, Lock, Modules};
 use crate::view;
 
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
 const NOT_BUILT: &str = "P0501";
+/// Code of a module that is on its way.
+const PENDING: &str = "P0502";
+/// Code of a module that is not the one that was locked.
+const DRIFT: &str = "P0503";
 /// Code of an unknown field.
 const UNKNOWN_FIELD: &str = "P0007";
 
@@ -29,6 +33,8 @@ pub(crate) struct Loader {
     lenient: bool,
     modules: Modules,
     resources: ResourceSet,
+    /// The model of the last reading.
+    last: Option<Arc<Model>>,
 }
 
 /// One reading of everything.
@@ -56,14 +62,23 @@ impl Loader {
         if !config.labels.is_empty() {
             options.labels = config.labels.iter().cloned().collect();
         }
-        let modules = Modules::new(&config.filters).map_err(UsageError)?;
+        let client = ClientOptions { ca: config.module_ca.clone(), insecure: config.insecure_registries.clone() };
+        let folder = cache_dir(config).map(|folder| folder.join("fetched"));
+        let modules = Modules::new(&config.filters, client, folder).map_err(UsageError)?;
+        let modules = modules.locked_by(config.config.first().and_then(|path| Lock::path(path)));
         let paths = config.config.clone();
-        Ok(Self { paths, options, lenient: false, modules, resources: ResourceSet::default() })
+        let (resources, last) = (ResourceSet::default(), None);
+        Ok(Self { paths, options, lenient: false, modules, resources, last })
     }
 
     /// Unknown fields become warnings: a newer Istio field must not look like an outage in a gateway that serves.
     pub(crate) fn lenient(self) -> Self {
         Self { lenient: true, ..self }
+    }
+
+    /// Takes modules as they are: for writing the lock.
+    pub(crate) fn without_lock(self) -> Self {
+        Self { modules: self.modules.locked_by(None), ..self }
     }
 
     /// The paths of `--config`.
@@ -81,8 +96,9 @@ impl Loader {
         &self.modules
     }
 
-    /// Reads all files and translates them.
-    pub(crate) fn read(&mut self) -> Read {
+    /// Reads all files and translates them, and has fetched what they want. `forced` asks anew for modules that failed
+    /// or are to be asked for always, as a change of the configuration does.
+    pub(crate) fn read(&mut self, forced: bool) -> Read {
         let sources = Sources::read(&self.paths);
         let mut diagnostics = self.resources.update(&sources);
         if self.lenient {
@@ -92,8 +108,12 @@ impl Loader {
         }
         let translation = translate(&self.resources, &self.options);
         diagnostics.extend(translation.diagnostics);
-        let modules = self.modules.fingerprint(&translation.model);
-        Read { sources, diagnostics, model: Arc::new(translation.model), modules }
+        let model = Arc::new(translation.model);
+        let is_new = self.last.as_ref().is_some_and(|last| *last != model);
+        self.modules.want(&model, forced || is_new);
+        self.last = Some(model.clone());
+        let modules = self.modules.fingerprint(&model);
+        Read { sources, diagnostics, model, modules }
     }
 
     /// A part that could not be built, at the line that asks for it or at the file of the command line.
@@ -102,7 +122,14 @@ impl Loader {
             Some(origin) => self.url_place(origin).unwrap_or_else(|| place_of(origin)),
             None => self.argument_place(&problem.subject),
         };
-        Diagnostic::error(NOT_BUILT, place, format!("{}: {}", problem.subject, problem.message))
+        let text = format!("{}: {}", problem.subject, problem.message);
+        match problem.cause {
+            Cause::Broken => Diagnostic::error(NOT_BUILT, place, text),
+            Cause::Pending => Diagnostic::warning(PENDING, place, text),
+            Cause::Drift => {
+                Diagnostic::error(DRIFT, place, text).with_help("run `portolan filter lock`, and read what it changes")
+            }
+        }
     }
 
     /// A filter fails for what its `url` names.
@@ -134,8 +161,14 @@ pub(crate) struct Purpose {
 }
 
 /// What makes snapshots: the engine for filters with its cache of compiled modules.
-pub(crate) fn builder(config: &ConfigArgs, metrics: Arc<Metrics>, purpose: Purpose) -> anyhow::Result<Builder> {
-    let options = EngineOptions { cache_dir: config.cache_dir.clone().or_else(default_cache_dir) };
+pub(crate) fn builder(
+    config: &ConfigArgs,
+    source: Arc<dyn ModuleSource>,
+    metrics: Arc<Metrics>,
+    purpose: Purpose,
+) -> anyhow::Result<Builder> {
+    // Beside what was fetched: the engine tidies its folder, and takes what it does not know for waste.
+    let options = EngineOptions { cache_dir: cache_dir(config).map(|folder| folder.join("compiled")) };
     let engine = Engine::new(&options)?;
     let shared = Shared::new();
     let filters = shared.clone();
@@ -146,6 +179,7 @@ pub(crate) fn builder(config: &ConfigArgs, metrics: Arc<Metrics>, purpose: Purpo
         shared,
         metrics,
         workers: purpose.workers.max(1),
+        source,
         embedded: portolan_filters::BUNDLED,
         overrides: config.filters.clone(),
         access_log: purpose.access_log.map(|path| path.display().to_string()),
@@ -153,6 +187,11 @@ pub(crate) fn builder(config: &ConfigArgs, metrics: Arc<Metrics>, purpose: Purpo
         explain: !serving,
     };
     Builder::new(options).context("cannot start what builds snapshots")
+}
+
+/// Where fetched and compiled modules are kept.
+fn cache_dir(config: &ConfigArgs) -> Option<PathBuf> {
+    config.cache_dir.clone().or_else(default_cache_dir)
 }
 
 /// The user's own cache folder: nobody else may write there, for it holds code that is run as it is.

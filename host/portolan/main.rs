@@ -8,6 +8,7 @@ mod completions;
 mod control;
 mod demo;
 mod explain;
+mod filter;
 mod filters;
 mod init;
 mod load;
@@ -49,6 +50,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Filter(args) => filter::filter(args),
         Command::Demo(args) => demo::demo(args),
         Command::Init(args) => init::init(args),
         Command::Try(args) => try_to::try_to(args),

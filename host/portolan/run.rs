@@ -82,7 +82,7 @@ impl<'a> Service<'a> {
         let metrics = Metrics::new();
         let workers = self.workers();
         let purpose = Purpose { workers, access_log: self.serve.access_log.clone() };
-        let builder = load::builder(self.config, metrics.clone(), purpose)?;
+        let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
         let first = control.first();
         let cell = SnapshotCell::new(first.clone());

@@ -66,11 +66,12 @@ impl Options {
         if !self.no_port_map {
             command.args(["--port-map", &format!("80={}", http.number())]);
         }
+        if !self.arguments.iter().any(|argument| argument == "--cache-dir") {
+            command.arg("--cache-dir").arg(cache);
+        }
         let child = command
             .args(["--admin-address", &admin.address().to_string()])
             .args(["--workers", "2"])
-            .arg("--cache-dir")
-            .arg(cache)
             .arg("--access-log")
             .arg(folder.path().join("access.log"))
             .args(&self.arguments)

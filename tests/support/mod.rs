@@ -4,12 +4,14 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod redis;
+pub(crate) mod registry;
 pub(crate) mod upstream;
 pub(crate) mod wasm;
 

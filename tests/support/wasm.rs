@@ -46,3 +46,22 @@ pub(crate) fn from_text(body: &str) -> Vec<u8> {
     let text = format!("(module {body} (func (export \"proxy_abi_version_0_2_1\")))");
     wat::parse_str(text).expect("a module in text form")
 }
+
+/// A module that writes `x-module: NAME` to each response.
+pub(crate) fn naming(name: &str) -> Vec<u8> {
+    let text = format!(
+        "(module (import \"env\" \"proxy_add_header_map_value\"
+           (func $add (param i32 i32 i32 i32 i32) (result i32)))
+         (func (export \"proxy_abi_version_0_2_1\"))
+         (memory (export \"memory\") 1) (data (i32.const 0) \"x-module\") (data (i32.const 16) \"{name}\")
+         (func (export \"malloc\") (param i32) (result i32) i32.const 1024)
+         (func (export \"proxy_on_context_create\") (param i32 i32))
+         (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32) i32.const 1)
+         (func (export \"proxy_on_configure\") (param i32 i32) (result i32) i32.const 1)
+         (func (export \"proxy_on_response_headers\") (param i32 i32 i32) (result i32)
+           (drop (call $add (i32.const 2) (i32.const 0) (i32.const 8) (i32.const 16) (i32.const {})))
+           i32.const 0))",
+        name.len()
+    );
+    wat::parse_str(text).expect("a module in text form")
+}

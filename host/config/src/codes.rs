@@ -1,7 +1,7 @@
 //! Every code of a [`crate::diagnostic::Diagnostic`] with its explanation, for `portolan help CODE`.
 
 /// Code, title, explanation. P00xx: a file or document cannot be read as it is. P01xx: an object by itself is wrong, and its last good version stays. P02xx: objects do
-/// not fit each other. P03xx: not served yet, or without effect.
+/// not fit each other. P03xx: not served yet, or without effect. P05xx: what the files ask for cannot be built.
 pub const CODES: &[(&str, &str, &str)] = &[
     (
         "P0001",
@@ -337,6 +337,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "a variable of the host that is not passed on",
         "Filters see no variable of the gateway's own environment unless whoever starts the gateway allows it by name: `--wasm-env NAME`. Otherwise whoever may write a WasmPlugin could read its credentials.",
     ),
+    (
+        "P0501",
+        "a part that cannot be built",
+        "A filter that does not load or start, a listener whose port is taken, an access log that cannot be opened. What served before serves on; at the first start the filter's failStrategy counts.",
+    ),
+    (
+        "P0502",
+        "a module that is on its way",
+        "The module is being fetched from a web server or a registry. Until it is there, requests get what the filter's failStrategy says, or the version before serves on; traffic without this filter is not affected.",
+    ),
+    (
+        "P0503",
+        "a module that is not the one that was locked",
+        "portolan.lock beside the configuration names the module of each filter by digest, and this one differs or is not in it. It is not run: the version before serves on, or the failStrategy counts. `portolan filter lock` writes the file anew.",
+    ),
 ];
 
 #[cfg(test)]
@@ -364,7 +379,9 @@ mod tests {
     #[test]
     fn every_code_that_is_used_is_explained_and_no_other() {
         let mut used = BTreeSet::new();
-        named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+        for folder in ["src", "../portolan"] {
+            named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut used);
+        }
         let explained: BTreeSet<String> = super::CODES.iter().map(|(code, _, _)| (*code).to_owned()).collect();
         assert_eq!(used, explained);
     }

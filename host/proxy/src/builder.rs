@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin, PluginCode};
+use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin};
 use portolan_telemetry::{AccessLog, Metrics};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
 
@@ -18,6 +18,7 @@ use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
 use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
+use crate::module_source::{self, Cause, LoadError, Loaded, ModuleSource};
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
@@ -35,6 +36,8 @@ pub struct BuilderOptions {
     pub workers: usize,
     /// The filters in the binary, by name.
     pub embedded: &'static [(&'static str, &'static [u8])],
+    /// Where users' modules come from.
+    pub source: Arc<dyn ModuleSource>,
     /// Files that take the place of embedded filters, by name (`--filter`).
     pub overrides: Vec<(String, PathBuf)>,
     /// Access log path that beats the model's (`--access-log`).
@@ -56,6 +59,8 @@ pub struct BuildProblem {
     pub message: String,
     /// The old version serves on.
     pub kept_old: bool,
+    /// What kind of reason it is.
+    pub cause: Cause,
 }
 
 /// Builds one snapshot after the other.
@@ -75,10 +80,8 @@ enum PluginError {
     Read(PathBuf, std::io::Error),
     #[error("no such filter comes with this binary: {0}")]
     Unknown(String),
-    #[error("modules cannot be loaded from {0} yet")]
-    Unavailable(String),
-    #[error("the module's SHA-256 is {found}, and {wanted} is wanted")]
-    Digest { found: String, wanted: String },
+    #[error("{0}")]
+    Load(#[from] LoadError),
     #[error("{0}")]
     Compile(#[from] CompileError),
     #[error("{0}")]
@@ -87,12 +90,29 @@ enum PluginError {
     Configuration(#[from] serde_json::Error),
 }
 
+impl PluginError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Load(LoadError::Source(error)) => error.cause,
+            _ => Cause::Broken,
+        }
+    }
+}
+
+/// What a plugin runs.
+#[derive(Clone, Copy)]
+enum Code<'a> {
+    /// A filter of the binary, by name, or the file in its place.
+    Bundled(&'a str),
+    /// A user's, by now compiled.
+    Loaded(&'a Result<Loaded, LoadError>),
+}
+
 /// A plugin to be started.
 struct Wanted<'a> {
     name: &'a str,
     role: Role,
-    code: PluginCode,
-    sha256: Option<&'a str>,
+    code: Code<'a>,
     settings: VmSettings,
     fail_policy: FailPolicy,
     origin: Option<&'a Origin>,
@@ -158,13 +178,10 @@ impl Builder {
             self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
             self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
         ];
-        plugins.extend(
-            model
-                .plugins
-                .iter()
-                .filter(|p| p.kind.is_http())
-                .filter_map(|plugin| self.attach(Wanted::user(plugin), problems)),
-        );
+        let users = || model.plugins.iter().filter(|plugin| plugin.kind.is_http());
+        let loaded = module_source::load_all(users(), &*self.options.source, &self.modules);
+        let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?)));
+        plugins.extend(wanted.filter_map(|wanted| self.attach(wanted, problems)));
         let breakers = CircuitBreakerConfig::of(model);
         plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?);
         Some(plugins)
@@ -185,6 +202,7 @@ impl Builder {
                     origin: None,
                     message: PluginError::from(error).to_string(),
                     kept_old: false,
+                    cause: Cause::Broken,
                 });
                 Some(Attached::Failed { name: name.into(), fail_policy: FailPolicy::FailClose })
             }
@@ -217,7 +235,10 @@ impl Builder {
     fn attach(&self, wanted: Wanted<'_>, problems: &mut Vec<BuildProblem>) -> Option<Attached> {
         let last = self.last_served(wanted.name, wanted.role);
         let error = match self.generation(&wanted, last) {
-            Ok(generation) => return Some(Attached::Ready(generation)),
+            Ok(generation) => {
+                problems.extend(wanted.warning());
+                return Some(Attached::Ready(generation));
+            }
             Err(error) => error,
         };
         let fallback = match last {
@@ -229,6 +250,7 @@ impl Builder {
             origin: wanted.origin.cloned(),
             message: error.to_string(),
             kept_old: fallback.is_some() || last.is_some(),
+            cause: error.cause(),
         });
         match fallback {
             Some(generation) => Some(Attached::Ready(generation)),
@@ -242,12 +264,11 @@ impl Builder {
         wanted: &Wanted<'_>,
         last: Option<&Arc<PluginGeneration>>,
     ) -> Result<Arc<PluginGeneration>, PluginError> {
-        let module = self.module(&wanted.code)?;
-        if let Some(digest) = wanted.sha256
-            && digest != module.digest()
-        {
-            return Err(PluginError::Digest { found: module.digest().to_owned(), wanted: digest.to_owned() });
-        }
+        let module = match wanted.code {
+            Code::Bundled(name) => self.bundled(name)?,
+            Code::Loaded(Ok(loaded)) => loaded.module.clone(),
+            Code::Loaded(Err(error)) => return Err(error.clone().into()),
+        };
         self.started(wanted, module, last)
     }
 
@@ -287,28 +308,21 @@ impl Builder {
 
     /// At the first start nothing older is there: the filter in the binary serves in place of the file.
     fn embedded_instead(&self, wanted: &Wanted<'_>) -> Option<Arc<PluginGeneration>> {
-        let module = self.modules.load(self.embedded(&wanted.code)?).ok()?;
+        let Code::Bundled(name) = wanted.code else { return None };
+        let module = self.modules.load(self.embedded(name)?).ok()?;
         self.started(wanted, module, None).ok()
     }
 
-    fn embedded(&self, code: &PluginCode) -> Option<&'static [u8]> {
-        let PluginCode::Bundled(name) = code else { return None };
-        self.options.embedded.iter().find(|(known, _)| known == name).map(|(_, bytes)| *bytes)
+    fn embedded(&self, name: &str) -> Option<&'static [u8]> {
+        self.options.embedded.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
     }
 
-    fn module(&self, code: &PluginCode) -> Result<Arc<PluginModule>, PluginError> {
-        let path = match code {
-            PluginCode::File(path) => Some(path),
-            PluginCode::Remote(module) => return Err(PluginError::Unavailable(module.url.clone())),
-            PluginCode::Bundled(name) => {
-                self.options.overrides.iter().find(|(known, _)| known == name).map(|(_, path)| path)
-            }
-        };
-        if let Some(path) = path {
+    fn bundled(&self, name: &str) -> Result<Arc<PluginModule>, PluginError> {
+        if let Some((_, path)) = self.options.overrides.iter().find(|(known, _)| known == name) {
             let bytes = std::fs::read(path).map_err(|error| PluginError::Read(path.clone(), error))?;
             return Ok(self.modules.load(&bytes)?);
         }
-        let bytes = self.embedded(code).ok_or_else(|| PluginError::Unknown(format!("{code:?}")))?;
+        let bytes = self.embedded(name).ok_or_else(|| PluginError::Unknown(name.to_owned()))?;
         Ok(self.modules.load(bytes)?)
     }
 
@@ -341,6 +355,7 @@ impl Builder {
                     origin: listener.origins.first().cloned(),
                     message: format!("cannot listen on {}: {error}", listener.address),
                     kept_old: false,
+                    cause: Cause::Broken,
                 }),
             }
         }
@@ -367,6 +382,7 @@ impl Builder {
                     origin: None,
                     message: error.to_string(),
                     kept_old: self.access_log.is_some(),
+                    cause: Cause::Broken,
                 });
                 self.access_log.as_ref().map(|(_, log)| log.clone())
             }
@@ -408,11 +424,10 @@ impl<'a> Wanted<'a> {
             configuration: configuration.into_bytes(),
             ..VmSettings::default()
         };
-        let code = PluginCode::Bundled(name.to_owned());
-        Self { name, role, code, sha256: None, settings, fail_policy: FailPolicy::FailClose, origin: None }
+        Self { name, role, code: Code::Bundled(name), settings, fail_policy: FailPolicy::FailClose, origin: None }
     }
 
-    fn user(plugin: &'a Plugin) -> Self {
+    fn user(plugin: &'a Plugin, loaded: &'a Result<Loaded, LoadError>) -> Self {
         let settings = VmSettings {
             plugin_name: plugin.name.clone(),
             root_id: plugin.root_id.clone(),
@@ -426,12 +441,23 @@ impl<'a> Wanted<'a> {
         Self {
             name: &plugin.name,
             role: Role::User,
-            code: plugin.code.clone(),
-            sha256: plugin.sha256.as_deref(),
+            code: Code::Loaded(loaded),
             settings,
             fail_policy: plugin.fail_policy,
             origin: Some(&plugin.origin),
         }
+    }
+
+    /// A newer module is kept away; the one that is there serves.
+    fn warning(&self) -> Option<BuildProblem> {
+        let Code::Loaded(Ok(Loaded { warning: Some(warning), .. })) = self.code else { return None };
+        Some(BuildProblem {
+            subject: format!("filter {}", self.name),
+            origin: self.origin.cloned(),
+            message: warning.message.clone(),
+            kept_old: true,
+            cause: warning.cause,
+        })
     }
 }
 

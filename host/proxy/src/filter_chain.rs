@@ -129,7 +129,7 @@ impl Stream {
 
     fn request_headers_of(self: &Rc<Self>, at: usize, end: bool) -> Run {
         let callbacks = self.plugin(at).callbacks;
-        if !callbacks.request_headers && !is_asked_later(callbacks) {
+        if !callbacks.request_headers && !is_asked_later(callbacks) || !self.is_for(at) {
             return Run::Through;
         }
         // Without that export the call only opens the context, which the later callbacks need.

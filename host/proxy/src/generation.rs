@@ -47,6 +47,8 @@ pub struct PluginGeneration {
     pub fail_policy: FailPolicy,
     pub(crate) metrics: Arc<FilterMetrics>,
     pub(crate) settings: Arc<VmSettings>,
+    /// The quickest of its first starts, and the linear memory of a VM then.
+    trial: (Duration, u64),
     /// The same with a short deadline, when workers may start VMs themselves.
     quick_start: Option<Arc<VmSettings>>,
     module: Arc<PluginModule>,
@@ -127,6 +129,7 @@ impl PluginGeneration {
             fail_policy: parts.fail_policy,
             metrics: parts.metrics,
             settings: parts.settings,
+            trial: (quickest, ready.first().map_or(0, |vm| vm.memory_bytes() as u64)),
             quick_start,
             module: parts.module,
             shared: parts.shared,
@@ -160,6 +163,21 @@ impl PluginGeneration {
     /// The ABI that its module speaks.
     pub fn abi(&self) -> AbiVersion {
         self.module.abi()
+    }
+
+    /// What its module imports, each as `module.name`.
+    pub fn imports(&self) -> Vec<String> {
+        self.module.imports()
+    }
+
+    /// How long the start of a VM takes.
+    pub fn start_time(&self) -> Duration {
+        self.trial.0
+    }
+
+    /// Linear memory of a VM after its start, in bytes.
+    pub fn start_memory(&self) -> u64 {
+        self.trial.1
     }
 
     /// What it does at the moment.

@@ -13,6 +13,7 @@ use crate::dns::Names;
 use crate::generation::PluginGeneration;
 use crate::generations::Generations;
 use crate::listener::Sockets;
+use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::RouteEntry;
@@ -35,6 +36,8 @@ pub struct Snapshot {
     /// Why plugins, or their newest versions, could not be started, by name.
     plugin_problems: HashMap<String, String>,
     generations: Arc<Generations>,
+    /// By plugin: which requests it sees; none for all.
+    pub(crate) traffic: Vec<Option<PluginTraffic>>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Resolves hosts that no cluster names.
@@ -102,6 +105,7 @@ impl Snapshot {
             routes: parts.model.routes.iter().map(RouteEntry::compile).collect(),
             cluster_names: names.collect(),
             clusters: parts.clusters,
+            traffic: PluginTraffic::of_all(&parts.plugins, &parts.model),
             plugins: parts.plugins,
             rollouts: parts.rollouts,
             plugin_problems: parts.plugin_problems,

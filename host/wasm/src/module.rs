@@ -96,6 +96,11 @@ impl PluginModule {
         &self.module
     }
 
+    /// What it imports, each as `module.name`, in the module's order.
+    pub fn imports(&self) -> Vec<String> {
+        self.module.imports().map(|import| format!("{}.{}", import.module(), import.name())).collect()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }

@@ -29,20 +29,6 @@ fn a_command_goes_to_the_server_and_its_reply_comes_back() {
 }
 
 #[test]
-fn many_commands_at_once_get_each_its_own_reply() {
-    let Some(redis) = Redis::start(None) else { return };
-    let (gateway, _folder) = asking(&redis, "", "", &["INCR", "hits"]);
-    let ask = || (0..25).map(|_| gateway.get("h", "/").text()).collect::<Vec<_>>();
-    let mut replies: Vec<u32> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-        let replies = threads.into_iter().flat_map(|thread| thread.join().unwrap());
-        replies.map(|reply| reply.trim_start_matches(':').trim_end().parse().unwrap()).collect()
-    });
-    replies.sort_unstable();
-    assert_eq!(replies, (1..=200).collect::<Vec<_>>());
-}
-
-#[test]
 fn replies_of_every_kind_come_as_they_are() {
     let Some(redis) = Redis::start(None) else { return };
     redis.ask(&["RPUSH", "list", "a", "", "b\r\n"]);

@@ -1,0 +1,136 @@
+//! [`Source`]: the modules as the builder gets them: files, and what was fetched, each checked.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portolan_model::{Plugin, PluginCode, RemoteModule};
+use portolan_proxy::{Cause, ModuleBytes, ModuleError, ModuleSource};
+
+use super::cache::hex_digest;
+use super::error::FetchError;
+use super::fetch::{Wanted, check_blob};
+use super::fetcher::{FetchState, Fetcher};
+use super::lock::Lock;
+use super::signature::PublicKey;
+
+/// Reads files, asks the fetcher for the rest, and gives nothing that is not locked when there is a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(super) fetcher: Arc<Fetcher>,
+    /// What `portolan.lock` says; an error when it cannot be read.
+    lock: Arc<Mutex<Option<Result<Lock, String>>>>,
+}
+
+/// A module with what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sourced {
+    pub(crate) bytes: Vec<u8>,
+    /// SHA-256 in hex.
+    pub(crate) sha256: String,
+    /// Digest of the image that it came in, or a server's ETag.
+    pub(crate) version: Option<String>,
+    /// Fingerprint of the key that signed it.
+    pub(crate) signer: Option<String>,
+    /// What keeps a newer one away.
+    warning: Option<ModuleError>,
+}
+
+impl ModuleSource for Source {
+    fn module(&self, plugin: &Plugin) -> Result<ModuleBytes, ModuleError> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sourced = match (self.sourced(plugin)?, lock) {
+            (sourced, None) => sourced,
+            (sourced, Some(lock)) => self.locked(plugin, sourced, lock.map_err(drift)?)?,
+        };
+        Ok(ModuleBytes { bytes: sourced.bytes, warning: sourced.warning })
+    }
+}
+
+impl Source {
+    pub(super) fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher: Arc::new(fetcher), lock: Arc::default() }
+    }
+
+    pub(super) fn set_lock(&self, lock: Option<Result<Lock, String>>) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+    }
+
+    /// A plugin's module, whatever the lock says.
+    pub(crate) fn sourced(&self, plugin: &Plugin) -> Result<Sourced, ModuleError> {
+        match &plugin.code {
+            PluginCode::File(path) => file(plugin, path),
+            PluginCode::Remote(module) => self.fetched(plugin, module),
+            PluginCode::Bundled(name) => Err(broken(format!("`{name}` is not a filter of a user"))),
+        }
+    }
+
+    /// What the lock allows: this module, else the locked one where it is still kept.
+    fn locked(&self, plugin: &Plugin, sourced: Sourced, lock: Lock) -> Result<Sourced, ModuleError> {
+        let Err(reason) = lock.check(&plugin.name, &sourced.sha256, sourced.signer.as_deref()) else {
+            return Ok(sourced);
+        };
+        let locked = lock.filters.get(&plugin.name).filter(|locked| locked.sha256 != sourced.sha256);
+        let locked = locked.filter(|_| matches!(plugin.code, PluginCode::Remote(_)));
+        match locked.and_then(|locked| self.fetcher.kept(&locked.sha256)) {
+            Some(bytes) => Ok(Sourced { bytes, warning: Some(drift(reason)), ..sourced }),
+            None => Err(drift(reason)),
+        }
+    }
+
+    fn fetched(&self, plugin: &Plugin, module: &RemoteModule) -> Result<Sourced, ModuleError> {
+        let wanted = wanted(plugin, module);
+        let FetchState { here, trouble, .. } = self.fetcher.state(&wanted);
+        let found = here.and_then(|here| Some((self.fetcher.bytes(&wanted, &here)?, here)));
+        match (found, trouble) {
+            (Some((bytes, here)), trouble) => {
+                let warning = trouble.map(|trouble| broken(format!("the module cannot be asked for again: {trouble}")));
+                Ok(Sourced { bytes, sha256: here.digest, version: here.version, signer: here.signer, warning })
+            }
+            (None, Some(trouble)) => Err(broken(format!("the module cannot be fetched: {trouble}"))),
+            (None, None) => {
+                let message = format!("the module is being fetched from {}", module.url);
+                Err(ModuleError { message, cause: Cause::Pending })
+            }
+        }
+    }
+}
+
+/// What the fetcher is to get for a plugin.
+pub(super) fn wanted(plugin: &Plugin, module: &RemoteModule) -> Wanted {
+    Wanted { module: module.clone(), sha256: plugin.sha256.clone(), key: plugin.verification_key.clone() }
+}
+
+/// The file of a detached signature.
+pub(super) fn signature_path(module: &Path) -> PathBuf {
+    let mut path = module.as_os_str().to_owned();
+    path.push(".sig");
+    PathBuf::from(path)
+}
+
+fn file(plugin: &Plugin, path: &Path) -> Result<Sourced, ModuleError> {
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| broken(format!("cannot read {}: {error}", path.display())));
+    let bytes = read(path)?;
+    let sha256 = hex_digest(&bytes);
+    if let Some(wanted) = plugin.sha256.as_ref().filter(|wanted| **wanted != sha256) {
+        return Err(broken(format!("the module's SHA-256 is {sha256}, and {wanted} is wanted")));
+    }
+    let mut signer = None;
+    if let Some(key) = &plugin.verification_key {
+        let refused = |error: FetchError| broken(error.to_string());
+        let key = PublicKey::from_pem(key).map_err(refused)?;
+        let signature = read(&signature_path(path));
+        let signature = signature.map_err(|error| broken(format!("the module is not signed: {error}")))?;
+        check_blob(&key, &bytes, &signature).map_err(refused)?;
+        signer = Some(key.fingerprint().to_owned());
+    }
+    Ok(Sourced { bytes, sha256, version: None, signer, warning: None })
+}
+
+fn broken(message: String) -> ModuleError {
+    ModuleError { message, cause: Cause::Broken }
+}
+
+fn drift(message: String) -> ModuleError {
+    ModuleError { message, cause: Cause::Drift }
+}
