@@ -22,9 +22,11 @@ fn there_are_no_files_no_arguments_and_no_sockets() {
     assert_eq!(answer("args_sizes_get", "ii", &[16, 20]), 0);
     assert_eq!(answer("args_get", "ii", &[16, 20]), 0);
     assert_eq!(answer("fd_prestat_get", "ii", &[3, 16]), 8);
-    assert_eq!(answer("fd_prestat_dir_name", "iii", &[3, 16, 4]), 8);
+    assert_eq!(answer("fd_prestat_dir_name", "iii", &[3, 16, 4]), 52);
     assert_eq!(answer("path_open", "iiiiiIIii", &[3, 0, 16, 4, 0, 0, 0, 0, 32]), 44);
-    assert_eq!(answer("path_filestat_get", "iiiii", &[3, 0, 16, 4, 32]), 44);
+    assert_eq!(answer("path_filestat_get", "iiiii", &[3, 0, 16, 4, 32]), 58);
+    assert_eq!(answer("fd_read", "iiii", &[0, 16, 0, 64]), 52);
+    assert_eq!(answer("fd_seek", "iIii", &[1, 0, 0, 64]), 0);
     assert_eq!(answer("fd_close", "i", &[1]), 0);
     assert_eq!(answer("fd_fdstat_set_flags", "ii", &[1, 0]), 52);
     assert_eq!(answer("sock_send", "iiiii", &[1, 0, 0, 0, 0]), 52);
