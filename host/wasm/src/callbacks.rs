@@ -29,6 +29,16 @@ pub struct Callbacks {
     pub done: bool,
     /// `proxy_on_delete`.
     pub delete: bool,
+    /// `proxy_on_new_connection`.
+    pub new_connection: bool,
+    /// `proxy_on_downstream_data`.
+    pub downstream_data: bool,
+    /// `proxy_on_upstream_data`.
+    pub upstream_data: bool,
+    /// `proxy_on_downstream_connection_close`.
+    pub downstream_close: bool,
+    /// `proxy_on_upstream_connection_close`.
+    pub upstream_close: bool,
     /// `proxy_on_tick`.
     pub tick: bool,
     /// `proxy_on_queue_ready`.
@@ -63,6 +73,11 @@ impl Callbacks {
             log: has("proxy_on_log"),
             done: has("proxy_on_done"),
             delete: has("proxy_on_delete"),
+            new_connection: has("proxy_on_new_connection"),
+            downstream_data: has("proxy_on_downstream_data"),
+            upstream_data: has("proxy_on_upstream_data"),
+            downstream_close: has("proxy_on_downstream_connection_close"),
+            upstream_close: has("proxy_on_upstream_connection_close"),
             tick: has("proxy_on_tick"),
             queue_ready: has("proxy_on_queue_ready"),
             effective_context: module.imports().any(|import| import.name() == "proxy_set_effective_context"),
@@ -92,6 +107,11 @@ const SIGNATURES: &[(&str, &[Form])] = &[
     ("proxy_on_response_body", &[Form(3, 1)]),
     ("proxy_on_response_trailers", &[Form(2, 1)]),
     ("proxy_on_foreign_function", &[Form(3, 0)]),
+    ("proxy_on_new_connection", &[Form(1, 1)]),
+    ("proxy_on_downstream_data", &[Form(3, 1)]),
+    ("proxy_on_upstream_data", &[Form(3, 1)]),
+    ("proxy_on_downstream_connection_close", &[Form(2, 0)]),
+    ("proxy_on_upstream_connection_close", &[Form(2, 0)]),
     ("proxy_on_log", &[Form(1, 0)]),
     ("proxy_on_done", &[Form(1, 1)]),
     ("proxy_on_delete", &[Form(1, 0)]),

@@ -152,7 +152,7 @@ impl Hasher for NumberHasher {
     }
 }
 
-/// Which way a part of a stream goes.
+/// Which way a part of a stream goes: from downstream is as a request, from upstream as a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Request,
@@ -182,6 +182,14 @@ pub(crate) enum Phase {
     Foreign,
     /// `on_log`, `on_done` and `on_delete` of a stream.
     End,
+    /// `on_new_connection` of a TCP connection.
+    NewConnection,
+    /// `on_downstream_data`.
+    DownstreamData,
+    /// `on_upstream_data`.
+    UpstreamData,
+    /// `on_downstream_connection_close`, `on_upstream_connection_close`, and the end of a connection's context.
+    ConnectionEnd,
 }
 
 impl Phase {
@@ -189,7 +197,9 @@ impl Phase {
     pub(crate) fn direction(self) -> Option<Direction> {
         match self {
             Self::RequestHeaders | Self::RequestBody { .. } | Self::RequestTrailers => Some(Direction::Request),
+            Self::NewConnection | Self::DownstreamData => Some(Direction::Request),
             Self::ResponseHeaders | Self::ResponseBody { .. } | Self::ResponseTrailers => Some(Direction::Response),
+            Self::UpstreamData => Some(Direction::Response),
             _ => None,
         }
     }

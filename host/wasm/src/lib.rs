@@ -50,4 +50,4 @@ pub use settings::{VmLimits, VmSettings};
 pub use shared::{FilterHistogram, FilterMetric, MetricKind, Shared};
 pub use stream::{LocalReply, Resumed, StreamHost, StreamParts, StreamState};
 pub use trap::VmError;
-pub use vm::{FilterAction, LogTail, PluginVm, StartError};
+pub use vm::{FilterAction, LogTail, Peer, PluginVm, StartError};

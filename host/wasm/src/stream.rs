@@ -102,6 +102,9 @@ pub struct StreamState<H> {
     pub route_cleared: bool,
     /// Directions that a filter has resumed or closed since the host looked last.
     pub resumed: Resumed,
+    /// A TCP connection, for filters of layer 4: there are no heads, `request_body` is what waits of the client's bytes and
+    /// `response_body` of the upstream's.
+    pub is_connection: bool,
     /// What the proxy itself keeps for the stream.
     pub host: H,
 }
@@ -122,8 +125,15 @@ impl<H> StreamState<H> {
             local_reply: None,
             route_cleared: false,
             resumed: Resumed::default(),
+            is_connection: false,
             host,
         }
+    }
+
+    /// A TCP connection at its beginning.
+    pub fn connection(host: H) -> Self {
+        let (head, ()) = http::Request::new(()).into_parts();
+        Self { is_connection: true, ..Self::new(head, "", host) }
     }
 
     /// The heads as the host's properties see them.
@@ -156,9 +166,9 @@ pub struct LocalReply {
 /// What a filter has called for the directions of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resumed {
-    /// `continue_stream` of the request.
+    /// `continue_stream` of the request, or of a connection's downstream.
     pub request: bool,
-    /// `continue_stream` of the response.
+    /// `continue_stream` of the response, or of a connection's upstream.
     pub response: bool,
     /// `close_stream` of either direction: the stream is to be reset.
     pub close: bool,

@@ -16,10 +16,12 @@ use crate::trap::VmError;
 
 mod callouts;
 mod cost;
+mod l4;
 mod retire;
 mod running;
 mod start;
 
+pub use l4::Peer;
 use running::{Called, Running};
 pub use start::{LogTail, StartError};
 

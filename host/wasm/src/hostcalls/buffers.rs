@@ -81,6 +81,16 @@ fn buffer<H>(state: &HostState<H>, kind: u32) -> Result<&[u8], Status> {
             let there = shows_body(state.phase_of(Direction::Response), Direction::Response);
             Ok(if there { stream.response_body.as_slice() } else { &[] })
         }
+        (BufferKind::DownstreamData, _) => {
+            let stream = state.stream().ok_or(Status::NotFound)?;
+            let there = state.phase_of(Direction::Request) == Phase::DownstreamData;
+            Ok(if there { stream.request_body.as_slice() } else { &[] })
+        }
+        (BufferKind::UpstreamData, _) => {
+            let stream = state.stream().ok_or(Status::NotFound)?;
+            let there = state.phase_of(Direction::Response) == Phase::UpstreamData;
+            Ok(if there { stream.response_body.as_slice() } else { &[] })
+        }
         (BufferKind::VmConfiguration, _) => Ok(&settings.vm_configuration),
         (BufferKind::PluginConfiguration, Phase::VmStart | Phase::Configure) => Ok(&settings.configuration),
         (BufferKind::ForeignArguments, Phase::Foreign) => Ok(&state.foreign_args),
@@ -104,12 +114,19 @@ fn shows_body(phase: Phase, direction: Direction) -> bool {
 
 /// Changes a body: in the callback of its direction, or while that callback's pause lasts.
 fn splice<H>(state: &mut HostState<H>, kind: u32, start: usize, size: usize, data: &[u8]) -> Answer {
-    let direction = match BufferKind::new(kind).ok_or(Status::BadArgument)? {
-        BufferKind::RequestBody => Direction::Request,
-        BufferKind::ResponseBody => Direction::Response,
+    let kind = BufferKind::new(kind).ok_or(Status::BadArgument)?;
+    let direction = match kind {
+        BufferKind::RequestBody | BufferKind::DownstreamData => Direction::Request,
+        BufferKind::ResponseBody | BufferKind::UpstreamData => Direction::Response,
         _ => return Err(Status::BadArgument),
     };
-    if !shows_body(state.phase_of(direction), direction) {
+    let phase = state.phase_of(direction);
+    let fits = match kind {
+        BufferKind::DownstreamData => phase == Phase::DownstreamData,
+        BufferKind::UpstreamData => phase == Phase::UpstreamData,
+        _ => shows_body(phase, direction),
+    };
+    if !fits {
         return Err(Status::BadArgument);
     }
     let stream = state.stream_mut().ok_or(Status::BadArgument)?;

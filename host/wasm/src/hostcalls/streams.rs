@@ -68,13 +68,17 @@ fn link_resume<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Re
 }
 
 /// Notes that a direction may go on, or that the stream is to be closed. Resuming what no callback holds changes
-/// nothing, as in Envoy.
+/// nothing, as in Envoy. A connection goes on in its directions too, which Envoy answers with BAD_ARGUMENT.
 fn resume<H>(state: &mut HostState<H>, kind: Option<StreamKind>, close: bool) -> Answer {
-    let direction = match kind.ok_or(Status::BadArgument)? {
-        StreamKind::Downstream | StreamKind::Upstream => return Err(Status::Unimplemented),
-        StreamKind::Request => Direction::Request,
-        StreamKind::Response => Direction::Response,
+    let (direction, of_connection) = match kind.ok_or(Status::BadArgument)? {
+        StreamKind::Request => (Direction::Request, false),
+        StreamKind::Response => (Direction::Response, false),
+        StreamKind::Downstream => (Direction::Request, true),
+        StreamKind::Upstream => (Direction::Response, true),
     };
+    if state.stream().is_none_or(|stream| stream.is_connection != of_connection) {
+        return Err(Status::BadArgument);
+    }
     let holds = state.effective == state.current || state.contexts.held(state.effective, direction).is_some();
     if holds && !close {
         let phase = state.phase_of(direction);
@@ -94,7 +98,7 @@ fn send<H>(state: &mut HostState<H>, reply: LocalReply) -> Answer {
     if state.effective == state.current && matches!(state.phase, Phase::Other | Phase::Foreign | Phase::End) {
         return Err(Status::BadArgument);
     }
-    let stream = state.stream_mut().ok_or(Status::BadArgument)?;
+    let stream = state.stream_mut().filter(|stream| !stream.is_connection).ok_or(Status::BadArgument)?;
     stream.local_reply.get_or_insert(reply);
     Ok(())
 }

@@ -124,7 +124,7 @@ fn resuming_and_closing_are_noted() {
            (call $note (call $continue (i32.const 2)))
            (call $note (call $continue (i32.const 4)))"#,
     ));
-    assert_eq!(notes(&stream), [0, 0, 12, 2]);
+    assert_eq!(notes(&stream), [0, 0, 2, 2]);
     assert_eq!(stream.resumed, Resumed { request: true, response: false, close: true });
 }
 

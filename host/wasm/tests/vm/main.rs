@@ -7,6 +7,7 @@ mod callouts;
 mod foreign;
 mod headers;
 mod hostcalls;
+mod l4;
 mod life_cycle;
 mod limits;
 mod modules;
