@@ -24,3 +24,4 @@ mod seed;
 mod streaming;
 mod swap;
 mod tcp;
+mod tcp_filters;

@@ -12,6 +12,7 @@ pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod redis;
 pub(crate) mod registry;
+pub(crate) mod tcp;
 pub(crate) mod upstream;
 pub(crate) mod wasm;
 

@@ -319,7 +319,6 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     ("P0317", "this retry setting is not served yet", "The setting is ignored; the rest of the retry policy applies."),
     ("P0318", "prefixRewrite is not served yet", "The redirect keeps the path."),
-    ("P0320", "this WasmPlugin setting is not served yet", "The setting is ignored; the filter runs."),
     ("P0321", "statPrefix is not served yet", "Metrics are kept by cluster, not by route."),
     ("P0322", "exportTo is not served yet", "The object is visible to all namespaces, as with `*`."),
     (

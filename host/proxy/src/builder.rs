@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin};
+use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin, PluginKind};
 use portolan_telemetry::{AccessLog, Metrics};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
 
@@ -141,14 +141,15 @@ impl Builder {
         let mut problems = Vec::new();
         // Filters may make callouts as soon as they start, to the clusters of the model that they start for.
         self.options.shared.set_upstreams(model.clusters.iter().map(|cluster| cluster.name.as_str().into()));
-        let plugins = match (self.plugins(&model, &mut problems), &self.last) {
+        let http_plugins = match (self.plugins(&model, &mut problems), &self.last) {
             (Some(plugins), _) => plugins,
             // A decision filter with an older model's numbers would send requests to wrong places.
             (None, Some(last)) => return (last.clone(), problems),
             (None, None) => Vec::new(),
         };
-        let mut plugins = plugins;
-        let rollouts = self.rollouts(&model, &mut plugins);
+        let mut http_plugins = http_plugins;
+        let rollouts = self.rollouts(&model, &mut http_plugins);
+        let network_plugins = self.user_plugins(&model, PluginKind::Network, &mut problems);
         let listeners = self.listeners(&model, &mut problems);
         let access_log = self.open_access_log(&model, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
@@ -159,7 +160,8 @@ impl Builder {
             model,
             listeners,
             clusters,
-            plugins,
+            http_plugins,
+            network_plugins,
             rollouts,
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
@@ -178,13 +180,17 @@ impl Builder {
             self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
             self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
         ];
-        let users = || model.plugins.iter().filter(|plugin| plugin.kind.is_http());
-        let loaded = module_source::load_all(users(), &*self.options.source, &self.modules);
-        let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?)));
-        plugins.extend(wanted.filter_map(|wanted| self.attach(wanted, problems)));
+        plugins.extend(self.user_plugins(model, PluginKind::Http, problems));
         let breakers = CircuitBreakerConfig::of(model);
         plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?);
         Some(plugins)
+    }
+
+    fn user_plugins(&self, model: &Model, kind: PluginKind, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
+        let users = || model.plugins.iter().filter(|plugin| plugin.kind == kind);
+        let loaded = module_source::load_all(users(), &*self.options.source, &self.modules);
+        let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?)));
+        wanted.filter_map(|wanted| self.attach(wanted, problems)).collect()
     }
 
     fn attach_bundled(

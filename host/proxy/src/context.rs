@@ -66,9 +66,16 @@ pub struct StreamContext {
     pub(crate) attempts: u32,
     /// How the stream has gone; none when no filter asks.
     pub(crate) course: Option<Box<Course>>,
+    /// A TCP connection: there is neither request nor response.
+    is_connection: bool,
 }
 
 impl StreamContext {
+    /// For the filters of a TCP connection.
+    pub(crate) fn of_connection(snapshot: Arc<Snapshot>, connection: Arc<ConnectionInfo>) -> Self {
+        Self { is_connection: true, ..Self::new(snapshot, connection, RouteTableId::MAX) }
+    }
+
     pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Arc<ConnectionInfo>, route_table: RouteTableId) -> Self {
         Self {
             snapshot,
@@ -86,6 +93,7 @@ impl StreamContext {
             details: std::borrow::Cow::Borrowed(""),
             attempts: 0,
             course: None,
+            is_connection: false,
         }
     }
 
@@ -183,6 +191,9 @@ impl StreamHost for StreamContext {
     }
 
     fn property(&self, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
+        if self.is_connection && (path.starts_with(b"request") || path.starts_with(b"response")) {
+            return false;
+        }
         if path == ROUTE_PROPERTY.as_bytes() {
             return self.route.map(|id| out.extend_from_slice(&id.to_le_bytes())).is_some();
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::body_filter::{Inflow, Whole};
 use crate::context::StreamContext;
 use crate::generation::Role;
-use crate::lend;
+use crate::lend::{self, Lends};
 use crate::local_reply::Reply;
 use crate::stream::Stream;
 use crate::worker_plugin::WorkerPlugin;
@@ -316,7 +316,8 @@ impl Stream {
     pub(crate) fn hold_stream(self: &Rc<Self>, at: usize) {
         let plugin = self.plugin(at);
         let (Some(live), Some(vm)) = (self.live(at), plugin.with_vm(|vm| vm.token())) else { return };
-        lend::enter(plugin, vm, live.id, self, at);
+        let stream: Rc<dyn Lends> = self.clone();
+        lend::enter(plugin, vm, live.id, &stream, at);
     }
 
     /// One call into one plugin about a part of the stream that goes in this direction. `open` makes the context when there
@@ -429,7 +430,8 @@ impl Stream {
         plugin.share_context(live);
         self.remember(at, live);
         if plugin.reaches_streams() {
-            lend::enter(plugin, vm.token(), id, self, at);
+            let stream: Rc<dyn Lends> = self.clone();
+            lend::enter(plugin, vm.token(), id, &stream, at);
         }
         Ok((id, state))
     }

@@ -29,8 +29,10 @@ pub struct Snapshot {
     pub(crate) routes: Vec<RouteEntry>,
     pub(crate) clusters: Vec<ClusterEntry>,
     cluster_names: HashMap<Arc<str>, ClusterId>,
-    /// In the order in which they see a request.
-    pub(crate) plugins: Vec<Attached>,
+    /// Those of HTTP in the order in which they see a request, then those of TCP.
+    plugins: Vec<Attached>,
+    /// How many are of HTTP.
+    http_plugins: usize,
     /// New versions on trial, at the place of their plugin.
     pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     /// Why plugins, or their newest versions, could not be started, by name.
@@ -87,7 +89,8 @@ pub(crate) struct SnapshotParts {
     pub(crate) model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) clusters: Vec<ClusterEntry>,
-    pub(crate) plugins: Vec<Attached>,
+    pub(crate) http_plugins: Vec<Attached>,
+    pub(crate) network_plugins: Vec<Attached>,
     pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
@@ -105,8 +108,9 @@ impl Snapshot {
             routes: parts.model.routes.iter().map(RouteEntry::compile).collect(),
             cluster_names: names.collect(),
             clusters: parts.clusters,
-            traffic: PluginTraffic::of_all(&parts.plugins, &parts.model),
-            plugins: parts.plugins,
+            traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),
+            http_plugins: parts.http_plugins.len(),
+            plugins: [parts.http_plugins, parts.network_plugins].concat(),
             rollouts: parts.rollouts,
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
@@ -132,9 +136,19 @@ impl Snapshot {
         &self.clusters
     }
 
-    /// All plugins in the order in which they see a request.
+    /// All plugins: those of HTTP in the order in which they see a request, then those of TCP.
     pub fn plugins(&self) -> &[Attached] {
         &self.plugins
+    }
+
+    /// The plugins of requests, in order.
+    pub(crate) fn http_plugins(&self) -> &[Attached] {
+        &self.plugins[..self.http_plugins]
+    }
+
+    /// The plugins of TCP connections, in order.
+    pub(crate) fn network_plugins(&self) -> &[Attached] {
+        &self.plugins[self.http_plugins..]
     }
 
     /// The versions of a plugin that are alive, oldest first: this snapshot's, and others that end their streams.

@@ -1,6 +1,7 @@
 //! One accepted socket of a TCP listener: where it goes, the connection there, and bytes both ways. Semantics are those
 //! of Envoy's `tcp_proxy`.
 
+mod chain;
 mod pump;
 mod record;
 mod upstream;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use portolan_model::{TcpDestination, TcpProxy};
 use portolan_telemetry::{ResponseFlags, TcpMetrics};
+use portolan_wasm::Peer;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -23,10 +25,12 @@ use tokio::task::spawn_local;
 use crate::balancer::GOLDEN;
 use crate::clock;
 use crate::connection;
-use crate::context::ConnectionInfo;
+use crate::context::{ConnectionInfo, StreamContext};
 use crate::listener::ListenerSlot;
 use crate::view::View;
 use crate::worker::Worker;
+use chain::Chain;
+use pump::Source;
 use record::Record;
 
 /// What the connections of a TCP listener go by, made ready from the model.
@@ -87,6 +91,12 @@ pub(crate) struct Connection {
     pub(crate) tcp: Arc<TcpEntry>,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) record: Record,
+    /// None when there are no filters for connections.
+    chain: Option<Rc<Chain>>,
+    /// The client has ended the connection, not the gateway.
+    by_client: Cell<bool>,
+    /// Filters have been told that there is an upstream, and not of its end.
+    upstream_open: Cell<bool>,
     slot: Rc<ListenerSlot>,
     key: Cell<usize>,
     opened_ms: u64,
@@ -120,15 +130,21 @@ pub(crate) fn serve(
 async fn run(connection: &Rc<Connection>, socket: TcpStream) {
     tokio::select! {
         biased;
-        cut = connection.until_cut() => connection.record.cut(cut, &connection.tcp.metrics),
+        () = connection.until_cut() => {}
         () = carry(connection, socket) => {}
     }
 }
 
 /// From the accepted socket to the end of both directions.
 async fn carry(connection: &Rc<Connection>, socket: TcpStream) {
+    let (from_client, to_client) = socket.into_split();
+    let mut from_client = Source::new(from_client);
+    let Some(early) = pump::admit(connection, &mut from_client).await else { return };
     match upstream::connect(connection).await {
-        Ok(upstream) => pump::both(connection, socket, upstream).await,
+        Ok(upstream) => {
+            connection.upstream_open.set(true);
+            pump::both(connection, (from_client, to_client), upstream, early).await;
+        }
         Err(failure) => connection.record.failed(failure),
     }
 }
@@ -142,12 +158,16 @@ impl Connection {
         listener.downstream_cx_active.inc();
         tcp.metrics.downstream_cx_total.inc();
         let record = Record::new(view.snapshot.access_log.is_some());
+        let chain = Chain::new(&view, &info);
         let connection = Rc::new(Self {
             worker: worker.clone(),
             view,
             tcp,
             info,
             record,
+            chain,
+            by_client: Cell::new(false),
+            upstream_open: Cell::new(false),
             slot: slot.clone(),
             key: Cell::new(0),
             opened_ms: now,
@@ -182,17 +202,36 @@ impl Connection {
         self.was_cut.notify_one();
     }
 
-    async fn until_cut(&self) -> Cut {
+    /// Resolves when the connection is to end; that is counted before its sockets close.
+    async fn until_cut(&self) {
         loop {
             if let Some(cut) = self.cut.get() {
-                return cut;
+                return self.record.cut(cut, &self.tcp.metrics);
             }
             self.was_cut.notified().await;
         }
     }
 
-    /// The last that happens: counted, logged, forgotten.
+    /// Changes what filters are told of the connection.
+    fn note(&self, change: impl FnOnce(&mut StreamContext)) {
+        if let Some(chain) = &self.chain {
+            chain.note(change);
+        }
+    }
+
+    /// Tells filters of the upstream's end, once.
+    fn tell_upstream_end(&self, peer: Peer) {
+        if let Some(chain) = self.chain.as_ref().filter(|_| self.upstream_open.replace(false)) {
+            chain.upstream_closed(peer);
+        }
+    }
+
+    /// The last that happens: told to filters, counted, logged, forgotten.
     fn close(&self) {
+        self.tell_upstream_end(Peer::Local);
+        if let Some(chain) = &self.chain {
+            chain.end(if self.by_client.get() { Peer::Remote } else { Peer::Local });
+        }
         self.worker.tcp_connections.borrow_mut().remove(self.key.get());
         self.worker.connection_closed.notify_waiters();
         let listener = self.slot.metrics();

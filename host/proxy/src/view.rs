@@ -18,8 +18,10 @@ use crate::worker_plugin::WorkerPlugin;
 /// What one worker serves with. A request holds the one that it began with.
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// As in [`Snapshot::plugins`].
+    /// As in [`Snapshot::http_plugins`].
     pub(crate) plugins: Vec<Rc<WorkerPlugin>>,
+    /// As in [`Snapshot::network_plugins`].
+    pub(crate) network: Vec<Rc<WorkerPlugin>>,
     /// By cluster id.
     pub(crate) pools: Vec<Rc<ClusterPool>>,
     /// What all plugins together want of a stream.
@@ -62,7 +64,10 @@ impl View {
     /// A view of a snapshot; what the last view has and this one needs too is taken over.
     pub(crate) fn new(snapshot: Arc<Snapshot>, last: Option<&View>, rng: &mut impl Rng) -> Self {
         let mut attached: Vec<_> = last.map_or_else(Vec::new, View::all_plugins);
-        let plugins: Vec<_> = snapshot.plugins.iter().map(|plugin| WorkerPlugin::attach(plugin, &attached)).collect();
+        let attach = |plugins: &[Attached]| -> Vec<_> {
+            plugins.iter().map(|plugin| WorkerPlugin::attach(plugin, &attached)).collect()
+        };
+        let (plugins, network) = (attach(snapshot.http_plugins()), attach(snapshot.network_plugins()));
         attached.extend(plugins.iter().cloned());
         let trial = |(at, rollout): (usize, &Option<Arc<Rollout>>)| {
             let rollout = rollout.clone()?;
@@ -78,12 +83,13 @@ impl View {
         });
         let pools = pools.collect();
         let wants = Wants::of(&plugins);
-        Self { snapshot, plugins, pools, wants, rollouts, chosen: 0, variants: RefCell::default() }
+        Self { snapshot, plugins, network, pools, wants, rollouts, chosen: 0, variants: RefCell::default() }
     }
 
     /// Every plugin of this worker, versions on trial included.
     pub(crate) fn all_plugins(&self) -> Vec<Rc<WorkerPlugin>> {
-        self.plugins.iter().chain(self.rollouts.iter().map(|trial| &trial.plugin)).cloned().collect()
+        let trials = self.rollouts.iter().map(|trial| &trial.plugin);
+        self.plugins.iter().chain(&self.network).chain(trials).cloned().collect()
     }
 
     /// The view for a new stream: with the new versions that it is for. Only asked while there are some.
@@ -113,7 +119,8 @@ impl View {
         }
         let wants = Wants::of(&plugins);
         let (snapshot, pools, rollouts) = (self.snapshot.clone(), self.pools.clone(), self.rollouts.clone());
-        Self { snapshot, plugins, pools, wants, rollouts, chosen, variants: RefCell::default() }
+        let network = self.network.clone();
+        Self { snapshot, plugins, network, pools, wants, rollouts, chosen, variants: RefCell::default() }
     }
 }
 

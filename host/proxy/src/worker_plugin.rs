@@ -10,7 +10,7 @@ use portolan_wasm::{Callbacks, PluginVm, VmError, VmLimits};
 
 use crate::callout::InFlight;
 use crate::context::StreamContext;
-use crate::filter_chain::{Direction, Live};
+use crate::filter_chain::Live;
 use crate::generation::{PluginGeneration, Role};
 use crate::lend::Known;
 use crate::plugin_task::{self, Attention};
@@ -190,8 +190,7 @@ impl WorkerPlugin {
         let orphans = self.known.borrow_mut().clear();
         for (stream, _) in orphans {
             if let Some(stream) = stream.upgrade() {
-                stream.wake(Direction::Request);
-                stream.wake(Direction::Response);
+                stream.wake();
             }
         }
         let Some(slot) = &self.slot else { return };

@@ -37,7 +37,13 @@ pub enum Callback {
     ResponseTrailers,
     /// `on_foreign_function`.
     ForeignFunction,
-    /// `on_log`, `on_done` and `on_delete` of a stream, which are one step.
+    /// `on_new_connection`.
+    NewConnection,
+    /// `on_downstream_data`.
+    DownstreamData,
+    /// `on_upstream_data`.
+    UpstreamData,
+    /// `on_log`, `on_done` and `on_delete` of a stream, which are one step, and the closing of a connection.
     End,
     /// `on_context_create`, `on_tick`, `on_queue_ready`, answers to calls, and any other.
     Other,
@@ -45,7 +51,7 @@ pub enum Callback {
 
 impl Callback {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestHeaders,
         Self::RequestBody,
         Self::RequestTrailers,
@@ -53,6 +59,9 @@ impl Callback {
         Self::ResponseBody,
         Self::ResponseTrailers,
         Self::ForeignFunction,
+        Self::NewConnection,
+        Self::DownstreamData,
+        Self::UpstreamData,
         Self::End,
         Self::Other,
     ];
@@ -67,6 +76,9 @@ impl Callback {
             Self::ResponseBody => "on_response_body",
             Self::ResponseTrailers => "on_response_trailers",
             Self::ForeignFunction => "on_foreign_function",
+            Self::NewConnection => "on_new_connection",
+            Self::DownstreamData => "on_downstream_data",
+            Self::UpstreamData => "on_upstream_data",
             Self::End => "on_done",
             Self::Other => "other",
         }
@@ -82,7 +94,10 @@ impl Callback {
             Phase::ResponseBody { .. } => Self::ResponseBody,
             Phase::ResponseTrailers => Self::ResponseTrailers,
             Phase::Foreign => Self::ForeignFunction,
-            Phase::End => Self::End,
+            Phase::NewConnection => Self::NewConnection,
+            Phase::DownstreamData => Self::DownstreamData,
+            Phase::UpstreamData => Self::UpstreamData,
+            Phase::End | Phase::ConnectionEnd => Self::End,
             _ => Self::Other,
         }
     }

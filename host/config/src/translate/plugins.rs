@@ -51,7 +51,6 @@ impl Plugins {
         gateways: &Gateways<'_>,
         options: &TranslateOptions,
     ) {
-        self.diagnostics.extend(unserved(extension));
         let settings = annotations::plugin_settings(&extension.object.meta.annotations).0;
         let Traffic { matches, diagnostics } =
             plugin_traffic::translate(extension, settings.matches, gateways, resources);
@@ -198,12 +197,6 @@ fn pull_secret(extension: &Extension<'_>, name: &str, resources: &ResourceSet) -
         return Err("holds no Docker configuration with `auths`");
     }
     Ok(PullSecret { name: format!("{namespace}/{name}"), docker_config })
-}
-
-fn unserved(extension: &Extension<'_>) -> Option<Diagnostic> {
-    let is_network = extension.wasm.plugin_type.as_deref() == Some("NETWORK");
-    let text = "`type` is not served yet: the filter is not run";
-    is_network.then(|| Diagnostic::warning("P0320", extension.object.key_place(&extension.path("type")), text))
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_telemetry::ResponseFlags;
+use portolan_wasm::Peer;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Connection;
+use super::chain::{Chain, Closed, Passed};
 use super::upstream::Upstream;
 
 /// Most bytes that are read at once.
@@ -32,7 +33,7 @@ thread_local! {
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     /// From the client to the upstream.
     Upload,
     /// From the upstream to the client.
@@ -44,6 +45,15 @@ pub(super) enum Direction {
 enum Gone {
     Client,
     Upstream,
+    /// Filters have closed the connection.
+    Closed(Closed),
+}
+
+/// Where a direction's bytes come from.
+pub(super) struct Source {
+    half: OwnedReadHalf,
+    /// Its end has been read.
+    ended: bool,
 }
 
 /// How the two directions know of each other.
@@ -55,49 +65,92 @@ struct Ends {
     first: Cell<Option<Direction>>,
 }
 
-/// Carries bytes until both directions have ended.
-pub(super) async fn both(connection: &Rc<Connection>, client: TcpStream, upstream: Upstream) {
+/// Carries bytes until both directions have ended. `early` is what filters have let go of the client's before.
+pub(super) async fn both(
+    connection: &Rc<Connection>,
+    client: (Source, OwnedWriteHalf),
+    upstream: Upstream,
+    early: (Bytes, bool),
+) {
     let held = upstream.held;
-    let (from_client, to_client) = client.into_split();
+    let (from_client, to_client) = client;
     let (from_upstream, to_upstream) = upstream.socket.into_split();
     let ends = Ends::default();
-    let by_upstream = match tokio::try_join!(
-        upload(connection, from_client, to_upstream, &ends),
-        download(connection, from_upstream, to_client, &ends),
+    let (by_client, by_upstream) = match tokio::try_join!(
+        upload(connection, from_client, to_upstream, early, &ends),
+        download(connection, Source::new(from_upstream), to_client, &ends),
     ) {
-        Ok(((), ())) => ends.first.get() == Some(Direction::Download),
-        Err(gone) => gone == Gone::Upstream,
+        // Who has ended last has ended the connection; of the upstream it counts who was first.
+        Ok(((), ())) => {
+            let upstream_first = ends.first.get() == Some(Direction::Download);
+            (upstream_first, upstream_first)
+        }
+        Err(Gone::Client) => (true, false),
+        Err(Gone::Upstream) => (false, true),
+        Err(Gone::Closed(closed)) => {
+            connection.record.terminated(closed.name());
+            (false, false)
+        }
     };
+    connection.by_client.set(by_client);
     held.ended(by_upstream);
+}
+
+/// Before there is an upstream: filters see the connection, and may hold it and read of it. None when they close it.
+pub(super) async fn admit(connection: &Connection, from: &mut Source) -> Option<(Bytes, bool)> {
+    let Some(chain) = &connection.chain else { return Some((Bytes::new(), false)) };
+    let mut passed = chain.pass(Direction::Upload, Bytes::new(), false);
+    loop {
+        match passed {
+            Passed::Through(data, end) => return Some((data, end)),
+            Passed::Closed(closed) => {
+                connection.record.terminated(closed.name());
+                return None;
+            }
+            Passed::Held => {}
+        }
+        match from.filtered(connection, Direction::Upload, chain).await {
+            Ok(next) => passed = next,
+            Err(_) => {
+                connection.flag(ResponseFlags::DC);
+                connection.by_client.set(true);
+                return None;
+            }
+        }
+    }
 }
 
 async fn upload(
     connection: &Connection,
-    mut from: OwnedReadHalf,
+    mut from: Source,
     mut to: OwnedWriteHalf,
+    early: (Bytes, bool),
     ends: &Ends,
 ) -> Result<(), Gone> {
+    let (mut piece, mut end) = early;
     loop {
-        let piece = read(&mut from).await.map_err(|_| Gone::Client)?;
-        connection.carried(Direction::Upload, piece.len());
-        if piece.is_empty() {
+        if !piece.is_empty() {
+            if to.write_all(&piece).await.is_err() {
+                discard(&mut from, ends).await;
+                return Ok(());
+            }
+            connection.touch();
+        }
+        if end {
             // What fails here fails because the upstream is gone, which the other direction tells.
             let _ = to.shutdown().await;
             ends.first.set(ends.first.get().or(Some(Direction::Upload)));
             return Ok(());
         }
-        if to.write_all(&piece).await.is_err() {
-            discard(&mut from, ends).await;
-            return Ok(());
-        }
-        connection.touch();
+        (piece, end) = from.next(connection, Direction::Upload, Gone::Client).await?;
     }
 }
 
 /// The upstream takes no more, but what it has said before is still carried: the client is read on so that it comes to
 /// read, and a moment longer than the last byte to it, since closing a socket with bytes unread takes back what was sent.
-async fn discard(from: &mut OwnedReadHalf, ends: &Ends) {
-    let to_the_end = async { while read(from).await.is_ok_and(|piece| !piece.is_empty()) {} };
+async fn discard(from: &mut Source, ends: &Ends) {
+    let half = &mut from.half;
+    let to_the_end = async { while read(half).await.is_ok_and(|piece| !piece.is_empty()) {} };
     tokio::pin!(to_the_end);
     tokio::select! {
         () = &mut to_the_end => {}
@@ -108,31 +161,30 @@ async fn discard(from: &mut OwnedReadHalf, ends: &Ends) {
     }
 }
 
-async fn download(
-    connection: &Connection,
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    ends: &Ends,
-) -> Result<(), Gone> {
+async fn download(connection: &Connection, mut from: Source, mut to: OwnedWriteHalf, ends: &Ends) -> Result<(), Gone> {
     loop {
-        let Ok(piece) = read(&mut from).await else {
-            // Envoy hands an upstream's reset on: the client must not take what it has for the whole.
-            connection.flag(ResponseFlags::UR);
-            reset_when_dropped(to);
-            return Err(Gone::Upstream);
+        let (piece, end) = match from.next(connection, Direction::Download, Gone::Upstream).await {
+            Ok(next) => next,
+            Err(gone) => {
+                if gone == Gone::Upstream {
+                    // Envoy hands an upstream's reset on: the client must not take what it has for the whole.
+                    connection.flag(ResponseFlags::UR);
+                    reset_when_dropped(to);
+                }
+                return Err(gone);
+            }
         };
-        connection.carried(Direction::Download, piece.len());
-        let ended = piece.is_empty();
-        if ended {
+        // When the client takes no more, its own direction ends too, with what it has sent before.
+        let refused = !piece.is_empty() && to.write_all(&piece).await.is_err();
+        connection.touch();
+        if end && !refused {
             let _ = to.shutdown().await;
             ends.first.set(ends.first.get().or(Some(Direction::Download)));
         }
-        // When the client takes no more, its own direction ends too, with what it has sent before.
-        if ended || to.write_all(&piece).await.is_err() {
+        if end || refused {
             ends.download.notify_one();
             return Ok(());
         }
-        connection.touch();
     }
 }
 
@@ -152,6 +204,57 @@ async fn read(from: &mut OwnedReadHalf) -> io::Result<Bytes> {
         })
     })
     .await
+}
+
+impl Source {
+    pub(super) fn new(half: OwnedReadHalf) -> Self {
+        Self { half, ended: false }
+    }
+
+    /// What comes next and may go on; true when it is the last.
+    async fn next(
+        &mut self,
+        connection: &Connection,
+        direction: Direction,
+        broken: Gone,
+    ) -> Result<(Bytes, bool), Gone> {
+        let Some(chain) = &connection.chain else {
+            let piece = read(&mut self.half).await.map_err(|_| broken)?;
+            connection.carried(direction, piece.len());
+            let end = piece.is_empty();
+            return Ok((piece, end));
+        };
+        loop {
+            match self.filtered(connection, direction, chain).await.map_err(|_| broken)? {
+                Passed::Through(piece, end) if end || !piece.is_empty() => return Ok((piece, end)),
+                Passed::Through(..) | Passed::Held => {}
+                Passed::Closed(closed) => return Err(Gone::Closed(closed)),
+            }
+        }
+    }
+
+    /// The next piece through the filters, or what one of them has let go in the meantime.
+    async fn filtered(
+        &mut self,
+        connection: &Connection,
+        direction: Direction,
+        chain: &Rc<Chain>,
+    ) -> io::Result<Passed> {
+        tokio::select! {
+            biased;
+            passed = chain.resumed(direction) => Ok(passed),
+            piece = read(&mut self.half), if !self.ended => {
+                let piece = piece?;
+                connection.carried(direction, piece.len());
+                self.ended = piece.is_empty();
+                let passed = chain.pass(direction, piece, self.ended);
+                if self.ended && direction == Direction::Download {
+                    connection.tell_upstream_end(Peer::Remote);
+                }
+                Ok(passed)
+            }
+        }
+    }
 }
 
 impl Connection {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Connection;
 use crate::cluster::Permit;
+use crate::context::Choice;
 use crate::endpoint::EndpointState;
 use crate::snapshot::ClusterEntry;
 
@@ -79,6 +80,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     };
     let metrics = &cluster.state.metrics;
     connection.record.upstream(&cluster.state.name, None);
+    connection.note(|host| host.choice = Some(Choice { cluster: id as u32, destination: None }));
     let Some(endpoint) = pick(connection, id, cluster) else {
         metrics.upstream_cx_none_healthy.inc();
         return Err(ConnectFailure::NoHealthyUpstream);
@@ -89,6 +91,10 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         return Err(ConnectFailure::Overflow);
     };
     connection.record.upstream(&cluster.state.name, Some(endpoint.address));
+    connection.note(|host| {
+        host.endpoint = Some(endpoint.clone());
+        host.attempts = 1;
+    });
     let held = Held::new(&endpoint, metrics, place);
     let connected = timeout(cluster.limits.connect_timeout, TcpStream::connect(endpoint.address)).await;
     let failure = match connected {
