@@ -8,6 +8,7 @@ mod support;
 mod callbacks;
 mod floods;
 mod loading;
+mod neighbours;
 mod pointers;
 mod resources;
 mod strategies;
