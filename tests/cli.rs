@@ -115,6 +115,37 @@ fn check_takes_the_seed_without_an_error() {
     insta::assert_snapshot!(ran.whole());
 }
 
+/// A folder with a WasmPlugin that runs this module.
+fn with_filter(module: &str, config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("auth.wasm"), wat::parse_str(module.replace('\n', " ")).unwrap()).unwrap();
+    let plugin = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata:\n  name: auth\nspec:\n  url: ./auth.wasm\n";
+    fs::write(folder.path().join("auth.yaml"), format!("{plugin}  pluginConfig:\n{config}")).unwrap();
+    folder
+}
+
+#[test]
+fn check_points_at_what_breaks_the_filters_schema() {
+    let module = r#"(module (func (export "proxy_abi_version_0_2_1")) (memory (export "memory") 1)
+        (@custom "portolan.schema" "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"realm\"],
+          \"properties\": {\"realm\": {\"type\": \"string\"}, \"users\": {\"type\": \"array\", \"items\": {\"type\": \"object\",
+            \"properties\": {\"age\": {\"type\": \"integer\", \"minimum\": 1}}}}}}"))"#;
+    let config = "    relm: main\n    users:\n    - age: 3\n    - age: none\n";
+    let folder = with_filter(module, config);
+    insta::assert_snapshot!(run_with(folder.path(), &["check", "--config", "."], "").whole());
+}
+
+#[test]
+fn check_tells_the_filters_own_words_when_it_refuses_its_configuration() {
+    let module = r#"(module (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "no such realm: `main`")
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+          (drop (call $log (i32.const 4) (i32.const 16) (i32.const 21))) (i32.const 0)))"#;
+    let folder = with_filter(module, "    realm: main\n");
+    insta::assert_snapshot!(run_with(folder.path(), &["check", "--config", "."], "").whole());
+}
+
 #[test]
 fn check_with_strict_fails_on_warnings() {
     let text = "\

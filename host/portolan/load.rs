@@ -22,6 +22,8 @@ const NOT_BUILT: &str = "P0501";
 const PENDING: &str = "P0502";
 /// Code of a module that is not the one that was locked.
 const DRIFT: &str = "P0503";
+/// Code of a configuration that a filter, or its schema, refuses.
+const WRONG_CONFIG: &str = "P0504";
 /// Code of an unknown field.
 const UNKNOWN_FIELD: &str = "P0007";
 
@@ -119,11 +121,12 @@ impl Loader {
     /// A part that could not be built, at the line that asks for it or at the file of the command line.
     pub(crate) fn diagnose(&self, problem: &BuildProblem) -> Diagnostic {
         let place = match &problem.origin {
-            Some(origin) => self.url_place(origin).unwrap_or_else(|| place_of(origin)),
+            Some(origin) => self.plugin_place(origin, problem).unwrap_or_else(|| place_of(origin)),
             None => self.argument_place(&problem.subject),
         };
         let text = format!("{}: {}", problem.subject, problem.message);
         match problem.cause {
+            Cause::Broken if problem.config.is_some() => Diagnostic::error(WRONG_CONFIG, place, text),
             Cause::Broken => Diagnostic::error(NOT_BUILT, place, text),
             Cause::Pending => Diagnostic::warning(PENDING, place, text),
             Cause::Drift => {
@@ -132,14 +135,23 @@ impl Loader {
         }
     }
 
-    /// A filter fails for what its `url` names.
-    fn url_place(&self, origin: &Origin) -> Option<Place> {
+    /// A filter fails for what its `url` names, or for a place in its configuration.
+    fn plugin_place(&self, origin: &Origin, problem: &BuildProblem) -> Option<Place> {
         let (namespace, name) = origin.name.split_once('/')?;
-        match &*origin.kind {
-            "WasmPlugin" => Some(self.resources.get::<WasmPlugin>(namespace, name)?.place("spec.url")),
-            "TrafficExtension" => Some(self.resources.get::<TrafficExtension>(namespace, name)?.place("spec.wasm.url")),
-            _ => None,
-        }
+        let (places, prefix) = match &*origin.kind {
+            "WasmPlugin" => (&self.resources.get::<WasmPlugin>(namespace, name)?.places, "spec"),
+            "TrafficExtension" => (&self.resources.get::<TrafficExtension>(namespace, name)?.places, "spec.wasm"),
+            _ => return None,
+        };
+        Some(match problem.config.as_deref() {
+            // As a whole, and for a key: the key is the place. Values are told where they stand.
+            Some("") => places.of_key(&format!("{prefix}.pluginConfig")),
+            Some(path) if problem.message.starts_with("unknown field") => {
+                places.of_key(&format!("{prefix}.pluginConfig{path}"))
+            }
+            Some(path) => places.of(&format!("{prefix}.pluginConfig{path}")),
+            None => places.of(&format!("{prefix}.url")),
+        })
     }
 
     /// `subject` is `filter NAME`, or something that no file names.

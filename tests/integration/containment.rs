@@ -171,8 +171,8 @@ fn the_cost_of_callbacks_is_counted_by_their_names() {
 #[test]
 fn a_filter_that_has_used_up_its_time_is_unavailable_until_the_next_second() {
     let busy = "(local $i i32) (if (call $has) (then (loop (local.set $i (i32.add (local.get $i) (i32.const 1)))
-        (br_if 0 (i32.lt_u (local.get $i) (i32.const 60000000))))))";
-    let broken = start_with(&filter("", busy), "FAIL_CLOSE", "cpu-per-second: 5ms");
+        (br_if 0 (i32.lt_u (local.get $i) (i32.const 15000000))))))";
+    let broken = start_with(&filter("", busy), "FAIL_CLOSE", "cpu-per-second: 2ms");
     let gateway = &broken.gateway;
     let until_refused = |request: &Request| await_true("a refusal", || gateway.send(request).status == 503);
     until_refused(&bad());

@@ -351,6 +351,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "a module that is not the one that was locked",
         "portolan.lock beside the configuration names the module of each filter by digest, and this one differs or is not in it. It is not run: the version before serves on, or the failStrategy counts. `portolan filter lock` writes the file anew.",
     ),
+    (
+        "P0504",
+        "a configuration that the filter refuses",
+        "`pluginConfig` does not fulfil the JSON Schema of the module (custom section `portolan.schema`, a file NAME.schema.json beside NAME.wasm, or the one that the annotation `portolan.dev/schema` names), or the filter itself said no in `on_configure`; its last words are in the message. The version before serves on; without one, requests get what failStrategy says.",
+    ),
 ];
 
 #[cfg(test)]

@@ -4,22 +4,23 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{Address, CircuitBreakers, Cluster, FailPolicy, Model, Origin, Plugin, PluginKind};
+use portolan_model::{FailPolicy, Model, Origin, Plugin, PluginKind};
 use portolan_telemetry::{AccessLog, Metrics};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
 
+use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
 use crate::cluster::ClusterState;
+use crate::cluster_entry::{entry, sockets};
+use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
 use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
 use crate::module_source::{self, Cause, LoadError, Loaded, ModuleSource};
-use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::tcp::TcpEntry;
@@ -48,21 +49,6 @@ pub struct BuilderOptions {
     pub explain: bool,
 }
 
-/// Something that could not be built. The rest of the snapshot serves.
-#[derive(Clone, Debug)]
-pub struct BuildProblem {
-    /// The plugin, listener or log that it is about.
-    pub subject: String,
-    /// The line that asked for it; none for the command line.
-    pub origin: Option<Origin>,
-    /// What is wrong.
-    pub message: String,
-    /// The old version serves on.
-    pub kept_old: bool,
-    /// What kind of reason it is.
-    pub cause: Cause,
-}
-
 /// Builds one snapshot after the other.
 pub struct Builder {
     options: BuilderOptions,
@@ -88,6 +74,29 @@ enum PluginError {
     Start(#[from] StartError),
     #[error("its configuration cannot be written: {0}")]
     Configuration(#[from] serde_json::Error),
+    #[error("its configuration does not fulfil the module's schema")]
+    Schema(Vec<Finding>),
+    #[error("{0}")]
+    UnusableSchema(#[from] SchemaError),
+}
+
+impl PluginError {
+    /// What is to be said: one problem, or one for each place of the configuration that is wrong.
+    fn told(&self, problem: BuildProblem) -> Vec<BuildProblem> {
+        match self {
+            Self::Schema(findings) => {
+                let told = |Finding { path, message }: &Finding| BuildProblem {
+                    message: message.clone(),
+                    config: Some(path.clone()),
+                    ..problem.clone()
+                };
+                findings.iter().map(told).collect()
+            }
+            // The filter has read its configuration and says no.
+            Self::Start(StartError::Refused { .. }) => vec![BuildProblem { config: Some(String::new()), ..problem }],
+            _ => vec![problem],
+        }
+    }
 }
 
 impl PluginError {
@@ -115,6 +124,8 @@ struct Wanted<'a> {
     code: Code<'a>,
     settings: VmSettings,
     fail_policy: FailPolicy,
+    /// File of a JSON Schema for the configuration.
+    schema: Option<PathBuf>,
     origin: Option<&'a Origin>,
 }
 
@@ -209,6 +220,7 @@ impl Builder {
                     message: PluginError::from(error).to_string(),
                     kept_old: false,
                     cause: Cause::Broken,
+                    config: None,
                 });
                 Some(Attached::Failed { name: name.into(), fail_policy: FailPolicy::FailClose })
             }
@@ -251,13 +263,14 @@ impl Builder {
             Some(last) => self.with_old_code(&wanted, last),
             None => self.embedded_instead(&wanted),
         };
-        problems.push(BuildProblem {
+        problems.extend(error.told(BuildProblem {
             subject: format!("filter {}", wanted.name),
             origin: wanted.origin.cloned(),
             message: error.to_string(),
             kept_old: fallback.is_some() || last.is_some(),
             cause: error.cause(),
-        });
+            config: None,
+        }));
         match fallback {
             Some(generation) => Some(Attached::Ready(generation)),
             None if last.is_some() => None,
@@ -288,6 +301,13 @@ impl Builder {
         let mut alive = last.into_iter().chain(tried);
         if let Some(same) = alive.find(|known| known.is_same(&module, &wanted.settings, wanted.fail_policy)) {
             return Ok(same.clone());
+        }
+        if wanted.role == Role::User {
+            let findings =
+                config_schema::check(wanted.schema.as_deref(), module.schema(), &wanted.settings.configuration)?;
+            if !findings.is_empty() {
+                return Err(PluginError::Schema(findings));
+            }
         }
         let parts = GenerationParts {
             name: wanted.name.into(),
@@ -362,6 +382,7 @@ impl Builder {
                     message: format!("cannot listen on {}: {error}", listener.address),
                     kept_old: false,
                     cause: Cause::Broken,
+                    config: None,
                 }),
             }
         }
@@ -389,6 +410,7 @@ impl Builder {
                     message: error.to_string(),
                     kept_old: self.access_log.is_some(),
                     cause: Cause::Broken,
+                    config: None,
                 });
                 self.access_log.as_ref().map(|(_, log)| log.clone())
             }
@@ -430,7 +452,15 @@ impl<'a> Wanted<'a> {
             configuration: configuration.into_bytes(),
             ..VmSettings::default()
         };
-        Self { name, role, code: Code::Bundled(name), settings, fail_policy: FailPolicy::FailClose, origin: None }
+        Self {
+            name,
+            role,
+            code: Code::Bundled(name),
+            settings,
+            fail_policy: FailPolicy::FailClose,
+            schema: None,
+            origin: None,
+        }
     }
 
     fn user(plugin: &'a Plugin, loaded: &'a Result<Loaded, LoadError>) -> Self {
@@ -450,6 +480,7 @@ impl<'a> Wanted<'a> {
             code: Code::Loaded(loaded),
             settings,
             fail_policy: plugin.fail_policy,
+            schema: config_schema::file_of(plugin),
             origin: Some(&plugin.origin),
         }
     }
@@ -463,39 +494,7 @@ impl<'a> Wanted<'a> {
             message: warning.message.clone(),
             kept_old: true,
             cause: warning.cause,
+            config: None,
         })
-    }
-}
-
-/// What is to be said of plugins, by name.
-fn plugin_problems(problems: &[BuildProblem]) -> HashMap<String, String> {
-    let of_filter = |problem: &BuildProblem| {
-        let name = problem.subject.strip_prefix("filter ")?;
-        Some((name.to_owned(), problem.message.clone()))
-    };
-    problems.iter().filter_map(of_filter).collect()
-}
-
-/// The endpoints of a cluster without names; none when some must be resolved.
-fn sockets(cluster: &Cluster) -> Option<Vec<(std::net::SocketAddr, u32, Origin)>> {
-    let endpoints = cluster.endpoints.iter().map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => Some((*address, endpoint.weight, endpoint.origin.clone())),
-        Address::Dns { .. } => None,
-    });
-    endpoints.collect()
-}
-
-fn entry(cluster: &Cluster, state: Arc<ClusterState>) -> ClusterEntry {
-    ClusterEntry {
-        state,
-        origin: cluster.origin.clone(),
-        lb_policy: cluster.lb_policy,
-        limits: PoolLimits {
-            breakers: CircuitBreakers::default(),
-            connect_timeout: Duration::from_millis(cluster.connect_timeout_ms),
-            max_requests: cluster.max_requests_per_connection,
-        },
-        idle_timeout: Duration::from_millis(cluster.idle_timeout_ms),
-        outlier_detection: cluster.outlier_detection,
     }
 }

@@ -1,12 +1,14 @@
 //! [`Containment`]: what a filter's failures lead to: how many spares are kept ready, and when a filter that keeps failing
 //! is put aside. Decisions only; time is handed in.
 //!
-//! A failure costs the stream that it happened to. The next VM takes over at once, and a filter that fails now and then is
-//! never put aside: what counts is VMs in a row that failed before they had done [`GOOD_CALLS`] calls. When their points
-//! reach [`PATIENCE`] (1 for a trap, [`DEADLINE_POINTS`] for a deadline, since it held a worker for all its time), the filter
-//! is held back on all workers alike for [`FIRST_HOLD`], twice as long each time up to [`LONGEST_HOLD`]. Then one worker
-//! tries: after [`PROBES`] calls without a failure all others follow, and after a failure the next hold begins. Holds are
-//! forgotten after [`MEMORY`] without one.
+//! A failure costs the stream that it happened to. The next VM takes over at once, and a filter that traps now and then is
+//! never put aside. It is when [`PATIENCE`] VMs in a row failed before they had done [`GOOD_CALLS`] calls, and when
+//! [`MAX_DEADLINES`] callbacks were cut at their deadline within [`SPARE_WINDOW`], since each held a worker, and all that it
+//! serves, for its time. Then it is held back on all workers alike for [`FIRST_HOLD`], twice as long each time up to
+//! [`LONGEST_HOLD`]. After that one worker tries: after [`PROBES`] calls without a failure all others follow, and after a
+//! failure the next hold begins. Holds are forgotten after [`MEMORY`] without one.
+//!
+//! After a deadline the filter is on a short leash for [`LEASH_TIME`]: see [`leash`].
 
 use std::collections::VecDeque;
 use std::thread::ThreadId;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Calls after which a VM's failure is no longer one in a row.
 pub(crate) const GOOD_CALLS: u64 = 4;
 const PATIENCE: u32 = 8;
-const DEADLINE_POINTS: u32 = 4;
+const MAX_DEADLINES: usize = 5;
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(32);
 const MEMORY: Duration = Duration::from_secs(60);
@@ -27,6 +29,16 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 /// Spares: one, and one more for each failure within [`SPARE_WINDOW`], up to [`MAX_SPARES`].
 const MAX_SPARES: usize = 8;
 const SPARE_WINDOW: Duration = Duration::from_secs(10);
+
+/// How long a filter is on a leash after a deadline, and what part of its deadline that leaves.
+const LEASH_TIME: Duration = Duration::from_secs(10);
+const LEASH_PART: u32 = 5;
+
+/// The time that is left to a callback on the leash: a fifth of the deadline, so that an attack cannot hold workers for long,
+/// but no less than four times what a good callback has taken, so that one slow request does not cut all the others.
+pub(crate) fn leash(deadline: Duration, longest_good: Duration) -> Duration {
+    (deadline / LEASH_PART).max(longest_good.saturating_mul(4)).min(deadline)
+}
 
 /// How a filter failed, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +62,7 @@ pub(crate) enum Leave {
 #[derive(Debug, Default)]
 pub(crate) struct Containment {
     recent: VecDeque<Instant>,
+    deadlines: VecDeque<Instant>,
     /// Points of failures in a row.
     points: u32,
     /// Holds in a row.
@@ -75,14 +88,13 @@ impl Containment {
     pub(crate) fn fail(&mut self, failure: Failure, calls: u64, now: Instant) -> bool {
         self.recent.push_back(now);
         self.forget(now);
-        let points = match failure {
-            Failure::Trap => 1,
-            Failure::Deadline => DEADLINE_POINTS,
-            Failure::Start => PATIENCE,
-        };
+        if failure == Failure::Deadline {
+            self.deadlines.push_back(now);
+        }
+        let points = if failure == Failure::Start { PATIENCE } else { 1 };
         self.points = if calls > GOOD_CALLS { points } else { self.points.saturating_add(points) };
         let holds = match self.hold {
-            Hold::None => self.points >= PATIENCE,
+            Hold::None => self.points >= PATIENCE || self.deadlines.len() >= MAX_DEADLINES,
             Hold::Probing { .. } => true,
             // A call that had begun before the hold.
             Hold::Until(_) => false,
@@ -92,8 +104,15 @@ impl Containment {
             self.holds += 1;
             self.last_hold = Some(now);
             self.points = 0;
+            self.deadlines.drain(..self.deadlines.len().saturating_sub(1));
         }
         holds
+    }
+
+    /// True while callbacks get less time: after a deadline, and while a filter that met some is put aside or tried.
+    pub(crate) fn is_on_leash(&self, now: Instant) -> bool {
+        let last = self.deadlines.back();
+        last.is_some_and(|at| now.duration_since(*at) < LEASH_TIME || self.is_held())
     }
 
     /// True while not every call is granted.
@@ -142,6 +161,12 @@ impl Containment {
         {
             self.recent.pop_front();
         }
+        // The last one stays for the leash.
+        while self.deadlines.len() > 1
+            && self.deadlines.front().is_some_and(|at| now.duration_since(*at) > SPARE_WINDOW)
+        {
+            self.deadlines.pop_front();
+        }
         if self.last_hold.is_some_and(|at| now.duration_since(at) > MEMORY) {
             (self.holds, self.last_hold) = (0, None);
         }
@@ -179,8 +204,26 @@ mod tests {
         assert_eq!(containment.held_for(now), Some(FIRST_HOLD));
         assert!(!containment.fail(Failure::Trap, 1, now), "a call that was under way begins no second hold");
         let mut containment = Containment::default();
+        let good = 1000;
+        assert_eq!((1..MAX_DEADLINES).filter(|_| containment.fail(Failure::Deadline, good, now)).count(), 0);
+        assert!(containment.fail(Failure::Deadline, good, now), "good calls between deadlines make them no cheaper");
+        let mut containment = Containment::default();
+        let seldom = |number| now + SPARE_WINDOW * 2 * number;
+        assert!((0..100).all(|number| !containment.fail(Failure::Deadline, good, seldom(number))));
+    }
+
+    #[test]
+    fn a_deadline_puts_the_filter_on_a_leash_for_a_while() {
+        let now = Instant::now();
+        let mut containment = Containment::default();
+        assert!(!containment.fail(Failure::Trap, 1, now));
+        assert!(!containment.is_on_leash(now));
         assert!(!containment.fail(Failure::Deadline, 1, now));
-        assert!(containment.fail(Failure::Deadline, 1, now));
+        assert!(containment.is_on_leash(now + LEASH_TIME / 2) && !containment.is_on_leash(now + LEASH_TIME));
+        let ms = Duration::from_millis;
+        assert_eq!(leash(ms(50), ms(0)), ms(10));
+        assert_eq!(leash(ms(50), ms(5)), ms(20), "a filter that is slow by nature keeps its time");
+        assert_eq!(leash(ms(50), ms(40)), ms(50));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`PluginGeneration`]: one version of one filter with one configuration, its ready VMs, and what became of failed ones.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use portolan_wasm::{
     AbiVersion, Callback, Callbacks, CostObserver, PluginModule, PluginVm, Shared, StartError, VmError, VmSettings,
 };
 
-use crate::containment::{Containment, Failure, Leave};
+use crate::containment::{Containment, Failure, Leave, leash};
 use crate::context::StreamContext;
 use crate::failure_log::{FailureLog, LastFailure};
 
@@ -63,6 +63,10 @@ pub struct PluginGeneration {
     containment: Mutex<Containment>,
     /// Not every call is granted: [`Containment`] says more.
     held: AtomicBool,
+    /// Some callback was cut at its deadline: from then on it is looked at what time callbacks have.
+    leashed: AtomicBool,
+    /// The longest good callback in nanoseconds.
+    longest: AtomicU64,
     failures: Mutex<FailureLog>,
     refilling: AtomicBool,
 }
@@ -141,6 +145,8 @@ impl PluginGeneration {
             streams: AtomicI64::new(0),
             containment: Mutex::default(),
             held: AtomicBool::new(false),
+            leashed: AtomicBool::new(false),
+            longest: AtomicU64::new(0),
             failures: Mutex::default(),
             refilling: AtomicBool::new(false),
         }))
@@ -210,7 +216,23 @@ impl PluginGeneration {
         }
         // The lock is given back before a start.
         let ready = lock(&self.ready).pop();
-        ready.or_else(|| self.started(self.quick_start.as_ref()?))
+        let mut vm = ready.or_else(|| self.started(self.quick_start.as_ref()?))?;
+        self.set_deadline(&mut vm);
+        Some(vm)
+    }
+
+    /// Gives a VM the time for a callback that the filter has earned.
+    pub(crate) fn set_deadline(&self, vm: &mut PluginVm<StreamContext>) {
+        self.learn(vm);
+        if self.leashed.load(Relaxed) {
+            let deadline = self.settings.limits.callback_deadline;
+            let on_leash = lock(&self.containment).is_on_leash(Instant::now());
+            vm.set_callback_deadline(if on_leash {
+                leash(deadline, Duration::from_nanos(self.longest.load(Relaxed)))
+            } else {
+                deadline
+            });
+        }
     }
 
     /// Takes note of what a worker's VM uses now, given what it has noted last, and says how many log lines it dropped.
@@ -225,6 +247,11 @@ impl PluginGeneration {
         add(&self.memory, &self.metrics.memory_bytes, now.memory - last.memory);
         add(&self.streams, &self.metrics.streams, now.streams - last.streams);
         self.metrics.log_dropped_total.inc_by(now.dropped.saturating_sub(last.dropped));
+    }
+
+    /// Remembers how long good callbacks take.
+    fn learn(&self, vm: &PluginVm<StreamContext>) {
+        self.longest.fetch_max(u64::try_from(vm.longest_callback().as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Whether a call may be made now: not while the filter is put aside, and not when the worker's CPU time is used up.
@@ -262,6 +289,9 @@ impl PluginGeneration {
         if let Some(unsaid) = lock(&self.failures).add(error, now) {
             tracing::error!(plugin = %self.name, %error, unsaid, "the filter failed; its VM is replaced");
         }
+        if let Some(failed) = &failed {
+            self.learn(failed);
+        }
         let calls = failed.as_ref().map_or(0, PluginVm::calls);
         self.fail(failure, calls, now);
         let next = self.take().map(|mut next| {
@@ -278,6 +308,7 @@ impl PluginGeneration {
         match error {
             VmError::Deadline { .. } => {
                 self.metrics.deadlines_total.inc();
+                self.leashed.store(true, Relaxed);
                 return Failure::Deadline;
             }
             VmError::Memory { .. } => self.metrics.memory_limit_total.inc(),

@@ -80,6 +80,7 @@ impl VmSlot {
         let now = match vm.as_mut() {
             Some(vm) => {
                 vm.tell_costs();
+                self.generation.set_deadline(vm);
                 Usage::of(vm)
             }
             None => last.ended(),

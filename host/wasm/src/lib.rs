@@ -12,6 +12,7 @@ mod callbacks;
 mod callout;
 mod callouts;
 mod context;
+mod custom_section;
 mod engine;
 mod exports;
 mod filter_log;

@@ -128,6 +128,8 @@ pub(crate) struct Meter {
     exact: u32,
     /// For how many calls the next timed one stands.
     interval: u32,
+    /// The longest good callback that was timed.
+    longest: Duration,
     /// Calls until one is timed; 0 while that one runs.
     until_timed: u32,
     /// Calls that the observer has not been told of.
@@ -157,6 +159,7 @@ impl Meter {
             second: clock.millis() / 1000,
             exact: EXACT,
             interval: 1,
+            longest: Duration::ZERO,
             until_timed: 1,
             untold: Default::default(),
             told: 0,
@@ -173,8 +176,19 @@ impl Meter {
         self.limit = nanos(limits.callback_deadline);
         self.base = None;
         self.spent = 0;
+        self.longest = Duration::ZERO;
         self.untold = Default::default();
         self.told = 0;
+    }
+
+    /// From now on a callback has this time.
+    pub(crate) fn set_limit(&mut self, limit: Duration) {
+        self.limit = nanos(limit);
+    }
+
+    /// The longest good callback that was timed since the start.
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest
     }
 
     pub(crate) fn observe(&mut self, observer: Arc<dyn CostObserver>) {
@@ -207,15 +221,15 @@ impl Meter {
 
     /// The call that began has ended.
     #[inline]
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, good: bool) {
         if self.until_timed == 0 || self.ticks != 0 {
-            self.settle();
+            self.settle(good);
         }
     }
 
     /// Counts a call that was timed or took long.
     #[cold]
-    fn settle(&mut self) {
+    fn settle(&mut self, good: bool) {
         let timed = self.until_timed == 0;
         let started = self.started.take();
         let weight = self.interval;
@@ -233,6 +247,9 @@ impl Meter {
             (_, Some(started)) => (started.elapsed(), weight),
             _ => return,
         };
+        if good {
+            self.longest = self.longest.max(time);
+        }
         self.spent = self.spent.saturating_add(nanos(time).saturating_mul(weight.into()));
         if let Some(observer) = &self.observer {
             observer.took(self.callback, time, weight.into());

@@ -9,6 +9,7 @@ use wasmtime::{ExternType, InstancePre, Module};
 
 use crate::abi::AbiVersion;
 use crate::callbacks::Callbacks;
+use crate::custom_section::custom_section;
 use crate::engine::Engine;
 use crate::host_state::HostState;
 use crate::hostcalls;
@@ -21,6 +22,7 @@ pub struct PluginModule {
     digest: String,
     abi: AbiVersion,
     callbacks: Callbacks,
+    schema: Option<Box<[u8]>>,
     /// The module with its imports resolved, for each host type: what a VM starts from.
     linked: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -74,7 +76,8 @@ impl PluginModule {
         let callbacks = Callbacks::of(&module)?;
         hostcalls::check_imports(&module, abi)?;
         let linked = Mutex::default();
-        Ok(Self { engine: engine.clone(), module, digest, abi, callbacks, linked })
+        let schema = custom_section(bytes, SCHEMA).map(Into::into);
+        Ok(Self { engine: engine.clone(), module, digest, abi, callbacks, schema, linked })
     }
 
     /// SHA-256 of the module's bytes, as 64 hexadecimal digits.
@@ -101,6 +104,11 @@ impl PluginModule {
         self.module.imports().map(|import| format!("{}.{}", import.module(), import.name())).collect()
     }
 
+    /// The JSON Schema of its configuration, which it carries as custom section `portolan.schema`.
+    pub fn schema(&self) -> Option<&[u8]> {
+        self.schema.as_deref()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -117,6 +125,9 @@ impl PluginModule {
         Ok(pre)
     }
 }
+
+/// Custom section that holds the JSON Schema of the configuration.
+const SCHEMA: &str = "portolan.schema";
 
 /// SHA-256 in hexadecimal digits.
 pub(crate) fn digest(bytes: &[u8]) -> String {

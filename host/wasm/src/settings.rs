@@ -38,7 +38,7 @@ pub struct VmLimits {
     pub memory_bytes: usize,
     /// Entries of all tables together, 100,000 by default.
     pub table_elements: usize,
-    /// CPU time that one callback may take, 100 ms by default. The clock has a grain of 1 ms, and of 10 ms for the first
+    /// CPU time that one callback may take, 50 ms by default. The clock has a grain of 1 ms, and of 10 ms for the first
     /// callback after a quiet time. Time in which the system runs something else does not count.
     pub callback_deadline: Duration,
     /// CPU time in one second of all callbacks on one worker, 500 ms by default. What is overdrawn is taken from the
@@ -67,7 +67,7 @@ impl Default for VmLimits {
         Self {
             memory_bytes: 64 * MIB,
             table_elements: 100_000,
-            callback_deadline: Duration::from_millis(100),
+            callback_deadline: Duration::from_millis(50),
             cpu_per_second: Duration::from_millis(500),
             start_deadline: Duration::from_secs(5),
             log_lines_per_second: 1_000,

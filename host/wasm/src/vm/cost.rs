@@ -1,6 +1,7 @@
 //! What a [`PluginVm`] costs: told to an observer, and held against the budget of a second.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::PluginVm;
 use crate::meter::CostObserver;
@@ -15,6 +16,16 @@ impl<H: StreamHost> PluginVm<H> {
     /// Tells the observer what it has not heard of yet: calls are told a few at a time.
     pub fn tell_costs(&mut self) {
         self.running.store.data_mut().meter.tell();
+    }
+
+    /// From now on a callback may take this much CPU time, in place of [`crate::VmLimits::callback_deadline`].
+    pub fn set_callback_deadline(&mut self, deadline: Duration) {
+        self.running.store.data_mut().meter.set_limit(deadline);
+    }
+
+    /// CPU time of the longest callback that ended well, as far as they were timed.
+    pub fn longest_callback(&self) -> Duration {
+        self.running.store.data().meter.longest()
     }
 
     /// Calls into the guest since its start.

@@ -86,7 +86,7 @@ impl<H: StreamHost> Running<H> {
         state.meter.begin(Callback::of(state.phase));
         let result = call(&mut self.store);
         let state = self.store.data_mut();
-        state.meter.end();
+        state.meter.end(result.is_ok());
         if state.lent.is_some() {
             state.give_back();
         }
