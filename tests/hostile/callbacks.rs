@@ -55,14 +55,17 @@ fn served_again(probe: &Probe, when: &str) {
     }
 }
 
-/// The same deed in every callback of a stream, and plain requests after each.
+/// The same deed in every callback of a stream, and plain requests after each. A gateway for four of them: five
+/// deadlines in a row would put the filter aside.
 fn in_every_callback(deed: &str) {
-    let mut probe = Probe::start();
-    for phase in PHASES {
-        assert_answer(phase, deed, send(&probe, &format!("{phase} {{ {deed} }}")));
-        served_again(&probe, &format!("after {deed} in {phase}"));
+    for phases in PHASES.chunks(4) {
+        let mut probe = Probe::start();
+        for phase in phases {
+            assert_answer(phase, deed, send(&probe, &format!("{phase} {{ {deed} }}")));
+            served_again(&probe, &format!("after {deed} in {phase}"));
+        }
+        assert!(probe.gateway.is_running());
     }
-    assert!(probe.gateway.is_running());
 }
 
 #[test]
