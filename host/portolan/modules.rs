@@ -44,6 +44,8 @@ pub(crate) struct Fingerprint {
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
     /// Of each plugin whose module is fetched: digest, and what keeps a newer one away.
     fetched: BTreeMap<String, (Option<String>, Option<String>)>,
+    /// Grows when a module was compiled that a build did not wait for.
+    compiled: u64,
 }
 
 impl Fingerprint {
@@ -127,8 +129,9 @@ impl Modules {
                 PluginCode::Bundled(_) => {}
             }
         }
+        let compiled = self.source.compiled.load(std::sync::atomic::Ordering::Relaxed);
         let digest = |path: &PathBuf| std::fs::read(path).ok().map(|bytes| Sha256::digest(bytes).into());
-        Fingerprint { files: paths.into_iter().map(|path| (path.clone(), digest(&path))).collect(), fetched }
+        Fingerprint { files: paths.into_iter().map(|path| (path.clone(), digest(&path))).collect(), fetched, compiled }
     }
 }
 

@@ -107,6 +107,13 @@ impl Fetcher {
         let _ = self.inner.on_change.set(Box::new(call));
     }
 
+    /// Makes that call.
+    pub(crate) fn tell(&self) {
+        if let Some(call) = self.inner.on_change.get() {
+            call();
+        }
+    }
+
     /// Makes these the modules that are fetched. Those that are kept are there at once. `again` asks anew for what
     /// failed, and for what its pull policy wants asked for always.
     pub(crate) fn want(&self, wanted: HashSet<Wanted>, again: bool) {

@@ -1,6 +1,7 @@
 //! [`Source`]: the modules as the builder gets them: files, and what was fetched, each checked.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portolan_model::{Plugin, PluginCode, RemoteModule};
@@ -19,6 +20,8 @@ pub(crate) struct Source {
     pub(super) fetcher: Arc<Fetcher>,
     /// What `portolan.lock` says; an error when it cannot be read.
     lock: Arc<Mutex<Option<Result<Lock, String>>>>,
+    /// How often a module came late from a compiler.
+    pub(super) compiled: Arc<AtomicU64>,
 }
 
 /// A module with what is known of it.
@@ -44,11 +47,16 @@ impl ModuleSource for Source {
         };
         Ok(ModuleBytes { bytes: sourced.bytes, warning: sourced.warning })
     }
+
+    fn compiled(&self) {
+        self.compiled.fetch_add(1, Relaxed);
+        self.fetcher.tell();
+    }
 }
 
 impl Source {
     pub(super) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher: Arc::new(fetcher), lock: Arc::default() }
+        Self { fetcher: Arc::new(fetcher), lock: Arc::default(), compiled: Arc::default() }
     }
 
     pub(super) fn set_lock(&self, lock: Option<Result<Lock, String>>) {

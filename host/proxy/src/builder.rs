@@ -14,6 +14,7 @@ use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
 use crate::cluster::ClusterState;
 use crate::cluster_entry::{entry, sockets};
+use crate::compiler::Compiler;
 use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
@@ -52,7 +53,8 @@ pub struct BuilderOptions {
 /// Builds one snapshot after the other.
 pub struct Builder {
     options: BuilderOptions,
-    modules: ModuleStore,
+    modules: Arc<ModuleStore>,
+    compiler: Compiler,
     sockets: SocketRegistry,
     resolution: Resolution,
     last: Option<Arc<Snapshot>>,
@@ -135,8 +137,10 @@ impl Builder {
     /// # Errors
     /// When the system gives no thread for name resolution.
     pub fn new(options: BuilderOptions) -> std::io::Result<Self> {
+        let modules = Arc::new(ModuleStore::new(options.engine.clone()));
         Ok(Self {
-            modules: ModuleStore::new(options.engine.clone()),
+            compiler: Compiler::new(modules.clone(), options.bind, options.source.clone()),
+            modules,
             sockets: SocketRegistry::default(),
             resolution: Resolution::start()?,
             last: None,
@@ -191,15 +195,17 @@ impl Builder {
             self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
             self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
         ];
-        plugins.extend(self.user_plugins(model, PluginKind::Http, problems));
         let breakers = CircuitBreakerConfig::of(model);
-        plugins.push(self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?);
+        // Before the users', whose modules may keep every core busy.
+        let breaker = self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?;
+        plugins.extend(self.user_plugins(model, PluginKind::Http, problems));
+        plugins.push(breaker);
         Some(plugins)
     }
 
     fn user_plugins(&self, model: &Model, kind: PluginKind, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
         let users = || model.plugins.iter().filter(|plugin| plugin.kind == kind);
-        let loaded = module_source::load_all(users(), &*self.options.source, &self.modules);
+        let loaded = module_source::load_all(users(), &*self.options.source, &self.compiler);
         let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?)));
         wanted.filter_map(|wanted| self.attach(wanted, problems)).collect()
     }
@@ -254,7 +260,9 @@ impl Builder {
         let last = self.last_served(wanted.name, wanted.role);
         let error = match self.generation(&wanted, last) {
             Ok(generation) => {
-                problems.extend(wanted.warning());
+                if let (Code::Loaded(Ok(loaded)), Some(origin)) = (wanted.code, wanted.origin) {
+                    problems.extend(loaded.problem(wanted.name, origin));
+                }
                 return Some(Attached::Ready(generation));
             }
             Err(error) => error,
@@ -483,18 +491,5 @@ impl<'a> Wanted<'a> {
             schema: config_schema::file_of(plugin),
             origin: Some(&plugin.origin),
         }
-    }
-
-    /// A newer module is kept away; the one that is there serves.
-    fn warning(&self) -> Option<BuildProblem> {
-        let Code::Loaded(Ok(Loaded { warning: Some(warning), .. })) = self.code else { return None };
-        Some(BuildProblem {
-            subject: format!("filter {}", self.name),
-            origin: self.origin.cloned(),
-            message: warning.message.clone(),
-            kept_old: true,
-            cause: warning.cause,
-            config: None,
-        })
     }
 }

@@ -12,6 +12,7 @@ mod callout;
 mod clock;
 mod cluster;
 mod cluster_entry;
+mod compiler;
 mod config_schema;
 mod connection;
 mod containment;

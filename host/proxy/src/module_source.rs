@@ -2,12 +2,13 @@
 //! by side.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
-use portolan_model::Plugin;
-use portolan_wasm::{CompileError, ModuleStore, PluginModule};
+use portolan_model::{Origin, Plugin};
+use portolan_wasm::{CompileError, PluginModule};
+
+use crate::build_problem::BuildProblem;
+use crate::compiler::Compiler;
 
 /// Gives the builder the modules of users' plugins: files, and what was fetched. Digests and signatures are its business.
 pub trait ModuleSource: Send + Sync {
@@ -16,6 +17,9 @@ pub trait ModuleSource: Send + Sync {
     /// # Errors
     /// When it is not there, or must not be run.
     fn module(&self, plugin: &Plugin) -> Result<ModuleBytes, ModuleError>;
+
+    /// A module that the last build did not wait for is compiled: it is time for another build.
+    fn compiled(&self) {}
 }
 
 /// A module that may be run.
@@ -55,6 +59,21 @@ pub(crate) struct Loaded {
     pub(crate) warning: Option<ModuleError>,
 }
 
+impl Loaded {
+    /// A newer module is kept away; the one that is there serves.
+    pub(crate) fn problem(&self, name: &str, origin: &Origin) -> Option<BuildProblem> {
+        let ModuleError { message, cause } = self.warning.clone()?;
+        Some(BuildProblem {
+            subject: format!("filter {name}"),
+            origin: Some(origin.clone()),
+            message,
+            kept_old: true,
+            cause,
+            config: None,
+        })
+    }
+}
+
 /// Why a plugin has none.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LoadError {
@@ -69,7 +88,7 @@ pub(crate) enum LoadError {
 pub(crate) fn load_all<'a>(
     plugins: impl Iterator<Item = &'a Plugin>,
     source: &dyn ModuleSource,
-    store: &ModuleStore,
+    compiler: &Compiler,
 ) -> HashMap<String, Result<Loaded, LoadError>> {
     let mut loaded = HashMap::new();
     let mut users: BTreeMap<Vec<u8>, Vec<(String, Option<ModuleError>)>> = BTreeMap::new();
@@ -81,39 +100,20 @@ pub(crate) fn load_all<'a>(
             }
         }
     }
-    let (codes, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
-    for (compiled, users) in compile_all(&codes, store).into_iter().zip(users) {
+    let (codes, users): (Vec<Arc<[u8]>>, Vec<_>) = users.into_iter().map(|(code, users)| (code.into(), users)).unzip();
+    for (compiled, users) in compiler.compile(&codes).into_iter().zip(users) {
         for (name, warning) in users {
-            let module = compiled.clone().map(|module| Loaded { module, warning });
-            loaded.insert(name, module.map_err(LoadError::Compile));
+            let module = match &compiled {
+                Some(Ok(module)) => Ok(Loaded { module: module.clone(), warning }),
+                Some(Err(error)) => Err(LoadError::Compile(error.clone())),
+                None => Err(still_compiling().into()),
+            };
+            loaded.insert(name, module);
         }
     }
     loaded
 }
 
-type Compiled = Result<Arc<PluginModule>, Arc<CompileError>>;
-
-fn compile_all(codes: &[Vec<u8>], store: &ModuleStore) -> Vec<Compiled> {
-    let compile = |code: &Vec<u8>| store.load(code).map_err(Arc::new);
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(codes.len());
-    if threads < 2 {
-        return codes.iter().map(compile).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Compiled)>> = Mutex::new(Vec::with_capacity(codes.len()));
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut at = next.fetch_add(1, Relaxed);
-                while let Some(code) = codes.get(at) {
-                    let compiled = compile(code);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, compiled));
-                    at = next.fetch_add(1, Relaxed);
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, compiled)| compiled).collect()
+fn still_compiling() -> ModuleError {
+    ModuleError { message: "its module is being compiled".to_owned(), cause: Cause::Pending }
 }
