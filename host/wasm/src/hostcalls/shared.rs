@@ -32,7 +32,9 @@ fn link_data<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Resu
         |mut caller: Caller<'_, HostState<H>>, key: u32, kl: u32, value: u32, vl: u32, cas: u32| {
             serve(&mut caller, |memory, state| {
                 let (key, value) = (bytes(memory, key, kl)?, bytes(memory, value, vl)?);
-                state.shared.data.set(&state.settings.vm_id, key, value, cas).into_answer()
+                let settings = &state.settings;
+                let limit = settings.limits.shared_data_bytes;
+                state.shared.data.set(&settings.vm_id, key, value, cas, limit).into_answer()
             })
         },
     )?;
@@ -46,7 +48,9 @@ fn link_queues<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Re
         |mut caller: Caller<'_, HostState<H>>, name: u32, length: u32, out: u32| {
             serve(&mut caller, |memory, state| {
                 let name = bytes(memory, name, length)?;
-                let id = state.shared.queues.register(&state.settings.vm_id, name).ok_or(Status::InternalFailure)?;
+                let settings = &state.settings;
+                let id = state.shared.queues.register(&settings.vm_id, name, settings.limits.queue_bytes);
+                let id = id.ok_or(Status::InternalFailure)?;
                 if !state.queues.contains(&id) {
                     state.queues.push(id);
                 }

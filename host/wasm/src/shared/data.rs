@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,9 +11,6 @@ use crate::abi::Status;
 
 /// Longest value in bytes.
 pub(crate) const MAX_VALUE: usize = 1024 * 1024;
-
-/// Keys and values of all VM ids together, in bytes.
-pub(crate) const MAX_TOTAL: usize = 16 * 1024 * 1024;
 
 /// What an entry costs beside its bytes; else empty values could fill the host's memory.
 const ENTRY_COST: usize = 128;
@@ -29,8 +26,8 @@ pub(crate) struct SharedData {
     hasher: RandomState,
     /// The last CAS number given.
     cas: AtomicU32,
-    /// Bytes in use.
-    total: AtomicUsize,
+    /// Bytes in use by VM id: what one filter keeps takes nothing from the others.
+    totals: Mutex<HashMap<Box<str>, usize>>,
 }
 
 impl SharedData {
@@ -40,8 +37,9 @@ impl SharedData {
         self.with_shard(&key, |shard| shard.get(&key).cloned())
     }
 
-    /// Writes a value. `cas` 0 always overwrites; any other must be the key's own, when the key is there.
-    pub(crate) fn set(&self, vm_id: &str, key: &[u8], value: &[u8], cas: u32) -> Status {
+    /// Writes a value. `cas` 0 always overwrites; any other must be the key's own, when the key is there. All keys and
+    /// values of the VM id take at most `limit` bytes.
+    pub(crate) fn set(&self, vm_id: &str, key: &[u8], value: &[u8], cas: u32, limit: usize) -> Status {
         if value.len() > MAX_VALUE {
             return Status::BadArgument;
         }
@@ -52,7 +50,7 @@ impl SharedData {
                 return Status::CasMismatch;
             }
             let freed = old.map_or(0, |(value, _)| cost(&key, value));
-            if !self.reserve(cost(&key, value), freed) {
+            if !self.reserve(vm_id, cost(&key, value), freed, limit) {
                 return Status::InternalFailure;
             }
             shard.insert(key.clone(), (Bytes::copy_from_slice(value), self.next_cas()));
@@ -66,9 +64,15 @@ impl SharedData {
     }
 
     /// Counts a value in place of another; false when that goes over the limit.
-    fn reserve(&self, needed: usize, freed: usize) -> bool {
-        let grow = |total: usize| (total - freed + needed <= MAX_TOTAL).then_some(total - freed + needed);
-        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
+    fn reserve(&self, vm_id: &str, needed: usize, freed: usize, limit: usize) -> bool {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = totals.get(vm_id).copied().unwrap_or(0);
+        let after = total.saturating_sub(freed).saturating_add(needed);
+        if after > limit {
+            return false;
+        }
+        totals.insert(vm_id.into(), after);
+        true
     }
 
     fn next_cas(&self) -> u32 {
@@ -92,37 +96,41 @@ fn cost(key: &[u8], value: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 16 * 1024 * 1024;
+
     #[test]
     fn compare_and_swap_refuses_a_stale_number() {
         let data = SharedData::default();
         assert_eq!(data.value("vm", b"k"), None);
-        assert_eq!(data.set("vm", b"k", b"1", 77), Status::Ok);
+        assert_eq!(data.set("vm", b"k", b"1", 77, LIMIT), Status::Ok);
         let (value, cas) = data.value("vm", b"k").unwrap_or_default();
         assert_eq!(value, "1");
         assert_ne!(cas, 0);
-        assert_eq!(data.set("vm", b"k", b"2", cas), Status::Ok);
-        assert_eq!(data.set("vm", b"k", b"3", cas), Status::CasMismatch);
-        assert_eq!(data.set("vm", b"k", b"4", 0), Status::Ok);
+        assert_eq!(data.set("vm", b"k", b"2", cas, LIMIT), Status::Ok);
+        assert_eq!(data.set("vm", b"k", b"3", cas, LIMIT), Status::CasMismatch);
+        assert_eq!(data.set("vm", b"k", b"4", 0, LIMIT), Status::Ok);
         assert_eq!(data.value("vm", b"k").map(|(value, _)| value), Some(Bytes::from_static(b"4")));
     }
 
     #[test]
     fn keys_of_another_vm_id_are_out_of_reach() {
         let data = SharedData::default();
-        assert_eq!(data.set("a", b"bk", b"1", 0), Status::Ok);
+        assert_eq!(data.set("a", b"bk", b"1", 0, LIMIT), Status::Ok);
         assert_eq!(data.value("ab", b"k"), None);
     }
 
     #[test]
     fn values_and_their_sum_are_bounded() {
         let data = SharedData::default();
-        assert_eq!(data.set("vm", b"k", &vec![0; MAX_VALUE + 1], 0), Status::BadArgument);
+        assert_eq!(data.set("vm", b"k", &vec![0; MAX_VALUE + 1], 0, LIMIT), Status::BadArgument);
         let big = vec![0; MAX_VALUE];
-        let set = |number: u8| data.set("vm", &[number], &big, 0);
+        let set = |number: u8| data.set("vm", &[number], &big, 0, LIMIT);
         assert!((0..15).all(|number| set(number) == Status::Ok));
         assert_eq!(set(15), Status::InternalFailure);
         assert_eq!(set(3), Status::Ok, "replacing needs no more room");
-        assert_eq!(data.set("vm", &[3], b"", 0), Status::Ok);
+        assert_eq!(data.set("vm", &[3], b"", 0, LIMIT), Status::Ok);
         assert_eq!(set(15), Status::Ok, "the room of a replaced value is free again");
+        assert_eq!(set(16), Status::InternalFailure);
+        assert_eq!(data.set("other", b"k", &big, 0, LIMIT), Status::Ok, "another filter has room of its own");
     }
 }

@@ -1,6 +1,6 @@
 //! `SharedQueues`: named queues between VMs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -9,14 +9,11 @@ use bytes::Bytes;
 use crate::abi::Status;
 use crate::context::VmToken;
 
-/// Most queues of the process.
+/// Most queues of one VM id.
 const MAX_QUEUES: usize = 1_000;
 
 /// Most entries of one queue.
 const MAX_ENTRIES: usize = 10_000;
-
-/// Entries of all queues together, in bytes.
-const MAX_TOTAL: usize = 16 * 1024 * 1024;
 
 /// What an entry costs beside its bytes.
 const ENTRY_COST: usize = 64;
@@ -30,12 +27,15 @@ pub(crate) struct SharedQueues {
 #[derive(Default)]
 struct Queues {
     list: Vec<Queue>,
-    total: usize,
+    /// Bytes of all entries by VM id: what waits for one filter takes nothing from the others.
+    totals: HashMap<String, usize>,
 }
 
 struct Queue {
     vm_id: String,
     name: Box<[u8]>,
+    /// Most bytes of all queues of the VM id.
+    limit: usize,
     entries: VecDeque<Bytes>,
     /// The VM that hears of entries: the last one that registered the queue.
     listener: Option<(VmToken, Waker)>,
@@ -44,18 +44,23 @@ struct Queue {
 }
 
 impl SharedQueues {
-    /// The id of the queue with this name, which is made when it is not there. None when there are too many.
-    pub(crate) fn register(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+    /// The id of the queue with this name, which is made when it is not there. None when there are too many. All queues of
+    /// the VM id hold at most `limit` bytes, whoever fills them.
+    pub(crate) fn register(&self, vm_id: &str, name: &[u8], limit: usize) -> Option<u32> {
         let mut queues = self.lock();
         if let Some(id) = queues.find(vm_id, name) {
+            if let Some(queue) = queues.at(id) {
+                queue.limit = limit;
+            }
             return Some(id);
         }
-        if queues.list.len() == MAX_QUEUES {
+        if queues.list.iter().filter(|queue| queue.vm_id == vm_id).count() == MAX_QUEUES {
             return None;
         }
         queues.list.push(Queue {
             vm_id: vm_id.to_owned(),
             name: name.into(),
+            limit,
             entries: VecDeque::new(),
             listener: None,
             notices: 0,
@@ -71,15 +76,17 @@ impl SharedQueues {
     /// Adds an entry at the end.
     pub(crate) fn enqueue(&self, id: u32, value: &[u8]) -> Status {
         let mut queues = self.lock();
-        let total = queues.total + value.len() + ENTRY_COST;
-        let Some(queue) = queues.at(id) else { return Status::NotFound };
-        if total > MAX_TOTAL || queue.entries.len() == MAX_ENTRIES {
+        let Some((vm_id, limit)) = queues.at(id).map(|queue| (queue.vm_id.clone(), queue.limit)) else {
+            return Status::NotFound;
+        };
+        let total = queues.totals.get(&vm_id).copied().unwrap_or(0) + value.len() + ENTRY_COST;
+        let Some(queue) = queues.at(id).filter(|queue| total <= limit && queue.entries.len() < MAX_ENTRIES) else {
             return Status::InternalFailure;
-        }
+        };
         queue.entries.push_back(Bytes::copy_from_slice(value));
         queue.notices = (queue.notices + 1).min(MAX_ENTRIES);
         let waker = queue.listener.as_ref().map(|(_, waker)| waker.clone());
-        queues.total = total;
+        queues.totals.insert(vm_id, total);
         drop(queues);
         if let Some(waker) = waker {
             waker.wake();
@@ -90,8 +97,12 @@ impl SharedQueues {
     /// Takes the oldest entry.
     pub(crate) fn dequeue(&self, id: u32) -> Result<Bytes, Status> {
         let mut queues = self.lock();
-        let value = queues.at(id).ok_or(Status::NotFound)?.entries.pop_front().ok_or(Status::Empty)?;
-        queues.total -= value.len() + ENTRY_COST;
+        let queue = queues.at(id).ok_or(Status::NotFound)?;
+        let value = queue.entries.pop_front().ok_or(Status::Empty)?;
+        let vm_id = queue.vm_id.clone();
+        if let Some(total) = queues.totals.get_mut(&vm_id) {
+            *total -= value.len() + ENTRY_COST;
+        }
         Ok(value)
     }
 
@@ -134,11 +145,13 @@ impl Queues {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 16 * 1024 * 1024;
+
     #[test]
     fn a_queue_is_first_in_first_out_and_found_by_name() {
         let queues = SharedQueues::default();
-        let id = queues.register("vm", b"q").unwrap_or_default();
-        assert_eq!(queues.register("vm", b"q"), Some(id));
+        let id = queues.register("vm", b"q", LIMIT).unwrap_or_default();
+        assert_eq!(queues.register("vm", b"q", LIMIT), Some(id));
         assert_eq!(queues.resolve("vm", b"q"), Some(id));
         assert_eq!(queues.resolve("other", b"q"), None);
         assert_eq!(queues.enqueue(id, b"1"), Status::Ok);
@@ -153,7 +166,7 @@ mod tests {
     #[test]
     fn the_last_vm_that_listens_hears_of_each_entry_once() {
         let queues = SharedQueues::default();
-        let id = queues.register("vm", b"q").unwrap_or_default();
+        let id = queues.register("vm", b"q", LIMIT).unwrap_or_default();
         let (first, last) = (VmToken::next(), VmToken::next());
         queues.listen(id, first, Waker::noop());
         queues.listen(id, last, Waker::noop());
@@ -166,10 +179,12 @@ mod tests {
     #[test]
     fn entries_are_bounded() {
         let queues = SharedQueues::default();
-        let id = queues.register("vm", b"q").unwrap_or_default();
+        let id = queues.register("vm", b"q", LIMIT).unwrap_or_default();
         assert!((0..MAX_ENTRIES).all(|_| queues.enqueue(id, b"") == Status::Ok));
         assert_eq!(queues.enqueue(id, b""), Status::InternalFailure);
-        let other = queues.register("vm", b"r").unwrap_or_default();
-        assert_eq!(queues.enqueue(other, &vec![0; MAX_TOTAL]), Status::InternalFailure);
+        let other = queues.register("vm", b"r", LIMIT).unwrap_or_default();
+        assert_eq!(queues.enqueue(other, &vec![0; LIMIT]), Status::InternalFailure);
+        let of_another = queues.register("other", b"q", LIMIT).unwrap_or_default();
+        assert_eq!(queues.enqueue(of_another, &vec![0; LIMIT - ENTRY_COST]), Status::Ok, "its room is its own");
     }
 }
