@@ -97,6 +97,9 @@ pub(crate) struct ConfigArgs {
     /// PEM file of certificate authorities to trust when modules are fetched, besides the system's
     #[arg(long = "module-ca", value_name = "FILE")]
     pub module_ca: Vec<PathBuf>,
+    /// Report each kind of call of a user's filter that is not honoured, once, in the log
+    #[arg(long)]
+    pub strict_wasm: bool,
     /// Folder for fetched and compiled modules, which makes the next start fast and independent of registries
     ///
     /// Default: `portolan` in `$XDG_CACHE_HOME`, or `$HOME/.cache/portolan`; no cache when neither is set.

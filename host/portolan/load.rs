@@ -197,6 +197,7 @@ pub(crate) fn builder(
         access_log: purpose.access_log.map(|path| path.display().to_string()),
         bind: serving,
         explain: !serving,
+        strict: config.strict_wasm,
     };
     Builder::new(options).context("cannot start what builds snapshots")
 }

@@ -48,6 +48,8 @@ pub struct BuilderOptions {
     pub bind: bool,
     /// Ask `route-match` to tell what it tried.
     pub explain: bool,
+    /// Report users' filters' calls that are not honoured (`--strict-wasm`).
+    pub strict: bool,
 }
 
 /// Builds one snapshot after the other.
@@ -206,7 +208,8 @@ impl Builder {
     fn user_plugins(&self, model: &Model, kind: PluginKind, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
         let users = || model.plugins.iter().filter(|plugin| plugin.kind == kind);
         let loaded = module_source::load_all(users(), &*self.options.source, &self.compiler);
-        let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?)));
+        let wanted =
+            users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?, self.options.strict)));
         wanted.filter_map(|wanted| self.attach(wanted, problems)).collect()
     }
 
@@ -471,8 +474,9 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    fn user(plugin: &'a Plugin, loaded: &'a Result<Loaded, LoadError>) -> Self {
+    fn user(plugin: &'a Plugin, loaded: &'a Result<Loaded, LoadError>, strict: bool) -> Self {
         let settings = VmSettings {
+            strict,
             plugin_name: plugin.name.clone(),
             root_id: plugin.root_id.clone(),
             vm_id: plugin.name.clone(),
