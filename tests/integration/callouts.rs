@@ -176,7 +176,7 @@ fn an_answer_over_the_limit_is_a_503_to_the_filter() {
 fn a_filter_that_asks_without_end_is_bounded_and_the_gateway_serves_on() {
     let (app, auth) = (Upstream::start("app"), Upstream::start("auth"));
     auth.always("delay 300");
-    let (gateway, _folder) = gateway(&app, &auth, &Guest::flooding(AUTH, 10_000));
+    let (gateway, _folder) = gateway(&app, &auth, &Guest::flooding(AUTH, 3_000));
     let before = gateway.resident_bytes();
     // The body tells how many of the calls were taken.
     let taken: usize = gateway.get("h", "/").text().parse().unwrap();

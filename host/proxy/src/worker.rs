@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use slab::Slab;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::callout::Reach;
 use crate::clock;
@@ -24,6 +24,9 @@ use crate::view::View;
 
 /// How often deadlines of connections and idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_millis(500);
+
+/// How long connections that were cut may take to end.
+const CUT_TIME: Duration = Duration::from_secs(1);
 
 /// One worker. Nothing in it is shared with another thread.
 pub(crate) struct Worker {
@@ -163,19 +166,9 @@ impl Worker {
         for (_, handle) in self.connections.borrow().iter() {
             handle.drain();
         }
-        loop {
-            let closed = self.connection_closed.notified();
-            tokio::pin!(closed);
-            closed.as_mut().enable();
-            let open = self.connections.borrow().len() + self.tcp_connections.borrow().len() + self.tunnels.get();
-            let quiet = open == 0;
-            if quiet || *stage.borrow() == Stage::Over {
-                break;
-            }
-            tokio::select! {
-                () = closed => {}
-                changed = stage.changed() => if changed.is_err() { break },
-            }
+        tokio::select! {
+            () = self.all_closed() => {}
+            () = over(&mut stage) => {}
         }
         self.cut.notify_waiters();
         for (_, handle) in self.connections.borrow().iter() {
@@ -184,7 +177,30 @@ impl Worker {
         for (_, connection) in self.tcp_connections.borrow().iter() {
             connection.cut(tcp::Cut::Drain);
         }
-        tokio::task::yield_now().await;
+        // What was cut still has its line to log.
+        let _ = timeout(CUT_TIME, self.all_closed()).await;
+    }
+
+    /// Resolves when no connection is open.
+    async fn all_closed(&self) {
+        loop {
+            let closed = self.connection_closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            if self.connections.borrow().len() + self.tcp_connections.borrow().len() + self.tunnels.get() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+/// Resolves when the drain's time is over, or nobody is left to say so.
+async fn over(stage: &mut watch::Receiver<Stage>) {
+    while *stage.borrow() != Stage::Over {
+        if stage.changed().await.is_err() {
+            return;
+        }
     }
 }
 
