@@ -12,11 +12,13 @@ ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-stat
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && cargo build --locked --release --bin portolan --target "$target" \
  && mkdir -p /out/cache /out/tmp && chmod 1777 /out/cache /out/tmp \
- && cp "target/$target/release/portolan" /out/portolan
+ && cp "target/$target/release/portolan" /etc/ssl/certs/ca-certificates.crt /out/
 
 FROM scratch
 COPY --from=build /out/portolan /portolan
-# Compiled filters are kept in /cache: mount a volume there to make the next start fast.
+# Authorities that servers of filter modules are checked against.
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+# Fetched and compiled filters are kept in /cache: mount a volume there to make the next start fast.
 COPY --from=build --chown=65532:65532 /out/cache /cache
 COPY --from=build --chown=65532:65532 /out/tmp /tmp
 USER 65532:65532

@@ -11,6 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/out/cache" "$work/out/tmp"
 cp "$binary" "$work/out/portolan"
+cp /etc/ssl/certs/ca-certificates.crt "$work/out/"
 sed -n '/^FROM scratch/,$p' Dockerfile > "$work/Dockerfile"
 BUILDAH_ISOLATION=chroot \
   buildah build --quiet --build-context "build=$work" --tag "$image" --file "$work/Dockerfile" "$work" >&2
