@@ -293,10 +293,10 @@ impl<'a> Attempts<'a> {
                 let body = FilteredBody::new(incoming, stream.clone(), Direction::Request, self.deadline);
                 RequestBody::Filtered(Box::new(body))
             }
-            Source::Fresh(incoming) => RequestBody::Streamed(incoming, stream.clone()),
+            Source::Fresh(incoming) => RequestBody::Streamed(Box::new(incoming), stream.clone()),
             Source::Replay(replay) => {
                 self.body = Source::Replay(replay.clone());
-                RequestBody::Replayed(Reader::new(replay))
+                RequestBody::Replayed(Box::new(Reader::new(replay)))
             }
             Source::Filtered(filtered) => RequestBody::Filtered(filtered),
             Source::Spent => return None,
@@ -313,7 +313,7 @@ impl<'a> Attempts<'a> {
         let (parts, body) = request.into_parts();
         self.unsent = Some(parts);
         match body {
-            RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(incoming),
+            RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
             RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) => {}
         }

@@ -40,13 +40,13 @@ pub(crate) enum BodyError {
 /// A request's body on its way to the upstream.
 pub(crate) enum RequestBody {
     Empty,
-    /// Straight through.
-    Streamed(Incoming, Rc<Stream>),
+    /// Straight through. Boxed, as all others: a request is moved often, and most have no body.
+    Streamed(Box<Incoming>, Rc<Stream>),
     /// Kept as far as it has been read, so that it can be sent again.
-    Replayed(Reader),
+    Replayed(Box<Reader>),
     /// Through filters that want to see it.
     Filtered(Box<FilteredBody<Incoming>>),
-    /// A filter's callout. Boxed: a request's own bodies are moved often, and should stay small.
+    /// A filter's callout.
     Call(Box<CallBody>),
 }
 
@@ -211,7 +211,7 @@ pub(crate) struct ResponseBody {
 enum Kind {
     Empty,
     Full(Bytes),
-    Upstream(UpstreamBody),
+    Upstream(Box<UpstreamBody>),
     Filtered(Box<FilteredBody<UpstreamBody>>),
     Replied(Box<FilteredBody<Whole>>),
 }
@@ -236,7 +236,7 @@ impl ResponseBody {
         Self { kind: Kind::Empty, guard: None }
     }
 
-    pub(crate) fn upstream(body: UpstreamBody, guard: Guard) -> Self {
+    pub(crate) fn upstream(body: Box<UpstreamBody>, guard: Guard) -> Self {
         Self { kind: Kind::Upstream(body), guard: Some(guard) }
     }
 
@@ -251,9 +251,10 @@ impl ResponseBody {
 }
 
 impl UpstreamBody {
-    pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Instant>) -> Self {
-        let mut body =
-            Self { incoming, lease: Some(lease), upstream, deadline: deadline.map(|at| Box::pin(sleep_until(at))) };
+    /// Boxed: a response is moved through hyper's layers several times on its way out.
+    pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Instant>) -> Box<Self> {
+        let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
+        let mut body = Box::new(Self { incoming, lease: Some(lease), upstream, deadline });
         body.release_at_end();
         body
     }

@@ -385,7 +385,13 @@ impl Stream {
                 }
                 (live.id, state)
             }
-            None if open || self.reopens(plugin, at, direction) => self.open_context(plugin, vm, at, state)?,
+            None if open || self.reopens(plugin, at, direction) => match plugin.shared_context() {
+                Some(live) => {
+                    self.remember(at, live);
+                    (live.id, state)
+                }
+                None => self.open_context(plugin, vm, at, state)?,
+            },
             None => {
                 self.put_state(state);
                 return Ok(None);
@@ -406,7 +412,7 @@ impl Stream {
         plugin.fail_policy == FailPolicy::FailReload && direction.is_some() && self.live(at).is_some()
     }
 
-    /// A context for this stream: one of its own, or the one that all streams of a stateless filter use.
+    /// A context for this stream, which all streams of a stateless filter will use.
     fn open_context(
         self: &Rc<Self>,
         plugin: &Rc<WorkerPlugin>,
@@ -414,10 +420,6 @@ impl Stream {
         at: usize,
         state: State,
     ) -> Result<(ContextId, State), VmError> {
-        if let Some(live) = plugin.shared_context().filter(|_| plugin.is_stateless()) {
-            self.remember(at, live);
-            return Ok((live.id, state));
-        }
         let (state, opened) = vm.new_stream(state);
         let id = match opened {
             Ok(id) => id,

@@ -213,7 +213,7 @@ impl Forwarding<'_> {
         }
         let end = body.is_end_stream();
         stream.with_state(|state| state.response = Some(parts));
-        if let Outcome::Reply(reply) = stream.on_response_headers(end, &mut body, deadline).await {
+        if let Outcome::Reply(reply) = stream.on_response_headers(end, &mut *body, deadline).await {
             return stream.reply_instead(*reply, guard).await;
         }
         let parts = stream.with_state(|state| state.response.take());
@@ -222,7 +222,7 @@ impl Forwarding<'_> {
         };
         if stream.view.wants.response_body && !end {
             parts.headers.remove(header::CONTENT_LENGTH);
-            let body = FilteredBody::new(body, stream.clone(), Direction::Response, deadline);
+            let body = FilteredBody::new(*body, stream.clone(), Direction::Response, deadline);
             return stream.finish_head(parts, ResponseBody::filtered(body, guard));
         }
         stream.finish_head(parts, ResponseBody::upstream(body, guard))
