@@ -178,12 +178,13 @@ impl Control {
 
     /// Says what was found to the log, the admin port and the metrics.
     fn tell(&mut self, read: &Read, snapshot: &Snapshot) {
-        self.report.findings(&read.diagnostics);
         let problems = self.diagnosed().into_iter().map(|(diagnostic, _)| diagnostic);
         let findings: Vec<_> = read.diagnostics.iter().cloned().chain(problems).collect();
         let values = findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect();
         let resources = self.loader.resources();
         self.config_dump.store(Arc::new(view::config_dump(snapshot, resources, values)));
+        // Last: whoever reads of it in the log finds it on the admin port.
+        self.report.findings(&read.diagnostics);
         self.count(snapshot, findings.iter().all(|finding| finding.severity < Severity::Error));
     }
 

@@ -329,7 +329,7 @@ impl Stream {
         if is_head || http_body::Body::is_end_stream(&body) {
             self.record.complete.set(true);
         }
-        if self.view.wants.request_head_later {
+        if self.view.wants.heads_at_end {
             self.with_state(|state| state.response = Some(parts.clone()));
         }
         Response::from_parts(parts, body)

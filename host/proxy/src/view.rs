@@ -54,6 +54,8 @@ pub(crate) struct Wants {
     pub(crate) contexts_end: bool,
     /// A user's filter has a part in the stream after the request was sent, where heads can be read again.
     pub(crate) request_head_later: bool,
+    /// A user's filter can read heads when the stream ends.
+    pub(crate) heads_at_end: bool,
     /// A filter may end a stream from a callback of another context: a tick, an answer to a callout.
     pub(crate) interrupts: bool,
     /// A user's filter may ask how the stream has gone.
@@ -131,9 +133,11 @@ impl Wants {
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
             contexts_end: wants.contexts_end || !plugin.is_stateless(),
             request_head_later: wants.request_head_later
-                || plugin.role == Role::User && is_asked_later(plugin.callbacks),
+                || plugin.role == Role::User && plugin.callbacks.reads_heads && is_asked_later(plugin.callbacks),
+            heads_at_end: wants.heads_at_end
+                || plugin.role == Role::User && plugin.callbacks.reads_heads && plugin.callbacks.end(),
             interrupts: wants.interrupts || plugin.reaches_streams(),
-            course: wants.course || plugin.role == Role::User,
+            course: wants.course || plugin.role == Role::User && plugin.callbacks.reads_properties,
         })
     }
 }

@@ -46,6 +46,10 @@ pub struct Callbacks {
     /// No callback: the module imports `proxy_set_effective_context`, so a callback of one context may reach into
     /// another's stream.
     pub effective_context: bool,
+    /// No callback: the module imports a function by which it can read a head after that head has gone on.
+    pub reads_heads: bool,
+    /// No callback: the module imports a function by which it can read properties.
+    pub reads_properties: bool,
 }
 
 impl Callbacks {
@@ -80,7 +84,9 @@ impl Callbacks {
             upstream_close: has("proxy_on_upstream_connection_close"),
             tick: has("proxy_on_tick"),
             queue_ready: has("proxy_on_queue_ready"),
-            effective_context: module.imports().any(|import| import.name() == "proxy_set_effective_context"),
+            effective_context: imports(module, &["proxy_set_effective_context"]),
+            reads_heads: imports(module, &HEAD_READERS) || imports(module, &PROPERTY_READERS),
+            reads_properties: imports(module, &PROPERTY_READERS),
         })
     }
 
@@ -88,6 +94,17 @@ impl Callbacks {
     pub fn end(&self) -> bool {
         self.log || self.done || self.delete
     }
+}
+
+/// Host functions that read header maps.
+const HEAD_READERS: [&str; 3] =
+    ["proxy_get_header_map_value", "proxy_get_header_map_pairs", "proxy_get_header_map_size"];
+
+/// Host functions that read properties: CEL expressions among the foreign ones do.
+const PROPERTY_READERS: [&str; 2] = ["proxy_get_property", "proxy_call_foreign_function"];
+
+fn imports(module: &Module, names: &[&str]) -> bool {
+    module.imports().any(|import| names.contains(&import.name()))
 }
 
 /// Numbers of parameters and results; all are i32 in this ABI.
