@@ -117,6 +117,27 @@ fn a_request_that_is_never_resumed_gets_504_within_the_time_of_its_route() {
 }
 
 #[test]
+fn a_filter_that_holds_for_longer_than_it_may_has_failed() {
+    let app = Upstream::start("app");
+    let body = r#"(func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) (i32.const 1))"#;
+    for (text, strategy, status) in [
+        (holding(""), "FAIL_CLOSE", 504),
+        (holding(""), "FAIL_OPEN", 200),
+        (body.to_owned(), "FAIL_CLOSE", 504),
+        (body.to_owned(), "FAIL_OPEN", 200),
+    ] {
+        let gateway = gateway(&app, "", &format!("  failStrategy: {strategy}\n"), &[module("0_2_1", &text)]);
+        let plugin = std::fs::read_to_string(gateway.config().join("plugin0.yaml")).expect("the plugin's file");
+        let annotated =
+            plugin.replace("metadata:\n", "metadata:\n  annotations: {portolan.dev/paused-deadline: 300ms}\n");
+        gateway.replace("plugin0.yaml", annotated);
+        gateway.await_log("reload");
+        let response = gateway.send(&Request::new("POST", "h", "/").body("body"));
+        assert_eq!(response.status, status, "{strategy}");
+    }
+}
+
+#[test]
 fn requests_that_a_vm_holds_when_it_traps_fail_at_once() {
     let app = Upstream::start("app");
     let gateway = gateway(&app, "", "", &[module("0_2_1", &holding("unreachable"))]);

@@ -6,6 +6,7 @@
 
 use std::mem;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -41,26 +42,36 @@ impl Stream {
         self.go_on_behind_head(direction)?;
         for step in 0..self.view.plugins.len() {
             let at = self.place(direction, step);
-            if !self.with_flow(direction, |flow| flow.stages.get(at).is_some_and(|stage| stage.pausing)) {
-                continue;
-            }
-            if self.take_resumed(at, direction) || self.is_let_go_by_failure(at)? {
+            if self.is_pausing(direction, at) && (self.take_resumed(at, direction) || self.is_let_go_by_failure(at)?) {
                 self.resume(direction, step)?;
             }
         }
         Ok(())
     }
 
-    /// The pause of every plugin has lasted too long: each is dealt with as its fail policy says.
+    /// The shortest limit of the plugins that pause now.
+    pub(crate) fn pause_limit(&self, direction: Direction) -> Duration {
+        let pausing = (0..self.view.plugins.len()).filter(|at| self.is_pausing(direction, *at));
+        pausing.map(|at| self.plugin(at).limits().paused_deadline).min().unwrap_or_default()
+    }
+
+    /// The pauses that may last no longer than the shortest have lasted too long: each plugin is dealt with as its fail
+    /// policy says. The others' time begins again.
     pub(crate) fn end_pauses(self: &Rc<Self>, direction: Direction) -> Result<(), Box<Reply>> {
+        let limit = self.pause_limit(direction);
         for step in 0..self.view.plugins.len() {
             let at = self.place(direction, step);
-            if self.with_flow(direction, |flow| flow.stages.get(at).is_some_and(|stage| stage.pausing)) {
+            if self.is_pausing(direction, at) && self.plugin(at).limits().paused_deadline <= limit {
                 self.fail(at, Reply::paused_too_long)?;
                 self.resume(direction, step)?;
             }
         }
+        self.with_flow(direction, Flow::end_pause);
         Ok(())
+    }
+
+    fn is_pausing(&self, direction: Direction, at: usize) -> bool {
+        self.with_flow(direction, |flow| flow.stages.get(at).is_some_and(|stage| stage.pausing))
     }
 
     /// A chunk through the plugins from this step on.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::body::{BodyError, UpstreamBody, poll_incoming};
 use crate::filter_chain::Direction;
+use crate::hold::pause_ends;
 use crate::local_reply::Reply;
 use crate::stream::Stream;
 
@@ -111,7 +112,7 @@ impl<I: Inflow> FilteredBody<I> {
         if let Some(reply) = self.stream.take_interruption() {
             return Err(self.refuse(reply));
         }
-        let until = self.stream.pause_ends(self.deadline);
+        let until = pause_ends(self.stream.pause_limit(self.direction), self.deadline);
         if self.stream.with_flow(self.direction, |flow| flow.poll_deadline(cx, || until)).is_pending() {
             return Ok(false);
         }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ impl Stream {
         }
         self.hold_stream(at);
         let mut ended = inflow.is_end_stream();
-        let until = self.pause_ends(deadline);
+        let until = pause_ends(self.plugin(at).limits().paused_deadline, deadline);
         if runs_body {
             self.with_flow(direction, |flow| flow.head_held_by = Some(at));
             // What has passed an earlier plugin that held the head comes to this one now.
@@ -105,14 +106,6 @@ impl Stream {
         self.fail(at, Reply::paused_too_long).err()
     }
 
-    /// When the pause that begins now ends at the latest.
-    pub(crate) fn pause_ends(&self, deadline: Option<Instant>) -> Instant {
-        let now = Instant::now();
-        let limits = self.view.plugins.iter().map(|plugin| plugin.limits().paused_deadline);
-        let until = limits.max().and_then(|limit| now.checked_add(limit)).unwrap_or(now);
-        deadline.map_or(until, |deadline| deadline.min(until))
-    }
-
     /// When the timeout of the request's route runs out, counted from now.
     pub(crate) fn route_deadline(&self) -> Option<Instant> {
         let route = self.with_state(|state| state.host.route)?;
@@ -121,4 +114,11 @@ impl Stream {
             Action::Redirect(..) | Action::Direct(..) => None,
         }
     }
+}
+
+/// When a pause that begins now ends at the latest: with the filter's limit or the route's timeout.
+pub(crate) fn pause_ends(limit: Duration, deadline: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    let until = now.checked_add(limit).unwrap_or(now);
+    deadline.map_or(until, |deadline| deadline.min(until))
 }
