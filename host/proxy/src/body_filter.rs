@@ -124,9 +124,7 @@ impl<I: Inflow> FilteredBody<I> {
     }
 
     fn take_in(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyError> {
-        // Nothing follows trailers, whatever the sender says.
-        let trailers = frame.as_ref().is_some_and(Frame::is_trailers);
-        self.ended |= frame.is_none() || trailers || self.inflow.is_end_stream();
+        self.ended |= is_last(frame.as_ref(), &self.inflow);
         take_in(&self.stream, self.direction, frame, self.ended).map_err(|reply| self.refuse(*reply))
     }
 
@@ -135,6 +133,11 @@ impl<I: Inflow> FilteredBody<I> {
         self.stream.answer_body_with(reply);
         BodyError::Filter
     }
+}
+
+/// True when nothing follows this frame. Nothing follows trailers, whatever the sender says.
+pub(crate) fn is_last(frame: Option<&Frame<Bytes>>, inflow: &(impl Inflow + ?Sized)) -> bool {
+    frame.is_none_or(Frame::is_trailers) || inflow.is_end_stream()
 }
 
 /// A frame, or the end, into the filters. `last` when nothing follows it.

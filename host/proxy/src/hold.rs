@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::body_filter::{Inflow, take_in};
+use crate::body_filter::{Inflow, is_last, take_in};
 use crate::filter_chain::Direction;
 use crate::local_reply::Reply;
 use crate::route::Action;
@@ -91,8 +91,7 @@ impl Stream {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(frame) => frame.transpose().map_err(|_| Box::new(Reply::broken_body(direction)))?,
             };
-            let trailers = frame.as_ref().is_some_and(http_body::Frame::is_trailers);
-            *ended = frame.is_none() || trailers || inflow.is_end_stream();
+            *ended = is_last(frame.as_ref(), inflow);
             take_in(self, direction, frame, *ended)?;
         }
         Ok(())

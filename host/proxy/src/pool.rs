@@ -190,22 +190,7 @@ impl ClusterPool {
         place: Permit,
     ) -> Result<Lease, CheckoutError> {
         let address = pool.endpoint.address;
-        let metrics = &self.state.metrics;
-        let connected = timeout(limits.connect_timeout, TcpStream::connect(address)).await;
-        let stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                metrics.upstream_cx_connect_fail.inc();
-                return Err(CheckoutError::Connect(address, error));
-            }
-            Err(_) => {
-                metrics.upstream_cx_connect_timeout.inc();
-                metrics.upstream_cx_connect_fail.inc();
-                return Err(CheckoutError::ConnectTimeout(address));
-            }
-        };
-        // A socket that refuses the option still works, only slower.
-        let _ = stream.set_nodelay(true);
+        let stream = connect(&self.state, address, limits.connect_timeout).await?;
         let open = Rc::new(OpenConnection::new(&pool.endpoint, stream.local_addr().ok(), place));
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(Recorded::new(stream, &open.sent)))
@@ -247,6 +232,31 @@ impl ClusterPool {
             pool.idle
                 .borrow_mut()
                 .retain(|idle| !idle.sender.is_closed() && now_ms.saturating_sub(idle.since_ms) < idle_timeout_ms);
+        }
+    }
+}
+
+/// A socket connected to an endpoint; failures are counted in the cluster's metrics.
+pub(crate) async fn connect(
+    cluster: &ClusterState,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, CheckoutError> {
+    let metrics = &cluster.metrics;
+    match timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            // A socket that refuses the option still works, only slower.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) => {
+            metrics.upstream_cx_connect_fail.inc();
+            Err(CheckoutError::Connect(address, error))
+        }
+        Err(_) => {
+            metrics.upstream_cx_connect_timeout.inc();
+            metrics.upstream_cx_connect_fail.inc();
+            Err(CheckoutError::ConnectTimeout(address))
         }
     }
 }

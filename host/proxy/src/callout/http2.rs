@@ -10,16 +10,14 @@ use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 
 use super::frames::Outgoing;
 use crate::clock;
 use crate::cluster::Permit;
 use crate::endpoint::EndpointState;
-use crate::pool::CheckoutError;
+use crate::pool::{CheckoutError, connect};
 use crate::snapshot::ClusterEntry;
 
 /// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
@@ -77,22 +75,8 @@ impl Http2 {
 }
 
 async fn dial(cluster: &ClusterEntry, address: SocketAddr) -> Result<SendRequest<Outgoing>, CheckoutError> {
-    let metrics = &cluster.state.metrics;
     let place: Permit = cluster.state.open_connection(u32::MAX).ok_or(CheckoutError::Overflow)?;
-    let stream = match timeout(cluster.limits.connect_timeout, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            metrics.upstream_cx_connect_fail.inc();
-            return Err(CheckoutError::Connect(address, error));
-        }
-        Err(_) => {
-            metrics.upstream_cx_connect_timeout.inc();
-            metrics.upstream_cx_connect_fail.inc();
-            return Err(CheckoutError::ConnectTimeout(address));
-        }
-    };
-    // A socket that refuses the option still works, only slower.
-    let _ = stream.set_nodelay(true);
+    let stream = connect(&cluster.state, address, cluster.limits.connect_timeout).await?;
     let handshake = http2::Builder::new(OnWorker)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
