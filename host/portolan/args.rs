@@ -1,11 +1,15 @@
 //! [`Args`]: the command line.
 
+mod filter;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use self::filter::{FilterArgs, FilterCommand};
 
 /// A WebAssembly-extensible ingress gateway that speaks Istio's resources.
 #[derive(Debug, Parser)]
@@ -34,7 +38,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Say which rule a request takes and why, by running the real filters on it
     Explain(ExplainArgs),
-    /// Pin the modules of filters, or look into one
+    /// Write, try, measure, publish and pin filters
     Filter(FilterArgs),
     /// Serve two embedded backends, split 80/20, from files that you can edit live
     Demo(DemoArgs),
@@ -183,29 +187,6 @@ pub(crate) enum ExplainOutput {
     Text,
     /// The same tree as JSON
     Json,
-}
-
-/// Arguments of `portolan filter`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct FilterArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: FilterCommand,
-}
-
-/// The commands of `portolan filter`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum FilterCommand {
-    /// Write portolan.lock beside the configuration: each filter's module by digest, signer, ABI, imports and cost
-    ///
-    /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.
-    Lock(ConfigArgs),
-    /// Say what a module is: digest, ABI, imports
-    Inspect {
-        /// The module.
-        #[arg(value_name = "FILE.wasm")]
-        file: PathBuf,
-    },
 }
 
 /// Arguments of `portolan demo`.
