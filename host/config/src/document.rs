@@ -4,10 +4,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::kind::Kind;
 use crate::known::nearest;
 use crate::locate;
+use crate::plain::Plain;
 use crate::resource_set::{ActiveObject, ObjectId};
 use crate::tree::{Content, Spot, Tree};
 use crate::typed::{self, Raw};
@@ -57,21 +60,31 @@ pub(crate) enum Outcome {
 /// Reads all documents of a file.
 pub(crate) fn read_file(file: &Arc<str>, text: &str) -> FileReading {
     let mut reading = FileReading::default();
+    each_document(file, text, |document| document.read(&mut reading));
+    // A file that ends in a broken object may be half written, and more objects on their way.
+    reading.is_blind |= reading.objects.last().is_some_and(|last| matches!(last.outcome, Outcome::Broken));
+    reading
+}
+
+/// Reads all documents of a file that holds no resources, as [`crate::plain`] says.
+pub(crate) fn read_plain<T: DeserializeOwned>(
+    file: &Arc<str>,
+    text: &str,
+    what: &str,
+) -> (Vec<Plain<T>>, Vec<Diagnostic>) {
+    let (mut read, mut diagnostics) = (Vec::new(), Vec::new());
+    each_document(file, text, |document| read.extend(document.read_plain(what, &mut diagnostics)));
+    (read, diagnostics)
+}
+
+fn each_document(file: &Arc<str>, text: &str, mut read: impl FnMut(&Document<'_>)) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // YAML forbids tabs in indentation and JSON allows them; within JSON's strings there are none.
     let text = if file.ends_with(".json") { Cow::from(text.replace('\t', " ")) } else { Cow::from(text) };
     for chunk in split(&text) {
-        Document {
-            file,
-            text: &chunk.text,
-            first_line: chunk.first_line,
-            tree: Tree::of(&chunk.text, chunk.first_line),
-        }
-        .read(&mut reading);
+        let tree = Tree::of(&chunk.text, chunk.first_line);
+        read(&Document { file, text: &chunk.text, first_line: chunk.first_line, tree });
     }
-    // A file that ends in a broken object may be half written, and more objects on their way.
-    reading.is_blind |= reading.objects.last().is_some_and(|last| matches!(last.outcome, Outcome::Broken));
-    reading
 }
 
 /// The text of one document.
@@ -143,6 +156,22 @@ impl Document<'_> {
                 self.give_up(Diagnostic::error("P0003", place, message), reading);
             }
         }
+    }
+
+    /// None when something is wrong with it: told then.
+    fn read_plain<T: DeserializeOwned>(&self, what: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Plain<T>> {
+        if let Some(error) = self.syntax_error() {
+            diagnostics.push(error);
+            return None;
+        }
+        let before = diagnostics.len();
+        diagnostics.extend(self.key_findings(&|_| true));
+        let has_findings = diagnostics.len() > before;
+        let places = Arc::new(locate::places(&self.tree, 0, self.file));
+        let (text, first_line) = (self.text, self.first_line);
+        let raw = Raw { text, first_line, places: places.clone(), has_findings, is_secret: false };
+        let value = typed::read_plain(what, &raw, diagnostics)?;
+        (diagnostics.len() == before).then_some(Plain { value, places })
     }
 
     /// The walk reads a little less than YAML's full grammar, so the last word is serde's.

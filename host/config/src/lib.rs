@@ -14,6 +14,7 @@ pub mod kind;
 mod known;
 mod locate;
 pub mod object;
+pub mod plain;
 pub mod render;
 pub mod resource_set;
 pub mod resources;

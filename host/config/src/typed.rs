@@ -56,6 +56,17 @@ pub(crate) fn read(kind: Kind, raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>)
     read(raw, diagnostics)
 }
 
+/// Reads an object that is no resource, with every field that `T` does not name told as one of `what`.
+pub(crate) fn read_plain<T: DeserializeOwned>(
+    what: &str,
+    raw: &Raw<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<T> {
+    let (read, unknown) = parse::<T>(raw.text);
+    diagnostics.extend(unknown.iter().map(|path| unknown_field::<T>(path, what, &raw.places)));
+    told(read, raw, diagnostics)
+}
+
 /// The YAML parser's own opinion of a text; none when it has nothing against it.
 pub(crate) fn syntax_error(text: &str, first_line: u32, file: &Arc<str>) -> Option<Diagnostic> {
     let error = serde_yaml::from_str::<Unread>(text).err()?;
@@ -96,7 +107,7 @@ impl<T: Resource> Default for WithSpec<T> {
 fn read_spec<T: Resource>(raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<(Metadata, T)> {
     let (read, unknown) = parse::<WithSpec<T>>(raw.text);
     if T::KIND.knows_its_fields() {
-        diagnostics.extend(unknown.iter().map(|path| unknown_field::<WithSpec<T>>(path, T::KIND, &raw.places)));
+        diagnostics.extend(unknown.iter().map(|path| unknown_field::<WithSpec<T>>(path, T::KIND.name(), &raw.places)));
     }
     let WithSpec { metadata, spec, .. } = told(read, raw, diagnostics)?;
     Some((metadata, spec.unwrap_or_default()))
@@ -114,12 +125,12 @@ fn read_bare<T: Resource>(raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>) -> O
     let is_below_metadata = |path: &&Vec<Step>| path.len() > 1 && path[0] == Step::Key("metadata".to_owned());
     let (metadata, unknown) = parse::<OnlyMetadata>(raw.text);
     let of_metadata = unknown.iter().filter(is_below_metadata);
-    diagnostics.extend(of_metadata.map(|path| unknown_field::<OnlyMetadata>(path, T::KIND, &raw.places)));
+    diagnostics.extend(of_metadata.map(|path| unknown_field::<OnlyMetadata>(path, T::KIND.name(), &raw.places)));
     let metadata = told(metadata, raw, diagnostics)?;
     let (object, unknown) = parse::<T>(raw.text);
     if T::KIND.knows_its_fields() {
         let of_object = unknown.iter().filter(|path| !is_shared(path));
-        diagnostics.extend(of_object.map(|path| unknown_field::<T>(path, T::KIND, &raw.places)));
+        diagnostics.extend(of_object.map(|path| unknown_field::<T>(path, T::KIND.name(), &raw.places)));
     }
     Some((metadata.metadata, told(object, raw, diagnostics)?))
 }
@@ -189,12 +200,12 @@ fn steps(path: &serde_ignored::Path<'_>) -> Vec<Step> {
     steps
 }
 
-fn unknown_field<D: DeserializeOwned>(path: &[Step], kind: Kind, places: &Places) -> Diagnostic {
+fn unknown_field<D: DeserializeOwned>(path: &[Step], root: &str, places: &Places) -> Diagnostic {
     let (last, parent) = path.split_last().map_or(("", path), |(last, parent)| match last {
         Step::Key(key) => (key.as_str(), parent),
         Step::Item(_) => ("", parent),
     });
-    let message = format!("unknown field `{last}` in {}", dotted(kind.name(), parent));
+    let message = format!("unknown field `{last}` in {}", dotted(root, parent));
     let diagnostic = Diagnostic::error("P0007", places.of_key(&dotted("", path)), message);
     let known = known_fields::<D>(parent).unwrap_or_default();
     match nearest(last, known.iter().copied()) {
