@@ -1,15 +1,21 @@
 //! `portolan filter`: everything for who writes filters or runs those of others.
 
+mod build;
 mod inspect;
 mod lock;
+pub(crate) mod project;
 
 use std::process::ExitCode;
 
+use self::project::Profile;
 use crate::args::{FilterArgs, FilterCommand};
 
 /// Runs the subcommand.
 pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
+        FilterCommand::Build { folder, dev, .. } => {
+            build::build(folder, if *dev { Profile::Dev } else { Profile::Release })
+        }
         FilterCommand::Lock(config) => lock::lock(config),
         FilterCommand::Inspect { file } => inspect::inspect(file),
     }

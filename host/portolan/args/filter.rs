@@ -17,6 +17,21 @@ pub(crate) struct FilterArgs {
 /// The commands of `portolan filter`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilterCommand {
+    /// Build the filter of a folder with its language's own toolchain, and look the module over
+    ///
+    /// `filter.yaml` says the language and may name another command. Rust needs cargo with target wasm32-wasip1, Go
+    /// its own compiler (no TinyGo), AssemblyScript npm, C clang and lld.
+    Build {
+        /// The project.
+        #[arg(value_name = "DIR", default_value = ".")]
+        folder: PathBuf,
+        /// Small and fast, for traffic: the default
+        #[arg(long)]
+        release: bool,
+        /// As `filter dev` builds it: quick to build and to load
+        #[arg(long, conflicts_with = "release")]
+        dev: bool,
+    },
     /// Write portolan.lock beside the configuration: each filter's module by digest, signer, ABI, imports and cost
     ///
     /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.
