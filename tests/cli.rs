@@ -147,6 +147,44 @@ fn check_tells_the_filters_own_words_when_it_refuses_its_configuration() {
 }
 
 #[test]
+fn check_refuses_a_bundled_filter_that_is_not_there_and_what_is_said_of_its_module() {
+    let head = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata:\n  name: gate\nspec:\n";
+    let check = |spec: &str| run_with(&testdata(), &["check", "--config", "-"], &format!("{head}{spec}"));
+    let unknown = check("  url: bundled://ip-alow\n");
+    assert_eq!(unknown.code, Some(1));
+    for part in
+        ["6:8", "P0127", "no filter `ip-alow` comes with this binary", "ip-allow", "did you mean `bundled://ip-allow`?"]
+    {
+        assert!(unknown.stdout.contains(part), "{part}: {}", unknown.stdout);
+    }
+    let pinned = check(
+        "  url: bundled://ip-allow\n  imagePullPolicy: Always\n  imagePullSecret: s\n  type: NETWORK\n  pluginConfig: {deny: ['::1']}\n",
+    );
+    for part in
+        ["7:3", "8:3", "9:9", "`imagePullPolicy` is for modules that are fetched", "`ip-allow` is a filter for HTTP"]
+    {
+        assert!(pinned.stdout.contains(part), "{part}: {}", pinned.stdout);
+    }
+}
+
+#[test]
+fn filter_list_names_what_a_plugin_may_use() {
+    let text = run("seed", &["filter", "list"]);
+    let json = run("seed", &["filter", "list", "-o", "json"]);
+    let entries: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let entries = entries.as_array().unwrap();
+    assert_eq!((text.code, json.code, text.stdout.lines().count()), (Some(0), Some(0), entries.len()));
+    for (line, entry) in text.stdout.lines().zip(entries) {
+        let (name, about) = (entry["name"].as_str().unwrap(), entry["about"].as_str().unwrap());
+        assert!(line.starts_with(name) && line.ends_with(about), "{line}");
+        assert_eq!(entry["url"], format!("bundled://{name}"));
+        assert!(entry["bytes"].as_u64().unwrap() > 1000);
+        let page = format!("docs/filters/{name}.md");
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&page).exists(), "{page}");
+    }
+}
+
+#[test]
 fn check_with_strict_fails_on_warnings() {
     let text = "\
 apiVersion: networking.istio.io/v1

@@ -9,8 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+#[expect(dead_code, unreachable_pub, reason = "another crate has it as its own, and here only the names count")]
+#[path = "../../host/model/src/library.rs"]
+mod library;
+
 const TARGET: &str = "wasm32-wasip1";
-const FILTERS: [&str; 3] = ["route-match", "traffic-split", "circuit-breaker"];
+/// The decision filters, which are in every chain.
+const DECISION: [&str; 3] = ["route-match", "traffic-split", "circuit-breaker"];
 /// A folder of prebuilt `NAME.wasm` files: nothing is compiled then.
 const PREBUILT: &str = "PORTOLAN_FILTERS_DIR";
 
@@ -28,6 +33,7 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    list_library(&out_dir)?;
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     if let Ok(dir) = env::var(PREBUILT) {
@@ -45,9 +51,21 @@ fn embed() -> Result<(), Box<dyn Error>> {
     })
 }
 
+/// Decision filters and library.
+fn filters() -> impl Iterator<Item = &'static str> {
+    DECISION.into_iter().chain(library::LIBRARY.iter().map(|filter| filter.name))
+}
+
+/// The expression that `src/lib.rs` includes: name and bytes of each filter of the library.
+fn list_library(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    let entry = |name: &str| format!("({name:?}, include_bytes!(\"{name}.wasm\")),");
+    let entries: String = library::LIBRARY.iter().map(|filter| entry(filter.name)).collect();
+    Ok(fs::write(out_dir.join("library.rs"), format!("&[{entries}]"))?)
+}
+
 fn watch_sources(root: &Path) {
-    let folders = FILTERS.map(|name| format!("filters/{name}"));
-    let shared = ["sdk", "host/model", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+    let folders: Vec<_> = filters().map(|name| format!("filters/{name}")).collect();
+    let shared = ["filters/conditions", "sdk", "host/model", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
     for path in folders.iter().map(String::as_str).chain(shared) {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
@@ -83,7 +101,7 @@ fn compile(root: &Path, target_dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo.current_dir(root).args(["build", "--locked", "--profile", "filter", "--target", TARGET, "--target-dir"]);
     cargo.arg(target_dir);
-    for name in FILTERS {
+    for name in filters() {
         cargo.args(["--package", &format!("portolan-filter-{name}")]);
     }
     for (name, _) in env::vars_os() {
@@ -109,7 +127,7 @@ fn is_outer_setting(name: &str) -> bool {
 }
 
 fn copy_all(out_dir: &Path, source: impl Fn(&str) -> PathBuf) -> Result<(), Box<dyn Error>> {
-    for name in FILTERS {
+    for name in filters() {
         let from = source(name);
         let module = fs::read(&from).map_err(|error| format!("{}: {error}", from.display()))?;
         let to = out_dir.join(format!("{name}.wasm"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::filter::{FilterArgs, FilterCommand};
+pub(crate) use self::filter::{FilterArgs, FilterCommand, ListOutput};
 
 /// A WebAssembly-extensible ingress gateway that speaks Istio's resources.
 #[derive(Debug, Parser)]
@@ -89,7 +89,7 @@ pub(crate) struct ConfigArgs {
     /// Port to bind for a Gateway's port, as a Service maps `port` to `targetPort`
     #[arg(long = "port-map", value_name = "PORT=BIND", value_parser = parse_port_pair)]
     pub port_map: Vec<(u16, u16)>,
-    /// Replaces a bundled filter (route-match, traffic-split, circuit-breaker) by a module that is watched
+    /// Replaces a bundled filter (route-match, traffic-split, circuit-breaker, or one of `portolan filter list`) by a module that is watched
     #[arg(long = "filter", value_name = "NAME=FILE.wasm", value_parser = parse_filter)]
     pub filters: Vec<(String, PathBuf)>,
     /// Variable of this process's environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`) [default: none]

@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod list;
 mod lock;
 pub(crate) mod project;
 
@@ -17,6 +18,7 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
             build::build(folder, if *dev { Profile::Dev } else { Profile::Release })
         }
         FilterCommand::Lock(config) => lock::lock(config),
+        FilterCommand::List { output } => list::list(*output),
         FilterCommand::Inspect { file } => inspect::inspect(file),
     }
 }

@@ -62,11 +62,11 @@ impl Modules {
         client: ClientOptions,
         folder: Option<PathBuf>,
     ) -> Result<Self, String> {
-        let known: Vec<_> = portolan_filters::BUNDLED.iter().map(|(name, _)| *name).collect();
+        let known: Vec<_> = portolan_filters::all().map(|(name, _)| *name).collect();
         if let Some((name, _)) = overrides.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             return Err(format!("no filter `{name}` is bundled\nhelp: known are {}", known.join(", ")));
         }
-        let source = Source::new(Fetcher::new(client, folder));
+        let source = Source::new(Fetcher::new(client, folder), overrides);
         Ok(Self { overrides: overrides.to_vec(), source, lock: None })
     }
 

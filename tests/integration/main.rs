@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod breaker;
+mod bundled;
 mod callouts;
 mod commands;
 mod containment;

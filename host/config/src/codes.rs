@@ -164,6 +164,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "`verificationKey` is a public key in PEM (ECDSA over P-256), as `cosign generate-key-pair` writes it to cosign.pub. With it, only modules that its owner signed are run.",
     ),
     (
+        "P0127",
+        "no such bundled filter",
+        "`url: bundled://NAME` names a filter that comes with the binary; `portolan filter list` shows them. The object is rejected, and its last good version stays.",
+    ),
+    (
         "P0201",
         "no such Gateway",
         "The VirtualService names a Gateway that is not in the configuration. A name without namespace means the VirtualService's own namespace. The rest of the VirtualService is served.",

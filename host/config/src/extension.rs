@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use portolan_model::library::SCHEME;
+
 use crate::object::Object;
 use crate::resources::istio::traffic_extension::WasmConfig;
 use crate::resources::istio::wasm_plugin::{LabelSelector, TargetRef, TrafficSelector};
@@ -67,6 +69,11 @@ impl<'a> Extension<'a> {
             wasm: Cow::Borrowed(spec.wasm.as_ref()?),
             at: "spec.wasm",
         })
+    }
+
+    /// The name of a filter that comes with the binary, when `url` says so.
+    pub(crate) fn bundled(&self) -> Option<&str> {
+        self.wasm.url.strip_prefix(SCHEME)
     }
 
     /// The path of a field of the WebAssembly part.

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod filter;
+pub mod library;
 pub mod listener;
 pub mod origin;
 pub mod plugin;
@@ -14,6 +15,7 @@ pub mod secret;
 pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
 };
+pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
 pub use origin::Origin;
 pub use plugin::{

@@ -93,7 +93,7 @@ pub enum PluginPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginCode {
-    /// A filter that comes with the binary, by name.
+    /// A filter that comes with the binary, by its name in [`crate::LIBRARY`].
     Bundled(String),
     /// A watched file.
     File(PathBuf),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::ConfigArgs;
 
@@ -42,4 +42,20 @@ pub(crate) enum FilterCommand {
         #[arg(value_name = "FILE.wasm")]
         file: PathBuf,
     },
+    /// List the filters of the library: `url: bundled://NAME` of a WasmPlugin puts one into the chain
+    List {
+        /// Form of the answer
+        #[arg(long, short, value_enum, default_value_t)]
+        output: ListOutput,
+    },
+}
+
+/// Forms of the answer of `filter list`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListOutput {
+    /// For people
+    #[default]
+    Text,
+    /// A JSON list
+    Json,
 }

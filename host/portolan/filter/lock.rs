@@ -33,7 +33,9 @@ pub(super) fn lock(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
         bail!("{} in the way: nothing is locked", number(problems.len(), "problem"));
     }
     let mut filters = BTreeMap::new();
-    for plugin in &read.model.plugins {
+    // Bundled filters come with the binary, whose version is not the lock's business.
+    let of_users = read.model.plugins.iter().filter(|plugin| !matches!(plugin.code, PluginCode::Bundled(_)));
+    for plugin in of_users {
         if let Some(generation) = generation(&snapshot, plugin) {
             filters.insert(plugin.name.clone(), locked(&loader, plugin, generation)?);
         }

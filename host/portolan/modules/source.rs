@@ -18,6 +18,8 @@ use super::signature::PublicKey;
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(super) fetcher: Arc<Fetcher>,
+    /// Files in place of bundled filters, by name.
+    overrides: Arc<[(String, PathBuf)]>,
     /// What `portolan.lock` says; an error when it cannot be read.
     lock: Arc<Mutex<Option<Result<Lock, String>>>>,
     /// How often a module came late from a compiler.
@@ -41,6 +43,8 @@ pub(crate) struct Sourced {
 impl ModuleSource for Source {
     fn module(&self, plugin: &Plugin) -> Result<ModuleBytes, ModuleError> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A bundled filter comes with the binary: what pins the binary pins it.
+        let lock = lock.filter(|_| !matches!(plugin.code, PluginCode::Bundled(_)));
         let sourced = match (self.sourced(plugin)?, lock) {
             (sourced, None) => sourced,
             (sourced, Some(lock)) => self.locked(plugin, sourced, lock.map_err(drift)?)?,
@@ -55,8 +59,9 @@ impl ModuleSource for Source {
 }
 
 impl Source {
-    pub(super) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher: Arc::new(fetcher), lock: Arc::default(), compiled: Arc::default() }
+    pub(super) fn new(fetcher: Fetcher, overrides: &[(String, PathBuf)]) -> Self {
+        let overrides = overrides.into();
+        Self { fetcher: Arc::new(fetcher), overrides, lock: Arc::default(), compiled: Arc::default() }
     }
 
     pub(super) fn set_lock(&self, lock: Option<Result<Lock, String>>) {
@@ -68,8 +73,17 @@ impl Source {
         match &plugin.code {
             PluginCode::File(path) => file(plugin, path),
             PluginCode::Remote(module) => self.fetched(plugin, module),
-            PluginCode::Bundled(name) => Err(broken(format!("`{name}` is not a filter of a user"))),
+            PluginCode::Bundled(name) => self.bundled(plugin, name),
         }
+    }
+
+    fn bundled(&self, plugin: &Plugin, name: &str) -> Result<Sourced, ModuleError> {
+        if let Some((_, path)) = self.overrides.iter().find(|(known, _)| known == name) {
+            return file(plugin, path);
+        }
+        let unknown = || broken(format!("no filter `{name}` comes with this binary"));
+        let bytes = portolan_filters::bundled(name).ok_or_else(unknown)?.to_vec();
+        Ok(Sourced { sha256: hex_digest(&bytes), bytes, version: None, signer: None, warning: None })
     }
 
     /// What the lock allows: this module, else the locked one where it is still kept.

@@ -94,6 +94,9 @@ impl Plugins {
 
     fn code(&mut self, extension: &Extension<'_>, resources: &ResourceSet) -> PluginCode {
         let written = &extension.wasm.url;
+        if let Some(name) = extension.bundled() {
+            return PluginCode::Bundled(name.to_owned());
+        }
         if let Some(path) = module_path(written, &extension.object.places.file) {
             return PluginCode::File(path);
         }

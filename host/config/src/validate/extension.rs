@@ -1,11 +1,15 @@
 //! Checks of a WasmPlugin and of a TrafficExtension.
 
+use portolan_model::LIBRARY;
+use portolan_model::library::SCHEME;
+
 use super::checker::Checker;
 use crate::annotations;
 use crate::diagnostic::Diagnostic;
 use crate::extension::Extension;
 use crate::object::Object;
 use crate::resources::istio::{TrafficExtension, WasmPlugin};
+use crate::suggest;
 
 /// Istio's limits of the environment.
 const MAX_VARIABLES: usize = 256;
@@ -54,11 +58,13 @@ fn check_module(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
     let url = extension.path("url");
     if wasm.url.is_empty() {
         checker.missing(extension.path("").trim_end_matches('.'), "url");
+    } else if let Some(name) = extension.bundled() {
+        return check_bundled(checker, extension, name);
     } else if let Some((scheme, _)) = wasm.url.split_once("://")
         && !matches!(scheme, "file" | "http" | "https" | "oci")
     {
         checker.error("P0116", &url, format!("`{scheme}` is not a scheme of a module's url"));
-        checker.label("one of file, http, https, oci");
+        checker.label("one of bundled, file, http, https, oci");
     }
     if let Some(digest) = wasm.sha256.as_ref().filter(|digest| !digest.is_empty()) {
         let path = extension.path("sha256");
@@ -76,6 +82,35 @@ fn check_module(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
     {
         checker.error("P0126", &extension.path("verificationKey"), "this is not a public key");
         checker.label("PEM, `-----BEGIN PUBLIC KEY-----`, as `cosign generate-key-pair` writes it");
+    }
+}
+
+/// A filter of the library: the name is known, and nothing is said of a module that would be fetched.
+fn check_bundled(checker: &mut Checker<'_, ()>, extension: &Extension<'_>, name: &str) {
+    let known = || LIBRARY.iter().map(|filter| filter.name);
+    if !known().any(|known| known == name) {
+        checker.error("P0127", &extension.path("url"), format!("no filter `{name}` comes with this binary"));
+        checker.label(format!("one of {}", known().collect::<Vec<_>>().join(", ")));
+        if let Some(near) = suggest::nearest(name, known()) {
+            checker.help(format!("did you mean `{SCHEME}{near}`?"));
+        }
+    }
+    let wasm = &extension.wasm;
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+    let policy = wasm.image_pull_policy.as_ref().filter(|policy| *policy != "UNSPECIFIED_POLICY");
+    let of_modules = [
+        ("sha256", given(&wasm.sha256)),
+        ("verificationKey", given(&wasm.verification_key)),
+        ("imagePullPolicy", policy.is_some()),
+        ("imagePullSecret", given(&wasm.image_pull_secret)),
+    ];
+    for (field, _) in of_modules.iter().filter(|(_, is_given)| *is_given) {
+        let message = format!("`{field}` is for modules that are fetched, and `{name}` comes with the binary");
+        checker.error_at_key("P0120", &extension.path(field), message);
+        checker.help(format!("remove `{field}`"));
+    }
+    if wasm.plugin_type.as_deref() == Some("NETWORK") {
+        checker.error("P0120", &extension.path("type"), format!("`{name}` is a filter for HTTP"));
     }
 }
 

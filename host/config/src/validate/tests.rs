@@ -146,6 +146,12 @@ fn wasm_plugins_are_checked() {
     assert_eq!(of("{url: ./a.wasm, phase: AUTHN}"), "");
     assert_eq!(of("{phase: AUTH, sha256: abc}"), "P0101 P0122 P0116");
     assert_eq!(of("{url: 'ftp://a'}"), "P0116");
+    assert_eq!(of("{url: 'bundled://ip-allow', imagePullPolicy: UNSPECIFIED_POLICY}"), "");
+    assert_eq!(of("{url: 'bundled://ip-alow'}"), "P0127");
+    assert_eq!(of("{url: 'bundled://'}"), "P0127");
+    let pinned =
+        format!("{{url: 'bundled://ip-allow', sha256: {}, verificationKey: k, type: NETWORK}}", "0".repeat(64));
+    assert_eq!(of(&pinned), "P0120 P0120 P0120");
 }
 
 #[test]

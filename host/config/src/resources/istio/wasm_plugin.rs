@@ -17,7 +17,7 @@ pub struct WasmPlugin {
     pub target_ref: Option<TargetRef>,
     /// Objects whose traffic it sees, in place of a selector.
     pub target_refs: Vec<TargetRef>,
-    /// `file://`, a plain path, `http(s)://` or `oci://`; a plain reference is `oci://` in Istio.
+    /// `file://`, a plain path, `http(s)://` or `oci://`; a plain reference is `oci://` in Istio. `bundled://NAME` is ours.
     pub url: String,
     /// 64 hex digits.
     pub sha256: Option<String>,
