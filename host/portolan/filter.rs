@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod list;
 mod lock;
+mod new;
 pub(crate) mod project;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use crate::args::{FilterArgs, FilterCommand};
 /// Runs the subcommand.
 pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
+        FilterCommand::New { name, folder, lang } => new::new(name, *lang, folder.as_ref()),
         FilterCommand::Build { folder, dev, .. } => {
             build::build(folder, if *dev { Profile::Dev } else { Profile::Release })
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::ConfigArgs;
+use crate::filter::project::Language;
 
 /// Arguments of `portolan filter`.
 #[derive(Debug, ClapArgs)]
@@ -17,6 +18,21 @@ pub(crate) struct FilterArgs {
 /// The commands of `portolan filter`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilterCommand {
+    /// Start a filter: a project with sources, tests and all that its first build needs
+    ///
+    /// A folder that holds something is left alone. In Rust the SDK's sources come along, so that cargo needs only the
+    /// few crates that these name.
+    New {
+        /// Lower-case words with `-` between.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Where [default: a folder of that name]
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// What to write it in
+        #[arg(long, value_enum, default_value_t = Language::Rust)]
+        lang: Language,
+    },
     /// Build the filter of a folder with its language's own toolchain, and look the module over
     ///
     /// `filter.yaml` says the language and may name another command. Rust needs cargo with target wasm32-wasip1, Go
