@@ -150,6 +150,15 @@ pub(crate) fn single(name: &str) -> Option<Kind> {
     SINGLE.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
+/// The kind of an attribute, given its path; none for parts of maps, which are text, and for other names.
+pub(crate) fn kind(path: &[u8]) -> Option<Kind> {
+    let path = std::str::from_utf8(path.strip_suffix(b"\0").unwrap_or(path)).ok()?;
+    match path.split_once('\0') {
+        Some((root, name)) => family(root)?.find(|(known, _)| *known == name).map(|(_, kind)| *kind),
+        None => single(path),
+    }
+}
+
 /// True when a path, its parts joined with NUL, is an attribute, whether it has a value now or not.
 pub(crate) fn is_known(path: &[u8]) -> bool {
     let mut parts = path.split(|byte| *byte == 0).map(|part| std::str::from_utf8(part).unwrap_or_default());

@@ -20,6 +20,7 @@ use crate::settings::VmSettings;
 use crate::shared::{Metric, Shared};
 use crate::stream::{StreamHost, StreamState};
 use crate::strict::Unhonoured;
+use crate::trace::Recorder;
 
 /// The host's side of one VM: its plugin's settings, its contexts, and the stream of the callback that runs.
 pub(crate) struct HostState<H> {
@@ -39,10 +40,12 @@ pub(crate) struct HostState<H> {
     pub(crate) asks: bool,
     /// The guest's memory; none until its initialisers have run.
     pub(crate) memory: Option<Memory>,
-    /// The same while the initialisers run, in strict mode.
+    /// The same while the initialisers run, where imports are wrapped.
     pub(crate) early_memory: Option<Memory>,
     /// Calls that were not honoured, in strict mode.
     pub(crate) unhonoured: Unhonoured,
+    /// What takes note of callbacks and calls, where somebody wants a trace.
+    pub(crate) trace: Option<Box<Recorder>>,
     /// An initialiser has called a function that is not for initialisers.
     pub(crate) called_early: bool,
     /// How far the root context has come on its way out.
@@ -96,17 +99,20 @@ pub(crate) enum Retirement {
 
 impl<H> HostState<H> {
     pub(crate) fn new(settings: &Arc<VmSettings>, shared: &Arc<Shared>, abi: AbiVersion, clock: &Arc<Clock>) -> Self {
+        let token = VmToken::next();
+        let recorder = |tracer| Box::new(Recorder::new(tracer, &settings.plugin_name, token));
         Self {
             stream: None,
             phase: Phase::Other,
             current: ContextId::ROOT,
             effective: ContextId::ROOT,
             lent: None,
-            token: VmToken::next(),
+            token,
             asks: false,
             memory: None,
             early_memory: None,
             unhonoured: Unhonoured::default(),
+            trace: settings.trace.clone().map(recorder),
             called_early: false,
             retirement: Retirement::default(),
             malloc: None,

@@ -30,10 +30,12 @@ mod settings;
 mod shared;
 mod stream;
 mod strict;
+mod trace;
 mod trap;
 #[doc(hidden)]
 pub mod untrusted;
 mod vm;
+mod watched;
 
 pub use abi::{AbiVersion, Status};
 pub use body::BodyBuffer;
@@ -50,5 +52,8 @@ pub use module_store::ModuleStore;
 pub use settings::{VmLimits, VmSettings};
 pub use shared::{FilterHistogram, FilterMetric, MetricKind, Shared};
 pub use stream::{LocalReply, Resumed, StreamHost, StreamParts, StreamState};
+pub use trace::{
+    Argument, CallStatus, CallbackTrace, HostCall, Outcome, TraceLimits, TraceSink, TracedStream, Tracer, Value,
+};
 pub use trap::VmError;
 pub use vm::{FilterAction, LogTail, Peer, PluginVm, StartError};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::trace::Tracer;
+
 /// Names, configuration and limits of a plugin. The same for all its VMs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmSettings {
@@ -23,6 +25,9 @@ pub struct VmSettings {
     /// Calls that are not honoured are counted ([`crate::PluginVm::unhonoured`]) and each kind of them is logged once. Off
     /// by default: every call of the host costs more with it.
     pub strict: bool,
+    /// Where each callback is told with all that it asks of the host. None by default: every call of the host costs more
+    /// with it.
+    pub trace: Option<Tracer>,
     /// What the guest may use up.
     pub limits: VmLimits,
 }

@@ -1,5 +1,7 @@
 //! `StreamState`: what a filter can see and change of one stream, and `StreamHost`: what the proxy adds to it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, request, response};
 
@@ -105,6 +107,8 @@ pub struct StreamState<H> {
     /// A TCP connection, for filters of layer 4: there are no heads, `request_body` is what waits of the client's bytes and
     /// `response_body` of the upstream's.
     pub is_connection: bool,
+    /// See [`StreamState::number`]; 0 while nobody has asked.
+    number: u64,
     /// What the proxy itself keeps for the stream.
     pub host: H,
 }
@@ -126,6 +130,7 @@ impl<H> StreamState<H> {
             route_cleared: false,
             resumed: Resumed::default(),
             is_connection: false,
+            number: 0,
             host,
         }
     }
@@ -134,6 +139,16 @@ impl<H> StreamState<H> {
     pub fn connection(host: H) -> Self {
         let (head, ()) = http::Request::new(()).into_parts();
         Self { is_connection: true, ..Self::new(head, "", host) }
+    }
+
+    /// The number of this stream in traces, unique in the process. Drawn when it is first asked for, so that streams which
+    /// nobody traces share no counter.
+    pub fn number(&mut self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if self.number == 0 {
+            self.number = NEXT.fetch_add(1, Relaxed);
+        }
+        self.number
     }
 
     /// The heads as the host's properties see them.

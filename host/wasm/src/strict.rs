@@ -1,16 +1,14 @@
-//! Strict mode: which calls of a filter are not honoured. Each import is wrapped when the instance is made, so that
-//! filters pay for it only where it is on.
+//! Strict mode: which calls of a filter are not honoured.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use wasmtime::{Caller, Extern, Func, Instance, Memory, Module, Store, Val};
+use wasmtime::{Caller, Memory, Val};
 
-use crate::abi::AbiVersion;
+use crate::abi::Status;
 use crate::attributes;
 use crate::host_state::HostState;
-use crate::hostcalls;
 use crate::meter::Callback;
 use crate::stream::StreamHost;
 
@@ -58,44 +56,8 @@ impl Reported {
     }
 }
 
-/// Makes an instance whose calls are watched.
-pub(crate) fn instantiate<H: StreamHost>(
-    module: &Module,
-    abi: AbiVersion,
-    store: &mut Store<HostState<H>>,
-) -> wasmtime::Result<Instance> {
-    let linker = hostcalls::linker::<H>(module, abi)?;
-    let mut imports = Vec::new();
-    for import in module.imports() {
-        imports.push(match linker.get(&mut *store, import.module(), import.name())? {
-            Extern::Func(function) => watched(store, function, import.name()).into(),
-            other => other,
-        });
-    }
-    Instance::new(store, module, &imports)
-}
-
-/// The function with a look at what it answers.
-fn watched<H: StreamHost>(store: &mut Store<HostState<H>>, function: Func, name: &str) -> Func {
-    let (ty, name) = (function.ty(&*store), name.to_owned());
-    Func::new(store, ty, move |mut caller, params, results| {
-        if caller.data().memory.is_none() {
-            let memory = caller.get_export("memory").and_then(Extern::into_memory);
-            caller.data_mut().early_memory = memory;
-        }
-        function.call(&mut caller, params, results)?;
-        if let Some(Val::I32(answer)) = results.first()
-            && *answer != 0
-        {
-            let answer = answer.cast_unsigned();
-            look(&mut caller, &name, params, answer);
-        }
-        Ok(())
-    })
-}
-
 /// Counts an answer that is a refusal, and logs it when it is a new one.
-fn look<H: StreamHost>(caller: &mut Caller<'_, HostState<H>>, name: &str, params: &[Val], answer: u32) {
+pub(crate) fn look<H: StreamHost>(caller: &mut Caller<'_, HostState<H>>, name: &str, params: &[Val], answer: u32) {
     let memory = caller.data().memory;
     let Some(reason) = reason(caller, memory, name, params, answer) else { return };
     let state = caller.data_mut();
@@ -147,16 +109,7 @@ fn shown(text: &[u8]) -> String {
 
 /// Statuses that say that a call was not carried out; the others, such as EMPTY, are answers.
 fn status(answer: u32) -> Option<&'static str> {
-    Some(match answer {
-        1 => "NOT_FOUND",
-        2 => "BAD_ARGUMENT",
-        3 => "SERIALIZATION_FAILURE",
-        4 => "PARSE_FAILURE",
-        6 => "INVALID_MEMORY_ACCESS",
-        10 => "INTERNAL_FAILURE",
-        12 => "UNIMPLEMENTED",
-        _ => return None,
-    })
+    matches!(answer, 1..=4 | 6 | 10 | 12).then(|| Status::name_of(answer))
 }
 
 #[cfg(test)]

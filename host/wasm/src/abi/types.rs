@@ -37,6 +37,25 @@ impl Status {
     }
 }
 
+impl Status {
+    /// The ABI's name of a number.
+    pub(crate) fn name_of(number: u32) -> &'static str {
+        match number {
+            0 => "OK",
+            1 => "NOT_FOUND",
+            2 => "BAD_ARGUMENT",
+            3 => "SERIALIZATION_FAILURE",
+            4 => "PARSE_FAILURE",
+            6 => "INVALID_MEMORY_ACCESS",
+            7 => "EMPTY",
+            8 => "CAS_MISMATCH",
+            10 => "INTERNAL_FAILURE",
+            12 => "UNIMPLEMENTED",
+            _ => "unknown status",
+        }
+    }
+}
+
 impl From<Status> for u32 {
     fn from(status: Status) -> Self {
         status as Self

@@ -8,15 +8,15 @@ use wasmtime::{Instance, Memory, Store, TypedFunc, WasmResults};
 use super::PluginVm;
 use super::running::{Running, set_deadlines};
 use crate::context::{ContextId, Phase};
-use crate::exports::{Exports, find, find_malloc};
+use crate::exports::{Answered, Exports, export, find, find_malloc};
 use crate::guest::Area;
 use crate::host_state::HostState;
 use crate::module::PluginModule;
 use crate::settings::VmSettings;
 use crate::shared::Shared;
 use crate::stream::StreamHost;
-use crate::strict;
 use crate::trap::{ProcExit, VmError};
+use crate::watched;
 
 /// What our SDK exports beyond the ABI; see [`Area`].
 const SCRATCH: &str = "portolan_scratch";
@@ -67,14 +67,14 @@ pub(super) fn start<H: StreamHost>(
     settings: &Arc<VmSettings>,
     shared: &Arc<Shared>,
 ) -> Result<PluginVm<H>, StartError> {
-    // Also in strict mode: it checks the types of all imports, once.
+    // Also where imports are wrapped: it checks the types of all imports, once.
     let linked = module.linked::<H>().map_err(StartError::Instantiate)?;
     let state = HostState::new(settings, shared, module.abi(), module.engine().clock());
     let mut store = Store::new(module.engine().inner(), state);
     store.limiter(|state| &mut state.limiter);
     set_deadlines(&mut store);
-    let made = if settings.strict {
-        strict::instantiate(module.inner(), module.abi(), &mut store)
+    let made = if settings.strict || settings.trace.is_some() {
+        watched::instantiate(module.inner(), module.abi(), &mut store)
     } else {
         linked.instantiate(&mut store)
     };
@@ -147,12 +147,12 @@ impl<H: StreamHost> PluginVm<H> {
     }
 
     /// Runs an initialiser without parameters, if it is there.
-    fn initializer<R: WasmResults>(
+    fn initializer<R: WasmResults + Answered>(
         &mut self,
         instance: &Instance,
         name: &'static str,
     ) -> Result<Option<()>, StartError> {
-        let Some(function) = find::<(), R>(instance, &mut self.running.store, name) else { return Ok(None) };
+        let Some(function) = export::<(), R>(instance, &mut self.running.store, name) else { return Ok(None) };
         let result = self.running.with_root(Phase::Other, |store| match function.call(store, ()) {
             // A command's `_start` may end so; the instance stays usable.
             Err(error) if matches!(error.downcast_ref(), Some(ProcExit(0))) => Ok(()),
@@ -163,7 +163,7 @@ impl<H: StreamHost> PluginVm<H> {
 
     /// Runs `main`, with no arguments, in either of the forms that C compilers give it.
     fn main(&mut self, instance: &Instance) -> Result<Option<()>, StartError> {
-        let Some(main) = find::<(u32, u32), u32>(instance, &mut self.running.store, "main") else {
+        let Some(main) = export::<(u32, u32), u32>(instance, &mut self.running.store, "main") else {
             return self.initializer::<u32>(instance, "main");
         };
         let result = self.running.with_root(Phase::Other, |store| main.call(store, (0, 0)).map(drop));

@@ -13,4 +13,5 @@ mod limits;
 mod modules;
 mod strict;
 mod support;
+mod trace;
 mod wasi;
