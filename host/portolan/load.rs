@@ -7,7 +7,7 @@ use anyhow::Context;
 use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
 use portolan_model::{Model, Origin};
-use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, ModuleSource};
+use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, ModuleSource, StreamTracer};
 use portolan_telemetry::Metrics;
 use portolan_wasm::{Engine, EngineOptions, Shared};
 
@@ -164,12 +164,14 @@ impl Loader {
 }
 
 /// What a builder is made for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Purpose {
     /// Number of workers; with 0 nothing is bound, and `route-match` tells what it tries.
     pub(crate) workers: usize,
     /// `--access-log`.
     pub(crate) access_log: Option<PathBuf>,
+    /// Where users' filters and streams are told, for `filter dev` and `filter test`.
+    pub(crate) trace: Option<StreamTracer>,
 }
 
 /// What makes snapshots: the engine for filters with its cache of compiled modules.
@@ -198,6 +200,7 @@ pub(crate) fn builder(
         bind: serving,
         explain: !serving,
         strict: config.strict_wasm,
+        trace: purpose.trace,
     };
     Builder::new(options).context("cannot start what builds snapshots")
 }

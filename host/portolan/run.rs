@@ -81,7 +81,7 @@ impl<'a> Service<'a> {
         readiness.set(State::Initializing);
         let metrics = Metrics::new();
         let workers = self.workers();
-        let purpose = Purpose { workers, access_log: self.serve.access_log.clone() };
+        let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), trace: None };
         let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
         let first = control.first();

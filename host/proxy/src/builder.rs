@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{FailPolicy, Model, Origin, Plugin, PluginKind};
+use portolan_model::{FailPolicy, Model, PluginKind};
 use portolan_telemetry::{AccessLog, Metrics};
-use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError, VmSettings};
+use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
 use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
@@ -19,12 +19,13 @@ use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
-use crate::limits::limits;
 use crate::listener::{SocketRegistry, Sockets};
-use crate::module_source::{self, Cause, LoadError, Loaded, ModuleSource};
+use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
+use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
+use crate::wanted::{Code, Wanted, Watch};
 
 /// What a builder works with.
 pub struct BuilderOptions {
@@ -50,6 +51,8 @@ pub struct BuilderOptions {
     pub explain: bool,
     /// Report users' filters' calls that are not honoured (`--strict-wasm`).
     pub strict: bool,
+    /// Where each callback of users' filters is told, and the end of each stream; none but for whoever writes filters.
+    pub trace: Option<StreamTracer>,
 }
 
 /// Builds one snapshot after the other.
@@ -112,27 +115,6 @@ impl PluginError {
     }
 }
 
-/// What a plugin runs.
-#[derive(Clone, Copy)]
-enum Code<'a> {
-    /// A filter of the binary, by name, or the file in its place.
-    Bundled(&'a str),
-    /// A user's, by now compiled.
-    Loaded(&'a Result<Loaded, LoadError>),
-}
-
-/// A plugin to be started.
-struct Wanted<'a> {
-    name: &'a str,
-    role: Role,
-    code: Code<'a>,
-    settings: VmSettings,
-    fail_policy: FailPolicy,
-    /// File of a JSON Schema for the configuration.
-    schema: Option<PathBuf>,
-    origin: Option<&'a Origin>,
-}
-
 impl Builder {
     /// A builder whose first snapshot starts from nothing.
     ///
@@ -183,6 +165,7 @@ impl Builder {
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
             access_log,
+            trace: self.options.trace.as_ref().map(|trace| trace.sink.clone()),
             metrics,
             names: self.resolution.names(),
         }));
@@ -206,10 +189,11 @@ impl Builder {
     }
 
     fn user_plugins(&self, model: &Model, kind: PluginKind, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
+        let tracer = self.options.trace.as_ref().map(StreamTracer::tracer);
+        let watch = Watch { strict: self.options.strict, tracer };
         let users = || model.plugins.iter().filter(|plugin| plugin.kind == kind);
         let loaded = module_source::load_all(users(), &*self.options.source, &self.compiler);
-        let wanted =
-            users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?, self.options.strict)));
+        let wanted = users().filter_map(|plugin| Some(Wanted::user(plugin, loaded.get(&plugin.name)?, &watch)));
         wanted.filter_map(|wanted| self.attach(wanted, problems)).collect()
     }
 
@@ -451,49 +435,5 @@ impl Builder {
         let names: std::collections::HashSet<&str> = model.clusters.iter().map(|c| c.name.as_str()).collect();
         self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));
         entries
-    }
-}
-
-impl<'a> Wanted<'a> {
-    fn bundled(name: &'a str, role: Role, configuration: String) -> Self {
-        let settings = VmSettings {
-            plugin_name: name.to_owned(),
-            root_id: name.to_owned(),
-            vm_id: name.to_owned(),
-            configuration: configuration.into_bytes(),
-            ..VmSettings::default()
-        };
-        Self {
-            name,
-            role,
-            code: Code::Bundled(name),
-            settings,
-            fail_policy: FailPolicy::FailClose,
-            schema: None,
-            origin: None,
-        }
-    }
-
-    fn user(plugin: &'a Plugin, loaded: &'a Result<Loaded, LoadError>, strict: bool) -> Self {
-        let settings = VmSettings {
-            strict,
-            plugin_name: plugin.name.clone(),
-            root_id: plugin.root_id.clone(),
-            vm_id: plugin.name.clone(),
-            configuration: plugin.config.clone().into_bytes(),
-            limits: limits(&plugin.limits),
-            env: plugin.env.clone(),
-            headers_stop_iteration: plugin.headers_stop_iteration,
-            ..VmSettings::default()
-        };
-        Self {
-            name: &plugin.name,
-            role: Role::User,
-            code: Code::Loaded(loaded),
-            settings,
-            fail_policy: plugin.fail_policy,
-            schema: config_schema::file_of(plugin),
-            origin: Some(&plugin.origin),
-        }
     }
 }

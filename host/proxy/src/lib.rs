@@ -48,10 +48,12 @@ mod router;
 mod sent;
 mod snapshot;
 mod stream;
+mod stream_trace;
 mod tcp;
 mod upgrade;
 mod view;
 mod vm_slot;
+mod wanted;
 mod worker;
 mod worker_plugin;
 
@@ -68,3 +70,4 @@ pub use module_source::{Cause, ModuleBytes, ModuleError, ModuleSource};
 pub use publish::SnapshotCell;
 pub use rollout::Rollout;
 pub use snapshot::{Attached, ClusterEntry, Snapshot};
+pub use stream_trace::{StreamTrace, StreamTracer};

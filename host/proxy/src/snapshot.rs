@@ -17,6 +17,7 @@ use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::RouteEntry;
+use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
@@ -41,6 +42,8 @@ pub struct Snapshot {
     /// By plugin: which requests it sees; none for all.
     pub(crate) traffic: Vec<Option<PluginTraffic>>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    /// Who is told of each stream's end, besides.
+    pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Resolves hosts that no cluster names.
     pub(crate) names: Names,
@@ -95,6 +98,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
 }
@@ -115,10 +119,16 @@ impl Snapshot {
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
             access_log: parts.access_log,
+            trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
             model: parts.model,
         }
+    }
+
+    /// True when somebody wants to know of each stream's end.
+    pub(crate) fn tells_streams(&self) -> bool {
+        self.access_log.is_some() || self.trace.is_some()
     }
 
     /// The cluster of this id; none for [`MISSING_CLUSTER`].

@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     pub(crate) connection: Arc<ConnectionInfo>,
     /// The listener's counters when the request came: a reload may bring others.
     pub(crate) http: Arc<HttpMetrics>,
-    /// Only the access log tells how long it took.
+    /// Only the access log and the trace tell how long it took.
     started: Option<Instant>,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
@@ -52,7 +52,7 @@ pub(crate) struct Stream {
     /// The client's side of a connection that asked for a WebSocket.
     upgrade: Cell<Option<OnUpgrade>>,
     record: Record,
-    /// What only the access log needs; none when there is none.
+    /// What only the access log and the trace need; none when there is neither.
     log: Option<RefCell<Box<StreamInfo>>>,
 }
 
@@ -119,7 +119,7 @@ impl Stream {
         let http = slot.http();
         http.downstream_rq_total.inc();
         http.downstream_rq_active.inc();
-        let log = view.snapshot.access_log.is_some().then(|| {
+        let log = view.snapshot.tells_streams().then(|| {
             RefCell::new(Box::new(StreamInfo {
                 start: std::time::SystemTime::now(),
                 path: parts.uri.path_and_query().cloned(),
@@ -397,12 +397,13 @@ impl Stream {
     }
 
     fn write_log(&self) {
-        let (Some(log), Some(writer)) = (&self.log, &self.view.snapshot.access_log) else { return };
+        let Some(log) = &self.log else { return };
         let mut info = log.borrow_mut();
-        self.with_state(|state| {
+        let number = self.with_state(|state| {
             info.flags = state.host.flags;
             info.details = std::mem::take(&mut state.host.details);
             info.route_name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
+            if self.view.snapshot.trace.is_some() { state.number() } else { 0 }
         });
         info.response_code = self.record.status.get();
         info.bytes_received = self.record.received.get();
@@ -410,7 +411,12 @@ impl Stream {
         info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
         info.downstream_local = Some(self.connection.local);
         info.downstream_remote = Some(self.connection.peer);
-        writer.record(&info);
+        if let Some(writer) = &self.view.snapshot.access_log {
+            writer.record(&info);
+        }
+        if let Some(trace) = &self.view.snapshot.trace {
+            trace.ended(number, &info);
+        }
     }
 }
 
