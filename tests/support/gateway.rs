@@ -168,8 +168,12 @@ impl Gateway {
     /// Waits for the access-log line that holds this.
     pub(crate) fn await_access(&self, part: &str) -> String {
         let path = self.folder.path().join("access.log");
-        let find =
-            || fs::read_to_string(&path).unwrap_or_default().lines().find(|l| l.contains(part)).map(str::to_owned);
+        let find = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            // A line without its end is still being written.
+            let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            lines.find(|line| line.contains(part)).map(str::to_owned)
+        };
         await_some(&format!("an access-log line with {part:?}"), find)
     }
 

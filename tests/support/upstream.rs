@@ -3,7 +3,8 @@
 //! By default one answers 200 with its name in `x-upstream` and the request's head as the body. The request header
 //! `x-order` changes that: `status N`, `delay MS`, `bytes N`, `chunks N`, `close` (no answer), `half` (a body cut
 //! short), `echo` (the request's body comes back as it arrives), `sink` (the size of the request's body is the
-//! answer). A standing order, [`Upstream::always`], holds for requests without one.
+//! answer). A standing order, [`Upstream::always`], holds for requests without one. A scripted one,
+//! [`Upstream::scripted`], knows no orders: it keeps what it saw, and a function of the test makes its answers.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,11 +25,36 @@ struct State {
     connections: AtomicUsize,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    script: Option<Script>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// Makes the bytes of an answer of what was seen; none close the connection.
+pub(crate) type Script = Box<dyn Fn(&Seen) -> Vec<u8> + Send + Sync>;
+
+/// A whole request as a scripted upstream saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The request line without the version.
+    pub(crate) line: String,
+    /// Header lines in order, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body, decoded when it came in chunks.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Upstream {
     /// Starts one that behaves.
     pub(crate) fn start(name: &str) -> Self {
+        Self::with(name, None)
+    }
+
+    /// Starts one that keeps each request and answers with what `script` makes of it.
+    pub(crate) fn scripted(name: &str, script: Script) -> Self {
+        Self::with(name, Some(script))
+    }
+
+    fn with(name: &str, script: Option<Script>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the upstream");
         let address = listener.local_addr().expect("its address");
         let state = Arc::new(State {
@@ -38,6 +64,8 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
+            script,
+            seen: Mutex::default(),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -58,6 +86,11 @@ impl Upstream {
     /// From now on, for requests without an order of their own; an empty one means to behave again.
     pub(crate) fn always(&self, order: &str) {
         *self.state.standing_order.lock().expect("no order panicked") = order.to_owned();
+    }
+
+    /// What a scripted one saw so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().expect("no script panicked").clone()
     }
 
     /// Requests that arrived so far.
@@ -99,6 +132,16 @@ enum Then {
 enum BodyKind {
     Length(u64),
     Chunked,
+}
+
+impl Seen {
+    fn of_head(head: &str) -> Self {
+        let mut lines = head.lines();
+        let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+        let header =
+            |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+        Self { line, headers: lines.filter_map(header).collect(), body: Vec::new() }
+    }
 }
 
 impl State {
@@ -150,6 +193,13 @@ impl State {
     }
 
     fn answer(&self, arrived: &Arrived, reader: &mut impl BufRead, mut out: &TcpStream) -> io::Result<Then> {
+        if let Some(script) = &self.script {
+            let mut seen = Seen::of_head(&arrived.head);
+            drain(&arrived.body, reader, &mut seen.body)?;
+            let answer = script(&seen);
+            self.seen.lock().expect("no script panicked").push(seen);
+            return Ok(if answer.is_empty() { Then::Close } else { Then::Answer(answer) });
+        }
         if arrived.upgrade {
             return self.echo_upgraded(reader, out);
         }

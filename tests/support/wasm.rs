@@ -65,3 +65,38 @@ pub(crate) fn naming(name: &str) -> Vec<u8> {
     );
     wat::parse_str(text).expect("a module in text form")
 }
+
+/// A module that writes a property in hex to a header of each response; nothing where there is no such property.
+pub(crate) fn showing(property: &str, header: &str) -> Vec<u8> {
+    let text = format!(
+        "(module
+           (import \"env\" \"proxy_get_property\" (func $get (param i32 i32 i32 i32) (result i32)))
+           (import \"env\" \"proxy_add_header_map_value\" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+           (func (export \"proxy_abi_version_0_2_1\"))
+           (memory (export \"memory\") 1)
+           (data (i32.const 0) \"{property}\") (data (i32.const 128) \"{header}\") (data (i32.const 256) \"0123456789abcdef\")
+           (func (export \"malloc\") (param i32) (result i32) i32.const 1024)
+           (func (export \"proxy_on_context_create\") (param i32 i32))
+           (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32) i32.const 1)
+           (func (export \"proxy_on_configure\") (param i32 i32) (result i32) i32.const 1)
+           (func $digit (param i32 i32) (i32.store8 (local.get 0) (i32.load8_u offset=256 (local.get 1))))
+           (func (export \"proxy_on_response_headers\") (param i32 i32 i32) (result i32)
+             (local $at i32) (local $byte i32)
+             (if (call $get (i32.const 0) (i32.const {}) (i32.const 512) (i32.const 516)) (then (return (i32.const 0))))
+             (block $done (loop $next
+               (br_if $done (i32.eq (local.get $at) (i32.load (i32.const 516))))
+               (local.set $byte (i32.load8_u (i32.add (i32.load (i32.const 512)) (local.get $at))))
+               (call $digit (i32.add (i32.const 2048) (i32.shl (local.get $at) (i32.const 1)))
+                            (i32.shr_u (local.get $byte) (i32.const 4)))
+               (call $digit (i32.add (i32.const 2049) (i32.shl (local.get $at) (i32.const 1)))
+                            (i32.and (local.get $byte) (i32.const 15)))
+               (local.set $at (i32.add (local.get $at) (i32.const 1)))
+               (br $next)))
+             (drop (call $add (i32.const 2) (i32.const 128) (i32.const {}) (i32.const 2048)
+                              (i32.shl (i32.load (i32.const 516)) (i32.const 1))))
+             i32.const 0))",
+        property.len(),
+        header.len()
+    );
+    wat::parse_str(text).expect("a module in text form")
+}
