@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 
+use crate::HostError;
+
 /// Why a configuration is refused. The text goes to the host's log at level error.
 ///
 /// ```
@@ -31,6 +33,13 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// For `?` on host functions in [`Filter::configure`](crate::Filter::configure).
+impl From<HostError> for ConfigError {
+    fn from(error: HostError) -> Self {
+        Self::new([error.call, ": ", error.status.as_str()].concat())
+    }
+}
 
 /// The configuration of a filter that has none: takes any text.
 #[derive(Clone, Copy, Debug, Default)]

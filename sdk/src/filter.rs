@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Action, ConfigError, Exchange, HostError, Request, Response};
+use crate::{Action, ConfigError, Exchange, HostError, Queue, Request, Response};
 
 /// A filter. The value itself is one plugin configuration in one VM; it lives from `configure` on and is shared by all
 /// requests of that VM, so what changes sits in a [`std::cell::Cell`].
@@ -82,9 +82,11 @@ pub trait Filter: Sized + 'static {
         Ok(Action::Continue)
     }
 
-    /// The request's trailers are there.
-    fn on_request_trailers(&self, _stream: &mut Self::Stream, _request: &Request<'_>) -> Result<Action, HostError> {
-        Ok(Action::Continue)
+    /// The request's trailers are there. By default the last part of a body that the filter holds goes to
+    /// [`on_request_body`](Self::on_request_body), with `end_of_stream`; so a filter that waits for a whole body gets
+    /// it in any case, and need not know of trailers.
+    fn on_request_trailers(&self, stream: &mut Self::Stream, request: &Request<'_>) -> Result<Action, HostError> {
+        request.last_of_body()?.map_or(Ok(Action::Continue), |body| self.on_request_body(stream, &body))
     }
 
     /// The response's headers are there: the upstream's, or those of a local reply.
@@ -97,9 +99,9 @@ pub trait Filter: Sized + 'static {
         Ok(Action::Continue)
     }
 
-    /// The response's trailers are there.
-    fn on_response_trailers(&self, _stream: &mut Self::Stream, _response: &Response<'_>) -> Result<Action, HostError> {
-        Ok(Action::Continue)
+    /// The response's trailers are there. By default as [`on_request_trailers`](Self::on_request_trailers).
+    fn on_response_trailers(&self, stream: &mut Self::Stream, response: &Response<'_>) -> Result<Action, HostError> {
+        response.last_of_body()?.map_or(Ok(Action::Continue), |body| self.on_response_body(stream, &body))
     }
 
     /// The host tells something of its own: `function` says what, [`Exchange::call_data`] holds the rest.
@@ -109,6 +111,16 @@ pub trait Filter: Sized + 'static {
         _function: u32,
         _exchange: &Exchange<'_>,
     ) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// The period of [`timer::every`](crate::timer::every) has passed.
+    fn on_tick(&self) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// A queue that this filter has registered holds something.
+    fn on_queue_ready(&self, _queue: Queue) -> Result<(), HostError> {
         Ok(())
     }
 

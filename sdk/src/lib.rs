@@ -13,6 +13,8 @@
 //! Several plugin configurations in one VM (Envoy does this for equal `vm_id`): with `stream` listed each
 //! stream uses the configuration of its own plugin; without, the configuration that came last.
 
+mod body;
+pub mod call;
 mod config;
 #[doc(hidden)]
 pub mod dispatch;
@@ -21,27 +23,34 @@ mod local_reply;
 pub mod log;
 mod metrics;
 mod pairs;
+mod queue;
 #[expect(unsafe_code, reason = "the ABI is made of pointers; everything above this module is safe")]
 mod raw;
+pub mod root;
 pub mod shared;
 mod stream;
 mod table;
 #[cfg(all(not(target_arch = "wasm32"), feature = "testing"))]
 pub mod testing;
+pub mod timer;
 mod types;
 
+pub use body::Whole;
+pub use call::{Answer, Failure, GrpcAnswer, GrpcCall, HttpCall, RedisAnswer, RedisCall, RedisServer, RedisValue};
 pub use config::{ConfigError, NoConfig};
 pub use filter::{Filter, OnError};
 pub use local_reply::LocalReply;
 pub use metrics::Metric;
 pub use pairs::Headers;
+pub use queue::Queue;
 pub use stream::{Exchange, Request, Response, now, split_target};
 pub use types::{Action, BufferType, HostError, LogLevel, MapType, MetricType, Status};
 
 /// What nearly every filter needs.
 pub mod prelude {
     pub use crate::{
-        Action, ConfigError, Exchange, Filter, HostError, LocalReply, NoConfig, OnError, Request, Response,
+        Action, Answer, ConfigError, Exchange, Filter, GrpcAnswer, GrpcCall, HostError, HttpCall, LocalReply, NoConfig,
+        OnError, RedisAnswer, RedisCall, RedisServer, RedisValue, Request, Response, Whole,
     };
 }
 
@@ -99,28 +108,62 @@ macro_rules! filter {
             }
 
             impl $crate::dispatch::Registered for $filter {
-                const PER_STREAM: bool = false $(|| $crate::__is_stream!($callback))+;
+                const PER_STREAM: bool = false $(|| $crate::__is!(stream, $callback))+;
+                const CALLS: bool = false $(|| $crate::__is!(calls, $callback))+;
 
                 fn with_plugin<R>(f: impl FnOnce(&$crate::dispatch::Plugin<Self>) -> R) -> R {
                     PLUGIN.with(f)
                 }
             }
 
-            $crate::__callback!($filter, configure);
-            $($crate::__callback!($filter, $callback);)+
+            $crate::__callback!($filter, configure, []);
+            $crate::__callbacks!($filter, [$($callback)+], $($callback)+);
         };
     };
 }
 
-/// True for `stream`.
+/// The exports of each listed callback; each knows the whole list.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __is_stream {
-    (stream) => {
+macro_rules! __callbacks {
+    ($filter:ty, $all:tt, $($callback:ident)+) => {
+        $($crate::__callback!($filter, $callback, $all);)+
+    };
+}
+
+/// Whether a listed name is `stream`, or a kind of calls.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __is {
+    (stream, stream) => {
         true
     };
-    ($other:ident) => {
+    (calls, http_calls) => {
+        true
+    };
+    (calls, grpc_calls) => {
+        true
+    };
+    (calls, redis_calls) => {
+        true
+    };
+    ($asked:ident, $other:ident) => {
         false
+    };
+}
+
+/// The trailers' export of a filter that lists a body callback, unless it lists the trailers itself: a body may end
+/// with them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ends {
+    ($filter:ty, $trailers:ident, []) => {
+        $crate::__callback!($filter, $trailers, []);
+    };
+    ($filter:ty, on_request_trailers, [on_request_trailers $($rest:ident)*]) => {};
+    ($filter:ty, on_response_trailers, [on_response_trailers $($rest:ident)*]) => {};
+    ($filter:ty, $trailers:ident, [$other:ident $($rest:ident)*]) => {
+        $crate::__ends!($filter, $trailers, [$($rest)*]);
     };
 }
 
@@ -128,12 +171,13 @@ macro_rules! __is_stream {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __callback {
-    ($filter:ty, configure) => {
+    ($filter:ty, configure, $all:tt) => {
         $crate::__export! { proxy_on_configure(root: u32, size: usize) -> u32 {
             u32::from($crate::dispatch::configure::<$filter>(root, size))
         } }
     };
-    ($filter:ty, stream) => {
+    ($filter:ty, stream, $all:tt) => {
+        impl $crate::dispatch::PerStream for $filter {}
         $crate::__export! { proxy_on_context_create(context: u32, parent: u32) {
             $crate::dispatch::create::<$filter>(context, parent)
         } }
@@ -141,42 +185,77 @@ macro_rules! __callback {
             $crate::dispatch::delete::<$filter>(context)
         } }
     };
-    ($filter:ty, on_request_headers) => {
+    ($filter:ty, on_request_headers, $all:tt) => {
         $crate::__export! { proxy_on_request_headers(context: u32, count: usize, end: u32) -> u32 {
             $crate::dispatch::request_headers::<$filter>(context, count, end != 0)
         } }
     };
-    ($filter:ty, on_request_body) => {
+    ($filter:ty, on_request_body, $all:tt) => {
         $crate::__export! { proxy_on_request_body(context: u32, size: usize, end: u32) -> u32 {
             $crate::dispatch::request_body::<$filter>(context, size, end != 0)
         } }
+        $crate::__ends!($filter, on_request_trailers, $all);
     };
-    ($filter:ty, on_request_trailers) => {
+    ($filter:ty, on_request_trailers, $all:tt) => {
         $crate::__export! { proxy_on_request_trailers(context: u32, count: usize) -> u32 {
-            $crate::dispatch::request_trailers::<$filter>(context, count, true)
+            $crate::dispatch::request_trailers::<$filter>(context, count)
         } }
     };
-    ($filter:ty, on_response_headers) => {
+    ($filter:ty, on_response_headers, $all:tt) => {
         $crate::__export! { proxy_on_response_headers(context: u32, count: usize, end: u32) -> u32 {
             $crate::dispatch::response_headers::<$filter>(context, count, end != 0)
         } }
     };
-    ($filter:ty, on_response_body) => {
+    ($filter:ty, on_response_body, $all:tt) => {
         $crate::__export! { proxy_on_response_body(context: u32, size: usize, end: u32) -> u32 {
             $crate::dispatch::response_body::<$filter>(context, size, end != 0)
         } }
+        $crate::__ends!($filter, on_response_trailers, $all);
     };
-    ($filter:ty, on_response_trailers) => {
+    ($filter:ty, on_response_trailers, $all:tt) => {
         $crate::__export! { proxy_on_response_trailers(context: u32, count: usize) -> u32 {
-            $crate::dispatch::response_trailers::<$filter>(context, count, true)
+            $crate::dispatch::response_trailers::<$filter>(context, count)
         } }
     };
-    ($filter:ty, on_foreign_function) => {
+    ($filter:ty, on_foreign_function, $all:tt) => {
         $crate::__export! { proxy_on_foreign_function(context: u32, function: u32, size: usize) {
             $crate::dispatch::foreign_function::<$filter>(context, function, size)
         } }
     };
-    ($filter:ty, on_log) => {
+    ($filter:ty, http_calls, $all:tt) => {
+        impl $crate::dispatch::Makes<$crate::call::Http> for $filter {}
+        $crate::__export! { proxy_on_http_call_response(
+            _root: u32, call: u32, headers: usize, size: usize, _trailers: usize
+        ) {
+            $crate::dispatch::http_answer::<$filter>(call, headers, size)
+        } }
+    };
+    ($filter:ty, grpc_calls, $all:tt) => {
+        impl $crate::dispatch::Makes<$crate::call::Grpc> for $filter {}
+        $crate::__export! { proxy_on_grpc_receive(_root: u32, call: u32, size: usize) {
+            $crate::dispatch::grpc_answer::<$filter>(call, size)
+        } }
+        $crate::__export! { proxy_on_grpc_close(_root: u32, call: u32, status: u32) {
+            $crate::dispatch::grpc_failure::<$filter>(call, status)
+        } }
+    };
+    ($filter:ty, redis_calls, $all:tt) => {
+        impl $crate::dispatch::Makes<$crate::call::Redis> for $filter {}
+        $crate::__export! { proxy_on_redis_call_response(_root: u32, call: u32, status: u32, size: usize) {
+            $crate::dispatch::redis_answer::<$filter>(call, status, size)
+        } }
+    };
+    ($filter:ty, on_tick, $all:tt) => {
+        $crate::__export! { proxy_on_tick(root: u32) {
+            $crate::dispatch::tick::<$filter>(root)
+        } }
+    };
+    ($filter:ty, on_queue_ready, $all:tt) => {
+        $crate::__export! { proxy_on_queue_ready(root: u32, queue: u32) {
+            $crate::dispatch::queue_ready::<$filter>(root, queue)
+        } }
+    };
+    ($filter:ty, on_log, $all:tt) => {
         $crate::__export! { proxy_on_log(context: u32) {
             $crate::dispatch::log::<$filter>(context)
         } }

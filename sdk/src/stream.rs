@@ -3,35 +3,96 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use crate::body::Whole;
+use crate::call::{Call, Kind};
+use crate::dispatch::{self, Flow, Makes, PerStream, Then};
 use crate::pairs::{self, Headers};
 use crate::raw::calls;
 use crate::raw::scratch::Callback;
-use crate::{Action, BufferType, HostError, LocalReply, MapType};
+use crate::{Action, BufferType, HostError, LocalReply, MapType, Status};
+
+/// More than any body; hosts add it to an offset of 32 bits, so it must not be the largest number.
+const ALL: usize = (u32::MAX >> 1) as usize;
+
+/// Which callback of a stream it is, and what the host said with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub(crate) context: u32,
+    pub(crate) part: Part,
+    pub(crate) body_size: usize,
+    pub(crate) end_of_stream: bool,
+    /// A part of the body has gone on already; unknown for filters without `stream`.
+    passed: Option<bool>,
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    RequestHeaders,
+    RequestBody,
+    RequestTrailers,
+    ResponseHeaders,
+    ResponseBody,
+    ResponseTrailers,
+    None,
+}
+
+impl At {
+    #[inline(always)]
+    pub(crate) fn new(context: u32, part: Part, body_size: usize, end_of_stream: bool) -> Self {
+        Self { context, part, body_size, end_of_stream, passed: None }
+    }
+
+    pub(crate) fn with(self, flow: &Flow) -> Self {
+        Self { passed: Some(flow.passed()), ..self }
+    }
+}
+
+impl Part {
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Self::RequestHeaders | Self::RequestBody | Self::RequestTrailers)
+    }
+
+    pub(crate) fn is_body(self) -> bool {
+        matches!(self, Self::RequestBody | Self::ResponseBody)
+    }
+
+    /// What "the headers" are in this callback.
+    #[inline(always)]
+    fn map(self) -> MapType {
+        match self {
+            Self::RequestHeaders | Self::RequestBody | Self::None => MapType::HttpRequestHeaders,
+            Self::RequestTrailers => MapType::HttpRequestTrailers,
+            Self::ResponseHeaders | Self::ResponseBody => MapType::HttpResponseHeaders,
+            Self::ResponseTrailers => MapType::HttpResponseTrailers,
+        }
+    }
+}
 
 /// One request and its response, as far as it does not matter which of both is being handled.
 ///
 /// Values are lent for `'a`: until the callback returns. Copy what must stay longer.
 #[derive(Debug)]
 pub struct Exchange<'a> {
-    end_of_stream: bool,
-    body_size: usize,
+    at: At,
     call_data_size: usize,
     callback: PhantomData<&'a ()>,
 }
 
 impl<'a> Exchange<'a> {
     /// An exchange for a callback; nothing lent from it outlives `_callback`.
-    pub(crate) fn new(_callback: &'a Callback, body_size: usize, end_of_stream: bool) -> Self {
-        Self { end_of_stream, body_size, call_data_size: 0, callback: PhantomData }
+    #[inline(always)]
+    pub(crate) fn new(_callback: &'a Callback, at: At) -> Self {
+        Self { at, call_data_size: 0, callback: PhantomData }
     }
 
-    pub(crate) fn with_call_data(callback: &'a Callback, size: usize) -> Self {
-        Self { call_data_size: size, ..Self::new(callback, 0, false) }
+    pub(crate) fn with_call_data(callback: &'a Callback, context: u32, size: usize) -> Self {
+        Self { call_data_size: size, ..Self::new(callback, At::new(context, Part::None, 0, false)) }
     }
 
     /// True when nothing follows in this direction: in a header callback, no body; in a body callback, the last part.
     pub fn end_of_stream(&self) -> bool {
-        self.end_of_stream
+        self.at.end_of_stream
     }
 
     /// A property; none when the host does not know it. The parts of a path are joined with NUL:
@@ -86,14 +147,35 @@ pub struct Response<'a> {
 }
 
 macro_rules! message {
-    ($name:ident, $body:ident, $headers:ident, $trailers:ident, $stream:literal) => {
+    ($name:ident, $body:ident, $body_part:ident, $stream:literal) => {
         impl<'a> $name<'a> {
-            pub(crate) fn headers_of(exchange: Exchange<'a>) -> Self {
-                Self { exchange, map: MapType::$headers }
+            #[inline(always)]
+            pub(crate) fn of(exchange: Exchange<'a>) -> Self {
+                let map = exchange.at.part.map();
+                Self { exchange, map }
             }
 
-            pub(crate) fn trailers_of(exchange: Exchange<'a>) -> Self {
-                Self { exchange, map: MapType::$trailers }
+            /// Asks another host, and says what happens with its answer: `then` is given the filter, the stream's
+            /// state, the message, and the answer, in a later callback. Returns what the callback should return:
+            /// [`Action::Pause`]. See [`call`](crate::call).
+            pub fn call<C, F>(
+                &self,
+                call: &C,
+                then: impl for<'b> FnOnce(
+                    &F,
+                    &mut F::Stream,
+                    &$name<'b>,
+                    &<C::Kind as Kind>::Answer<'b>,
+                ) -> Result<Action, HostError>
+                + 'static,
+            ) -> Result<Action, HostError>
+            where
+                C: Call,
+                F: Makes<C::Kind> + PerStream,
+            {
+                let id = call.send()?;
+                dispatch::expect::<F, C::Kind>(id, Then::$name(self.exchange.at, Box::new(then)));
+                Ok(Action::Pause)
             }
 
             /// The first value of a header; names ignore case. In the trailers callback, of a trailer. None when
@@ -129,17 +211,58 @@ macro_rules! message {
 
             /// Bytes of the body that the host holds; 0 outside of the body callback.
             pub fn body_size(&self) -> usize {
-                self.exchange.body_size
+                self.exchange.at.body_size
             }
 
-            /// The body's bytes that the host holds.
+            /// The body's bytes that the host holds: what has come since the last part that went on.
             pub fn body(&self) -> Result<&'a [u8], HostError> {
-                Ok(calls::buffer(BufferType::$body, 0, self.exchange.body_size)?.unwrap_or_default())
+                self.body_part(0, ALL)
+            }
+
+            /// At most `max` bytes of the body that the host holds, from `start` on; fewer where it ends.
+            pub fn body_part(&self, start: usize, max: usize) -> Result<&'a [u8], HostError> {
+                Ok(calls::buffer(BufferType::$body, start, max)?.unwrap_or_default())
             }
 
             /// Replaces the body's bytes that the host holds.
             pub fn set_body(&self, value: &[u8]) -> Result<(), HostError> {
-                calls::set_buffer(BufferType::$body, 0, usize::MAX >> 1, value)
+                calls::set_buffer(BufferType::$body, 0, ALL, value)
+            }
+
+            /// Adds bytes after those that the host holds.
+            pub fn append_body(&self, value: &[u8]) -> Result<(), HostError> {
+                calls::set_buffer(BufferType::$body, ALL, 0, value)
+            }
+
+            /// Adds bytes before those that the host holds.
+            pub fn prepend_body(&self, value: &[u8]) -> Result<(), HostError> {
+                calls::set_buffer(BufferType::$body, 0, 0, value)
+            }
+
+            /// Takes away the body's bytes that the host holds.
+            pub fn drop_body(&self) -> Result<(), HostError> {
+                self.set_body(b"")
+            }
+
+            /// The body as a whole, when it has at most `limit` bytes. For body callbacks of filters that list `stream`;
+            /// elsewhere an error. See [`Whole`] for what to do with each answer, and for a body's end.
+            pub fn whole_body(&self, limit: usize) -> Result<Whole<'a>, HostError> {
+                let At { part, body_size, end_of_stream, passed, .. } = self.exchange.at;
+                match passed.filter(|_| part.is_body()) {
+                    None => Err(HostError { call: "whole_body", status: Status::BadArgument }),
+                    Some(passed) if passed || body_size > limit => Ok(Whole::TooLarge),
+                    Some(_) if !end_of_stream => Ok(Whole::Waiting),
+                    Some(_) => Ok(Whole::Complete(self.body()?)),
+                }
+            }
+
+            /// In a trailers callback: the last part of a body that the filter holds; none when it holds none.
+            pub(crate) fn last_of_body(&self) -> Result<Option<Self>, HostError> {
+                let at = self.exchange.at;
+                let body_size = self.body()?.len();
+                let at = At { part: Part::$body_part, body_size, end_of_stream: true, ..at };
+                let exchange = Exchange { at, call_data_size: 0, callback: PhantomData };
+                Ok((body_size > 0).then(|| Self::of(exchange)))
             }
 
             /// Lets a paused message go on.
@@ -158,8 +281,8 @@ macro_rules! message {
     };
 }
 
-message!(Request, HttpRequestBody, HttpRequestHeaders, HttpRequestTrailers, 0);
-message!(Response, HttpResponseBody, HttpResponseHeaders, HttpResponseTrailers, 1);
+message!(Request, HttpRequestBody, RequestBody, 0);
+message!(Response, HttpResponseBody, ResponseBody, 1);
 
 impl<'a> Request<'a> {
     /// Path and query as the client sent them, after normalisation; `*` for a server-wide OPTIONS.

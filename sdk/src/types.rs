@@ -104,6 +104,14 @@ pub enum MapType {
     HttpResponseHeaders = 2,
     /// Trailers of the response.
     HttpResponseTrailers = 3,
+    /// Metadata before the answer of a gRPC call.
+    GrpcReceiveInitialMetadata = 4,
+    /// Metadata after the answer of a gRPC call.
+    GrpcReceiveTrailingMetadata = 5,
+    /// Headers of the answer to an HTTP call.
+    HttpCallResponseHeaders = 6,
+    /// Trailers of the answer to an HTTP call.
+    HttpCallResponseTrailers = 7,
 }
 
 /// Whose bytes.
@@ -114,12 +122,18 @@ pub enum BufferType {
     HttpRequestBody = 0,
     /// Body of the response.
     HttpResponseBody = 1,
+    /// Body of the answer to an HTTP call.
+    HttpCallResponseBody = 4,
+    /// Message of the answer to a gRPC call.
+    GrpcReceiveBuffer = 5,
     /// Configuration of the VM.
     VmConfiguration = 6,
     /// Configuration of the plugin.
     PluginConfiguration = 7,
     /// Arguments of a foreign function that the host calls.
     CallData = 8,
+    /// Reply to a Redis call, as Higress's host numbers it.
+    RedisReply = 9,
 }
 
 /// Kind of a metric.

@@ -8,9 +8,9 @@ use std::{ptr, slice};
 use super::imports as host;
 use crate::{BufferType, HostError, LogLevel, MapType, MetricType, Status};
 
-type Outcome<T> = Result<T, HostError>;
+pub(super) type Outcome<T> = Result<T, HostError>;
 
-fn check(call: &'static str, raw: i32) -> Outcome<()> {
+pub(super) fn check(call: &'static str, raw: i32) -> Outcome<()> {
     if raw == Status::Ok as i32 { Ok(()) } else { Err(HostError { call, status: Status::from_raw(raw) }) }
 }
 
@@ -24,7 +24,7 @@ fn optional<'a>(call: &'static str, raw: i32, bytes: &'a [u8]) -> Outcome<Option
 }
 
 /// Runs a host function that answers with bytes.
-fn receive<'a>(call: impl FnOnce(*mut *mut u8, *mut usize) -> i32) -> (i32, &'a [u8]) {
+pub(super) fn receive<'a>(call: impl FnOnce(*mut *mut u8, *mut usize) -> i32) -> (i32, &'a [u8]) {
     let (mut bytes, mut length) = (ptr::null_mut(), 0);
     let status = call(&raw mut bytes, &raw mut length);
     if status != Status::Ok as i32 || bytes.is_null() {
@@ -161,6 +161,40 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Outcome<
     // SAFETY: pointers and lengths of live slices.
     let status = unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) };
     check("proxy_set_shared_data", status)
+}
+
+pub(crate) fn register_queue(name: &str) -> Outcome<u32> {
+    let mut id = 0;
+    // SAFETY: a live `str`, and 4 bytes for a live `u32`.
+    let status = unsafe { host::proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut id) };
+    check("proxy_register_shared_queue", status)?;
+    Ok(id)
+}
+
+/// None when nobody registered it.
+pub(crate) fn resolve_queue(vm: &str, name: &str) -> Outcome<Option<u32>> {
+    let mut id = 0;
+    // SAFETY: live `str`s, and 4 bytes for a live `u32`.
+    let status =
+        unsafe { host::proxy_resolve_shared_queue(vm.as_ptr(), vm.len(), name.as_ptr(), name.len(), &raw mut id) };
+    Ok(optional("proxy_resolve_shared_queue", status, &[])?.map(|_| id))
+}
+
+pub(crate) fn enqueue(id: u32, value: &[u8]) -> Outcome<()> {
+    // SAFETY: pointer and length of a live slice.
+    let status = unsafe { host::proxy_enqueue_shared_queue(id, value.as_ptr(), value.len()) };
+    check("proxy_enqueue_shared_queue", status)
+}
+
+/// None when the queue is empty.
+pub(crate) fn dequeue<'a>(id: u32) -> Outcome<Option<&'a [u8]>> {
+    // SAFETY: out pointers of `receive`.
+    let (status, bytes) = receive(|bytes, length| unsafe { host::proxy_dequeue_shared_queue(id, bytes, length) });
+    match check("proxy_dequeue_shared_queue", status) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.status == Status::Empty => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn define_metric(kind: MetricType, name: &str) -> Outcome<u32> {

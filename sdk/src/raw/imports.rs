@@ -58,6 +58,51 @@ imports! {
         grpc_status: i32,
     );
     fn proxy_continue_stream(stream: i32);
+    fn proxy_set_effective_context(context: u32);
+    fn proxy_set_tick_period_milliseconds(period: u32);
+    fn proxy_http_call(
+        upstream: *const u8,
+        upstream_length: usize,
+        headers: *const u8,
+        headers_length: usize,
+        body: *const u8,
+        body_length: usize,
+        trailers: *const u8,
+        trailers_length: usize,
+        timeout: u32,
+        id: *mut u32,
+    );
+    fn proxy_grpc_call(
+        upstream: *const u8,
+        upstream_length: usize,
+        service: *const u8,
+        service_length: usize,
+        method: *const u8,
+        method_length: usize,
+        metadata: *const u8,
+        metadata_length: usize,
+        message: *const u8,
+        message_length: usize,
+        timeout: u32,
+        id: *mut u32,
+    );
+    fn proxy_get_status(status: *mut u32, bytes: *mut *mut u8, length: *mut usize);
+    fn proxy_redis_init(
+        upstream: *const u8,
+        upstream_length: usize,
+        username: *const u8,
+        username_length: usize,
+        password: *const u8,
+        password_length: usize,
+        timeout: u32,
+    );
+    fn proxy_redis_call(
+        upstream: *const u8,
+        upstream_length: usize,
+        query: *const u8,
+        query_length: usize,
+        id: *mut u32,
+    );
     fn proxy_call_foreign_function(
         name: *const u8,
         name_length: usize,
@@ -74,6 +119,16 @@ imports! {
         version: *mut u32,
     );
     fn proxy_set_shared_data(key: *const u8, key_length: usize, value: *const u8, value_length: usize, version: u32);
+    fn proxy_register_shared_queue(name: *const u8, name_length: usize, id: *mut u32);
+    fn proxy_resolve_shared_queue(
+        vm: *const u8,
+        vm_length: usize,
+        name: *const u8,
+        name_length: usize,
+        id: *mut u32,
+    );
+    fn proxy_enqueue_shared_queue(id: u32, value: *const u8, value_length: usize);
+    fn proxy_dequeue_shared_queue(id: u32, bytes: *mut *mut u8, length: *mut usize);
     fn proxy_define_metric(kind: i32, name: *const u8, name_length: usize, id: *mut u32);
     fn proxy_increment_metric(id: u32, offset: i64);
     fn proxy_record_metric(id: u32, value: u64);

@@ -2,6 +2,7 @@
 //!
 //! The only module of a Wasm build with `unsafe`; what it offers is safe to call.
 
+pub(crate) mod callouts;
 pub(crate) mod calls;
 #[cfg(target_arch = "wasm32")]
 mod exports;

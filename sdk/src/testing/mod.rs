@@ -8,17 +8,22 @@
 //! portolan-sdk = { version = "0.1", features = ["testing"] }
 //! ```
 
+mod calls;
 #[expect(unsafe_code, reason = "plays the host of an ABI that is made of pointers")]
 pub(crate) mod imports;
 mod state;
+mod stream;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::time::Duration;
 
-use state::State;
+pub use calls::{TestAnswer, TestCall, TestCallKind};
+use state::{ROOT, State, within};
+pub use stream::TestStream;
 
 use crate::dispatch::{self, Registered};
-use crate::{Action, BufferType, LogLevel, MapType, Status};
+use crate::{BufferType, LogLevel, Status};
 
 /// A host with one plugin. See [`Filter`](crate::Filter) for a whole test.
 ///
@@ -46,12 +51,10 @@ impl<F: Registered> TestHost<F> {
     /// Configures the filter with this JSON; the error is what it logged when it refused.
     pub fn start(configuration: &str) -> Result<Self, String> {
         F::with_plugin(dispatch::Plugin::clear);
-        state::with(|state| {
-            *state = State::default();
-            state.buffers.insert(BufferType::PluginConfiguration as i32, configuration.as_bytes().to_vec());
-        });
-        if dispatch::configure::<F>(1, configuration.len()) {
-            return Ok(Self { filter: PhantomData });
+        state::with(|state| *state = State::default());
+        let host = Self { filter: PhantomData };
+        if host.configure(configuration) {
+            return Ok(host);
         }
         Err(state::with(|state| state.logs.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")))
     }
@@ -59,17 +62,96 @@ impl<F: Registered> TestHost<F> {
     /// Configures the filter anew, as a host does that reuses the VM. True when accepted.
     pub fn configure(&self, configuration: &str) -> bool {
         let bytes = configuration.as_bytes().to_vec();
-        state::with(|state| state.buffers.insert(BufferType::PluginConfiguration as i32, bytes));
-        dispatch::configure::<F>(1, configuration.len())
+        state::with(|state| state.root.buffers.insert(BufferType::PluginConfiguration as i32, bytes));
+        within(ROOT, || dispatch::configure::<F>(ROOT, configuration.len()))
     }
 
-    /// Begins a request; the last one's headers, properties and reply are forgotten.
+    /// Begins a request. Several may be under way at once.
     pub fn stream(&self) -> TestStream<'_, F> {
-        let id = state::with(State::begin_stream);
-        if F::PER_STREAM {
-            dispatch::create::<F>(id, 1);
+        TestStream::begin()
+    }
+
+    /// The calls to other hosts that wait for their answers, oldest first.
+    pub fn pending_calls(&self) -> Vec<TestCall> {
+        state::with(|state| state.pending.clone())
+    }
+
+    /// Answers a call: its continuation runs. False when it does not wait (any more).
+    pub fn answer_call(&self, call: &TestCall, answer: &TestAnswer) -> bool {
+        let known = state::with(|state| {
+            let known = state.pending.iter().position(|pending| pending.id == call.id);
+            known.map(|index| state.pending.remove(index)).is_some_and(|_| {
+                state.answer = Some(answer.clone());
+                true
+            })
+        });
+        let [http, grpc, redis] = answer.status;
+        within(ROOT, || match call.kind {
+            _ if !known => {}
+            TestCallKind::Http if http == 0 => dispatch::http_answer::<F>(call.id, 0, 0),
+            TestCallKind::Http => {
+                dispatch::http_answer::<F>(call.id, answer.headers.len() + 1, answer.body.len());
+            }
+            TestCallKind::Grpc if grpc == 0 => dispatch::grpc_answer::<F>(call.id, answer.body.len()),
+            TestCallKind::Grpc => dispatch::grpc_failure::<F>(call.id, grpc),
+            TestCallKind::Redis => dispatch::redis_answer::<F>(call.id, redis, answer.body.len()),
+        });
+        state::with(|state| state.answer = None);
+        known
+    }
+
+    /// Runs `on_tick`, whatever the time.
+    pub fn tick(&self) {
+        within(ROOT, || dispatch::tick::<F>(ROOT));
+    }
+
+    /// The period of ticks that the filter asked for; none when it wants none.
+    pub fn tick_period(&self) -> Option<Duration> {
+        state::with(|state| state.tick_period)
+    }
+
+    /// Sets the clock, as time since 1970. It stands still from now on; until then it is the machine's.
+    pub fn set_time(&self, since_1970: Duration) {
+        state::with(|state| state.time = Some(since_1970));
+    }
+
+    /// Moves the clock forwards, and stops it.
+    pub fn advance(&self, by: Duration) {
+        state::with(|state| state.time = Some(state.now() + by));
+    }
+
+    /// What a queue holds, oldest first.
+    pub fn queue(&self, name: &str) -> Vec<Vec<u8>> {
+        state::with(|state| {
+            let queue = state.queues.iter().find(|(known, _)| known == name);
+            queue.map(|(_, messages)| messages.iter().cloned().collect()).unwrap_or_default()
+        })
+    }
+
+    /// Runs `on_queue_ready` for this queue, if the filter has registered it.
+    pub fn queue_ready(&self, name: &str) {
+        let id = state::with(|state| state.queues.iter().position(|(known, _)| known == name));
+        if let Some(id) = id {
+            within(ROOT, || dispatch::queue_ready::<F>(ROOT, id as u32 + 1));
         }
-        TestStream { id, host: PhantomData }
+    }
+
+    /// Shared data under a key.
+    pub fn shared(&self, key: &str) -> Option<Vec<u8>> {
+        state::with(|state| state.shared.get(key.as_bytes()).map(|(value, _)| value.clone()))
+    }
+
+    /// Changes shared data, as another VM would.
+    pub fn set_shared(&self, key: &str, value: &[u8]) {
+        state::with(|state| {
+            let version = state.shared.get(key.as_bytes()).map_or(0, |(_, version)| *version);
+            state.shared.insert(key.as_bytes().to_vec(), (value.to_vec(), version + 1));
+        });
+    }
+
+    /// Sets a property of the plugin itself, which callbacks without a stream read.
+    pub fn set_property(&self, key: &str, value: &[u8]) {
+        state::with(|state| state.root.properties.insert(key.as_bytes().to_vec(), value.to_vec()));
     }
 
     /// Answers calls of a foreign function from now on.
@@ -96,96 +178,6 @@ impl<F: Registered> TestHost<F> {
     pub fn logs(&self) -> Vec<(LogLevel, String)> {
         state::with(|state| state.logs.clone())
     }
-}
-
-/// One request on a [`TestHost`]. Its end is the end of this value.
-pub struct TestStream<'a, F: Registered> {
-    id: u32,
-    host: PhantomData<&'a TestHost<F>>,
-}
-
-impl<F: Registered> TestStream<'_, F> {
-    /// Sets a property before a callback reads it.
-    pub fn set_property(&self, key: &str, value: &[u8]) {
-        state::with(|state| state.properties.insert(key.as_bytes().to_vec(), value.to_vec()));
-    }
-
-    /// A property as it is now.
-    pub fn property(&self, key: &str) -> Option<Vec<u8>> {
-        state::with(|state| state.properties.get(key.as_bytes()).cloned())
-    }
-
-    /// Runs `on_request_headers` with these headers and no body.
-    pub fn request_headers(&mut self, headers: &[(&str, &str)]) -> Action {
-        state::with(|state| state.set_map(MapType::HttpRequestHeaders, headers));
-        action(dispatch::request_headers::<F>(self.id, headers.len(), true))
-    }
-
-    /// Runs `on_request_body` with a part of the body.
-    pub fn request_body(&mut self, body: &[u8], end_of_stream: bool) -> Action {
-        state::with(|state| state.buffers.insert(BufferType::HttpRequestBody as i32, body.to_vec()));
-        action(dispatch::request_body::<F>(self.id, body.len(), end_of_stream))
-    }
-
-    /// Runs `on_response_headers` with these headers and no body.
-    pub fn response_headers(&mut self, headers: &[(&str, &str)]) -> Action {
-        state::with(|state| state.set_map(MapType::HttpResponseHeaders, headers));
-        action(dispatch::response_headers::<F>(self.id, headers.len(), true))
-    }
-
-    /// Runs `on_response_body` with a part of the body.
-    pub fn response_body(&mut self, body: &[u8], end_of_stream: bool) -> Action {
-        state::with(|state| state.buffers.insert(BufferType::HttpResponseBody as i32, body.to_vec()));
-        action(dispatch::response_body::<F>(self.id, body.len(), end_of_stream))
-    }
-
-    /// Runs `on_foreign_function`.
-    pub fn foreign_function(&mut self, function: u32, data: &[u8]) {
-        state::with(|state| state.buffers.insert(BufferType::CallData as i32, data.to_vec()));
-        dispatch::foreign_function::<F>(self.id, function, data.len());
-    }
-
-    /// Runs `on_log`.
-    pub fn log(&mut self) {
-        dispatch::log::<F>(self.id);
-    }
-
-    /// The values of a request header as they are now.
-    pub fn request_header(&self, name: &str) -> Vec<String> {
-        state::with(|state| state.values(MapType::HttpRequestHeaders, name))
-    }
-
-    /// The values of a response header as they are now.
-    pub fn response_header(&self, name: &str) -> Vec<String> {
-        state::with(|state| state.values(MapType::HttpResponseHeaders, name))
-    }
-
-    /// The request's body as it is now.
-    pub fn request_body_bytes(&self) -> Vec<u8> {
-        state::with(|state| state.buffers.get(&(BufferType::HttpRequestBody as i32)).cloned().unwrap_or_default())
-    }
-
-    /// The response's body as it is now.
-    pub fn response_body_bytes(&self) -> Vec<u8> {
-        state::with(|state| state.buffers.get(&(BufferType::HttpResponseBody as i32)).cloned().unwrap_or_default())
-    }
-
-    /// The local reply, when the filter sent one.
-    pub fn reply(&self) -> Option<TestReply> {
-        state::with(|state| state.reply.clone())
-    }
-}
-
-impl<F: Registered> Drop for TestStream<'_, F> {
-    fn drop(&mut self) {
-        if F::PER_STREAM {
-            dispatch::delete::<F>(self.id);
-        }
-    }
-}
-
-fn action(raw: u32) -> Action {
-    if raw == Action::Continue as u32 { Action::Continue } else { Action::Pause }
 }
 
 #[cfg(test)]

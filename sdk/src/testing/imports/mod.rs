@@ -5,10 +5,16 @@
 
 #![allow(clippy::too_many_arguments, reason = "the ABI's own signatures")]
 
+mod callouts;
+mod sharing;
+
 use std::slice;
 
-use super::state::{self, State};
-use crate::{LogLevel, Status, pairs};
+pub(crate) use callouts::*;
+pub(crate) use sharing::*;
+
+use super::state::{self, Lines, State};
+use crate::{BufferType, LogLevel, MapType, Status, pairs};
 
 type Outcome<T> = Result<T, Status>;
 
@@ -55,10 +61,9 @@ pub(crate) unsafe fn proxy_log(level: i32, message: *const u8, length: usize) ->
 }
 
 pub(crate) unsafe fn proxy_get_current_time_nanoseconds(time: *mut u64) -> i32 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let outcome = call("proxy_get_current_time_nanoseconds", |state| Ok(state.now().as_nanos() as u64));
     // SAFETY: see the module.
-    unsafe { *time = since.as_nanos() as u64 };
-    0
+    done(outcome.map(|now| unsafe { *time = now }))
 }
 
 pub(crate) unsafe fn proxy_get_buffer_bytes(
@@ -69,12 +74,39 @@ pub(crate) unsafe fn proxy_get_buffer_bytes(
     length: *mut usize,
 ) -> i32 {
     let outcome = call("proxy_get_buffer_bytes", |state| {
-        let buffer = state.buffers.get(&kind).ok_or(Status::NotFound)?;
+        let buffer = buffer(state, kind).ok_or(Status::NotFound)?;
         let end = start.saturating_add(max).min(buffer.len());
         Ok(buffer.get(start..end).unwrap_or_default().to_vec())
     });
     // SAFETY: see the module.
     unsafe { give(outcome, pointer, length) }
+}
+
+/// What the running callback can see of this kind.
+fn buffer(state: &mut State, kind: i32) -> Option<&Vec<u8>> {
+    const OF_ANSWERS: [i32; 3] =
+        [BufferType::HttpCallResponseBody as i32, BufferType::GrpcReceiveBuffer as i32, BufferType::RedisReply as i32];
+    if OF_ANSWERS.contains(&kind) {
+        return state.answer.as_ref().map(|answer| &answer.body);
+    }
+    if kind == BufferType::PluginConfiguration as i32 {
+        return state.root.buffers.get(&kind);
+    }
+    state.current().buffers.get(&kind)
+}
+
+/// Header lines that the running callback can see.
+fn lines(state: &mut State, kind: i32) -> Option<Lines> {
+    let line = |(name, value): &(String, String)| (name.to_ascii_lowercase().into_bytes(), value.as_bytes().to_vec());
+    if kind == MapType::HttpCallResponseHeaders as i32 {
+        let answer = state.answer.as_ref()?;
+        let status = (b":status".to_vec(), answer.status[0].to_string().into_bytes());
+        return Some(std::iter::once(status).chain(answer.headers.iter().map(line)).collect());
+    }
+    if kind == MapType::HttpCallResponseTrailers as i32 {
+        return state.answer.as_ref().map(|answer| answer.trailers.iter().map(line).collect());
+    }
+    state.current().maps.get(&kind).cloned()
 }
 
 pub(crate) unsafe fn proxy_set_buffer_bytes(
@@ -87,7 +119,7 @@ pub(crate) unsafe fn proxy_set_buffer_bytes(
     // SAFETY: see the module.
     let value = unsafe { bytes(value, length) };
     done(call("proxy_set_buffer_bytes", |state| {
-        let buffer = state.buffers.entry(kind).or_default();
+        let buffer = state.current().buffers.entry(kind).or_default();
         match (start, size) {
             (0, 0) => drop(buffer.splice(..0, value.iter().copied())),
             (0, size) if size >= buffer.len() => *buffer = value.to_vec(),
@@ -99,9 +131,8 @@ pub(crate) unsafe fn proxy_set_buffer_bytes(
 }
 
 pub(crate) unsafe fn proxy_get_header_map_pairs(kind: i32, pointer: *mut *mut u8, length: *mut usize) -> i32 {
-    let outcome = call("proxy_get_header_map_pairs", |state| {
-        Ok(pairs::encode(state.maps.get(&kind).map(Vec::as_slice).unwrap_or_default()))
-    });
+    let outcome =
+        call("proxy_get_header_map_pairs", |state| Ok(pairs::encode(&lines(state, kind).unwrap_or_default())));
     // SAFETY: see the module.
     unsafe { give(outcome, pointer, length) }
 }
@@ -116,7 +147,7 @@ pub(crate) unsafe fn proxy_get_header_map_value(
     // SAFETY: see the module.
     let key = unsafe { bytes(key, key_length) };
     let outcome = call("proxy_get_header_map_value", |state| {
-        let lines = state.maps.get(&kind).ok_or(Status::BadArgument)?;
+        let lines = lines(state, kind).ok_or(Status::BadArgument)?;
         let line = lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
         line.map(|(_, value)| value.clone()).ok_or(Status::NotFound)
     });
@@ -137,7 +168,7 @@ unsafe fn change(
     // SAFETY: see the module.
     let value = value.map(|(pointer, length)| unsafe { bytes(pointer, length) }.to_vec());
     done(call(name, |state| {
-        let lines = state.maps.get_mut(&kind).ok_or(Status::BadArgument)?;
+        let lines = state.current().maps.get_mut(&kind).ok_or(Status::BadArgument)?;
         if replace {
             lines.retain(|(known, _)| *known != key);
         }
@@ -183,7 +214,8 @@ pub(crate) unsafe fn proxy_get_property(
 ) -> i32 {
     // SAFETY: see the module.
     let path = unsafe { bytes(path, path_length) };
-    let outcome = call("proxy_get_property", |state| state.properties.get(path).cloned().ok_or(Status::NotFound));
+    let outcome =
+        call("proxy_get_property", |state| state.current().properties.get(path).cloned().ok_or(Status::NotFound));
     // SAFETY: see the module.
     unsafe { give(outcome, pointer, length) }
 }
@@ -197,7 +229,7 @@ pub(crate) unsafe fn proxy_set_property(
     // SAFETY: see the module.
     let (path, value) = unsafe { (bytes(path, path_length), bytes(value, value_length)) };
     done(call("proxy_set_property", |state| {
-        state.properties.insert(path.to_vec(), value.to_vec());
+        state.current().properties.insert(path.to_vec(), value.to_vec());
         Ok(())
     }))
 }
@@ -225,13 +257,17 @@ pub(crate) unsafe fn proxy_send_local_response(
     };
     done(call("proxy_send_local_response", |state| {
         // The first of two wins, as in Envoy.
-        state.reply.get_or_insert(reply);
+        state.current().reply.get_or_insert(reply);
         Ok(())
     }))
 }
 
-pub(crate) unsafe fn proxy_continue_stream(_stream: i32) -> i32 {
-    done(call("proxy_continue_stream", |_| Ok(())))
+pub(crate) unsafe fn proxy_continue_stream(stream: i32) -> i32 {
+    done(call("proxy_continue_stream", |state| {
+        let body = if stream == 0 { BufferType::HttpRequestBody } else { BufferType::HttpResponseBody };
+        state.current().go_on(body);
+        Ok(())
+    }))
 }
 
 pub(crate) unsafe fn proxy_call_foreign_function(
@@ -252,78 +288,4 @@ pub(crate) unsafe fn proxy_call_foreign_function(
     let outcome = found.and_then(|answer| answer(arguments));
     // SAFETY: see the module.
     unsafe { give(outcome, pointer, length) }
-}
-
-pub(crate) unsafe fn proxy_get_shared_data(
-    key: *const u8,
-    key_length: usize,
-    pointer: *mut *mut u8,
-    length: *mut usize,
-    version: *mut u32,
-) -> i32 {
-    // SAFETY: see the module.
-    let key = unsafe { bytes(key, key_length) };
-    let found = call("proxy_get_shared_data", |state| state.shared.get(key).cloned().ok_or(Status::NotFound));
-    // SAFETY: see the module.
-    let outcome = found.map(|(value, newest)| unsafe {
-        *version = newest;
-        value
-    });
-    // SAFETY: see the module.
-    unsafe { give(outcome, pointer, length) }
-}
-
-pub(crate) unsafe fn proxy_set_shared_data(
-    key: *const u8,
-    key_length: usize,
-    value: *const u8,
-    value_length: usize,
-    version: u32,
-) -> i32 {
-    // SAFETY: see the module.
-    let (key, value) = unsafe { (bytes(key, key_length), bytes(value, value_length)) };
-    done(call("proxy_set_shared_data", |state| {
-        let newest = state.shared.get(key).map_or(0, |(_, newest)| *newest);
-        if version != 0 && newest != 0 && version != newest {
-            return Err(Status::CasMismatch);
-        }
-        state.shared.insert(key.to_vec(), (value.to_vec(), newest + 1));
-        Ok(())
-    }))
-}
-
-pub(crate) unsafe fn proxy_define_metric(_kind: i32, name: *const u8, name_length: usize, id: *mut u32) -> i32 {
-    // SAFETY: see the module.
-    let name = unsafe { bytes(name, name_length) };
-    done(call("proxy_define_metric", |state| {
-        let found = state.metrics.iter().position(|(known, _)| known == name);
-        let index = found.unwrap_or_else(|| {
-            state.metrics.push((name.to_vec(), 0));
-            state.metrics.len() - 1
-        });
-        // SAFETY: see the module.
-        unsafe { *id = index as u32 };
-        Ok(())
-    }))
-}
-
-fn with_metric<T>(name: &'static str, id: u32, f: impl FnOnce(&mut u64) -> T) -> Outcome<T> {
-    call(name, |state| {
-        let (_, value) = state.metrics.get_mut(id as usize).ok_or(Status::NotFound)?;
-        Ok(f(value))
-    })
-}
-
-pub(crate) unsafe fn proxy_increment_metric(id: u32, offset: i64) -> i32 {
-    done(with_metric("proxy_increment_metric", id, |value| *value = value.wrapping_add_signed(offset)))
-}
-
-pub(crate) unsafe fn proxy_record_metric(id: u32, value: u64) -> i32 {
-    done(with_metric("proxy_record_metric", id, |current| *current = value))
-}
-
-pub(crate) unsafe fn proxy_get_metric(id: u32, value: *mut u64) -> i32 {
-    let outcome = with_metric("proxy_get_metric", id, |current| *current);
-    // SAFETY: see the module.
-    done(outcome.map(|current| unsafe { *value = current }))
 }

@@ -1,22 +1,50 @@
 //! From the ABI's callbacks to the filter's: finds filter and stream, and does what an error asks for.
 
+mod answers;
+mod callbacks;
+mod flow;
+
 use std::cell::{Cell, RefCell};
 
+pub(crate) use answers::{Pending, Then, expect};
+pub use answers::{grpc_answer, grpc_failure, http_answer, redis_answer};
+pub use callbacks::*;
+pub(crate) use flow::Flow;
+use flow::Flows;
+
+use crate::call::{Grpc, Http, Redis};
 use crate::raw::calls;
 use crate::raw::scratch::Callback;
 use crate::table::Table;
-use crate::{
-    Action, BufferType, Exchange, Filter, HostError, LocalReply, OnError, Request, Response, Status, config, log,
-};
+use crate::{Action, BufferType, Exchange, Filter, HostError, LocalReply, OnError, Status, config, log};
 
 /// A filter that [`filter!`](crate::filter) registered.
 pub trait Registered: Filter {
     /// True when `stream` is listed: each request has a context of its own.
     const PER_STREAM: bool;
 
+    /// True when a kind of calls is listed: answers may come for its streams.
+    const CALLS: bool;
+
     /// Gives the filter's place in this VM (natively: in this thread) to `f`.
     fn with_plugin<R>(f: impl FnOnce(&Plugin<Self>) -> R) -> R;
 }
+
+/// A filter that may make calls of kind `K`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes a call whose answer it could not hear",
+    label = "this kind of call is not listed in `filter!`",
+    note = "list `http_calls`, `grpc_calls` or `redis_calls` in `filter!`"
+)]
+pub trait Makes<K>: Registered {}
+
+/// A filter whose streams have contexts.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes calls for its streams, and would not hear when a stream ends",
+    label = "`stream` is not listed in `filter!`",
+    note = "list `stream` in `filter!`, or make the call with `root::call`"
+)]
+pub trait PerStream: Registered {}
 
 /// The filter's place in a VM.
 ///
@@ -27,10 +55,17 @@ pub struct Plugin<F: Filter> {
     /// By root context, for hosts that run several configurations in one VM.
     roots: RefCell<Vec<(u32, &'static F)>>,
     streams: RefCell<Table<Stream<F>>>,
+    /// Root context of the running callback; kept for filters that make calls.
+    root: Cell<u32>,
+    pub(crate) http: Pending<F, Http>,
+    pub(crate) grpc: Pending<F, Grpc>,
+    pub(crate) redis: Pending<F, Redis>,
 }
 
 struct Stream<F: Filter> {
     filter: &'static F,
+    root: u32,
+    flows: Flows,
     state: F::Stream,
 }
 
@@ -38,7 +73,15 @@ impl<F: Filter> Plugin<F> {
     /// Nothing configured yet.
     #[expect(clippy::new_without_default, reason = "`Default` cannot be called in a constant")]
     pub const fn new() -> Self {
-        Self { latest: Cell::new(None), roots: RefCell::new(Vec::new()), streams: RefCell::new(Table::new()) }
+        Self {
+            latest: Cell::new(None),
+            roots: RefCell::new(Vec::new()),
+            streams: RefCell::new(Table::new()),
+            root: Cell::new(0),
+            http: Pending::new(),
+            grpc: Pending::new(),
+            redis: Pending::new(),
+        }
     }
 
     /// Forgets everything: a native test starts like a new VM.
@@ -46,7 +89,12 @@ impl<F: Filter> Plugin<F> {
     pub(crate) fn clear(&self) {
         self.latest.set(None);
         self.roots.borrow_mut().clear();
-        *self.streams.borrow_mut() = Table::new();
+        self.http.clear();
+        self.grpc.clear();
+        self.redis.clear();
+        // Dropped with the table free: a stream's end may look at the plugin.
+        let streams = self.streams.replace(Table::new());
+        drop(streams);
     }
 
     fn of_root(&self, root: u32) -> Option<&'static F> {
@@ -67,6 +115,9 @@ impl<F: Filter> Plugin<F> {
 pub fn configure<F: Registered>(root: u32, size: usize) -> bool {
     const { assert!(F::PER_STREAM || size_of::<F::Stream>() == 0, "list `stream` in `filter!`: it has state") };
     let _callback = Callback::enter();
+    if F::CALLS {
+        F::with_plugin(|plugin| plugin.root.set(root));
+    }
     match read_configuration::<F>(size) {
         Ok(filter) => {
             F::with_plugin(|plugin| plugin.install(root, filter));
@@ -94,7 +145,7 @@ pub fn create<F: Registered>(context: u32, parent: u32) {
     let _callback = Callback::enter();
     F::with_plugin(|plugin| {
         if let Some(filter) = plugin.of_root(parent) {
-            let stream = Stream { filter, state: filter.stream() };
+            let stream = Stream { filter, root: parent, flows: Flows::default(), state: filter.stream() };
             plugin.streams.borrow_mut().put(context, stream);
         }
     });
@@ -104,33 +155,42 @@ pub fn create<F: Registered>(context: u32, parent: u32) {
 pub fn delete<F: Registered>(context: u32) {
     let stream = F::with_plugin(|plugin| {
         plugin.roots.borrow_mut().retain(|(id, _)| *id != context);
+        if F::CALLS {
+            plugin.forget(context);
+        }
         plugin.streams.borrow_mut().take(context)
     });
     drop(stream);
 }
 
-/// Runs `f` on the filter and the stream's state; none when the host names a stream that it never created.
-fn with_stream<F: Registered, R>(context: u32, f: impl FnOnce(&F, &mut F::Stream) -> R) -> Option<R> {
+/// Runs `f` on the filter, the stream's state, and what is known of its flow (without `stream` nothing is); none when
+/// the host names a stream that it never created.
+fn with_stream<F: Registered, R>(
+    context: u32,
+    f: impl FnOnce(&F, &mut F::Stream, Option<&mut Flows>) -> R,
+) -> Option<R> {
     F::with_plugin(|plugin| {
         if !F::PER_STREAM {
             let filter = plugin.latest.get()?;
-            return Some(f(filter, &mut filter.stream()));
+            return Some(f(filter, &mut filter.stream(), None));
         }
         // Taken out meanwhile: a host that calls back from inside a host function finds the table free.
         let mut stream = plugin.streams.borrow_mut().take(context)?;
-        let answer = f(stream.filter, &mut stream.state);
+        if F::CALLS {
+            plugin.root.set(stream.root);
+        }
+        let answer = f(stream.filter, &mut stream.state, Some(&mut stream.flows));
         plugin.streams.borrow_mut().put(context, stream);
         Some(answer)
     })
 }
 
-fn finish<F: Filter>(exchange: &Exchange<'_>, answer: Option<Result<Action, HostError>>) -> u32 {
-    let action = match answer {
-        Some(Ok(action)) => action,
-        Some(Err(error)) => recover::<F>(exchange, error),
-        None => recover::<F>(exchange, HostError { call: "stream context", status: Status::NotFound }),
-    };
-    action as u32
+/// What a callback's answer means.
+fn settle<F: Filter>(exchange: &Exchange<'_>, answer: Result<Action, HostError>) -> Action {
+    match answer {
+        Ok(action) => action,
+        Err(error) => recover::<F>(exchange, error),
+    }
 }
 
 #[cold]
@@ -142,73 +202,10 @@ fn recover<F: Filter>(exchange: &Exchange<'_>, error: HostError) -> Action {
     exchange.reply(&LocalReply::new(500).details("filter_error")).unwrap_or(Action::Pause)
 }
 
+/// The host named a stream that it never created.
+const NO_CONTEXT: HostError = HostError { call: "stream context", status: Status::NotFound };
+
 #[cold]
 fn complain(error: HostError) {
     log::error(&[error.call, ": ", error.status.as_str()].concat());
-}
-
-macro_rules! message_callback {
-    ($name:ident, $method:ident, $message:ident :: $map:ident, $abi:literal, |$size:ident, $end:ident| $exchange:expr) => {
-        #[doc = concat!("`", $abi, "`.")]
-        pub fn $name<F: Registered>(context: u32, $size: usize, $end: bool) -> u32 {
-            let callback = Callback::enter();
-            let (body_size, end_of_stream) = $exchange;
-            let message = $message::$map(Exchange::new(&callback, body_size, end_of_stream));
-            let answer = with_stream::<F, _>(context, |filter, stream| filter.$method(stream, &message));
-            finish::<F>(&message, answer)
-        }
-    };
-}
-
-message_callback!(
-    request_headers,
-    on_request_headers,
-    Request::headers_of,
-    "proxy_on_request_headers",
-    |_count, end| (0, end)
-);
-message_callback!(request_body, on_request_body, Request::headers_of, "proxy_on_request_body", |size, end| (size, end));
-message_callback!(
-    request_trailers,
-    on_request_trailers,
-    Request::trailers_of,
-    "proxy_on_request_trailers",
-    |_count, _end| (0, true)
-);
-message_callback!(
-    response_headers,
-    on_response_headers,
-    Response::headers_of,
-    "proxy_on_response_headers",
-    |_count, end| (0, end)
-);
-message_callback!(response_body, on_response_body, Response::headers_of, "proxy_on_response_body", |size, end| (
-    size, end
-));
-message_callback!(
-    response_trailers,
-    on_response_trailers,
-    Response::trailers_of,
-    "proxy_on_response_trailers",
-    |_count, _end| (0, true)
-);
-
-/// `proxy_on_foreign_function`.
-pub fn foreign_function<F: Registered>(context: u32, function: u32, size: usize) {
-    let callback = Callback::enter();
-    let exchange = Exchange::with_call_data(&callback, size);
-    let answer = with_stream::<F, _>(context, |filter, stream| filter.on_foreign_function(stream, function, &exchange));
-    if let Some(Err(error)) = answer {
-        complain(error);
-    }
-}
-
-/// `proxy_on_log`.
-pub fn log<F: Registered>(context: u32) {
-    let callback = Callback::enter();
-    let exchange = Exchange::new(&callback, 0, true);
-    let answer = with_stream::<F, _>(context, |filter, stream| filter.on_log(stream, &exchange));
-    if let Some(Err(error)) = answer {
-        complain(error);
-    }
 }

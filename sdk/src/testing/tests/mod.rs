@@ -1,5 +1,8 @@
 //! The SDK's own behaviour, seen through the test host.
 
+mod bodies;
+mod calls;
+
 use crate::prelude::*;
 use crate::testing::TestHost;
 use crate::{LogLevel, Status};
