@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use portolan_model::Model;
 use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::load::{Loader, Read};
 use crate::modules::Fingerprint;
@@ -21,12 +22,27 @@ use crate::report::Report;
 use crate::view::{self, ListenerErrors};
 
 /// What wakes the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Event {
     /// A watched file changed.
     Changed,
     /// Build anew, even if nothing changed.
     Reload,
+    /// As if a file had changed, and somebody wants to know what came of it.
+    Ask(oneshot::Sender<Turn>),
+}
+
+/// What one turn of the loop has come to.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// What is served now.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What is to be said about the files.
+    pub(crate) findings: Vec<Diagnostic>,
+    /// What could not be built; with true the old version serves on.
+    pub(crate) problems: Vec<(Diagnostic, bool)>,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 /// Everything that the loop knows between two changes.
@@ -44,6 +60,8 @@ pub(crate) struct Control {
     tried: Option<(Arc<Model>, Fingerprint)>,
     /// What could not be built then.
     problems: Vec<BuildProblem>,
+    /// What the files' last reading found.
+    findings: Vec<Diagnostic>,
 }
 
 /// A handle on the running loop.
@@ -57,6 +75,13 @@ impl ControlHandle {
     pub(crate) fn reload(&self) {
         // A loop that has ended has nothing to reload.
         let _ = self.events.send(Event::Reload);
+    }
+
+    /// Looks at the files now, whether a change has been noticed or not. None when the loop has stopped in between.
+    pub(crate) async fn look(&self) -> Option<Turn> {
+        let (answer, answered) = oneshot::channel();
+        self.events.send(Event::Ask(answer)).ok()?;
+        answered.await.ok()
     }
 }
 
@@ -87,6 +112,7 @@ impl Control {
             listener_errors: Arc::default(),
             tried: None,
             problems: Vec::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -116,12 +142,20 @@ impl Control {
         let handle = ControlHandle { events: self.events.clone() };
         let body = move || {
             while let Ok(event) = self.wakes.recv() {
-                let later = self.wakes.try_iter().collect::<Vec<_>>();
-                let forced = event == Event::Reload || later.contains(&Event::Reload);
+                let events = std::iter::once(event).chain(self.wakes.try_iter()).collect::<Vec<_>>();
+                let forced = events.iter().any(|event| matches!(event, Event::Reload));
+                let start = Instant::now();
                 // A fault of ours in one file must not end reloading for good.
                 if catch_unwind(AssertUnwindSafe(|| self.turn(&cell, forced))).is_err() {
                     tracing::error!("a fault of the gateway stopped this reload; the last good state serves on");
                     self.metrics.config.reload_total.inc("fault");
+                    continue;
+                }
+                for event in events {
+                    if let Event::Ask(answer) = event {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(self.came_to(cell.load(), start.elapsed()));
+                    }
                 }
             }
         };
@@ -165,6 +199,11 @@ impl Control {
         snapshot
     }
 
+    /// What the last turn, or the first reading, has come to.
+    pub(crate) fn came_to(&self, snapshot: Arc<Snapshot>, took: Duration) -> Turn {
+        Turn { snapshot, findings: self.findings.clone(), problems: self.diagnosed(), took }
+    }
+
     /// What could not be built, and whether the old version serves on.
     fn diagnosed(&self) -> Vec<(Diagnostic, bool)> {
         self.problems.iter().map(|problem| (self.loader.diagnose(problem), problem.kept_old)).collect()
@@ -185,6 +224,7 @@ impl Control {
         self.config_dump.store(Arc::new(view::config_dump(snapshot, resources, values)));
         // Last: whoever reads of it in the log finds it on the admin port.
         self.report.findings(&read.diagnostics);
+        self.findings.clone_from(&read.diagnostics);
         self.count(snapshot, findings.iter().all(|finding| finding.severity < Severity::Error));
     }
 

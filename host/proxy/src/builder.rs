@@ -189,7 +189,7 @@ impl Builder {
     }
 
     fn user_plugins(&self, model: &Model, kind: PluginKind, problems: &mut Vec<BuildProblem>) -> Vec<Attached> {
-        let tracer = self.options.trace.as_ref().map(StreamTracer::tracer);
+        let tracer = self.options.trace.as_ref().and_then(StreamTracer::tracer);
         let watch = Watch { strict: self.options.strict, tracer };
         let users = || model.plugins.iter().filter(|plugin| plugin.kind == kind);
         let loaded = module_source::load_all(users(), &*self.options.source, &self.compiler);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
 use portolan_telemetry::{AccessLog, FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
+use tokio::sync::watch;
 
 use crate::cluster::ClusterState;
 use crate::dns::Names;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub(crate) metrics: Arc<Metrics>,
     /// Resolves hosts that no cluster names.
     pub(crate) names: Names,
+    /// Workers that have taken it over.
+    adopted: watch::Sender<usize>,
 }
 
 /// A plugin in the chain: started, or standing for one that could not be.
@@ -122,8 +125,21 @@ impl Snapshot {
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
+            adopted: watch::Sender::new(0),
             model: parts.model,
         }
+    }
+
+    /// A worker serves new requests with it from now on.
+    pub(crate) fn note_adopted(&self) {
+        self.adopted.send_modify(|workers| *workers += 1);
+    }
+
+    /// Waits until so many workers serve new requests with it. One that another snapshot has overtaken may never come so far:
+    /// set a limit.
+    pub async fn adopted_by(&self, workers: usize) {
+        // The sender lives as long as `self`.
+        let _ = self.adopted.subscribe().wait_for(|adopted| *adopted >= workers).await;
     }
 
     /// True when somebody wants to know of each stream's end.

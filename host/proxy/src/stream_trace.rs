@@ -17,13 +17,13 @@ pub trait StreamTrace: TraceSink {
 pub struct StreamTracer {
     /// Where traces go.
     pub sink: Arc<dyn StreamTrace>,
-    /// How much is kept of a callback.
-    pub limits: TraceLimits,
+    /// How much is kept of a callback; none: only the ends of streams are told, and filters run as without a trace.
+    pub callbacks: Option<TraceLimits>,
 }
 
 impl StreamTracer {
     /// The part that the VMs get.
-    pub(crate) fn tracer(&self) -> Tracer {
-        Tracer { sink: self.sink.clone(), limits: self.limits }
+    pub(crate) fn tracer(&self) -> Option<Tracer> {
+        self.callbacks.map(|limits| Tracer { sink: self.sink.clone(), limits })
     }
 }

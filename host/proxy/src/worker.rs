@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     /// Upgraded connections: they have left the server's care, but not ours.
     tunnels: Cell<usize>,
     draining: Cell<bool>,
+    /// It has taken its first snapshot over.
+    has_begun: Cell<bool>,
     cut: Notify,
     /// What callouts of filters keep.
     pub(crate) reach: Reach,
@@ -60,6 +62,7 @@ impl Worker {
             connection_closed: Notify::new(),
             tunnels: Cell::new(0),
             draining: Cell::new(false),
+            has_begun: Cell::new(false),
             cut: Notify::new(),
             reach: Reach::default(),
         })
@@ -125,7 +128,8 @@ impl Worker {
     /// Takes a snapshot over for new requests.
     fn adopt(self: &Rc<Self>, snapshot: Arc<Snapshot>) {
         let last = self.view();
-        if !Arc::ptr_eq(&last.snapshot, &snapshot) {
+        let is_new = !Arc::ptr_eq(&last.snapshot, &snapshot);
+        if is_new {
             let view = self.with_rng(|rng| View::new(snapshot.clone(), Some(&last), rng));
             self.view.replace(Rc::new(view));
             self.reach.on_adopted();
@@ -134,6 +138,9 @@ impl Worker {
             plugin.begin(self);
         }
         listener::reconcile(self, &snapshot);
+        if is_new || !self.has_begun.replace(true) {
+            snapshot.note_adopted();
+        }
     }
 
     fn sweep(&self) {
