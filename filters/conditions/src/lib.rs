@@ -3,7 +3,17 @@
 
 pub mod address;
 mod client;
+mod head;
+mod name;
+mod pattern;
 mod ranges;
+mod request;
+mod text;
 
 pub use client::ClientAddress;
+pub use head::{Head, LateHead};
+pub use name::HeaderName;
+pub use pattern::Pattern;
 pub use ranges::IpRanges;
+pub use request::RequestMatch;
+pub use text::StringMatch;

@@ -15,5 +15,7 @@ pub struct LibraryFilter {
 }
 
 /// All of them, by name.
-pub const LIBRARY: &[LibraryFilter] =
-    &[LibraryFilter { name: "ip-allow", about: "lets clients in, or keeps them out, by their address" }];
+pub const LIBRARY: &[LibraryFilter] = &[
+    LibraryFilter { name: "header-edit", about: "edits the headers of requests and responses" },
+    LibraryFilter { name: "ip-allow", about: "lets clients in, or keeps them out, by their address" },
+];

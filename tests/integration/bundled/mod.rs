@@ -1,5 +1,6 @@
 //! Filters of the library, put into the chain by `url: bundled://NAME`; one file for each, and here what holds for all.
 
+mod header_edit;
 mod ip_allow;
 
 use std::fmt::Write;
