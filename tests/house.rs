@@ -30,7 +30,8 @@ const OUR_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("portolan-wasm", &[]),
     ("portolan-telemetry", &[]),
     ("portolan-model", &[]),
-    ("portolan-sdk", &[]),
+    ("portolan-sdk", &["portolan-sdk-derive"]),
+    ("portolan-sdk-derive", &[]),
     ("portolan-filters", &[]),
     ("portolan-filter-conditions", &["portolan-sdk"]),
 ];

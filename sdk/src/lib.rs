@@ -27,6 +27,7 @@ mod queue;
 #[expect(unsafe_code, reason = "the ABI is made of pointers; everything above this module is safe")]
 mod raw;
 pub mod root;
+pub mod schema;
 pub mod shared;
 mod stream;
 mod table;
@@ -43,20 +44,22 @@ pub use local_reply::LocalReply;
 pub use metrics::Metric;
 pub use pairs::Headers;
 pub use queue::Queue;
+pub use schema::ConfigSchema;
 pub use stream::{Exchange, Request, Response, now, split_target};
 pub use types::{Action, BufferType, HostError, LogLevel, MapType, MetricType, Status};
 
 /// What nearly every filter needs.
 pub mod prelude {
     pub use crate::{
-        Action, Answer, ConfigError, Exchange, Filter, GrpcAnswer, GrpcCall, HostError, HttpCall, LocalReply, NoConfig,
-        OnError, RedisAnswer, RedisCall, RedisServer, RedisValue, Request, Response, Whole,
+        Action, Answer, ConfigError, ConfigSchema, Exchange, Filter, GrpcAnswer, GrpcCall, HostError, HttpCall,
+        LocalReply, NoConfig, OnError, RedisAnswer, RedisCall, RedisServer, RedisValue, Request, Response, Whole,
     };
 }
 
 /// Registers a [`Filter`] and exports the listed callbacks.
 ///
-/// The names are those of the trait's methods. List `stream` when [`Filter::Stream`] holds something.
+/// The names are those of the trait's methods. List `stream` when [`Filter::Stream`] holds something, and `schema` when
+/// [`Filter::Config`] has a [`ConfigSchema`]: then the module carries the JSON Schema of its configuration.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -184,6 +187,19 @@ macro_rules! __callback {
         $crate::__export! { proxy_on_delete(context: u32) {
             $crate::dispatch::delete::<$filter>(context)
         } }
+    };
+    ($filter:ty, schema, $all:tt) => {
+        const NODE: $crate::schema::Node = <<$filter as $crate::Filter>::Config as $crate::ConfigSchema>::SCHEMA;
+        const LENGTH: usize = $crate::schema::length(&NODE);
+
+        // A section beside the code. It needs no `#[used]`, which would keep a second copy in the memory of each instance.
+        #[cfg(target_arch = "wasm32")]
+        #[unsafe(link_section = "portolan.schema")]
+        static JSON: [u8; LENGTH] = $crate::schema::json(&NODE);
+
+        // What has no schema does not compile natively either.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: usize = LENGTH;
     };
     ($filter:ty, on_request_headers, $all:tt) => {
         $crate::__export! { proxy_on_request_headers(context: u32, count: usize, end: u32) -> u32 {

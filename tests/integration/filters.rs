@@ -125,6 +125,28 @@ fn responses_meet_the_filters_backwards() {
 }
 
 #[test]
+fn check_points_at_a_wrong_key_by_the_schema_inside_the_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = |config: &str| wasm_plugin("stamp", &wasm::built("examples/filter-stamp"), config);
+    for (config, place, words) in [
+        ("\n    stmp: x", ":8:5", "unknown field `stmp`"),
+        ("\n    stamp: 7", ":8:12", "want string, but got number"),
+        ("\n    stamp: ''", ":8:12", "length must be >=1, but got 0"),
+        ("{}", ":7:3", "missing properties 'stamp'"),
+    ] {
+        std::fs::write(folder.path().join("stamp.yaml"), plugin(config)).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .args(["check", "--config", ".", "--cache-dir", env!("CARGO_TARGET_TMPDIR")])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("stamp.yaml{place}")) && text.contains(words), "{config}: {text}");
+    }
+}
+
+#[test]
 fn a_plugin_takes_a_new_configuration_and_keeps_the_old_when_it_is_refused() {
     let app = Upstream::start("app");
     let module = wasm::built("examples/filter-stamp");

@@ -4,10 +4,11 @@ use portolan_sdk::prelude::*;
 use serde::Deserialize;
 
 /// What a WasmPlugin writes under `pluginConfig`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ConfigSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The value of the header.
+    #[schema(min_length = 1)]
     stamp: String,
 }
 
@@ -32,7 +33,7 @@ impl Filter for Stamp {
     }
 }
 
-portolan_sdk::filter! { Stamp: on_response_headers }
+portolan_sdk::filter! { Stamp: schema, on_response_headers }
 
 #[cfg(test)]
 mod tests {
