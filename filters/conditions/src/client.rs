@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use portolan_sdk::{HostError, Request};
+use portolan_sdk::schema::Node;
+use portolan_sdk::{ConfigSchema, HostError, Request};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::address;
@@ -44,6 +45,10 @@ impl<'de> Deserialize<'de> for ClientAddress {
             hops => Err(de::Error::custom(format!("{hops} trusted proxies are too many: at most {MAX_HOPS}"))),
         }
     }
+}
+
+impl ConfigSchema for ClientAddress {
+    const SCHEMA: Node = Node::Integer { min: 0, max: MAX_HOPS as i128 };
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use portolan_sdk::ConfigSchema;
+use portolan_sdk::schema::Node;
 use serde::{Deserialize, Deserializer, de};
 
 /// Longest name in bytes.
@@ -51,6 +53,10 @@ impl<'de> Deserialize<'de> for HeaderName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
+}
+
+impl ConfigSchema for HeaderName {
+    const SCHEMA: Node = <String as ConfigSchema>::SCHEMA;
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! [`Pattern`]: a regular expression.
 
+use portolan_sdk::ConfigSchema;
+use portolan_sdk::schema::Node;
 use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer, de};
 
@@ -46,6 +48,10 @@ impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
+}
+
+impl ConfigSchema for Pattern {
+    const SCHEMA: Node = <String as ConfigSchema>::SCHEMA;
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use portolan_sdk::ConfigSchema;
+use portolan_sdk::schema::Node;
 use serde::{Deserialize, Deserializer, de};
 
 /// Most entries of one list; more are refused.
@@ -62,6 +64,10 @@ impl<'de> Deserialize<'de> for IpRanges {
         }
         Self::read(entries.iter().map(String::as_str)).map_err(de::Error::custom)
     }
+}
+
+impl ConfigSchema for IpRanges {
+    const SCHEMA: Node = <Vec<String> as ConfigSchema>::SCHEMA;
 }
 
 /// First and last address.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use portolan_sdk::HostError;
+use portolan_sdk::{ConfigSchema, HostError};
 use serde::Deserialize;
 
 use crate::{Head, HeaderName, StringMatch};
 
 /// A condition on a request: all that is given must hold, and an empty one holds for every request.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ConfigSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestMatch {
     /// One of these must hold for the path without its query.

@@ -1,12 +1,13 @@
 //! [`StringMatch`]: a condition on text.
 
+use portolan_sdk::ConfigSchema;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::Pattern;
 
 /// A condition on text, written as `{exact: ...}`, `{prefix: ...}` and so on: Istio's words, and `suffix` and `contains`
 /// of Envoy's. Case counts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ConfigSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum StringMatch {
     /// The whole text.
@@ -35,8 +36,8 @@ impl StringMatch {
 }
 
 /// Text that is not empty: every text has an empty beginning, and nobody means that.
-#[derive(Clone, Debug)]
-pub struct Part(String);
+#[derive(Clone, Debug, ConfigSchema)]
+pub struct Part(#[schema(min_length = 1)] String);
 
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

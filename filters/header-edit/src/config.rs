@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use portolan_filter_conditions::{HeaderName, Pattern, RequestMatch, StringMatch};
-use portolan_sdk::ConfigError;
+use portolan_sdk::schema::Node;
+use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::edit::{Edits, Replacement, is_fixed};
@@ -15,19 +16,21 @@ const MAX_RULES: usize = 64;
 const MAX_STEPS: usize = 256;
 
 /// `pluginConfig`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ConfigSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// Rules for requests; each that holds is done, in this order.
+    #[schema(max_items = 64)]
     request: Vec<Rule>,
     /// Rules for responses, local replies included.
+    #[schema(max_items = 64)]
     response: Vec<Rule>,
     /// Choose the route again when a rule has edited a request.
     clear_route_cache: bool,
 }
 
 /// When and what.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ConfigSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Rule {
     /// Of the request, as it came; every request when absent.
@@ -49,7 +52,7 @@ struct Rule {
     add: BTreeMap<HeaderName, Template>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ConfigSchema)]
 #[serde(deny_unknown_fields)]
 struct Replace {
     /// Whose values.
@@ -177,14 +180,20 @@ impl StatusRange {
     }
 }
 
+/// As it is written.
+#[derive(Deserialize, ConfigSchema)]
+#[serde(untagged)]
+enum Written {
+    Number(u16),
+    Text(String),
+}
+
+impl ConfigSchema for StatusRange {
+    const SCHEMA: Node = <Written as ConfigSchema>::SCHEMA;
+}
+
 impl<'de> Deserialize<'de> for StatusRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u16),
-            Text(String),
-        }
         let text = match Written::deserialize(deserializer)? {
             Written::Number(number) => number.to_string(),
             Written::Text(text) => text,

@@ -101,7 +101,7 @@ fn of_request<'a>(
     }
 }
 
-portolan_sdk::filter! { HeaderEdit: stream, on_request_headers, on_response_headers }
+portolan_sdk::filter! { HeaderEdit: schema, stream, on_request_headers, on_response_headers }
 
 #[cfg(test)]
 mod tests;

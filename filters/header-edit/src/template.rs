@@ -1,7 +1,8 @@
 //! [`Template`]: a header's value in Envoy's format language, of which it serves a part.
 
 use portolan_filter_conditions::HeaderName;
-use portolan_sdk::HostError;
+use portolan_sdk::schema::Node;
+use portolan_sdk::{ConfigSchema, HostError};
 use serde::{Deserialize, Deserializer, de};
 
 /// Longest template in bytes.
@@ -110,6 +111,10 @@ impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
+}
+
+impl ConfigSchema for Template {
+    const SCHEMA: Node = <String as ConfigSchema>::SCHEMA;
 }
 
 fn push_text(parts: &mut Vec<Part>, text: &str) {

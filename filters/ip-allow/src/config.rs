@@ -1,7 +1,7 @@
 //! What the filter accepts.
 
 use portolan_filter_conditions::{ClientAddress, IpRanges};
-use portolan_sdk::ConfigError;
+use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::Deserialize;
 
 use crate::gate::Gate;
@@ -10,7 +10,7 @@ use crate::gate::Gate;
 const MAX_BODY: usize = 64 * 1024;
 
 /// `pluginConfig`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ConfigSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// Who may come in. Empty, the default, lets everybody in who is not denied.
@@ -24,9 +24,11 @@ pub struct Config {
     trusted_hops: ClientAddress,
     /// HTTP status of a refusal, 400 to 599. Default: 403.
     #[serde(default = "default_status")]
+    #[schema(minimum = 400, maximum = 599)]
     status: u32,
     /// Text of a refusal. Default: `access denied`.
     #[serde(default = "default_body")]
+    #[schema(max_length = 65536)]
     body: String,
 }
 

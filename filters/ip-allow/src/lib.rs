@@ -37,7 +37,7 @@ impl Filter for IpAllow {
     }
 }
 
-portolan_sdk::filter! { IpAllow: on_request_headers }
+portolan_sdk::filter! { IpAllow: schema, on_request_headers }
 
 #[cfg(test)]
 mod tests;
