@@ -21,7 +21,8 @@ pub mod dispatch;
 mod filter;
 mod local_reply;
 pub mod log;
-mod metrics;
+mod message;
+pub mod metrics;
 mod pairs;
 mod queue;
 #[expect(unsafe_code, reason = "the ABI is made of pointers; everything above this module is safe")]
@@ -29,7 +30,6 @@ mod raw;
 pub mod root;
 pub mod schema;
 pub mod shared;
-mod stream;
 mod table;
 #[cfg(all(not(target_arch = "wasm32"), feature = "testing"))]
 pub mod testing;
@@ -41,11 +41,14 @@ pub use call::{Answer, Failure, GrpcAnswer, GrpcCall, HttpCall, RedisAnswer, Red
 pub use config::{ConfigError, NoConfig};
 pub use filter::{Filter, OnError};
 pub use local_reply::LocalReply;
+pub use message::{
+    Cookies, Exchange, List, Params, Request, Response, SameSite, Segments, SetCookie, Values, now, percent_decode,
+    split_authority, split_target,
+};
 pub use metrics::Metric;
 pub use pairs::Headers;
 pub use queue::Queue;
 pub use schema::ConfigSchema;
-pub use stream::{Exchange, Request, Response, now, split_target};
 pub use types::{Action, BufferType, HostError, LogLevel, MapType, MetricType, Status};
 
 /// What nearly every filter needs.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::callbacks::hand;
 use super::{Plugin, Registered, complain, settle, with_stream};
 use crate::call::{Answer, Grpc, GrpcAnswer, Http, Kind, Redis, RedisAnswer};
+use crate::message::{At, Part};
 use crate::raw::scratch::Callback;
 use crate::raw::{callouts, calls};
-use crate::stream::{At, Part};
 use crate::{Action, Exchange, Filter, HostError, Request, Response};
 
 /// Calls of one kind that wait for their answers, by the host's id.

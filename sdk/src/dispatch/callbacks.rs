@@ -1,8 +1,8 @@
 //! The callbacks of a stream, and those of the plugin itself.
 
 use super::{NO_CONTEXT, Registered, complain, recover, settle, with_stream};
+use crate::message::{At, Part};
 use crate::raw::scratch::Callback;
-use crate::stream::{At, Part};
 use crate::{Action, Exchange, Queue, Request, Response};
 
 /// `proxy_on_request_headers`.

@@ -1,7 +1,7 @@
 //! [`Flow`]: what is known of one direction of a stream between its callbacks.
 
 use crate::Action;
-use crate::stream::{At, Part};
+use crate::message::{At, Part};
 
 /// Both directions of a stream.
 #[derive(Default)]

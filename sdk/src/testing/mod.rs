@@ -23,7 +23,7 @@ use state::{ROOT, State, within};
 pub use stream::TestStream;
 
 use crate::dispatch::{self, Registered};
-use crate::{BufferType, LogLevel, Status};
+use crate::{BufferType, LogLevel, MetricType, Status};
 
 /// A host with one plugin. See [`Filter`](crate::Filter) for a whole test.
 ///
@@ -147,6 +147,22 @@ impl<F: Registered> TestHost<F> {
             let version = state.shared.get(key.as_bytes()).map_or(0, |(_, version)| *version);
             state.shared.insert(key.as_bytes().to_vec(), (value.to_vec(), version + 1));
         });
+    }
+
+    /// What a counter with these labels, in any order, has counted; 0 when the filter has defined none.
+    pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        state::with(|state| state.metric(MetricType::Counter, name, labels).map_or(0, |metric| metric.value))
+    }
+
+    /// The level of a gauge with these labels; 0 when the filter has defined none.
+    pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        state::with(|state| state.metric(MetricType::Gauge, name, labels).map_or(0, |metric| metric.value))
+    }
+
+    /// All values that a histogram with these labels was given.
+    pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Vec<u64> {
+        let records = |state: &mut State| Some(state.metric(MetricType::Histogram, name, labels)?.records.clone());
+        state::with(|state| records(state).unwrap_or_default())
     }
 
     /// Sets a property of the plugin itself, which callbacks without a stream read.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::{TestAnswer, TestCall, TestReply};
-use crate::{BufferType, LogLevel, MapType, Status};
+use crate::{BufferType, LogLevel, MapType, MetricType, Status, metrics};
 
 type Foreign = Rc<dyn Fn(&[u8]) -> Result<Vec<u8>, Status>>;
 pub(super) type Lines = Vec<(Vec<u8>, Vec<u8>)>;
@@ -126,6 +126,12 @@ impl State {
     pub(super) fn now(&self) -> Duration {
         let machine = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.time.unwrap_or_else(machine)
+    }
+
+    /// The metric of this kind and name with these labels.
+    pub(super) fn metric(&self, kind: MetricType, name: &str, labels: &[(&str, &str)]) -> Option<&TestMetric> {
+        let name = metrics::wire_name(name, labels).ok()?;
+        self.metrics.iter().find(|metric| metric.kind == kind as i32 && metric.name == name.as_bytes())
     }
 }
 

@@ -1,7 +1,20 @@
 //! What a callback sees of its stream: [`Request`], [`Response`], and what both share, [`Exchange`].
 
+mod cookies;
+mod percent;
+mod properties;
+mod target;
+mod values;
+
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::str::FromStr;
+
+pub use cookies::{Cookies, SameSite, SetCookie};
+pub use percent::percent_decode;
+pub use target::{Params, Segments, split_authority, split_target};
+pub use values::{List, Values};
 
 use crate::body::Whole;
 use crate::call::{Call, Kind};
@@ -101,7 +114,9 @@ impl<'a> Exchange<'a> {
         calls::property(key)
     }
 
-    /// Sets a property of the stream, which later filters and the access log can read.
+    /// Sets a property of the stream: later filters read it under the same name, and an access log's format as
+    /// `%FILTER_STATE(wasm.NAME:PLAIN)%`, where the host has such formats (Envoy). Names are the filter's own; those of
+    /// attributes are refused.
     pub fn set_property(&self, key: &str, value: &[u8]) -> Result<(), HostError> {
         calls::set_property(key, value)
     }
@@ -194,6 +209,22 @@ macro_rules! message {
                 Ok(Headers::new(calls::header_pairs(self.map)?))
             }
 
+            /// The first value of a header as a number, or as anything else that text can be parsed to; none also when it
+            /// is none.
+            pub fn header_as<T: FromStr>(&self, name: &str) -> Result<Option<T>, HostError> {
+                Ok(self.header_str(name)?.and_then(|value| value.trim_ascii().parse().ok()))
+            }
+
+            /// All values of a header, one for each line.
+            pub fn header_values<'n>(&self, name: &'n str) -> Result<Values<'a, 'n>, HostError> {
+                Ok(Values::of(self.headers()?, name))
+            }
+
+            /// The elements of a header that is a list, of all its lines.
+            pub fn header_list<'n>(&self, name: &'n str) -> Result<List<'a, 'n>, HostError> {
+                self.header_values(name).map(List::of)
+            }
+
             /// Replaces all values of a header by this one.
             pub fn set_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
                 calls::set_header(self.map, name, value)
@@ -202,6 +233,38 @@ macro_rules! message {
             /// Adds a header line.
             pub fn add_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
                 calls::add_header(self.map, name, value)
+            }
+
+            /// Adds a header line unless there is one; true when it was added.
+            pub fn add_header_if_absent(&self, name: &str, value: &[u8]) -> Result<bool, HostError> {
+                let absent = self.header(name)?.is_none();
+                if absent {
+                    self.add_header(name, value)?;
+                }
+                Ok(absent)
+            }
+
+            /// Adds an element to a header that is a list, unless it has it (in any case of letters).
+            pub fn add_to_header(&self, name: &str, element: &str) -> Result<(), HostError> {
+                if self.header_list(name)?.any(|known| known.eq_ignore_ascii_case(element.as_bytes())) {
+                    return Ok(());
+                }
+                self.add_header(name, element.as_bytes())
+            }
+
+            /// Removes all headers whose names begin so, in any case of letters; pseudo headers stay.
+            pub fn remove_headers(&self, prefix: &str) -> Result<(), HostError> {
+                for (name, _) in self.headers()? {
+                    let begins =
+                        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
+                    if begins
+                        && !name.starts_with(b":")
+                        && let Ok(name) = std::str::from_utf8(name)
+                    {
+                        self.remove_header(name)?;
+                    }
+                }
+                Ok(())
             }
 
             /// Removes all lines of a header; fine when there is none.
@@ -300,6 +363,52 @@ impl<'a> Request<'a> {
         Ok(split_target(self.target()?).1)
     }
 
+    /// The segments of the path, as they are written.
+    pub fn segments(&self) -> Result<Segments<'a>, HostError> {
+        Ok(Segments::of(self.path()?))
+    }
+
+    /// The parameters of the query, decoded, in their order.
+    pub fn params(&self) -> Result<Params<'a>, HostError> {
+        Ok(Params::of(self.query()?.unwrap_or_default()))
+    }
+
+    /// The first value of a parameter of the query, decoded.
+    pub fn param(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, HostError> {
+        Ok(self.params()?.first(name))
+    }
+
+    /// Sets path and query. Which route a request takes is decided already; [`clear_route_cache`](Self::clear_route_cache)
+    /// decides anew.
+    pub fn set_target(&self, target: &[u8]) -> Result<(), HostError> {
+        self.set_header(":path", target)
+    }
+
+    /// Chooses the route anew, after a change of what routes look at.
+    pub fn clear_route_cache(&self) -> Result<(), HostError> {
+        self.call_foreign("clear_route_cache", b"").map(drop)
+    }
+
+    /// The first cookie of this name, as the client sent it.
+    pub fn cookie(&self, name: &str) -> Result<Option<&'a [u8]>, HostError> {
+        Ok(self.cookies()?.find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value))
+    }
+
+    /// All cookies, of all `cookie` lines.
+    pub fn cookies(&self) -> Result<Cookies<'a>, HostError> {
+        Ok(Cookies::of(self.headers()?))
+    }
+
+    /// The host that the client named, without a port.
+    pub fn host(&self) -> Result<&'a [u8], HostError> {
+        Ok(split_authority(self.authority()?).0)
+    }
+
+    /// The port that the client named.
+    pub fn port(&self) -> Result<Option<u16>, HostError> {
+        Ok(split_authority(self.authority()?).1)
+    }
+
     /// Host, and port when the client named one.
     pub fn authority(&self) -> Result<&'a [u8], HostError> {
         Ok(self.header(":authority")?.unwrap_or_default())
@@ -317,6 +426,11 @@ impl<'a> Request<'a> {
 }
 
 impl Response<'_> {
+    /// Adds a cookie for the client.
+    pub fn set_cookie(&self, cookie: &SetCookie<'_>) -> Result<(), HostError> {
+        self.add_header("set-cookie", cookie.to_header()?.as_bytes())
+    }
+
     /// The status; 0 when the host gave none.
     pub fn status(&self) -> Result<u16, HostError> {
         let digits = self.header(":status")?.unwrap_or_default();
@@ -325,20 +439,5 @@ impl Response<'_> {
             _ => None,
         };
         Ok(digits.iter().try_fold(0, digit).unwrap_or_default())
-    }
-}
-
-/// Path, and query when there is a `?`.
-///
-/// ```
-/// use portolan_sdk::split_target;
-///
-/// assert_eq!(split_target(b"/a?b?c"), (b"/a".as_slice(), Some(b"b?c".as_slice())));
-/// assert_eq!(split_target(b"/a"), (b"/a".as_slice(), None));
-/// ```
-pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match target.iter().position(|byte| *byte == b'?') {
-        Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
-        None => (target, None),
     }
 }
