@@ -6,6 +6,8 @@ mod list;
 mod lock;
 mod new;
 pub(crate) mod project;
+#[allow(dead_code, reason = "the author's loop and tests are built on it")]
+mod stage;
 
 use std::process::ExitCode;
 

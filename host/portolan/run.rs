@@ -148,7 +148,7 @@ async fn second(signals: &mut Signals) -> i32 {
     }
 }
 
-fn admin_state(
+pub(crate) fn admin_state(
     cell: &SnapshotCell,
     control: &Control,
     metrics: Arc<Metrics>,
@@ -169,7 +169,7 @@ fn admin_state(
 }
 
 /// A gateway that can listen nowhere at its start is of no use, and a supervisor should know.
-fn check_listeners(first: &Snapshot, errors: &view::ListenerErrors) -> anyhow::Result<()> {
+pub(crate) fn check_listeners(first: &Snapshot, errors: &view::ListenerErrors) -> anyhow::Result<()> {
     let listeners = &first.model.listeners;
     let Some(error) = errors.values().next() else { return Ok(()) };
     if errors.len() == listeners.len() {
@@ -178,7 +178,7 @@ fn check_listeners(first: &Snapshot, errors: &view::ListenerErrors) -> anyhow::R
     Ok(())
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let refused = || format!("cannot listen on {address} (`{flag}`)");
     TcpListener::bind(address).await.with_context(refused)
 }
