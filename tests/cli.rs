@@ -284,6 +284,66 @@ fn init_writes_files_that_check_is_content_with_and_never_overwrites() {
     assert_ne!(again.code, Some(0), "{}", again.whole());
 }
 
+/// Every file of a new project but the SDK's.
+fn written(folder: &Path, language: &str) -> String {
+    let made = run_with(folder, &["filter", "new", "rate-limit", language, "--lang", language], "");
+    let mut files: Vec<String> = files_below(&folder.join(language), "");
+    files.retain(|file| !file.starts_with("vendor/portolan-sdk/src/"));
+    files.sort();
+    made.whole() + "--- files\n" + &files.join("\n")
+}
+
+fn files_below(folder: &Path, inner: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.join(inner)).unwrap().map(Result::unwrap);
+    let deeper = |entry: fs::DirEntry| {
+        let path = Path::new(inner).join(entry.file_name()).display().to_string();
+        if entry.file_type().unwrap().is_dir() { files_below(folder, &path) } else { vec![path] }
+    };
+    entries.flat_map(deeper).collect()
+}
+
+#[test]
+fn filter_new_writes_a_project_in_each_language() {
+    let folder = tempfile::tempdir().unwrap();
+    for language in ["rust", "go", "assemblyscript", "c"] {
+        insta::assert_snapshot!(format!("filter_new_{language}"), written(folder.path(), language));
+    }
+}
+
+#[test]
+fn filter_new_fills_in_the_name_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run_with(folder.path(), &["filter", "new", "rate-limit"], "").code, Some(0));
+    let text = |file: &str| fs::read_to_string(folder.path().join("rate-limit").join(file)).unwrap();
+    assert!(text("src/lib.rs").contains("filter! { RateLimit:"));
+    assert!(text("Cargo.toml").contains("name = \"rate-limit\""));
+    assert!(text("README.md").contains("rate_limit.wasm"));
+    insta::assert_snapshot!("filter_yaml", text("filter.yaml"));
+    fs::write(folder.path().join("rate-limit/src/lib.rs"), "mine").unwrap();
+    let again = run_with(folder.path(), &["filter", "new", "rate-limit", "--lang", "c"], "");
+    insta::assert_snapshot!("filter_new_again", again.whole());
+    assert_eq!(text("src/lib.rs"), "mine");
+    let wrong = run_with(folder.path(), &["filter", "new", "Rate_Limit"], "");
+    insta::assert_snapshot!("filter_new_wrong_name", wrong.whole());
+}
+
+#[test]
+fn filter_build_says_what_is_wrong_with_a_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = || run_with(folder.path(), &["filter", "build", "."], "").whole();
+    insta::assert_snapshot!("filter_build_nothing", build());
+    fs::write(folder.path().join("filter.yaml"), "name: a\nlang: go\nbuild: make\n").unwrap();
+    insta::assert_snapshot!("filter_build_wrong_file", build());
+    fs::write(folder.path().join("filter.yaml"), "language: go\nbuild: [no-such-compiler]\n").unwrap();
+    insta::assert_snapshot!("filter_build_no_tool", build());
+    let module = wat::parse_str(
+        "(module (import \"env\" \"frob\" (func)) (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_1\")))",
+    );
+    fs::write(folder.path().join("a.wasm"), module.unwrap()).unwrap();
+    fs::write(folder.path().join("filter.yaml"), "language: go\nbuild: ['true']\nmodule: a.wasm\n").unwrap();
+    insta::assert_snapshot!("filter_build_unknown_import", build());
+}
+
 #[test]
 fn version_names_the_binary() {
     let ran = run("seed", &["version"]);

@@ -26,3 +26,4 @@ mod streaming;
 mod swap;
 mod tcp;
 mod tcp_filters;
+mod templates;

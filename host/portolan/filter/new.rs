@@ -3,9 +3,8 @@
 mod name;
 mod template;
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,14 +40,14 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn told(language: Language, folder: &Path) -> String {
-    let mut text = String::new();
-    for (path, about) in template::about(language) {
-        let _ = writeln!(text, "created  {:<36} {about}", folder.join(path).display());
+    let shown = folder.display().to_string();
+    let created = template::about(language).iter().map(|(path, about)| ("created", format!("{shown}/{path}"), *about));
+    let next = template::NEXT.iter().map(|(command, about)| ("", command.replace("{folder}", &shown), *about));
+    let mut lines: Vec<(&str, String, &str)> = created.chain(next).collect();
+    if let Some(first) = lines.iter_mut().find(|(label, ..)| label.is_empty()) {
+        first.0 = "next";
     }
-    for (number, (command, about)) in template::NEXT.iter().enumerate() {
-        let label = if number == 0 { "next" } else { "" };
-        let command = command.replace("{folder}", &folder.display().to_string());
-        let _ = writeln!(text, "{}", format!("{label:<8} {command:<36} {about}").trim_end());
-    }
-    text
+    let width = lines.iter().map(|(_, what, _)| what.chars().count()).max().unwrap_or_default();
+    let line = |(label, what, about)| format!("{label:<8} {what:<width$}  {about}").trim_end().to_owned() + "\n";
+    lines.into_iter().map(line).collect()
 }

@@ -103,7 +103,8 @@ fn read(file: &Path) -> anyhow::Result<Option<Plain<Manifest>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read `{}`", file.display()))?,
     };
-    let (mut read, mut findings) = plain::read::<Manifest>(&file.display().to_string(), &text, FILE);
+    let shown = file.strip_prefix(".").unwrap_or(file).display().to_string();
+    let (mut read, mut findings) = plain::read::<Manifest>(&shown, &text, FILE);
     if let Some(second) = read.get(1) {
         findings.push(Diagnostic::error("P0003", second.place(""), "a project has one document"));
     }
