@@ -21,6 +21,7 @@ mod pausing;
 mod registries;
 mod reload;
 mod retries;
+mod sdk;
 mod seed;
 mod streaming;
 mod swap;

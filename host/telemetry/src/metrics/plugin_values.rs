@@ -1,15 +1,19 @@
-//! [`PluginValue`]: metrics that filters define themselves, under names that cannot take one of ours.
+//! [`PluginValue`]: metrics that filters define themselves, under names that cannot take one of ours, with the labels that
+//! their names hold.
+//!
+//! The ABI has no labels. Istio's filters write them before the name, `LABEL=.=VALUE;.;` for each, and Istio's Envoys
+//! are told by regular expressions to take them out again (`stats_tags`); here that needs no configuration.
 
 use std::collections::BTreeMap;
 
-use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::cells::{counter_sample, gauge_sample};
 
 /// A metric that a filter defined, with its present value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginValue {
-    /// As the filter wrote it; characters that Prometheus does not take become `_`.
+    /// As the filter wrote it, labels included; characters that Prometheus does not take become `_`.
     pub name: String,
     /// What kind of metric, with the value.
     pub kind: PluginValueKind,
@@ -33,15 +37,54 @@ pub enum PluginValueKind {
     },
 }
 
+/// Between a label's name and its value, and after each value.
+const EQUALS: &str = "=.=";
+const END: &str = ";.;";
+
+/// Labels by name.
+type Labels = BTreeMap<String, String>;
+
 /// Families of filters' own metrics. Names that begin like ours are moved under `wasmcustom_`, Envoy's name for them;
-/// of two metrics that come out with one name the first stays.
+/// of two metrics that come out with one name and the same labels the first stays, and so does the first kind of a name.
 pub(super) fn families(values: Vec<PluginValue>) -> Vec<MetricFamily> {
-    let mut by_name = BTreeMap::new();
+    let mut by_name: BTreeMap<String, (MetricType, BTreeMap<Labels, PluginValueKind>)> = BTreeMap::new();
     for value in values {
-        let name = page_name(&value.name);
-        by_name.entry(name).or_insert(value.kind);
+        let (labels, name) = labels_of(&value.name);
+        let kind = value.kind.on_page();
+        let (known, series) = by_name.entry(page_name(name)).or_insert_with(|| (kind, BTreeMap::new()));
+        if *known == kind {
+            series.entry(labels).or_insert(value.kind);
+        }
     }
-    by_name.into_iter().map(|(name, kind)| family(name, kind)).collect()
+    by_name.into_iter().map(|(name, (kind, series))| family(name, kind, series)).collect()
+}
+
+/// The labels that a name begins with, and the rest of it. What is no label belongs to the name.
+fn labels_of(name: &str) -> (Labels, &str) {
+    let (mut labels, mut rest) = (Labels::new(), name);
+    while let Some((label, after)) = rest.split_once(END)
+        && let Some((label, value)) = label.split_once(EQUALS)
+        && is_label(label)
+        && !after.is_empty()
+    {
+        labels.entry(label_name(label)).or_insert_with(|| value.to_owned());
+        rest = after;
+    }
+    (labels, rest)
+}
+
+fn is_label(name: &str) -> bool {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Prometheus keeps some names to itself.
+fn label_name(name: &str) -> String {
+    if name.starts_with("__") || name == "le" || name == "quantile" {
+        format!("filter_{name}")
+    } else {
+        name.to_owned()
+    }
 }
 
 fn page_name(name: &str) -> String {
@@ -54,23 +97,41 @@ fn page_name(name: &str) -> String {
     clean
 }
 
-fn family(name: String, kind: PluginValueKind) -> MetricFamily {
-    let (kind, sample) = match kind {
-        PluginValueKind::Counter(value) => (MetricType::COUNTER, counter_sample(Vec::new(), value as f64)),
-        PluginValueKind::Gauge(value) => (MetricType::GAUGE, gauge_sample(Vec::new(), value as f64)),
-        PluginValueKind::Histogram { count, sum, buckets } => {
-            (MetricType::HISTOGRAM, histogram_sample(count, sum, &buckets))
+impl PluginValueKind {
+    fn on_page(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::COUNTER,
+            Self::Gauge(_) => MetricType::GAUGE,
+            Self::Histogram { .. } => MetricType::HISTOGRAM,
         }
-    };
+    }
+}
+
+fn family(name: String, kind: MetricType, series: BTreeMap<Labels, PluginValueKind>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name);
     family.set_help("Defined by a filter".to_owned());
     family.set_field_type(kind);
-    family.set_metric(vec![sample]);
+    family.set_metric(series.into_iter().map(|(labels, value)| sample(labels, value)).collect());
     family
 }
 
-fn histogram_sample(count: u64, sum: u64, buckets: &[(u64, u64)]) -> Metric {
+fn sample(labels: Labels, value: PluginValueKind) -> Metric {
+    let pair = |(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name);
+        pair.set_value(value);
+        pair
+    };
+    let labels = labels.into_iter().map(pair).collect();
+    match value {
+        PluginValueKind::Counter(value) => counter_sample(labels, value as f64),
+        PluginValueKind::Gauge(value) => gauge_sample(labels, value as f64),
+        PluginValueKind::Histogram { count, sum, buckets } => histogram_sample(labels, count, sum, &buckets),
+    }
+}
+
+fn histogram_sample(labels: Vec<LabelPair>, count: u64, sum: u64, buckets: &[(u64, u64)]) -> Metric {
     let bucket = |(bound, cumulative): &(u64, u64)| {
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound as f64);
@@ -81,7 +142,7 @@ fn histogram_sample(count: u64, sum: u64, buckets: &[(u64, u64)]) -> Metric {
     histogram.set_bucket(buckets.iter().map(bucket).collect());
     histogram.set_sample_count(count);
     histogram.set_sample_sum(sum as f64);
-    let mut sample = Metric::from_label(Vec::new());
+    let mut sample = Metric::from_label(labels);
     sample.set_histogram(histogram);
     sample
 }

@@ -150,6 +150,35 @@ fn status_codes_out_of_range_count_nothing() {
 }
 
 #[test]
+fn labels_in_the_names_of_filters_metrics_are_labels_on_the_page() {
+    let metrics = Metrics::new();
+    let value = |name: &str, kind| PluginValue { name: name.to_owned(), kind };
+    let histogram = || PluginValueKind::Histogram { count: 1, sum: 2, buckets: vec![(1, 1)] };
+    let values = vec![
+        value("reason=.=expired;.;refused_total", PluginValueKind::Counter(1)),
+        value("reason=.=a \"b\"\n;.;refused_total", PluginValueKind::Counter(2)),
+        value("b=.=2;.;a=.=1;.;b=.=3;.;refused_total", PluginValueKind::Counter(3)),
+        value("a=.=1;.;b=.=2;.;refused_total", PluginValueKind::Counter(9)),
+        value("reason=.=other;.;refused_total", PluginValueKind::Gauge(9)),
+        value("le=.=1;.;__name__=.=x;.;bytes", histogram()),
+        value("9=.=1;.;odd", PluginValueKind::Gauge(4)),
+        value("a=.=1;.;", PluginValueKind::Gauge(5)),
+        value("a=.=1;.;envoy_server_live", PluginValueKind::Gauge(6)),
+    ];
+    metrics.set_plugin_values(move || values.clone());
+    let page = metrics.render();
+    let series = parse(&page);
+    assert_eq!(series[r#"refused_total{reason="expired"}"#], 1.0);
+    assert!(page.contains(r#"refused_total{reason="a \"b\"\n"} 2"#), "{page}");
+    assert_eq!(series[r#"refused_total{a="1",b="2"}"#], 3.0, "the first of two with the same labels");
+    assert!(!page.contains("reason=\"other\""), "another kind of the same name");
+    assert_eq!(series[r#"bytes_bucket{filter___name__="x",filter_le="1",le="1"}"#], 1.0);
+    assert_eq!(series["wasmcustom_9___1___odd"], 4.0, "no label");
+    assert_eq!(series["a___1___"], 5.0, "no name");
+    assert_eq!(series[r#"wasmcustom_envoy_server_live{a="1"}"#], 6.0);
+}
+
+#[test]
 fn filters_cannot_take_the_gateways_names() {
     let metrics = Metrics::new();
     let value = |name: &str, kind| PluginValue { name: name.to_owned(), kind };
