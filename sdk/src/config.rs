@@ -1,5 +1,6 @@
 //! From the plugin's JSON to the filter's own type.
 
+use std::any::Any;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
@@ -52,7 +53,11 @@ impl<'de> Deserialize<'de> for NoConfig {
 }
 
 /// Reads a configuration; an absent one counts as `{}`, so that defaults apply.
-pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
+pub(crate) fn parse<T: DeserializeOwned + 'static>(json: &[u8]) -> Result<T, ConfigError> {
+    // Known when the module is compiled: two thirds of a small filter are what reads JSON and says what is wrong with it.
+    if let Some(none) = (&mut Some(NoConfig) as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take) {
+        return Ok(none);
+    }
     let json = if json.is_empty() { b"{}" } else { json };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let config = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -96,5 +101,6 @@ mod tests {
         assert_eq!(refusal(""), "missing field `limits` at line 1 column 2");
         assert!(parse::<NoConfig>(b"").is_ok());
         assert!(parse::<NoConfig>(b"[1, 2]").is_ok());
+        assert!(parse::<NoConfig>(b"no JSON").is_ok());
     }
 }

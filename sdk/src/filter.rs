@@ -57,8 +57,9 @@ use crate::{Action, ConfigError, Exchange, HostError, Queue, Request, Response};
 /// assert_eq!(stream.reply().expect("a reply was sent").status, 403);
 /// ```
 pub trait Filter: Sized + 'static {
-    /// What the plugin is configured with, as JSON. [`NoConfig`](crate::NoConfig) takes anything.
-    type Config: DeserializeOwned;
+    /// What the plugin is configured with, as JSON. [`NoConfig`](crate::NoConfig) takes anything, and spares the module the
+    /// JSON reader.
+    type Config: DeserializeOwned + 'static;
 
     /// What one request keeps between its callbacks; `()` when nothing.
     type Stream: 'static;
