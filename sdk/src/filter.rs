@@ -131,11 +131,19 @@ pub trait Filter: Sized + 'static {
     }
 }
 
-/// What a request gets when a callback returned an error.
+/// What a request gets when a callback, or the continuation of a call, returned an error. The error is logged in any case,
+/// at level error, with the name of the host function or step.
+///
+/// A filter that guards something says [`Fail`](Self::Fail): else a request passes whenever a header cannot be read or a
+/// service cannot be asked. Callbacks without a request to answer (`on_log`, `on_tick`, `on_queue_ready`,
+/// `on_foreign_function`, continuations of [`root::call`](crate::root::call)) only log.
+///
+/// What happens when the filter itself breaks (a trap, a deadline) is for the host to say: `failStrategy` in a WasmPlugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
     /// It goes on as if the filter had said [`Action::Continue`].
     Continue,
-    /// It is answered with 500 and details `filter_error`.
+    /// It is answered with 500 and details `filter_error`. Where that cannot be done any more, because the response has begun,
+    /// it is held, and the host ends it when its time is over.
     Fail,
 }

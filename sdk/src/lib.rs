@@ -2,23 +2,49 @@
 //!
 //! A filter is a type with the trait [`Filter`], in a crate of type `cdylib` that is built for `wasm32-wasip1`; the
 //! macro [`filter!`] exports the callbacks that it has. See [`Filter`] for a whole one. The module speaks ABI 0.2.1
-//! and runs in every proxy-wasm host; the numbers below are what makes it cheap in Portolan:
+//! and runs in every proxy-wasm host.
 //!
-//! - only listed callbacks are exported, and a host skips the others,
-//! - values that the host hands over are lent from one memory area, not copied to the heap,
-//! - a filter without per-stream state has no contexts at all.
+//! | to | see |
+//! |---|---|
+//! | read a configuration, refuse a wrong one | [`Filter::configure`], [`ConfigError`], [`NoConfig`] |
+//! | keep something for each request | [`Filter::Stream`], name `stream` in [`filter!`] |
+//! | read and change headers, paths, queries, cookies | [`Request`], [`Response`] |
+//! | know the client, the route, the cluster | [`Exchange`]: properties by name and type |
+//! | answer instead of the upstream | [`LocalReply`], [`Exchange::reply`] |
+//! | see bodies, in parts or as a whole | [`Request::body`], [`Request::whole_body`], [`Whole`] |
+//! | ask another host, go on with its answer | [`call`]: [`HttpCall`], [`GrpcCall`], [`RedisCall`] |
+//! | ask for the filter itself, e.g. for keys | [`root::call`], [`timer::every`] |
+//! | let requests wait for the filter | [`Held`] |
+//! | share with other workers | [`shared`], [`Queue`] |
+//! | count and measure | [`metrics`] |
+//! | log | [`log`] |
+//! | say what an error means | [`OnError`], [`HostError`], [`OrFail`] |
+//! | test without a gateway | [`testing::TestHost`] (feature `testing`) |
 //!
-//! [`testing::TestHost`] (feature `testing`) runs the unchanged filter in `cargo test`.
+//! # What it costs
 //!
-//! Several plugin configurations in one VM (Envoy does this for equal `vm_id`): with `stream` listed each
-//! stream uses the configuration of its own plugin; without, the configuration that came last.
+//! - Only listed callbacks are exported, and a host skips the others.
+//! - Values that the host hands over are lent from one memory area, not copied to the heap. They live until the
+//!   callback returns.
+//! - A filter without per-stream state has no contexts at all.
+//! - What a filter does not use is not in its module: imports, exports, code. So a filter without [`RedisCall`] runs on hosts
+//!   without Redis, and one with [`NoConfig`] has no JSON reader.
+//!
+//! Nothing here panics, whatever bytes a client or host sends.
+//!
+//! # Several configurations in one VM
+//!
+//! Envoy does this for equal `vm_id`: with `stream` listed each stream uses the configuration of its own plugin;
+//! without, the configuration that came last.
 
 mod body;
 pub mod call;
 mod config;
 #[doc(hidden)]
 pub mod dispatch;
+mod error;
 mod filter;
+mod held;
 mod local_reply;
 pub mod log;
 mod message;
@@ -39,7 +65,9 @@ mod types;
 pub use body::Whole;
 pub use call::{Answer, Failure, GrpcAnswer, GrpcCall, HttpCall, RedisAnswer, RedisCall, RedisServer, RedisValue};
 pub use config::{ConfigError, NoConfig};
+pub use error::{HostError, OrFail};
 pub use filter::{Filter, OnError};
+pub use held::Held;
 pub use local_reply::LocalReply;
 pub use message::{
     Cookies, Exchange, List, Params, Request, Response, SameSite, Segments, SetCookie, Values, now, percent_decode,
@@ -49,20 +77,25 @@ pub use metrics::Metric;
 pub use pairs::Headers;
 pub use queue::Queue;
 pub use schema::ConfigSchema;
-pub use types::{Action, BufferType, HostError, LogLevel, MapType, MetricType, Status};
+pub use types::{Action, BufferType, LogLevel, MapType, MetricType, Status};
 
 /// What nearly every filter needs.
 pub mod prelude {
     pub use crate::{
         Action, Answer, ConfigError, ConfigSchema, Exchange, Filter, GrpcAnswer, GrpcCall, HostError, HttpCall,
-        LocalReply, NoConfig, OnError, RedisAnswer, RedisCall, RedisServer, RedisValue, Request, Response, Whole,
+        LocalReply, NoConfig, OnError, OrFail, RedisAnswer, RedisCall, RedisServer, RedisValue, Request, Response,
+        Whole,
     };
 }
 
 /// Registers a [`Filter`] and exports the listed callbacks.
 ///
-/// The names are those of the trait's methods. List `stream` when [`Filter::Stream`] holds something, and `schema` when
-/// [`Filter::Config`] has a [`ConfigSchema`]: then the module carries the JSON Schema of its configuration.
+/// The names are those of the trait's methods, and:
+///
+/// - `stream` when [`Filter::Stream`] holds something, or when a stream waits for anything,
+/// - `http_calls`, `grpc_calls`, `redis_calls` for each kind of [`call`] whose answer the filter wants,
+/// - `holds` when it makes [`Held`] streams,
+/// - `schema` when [`Filter::Config`] has a [`ConfigSchema`]: then the module carries the JSON Schema of its configuration.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -151,6 +184,9 @@ macro_rules! __is {
         true
     };
     (calls, redis_calls) => {
+        true
+    };
+    (calls, holds) => {
         true
     };
     ($asked:ident, $other:ident) => {
@@ -263,6 +299,9 @@ macro_rules! __callback {
         $crate::__export! { proxy_on_redis_call_response(_root: u32, call: u32, status: u32, size: usize) {
             $crate::dispatch::redis_answer::<$filter>(call, status, size)
         } }
+    };
+    ($filter:ty, holds, $all:tt) => {
+        impl $crate::dispatch::Makes<$crate::call::Hold> for $filter {}
     };
     ($filter:ty, on_tick, $all:tt) => {
         $crate::__export! { proxy_on_tick(root: u32) {

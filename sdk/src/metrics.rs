@@ -176,7 +176,7 @@ impl Counter {
     }
 
     /// Adds a number, which may be 0.
-    pub fn add(self, count: u64) -> Result<(), HostError> {
+    pub fn add(&self, count: u64) -> Result<(), HostError> {
         if count == 0 { Ok(()) } else { self.0.increment(i64::try_from(count).unwrap_or(i64::MAX)) }
     }
 
@@ -193,7 +193,7 @@ impl Gauge {
     }
 
     /// Changes it.
-    pub fn add(self, offset: i64) -> Result<(), HostError> {
+    pub fn add(&self, offset: i64) -> Result<(), HostError> {
         self.0.increment(offset)
     }
 

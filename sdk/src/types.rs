@@ -2,8 +2,6 @@
 //!
 //! They are not taken from that crate: linking it would export all of its callbacks from every filter.
 
-use std::fmt;
-
 /// What a header or body callback asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -147,29 +145,3 @@ pub enum MetricType {
     /// Distribution of values.
     Histogram = 2,
 }
-
-/// A host function that did not do what it was asked.
-///
-/// ```
-/// use portolan_sdk::{HostError, Status};
-///
-/// let error = HostError { call: "proxy_set_property", status: Status::BadArgument };
-/// assert_eq!(error.to_string(), "proxy_set_property: bad argument");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostError {
-    /// Name of the host function.
-    pub call: &'static str,
-    /// Its answer.
-    pub status: Status,
-}
-
-impl fmt::Display for HostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.call)?;
-        f.write_str(": ")?;
-        f.write_str(self.status.as_str())
-    }
-}
-
-impl std::error::Error for HostError {}

@@ -101,7 +101,7 @@ pub trait Call {
     fn send(&self) -> Result<u32, HostError>;
 }
 
-/// A kind of call: [`Http`], [`Grpc`] or [`Redis`].
+/// A kind of call: [`Http`], [`Grpc`] or [`Redis`]; or [`Hold`].
 pub trait Kind: Sized + 'static {
     /// What a continuation is given.
     type Answer<'a>;
@@ -148,6 +148,19 @@ impl Kind for Redis {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn pending<F: Filter>(plugin: &Plugin<F>) -> &Pending<F, Self> {
         &plugin.redis
+    }
+}
+
+/// No call, but a stream that waits for the filter itself: see [`Held`](crate::Held).
+#[derive(Debug)]
+pub enum Hold {}
+
+impl Kind for Hold {
+    type Answer<'a> = ();
+
+    #[expect(private_interfaces, reason = "as in the trait")]
+    fn pending<F: Filter>(plugin: &Plugin<F>) -> &Pending<F, Self> {
+        &plugin.holds
     }
 }
 

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::callbacks::hand;
+use super::callbacks::hand_missed;
 use super::{Plugin, Registered, complain, settle, with_stream};
-use crate::call::{Answer, Grpc, GrpcAnswer, Http, Kind, Redis, RedisAnswer};
+use crate::call::{Answer, Grpc, GrpcAnswer, Hold, Http, Kind, Redis, RedisAnswer};
 use crate::message::{At, Part};
 use crate::raw::scratch::Callback;
 use crate::raw::{callouts, calls};
@@ -83,6 +83,7 @@ impl<F: Filter, K: Kind> Then<F, K> {
 impl<F: Filter> Plugin<F> {
     /// A stream is over: nobody waits for its answers any more.
     pub(super) fn forget(&self, context: u32) {
+        self.holds.forget(context);
         self.http.forget(context);
         self.grpc.forget(context);
         self.redis.forget(context);
@@ -90,7 +91,9 @@ impl<F: Filter> Plugin<F> {
 
     /// True while a call of the stream waits, made from a callback of this direction.
     pub(super) fn awaits(&self, context: u32, part: Part) -> bool {
-        self.http.awaits(context, part) || self.grpc.awaits(context, part) || self.redis.awaits(context, part)
+        let of_call =
+            self.http.awaits(context, part) || self.grpc.awaits(context, part) || self.redis.awaits(context, part);
+        of_call || self.holds.awaits(context, part)
     }
 }
 
@@ -100,6 +103,27 @@ pub(crate) fn expect<F: Registered, K: Kind>(id: u32, then: Then<F, K>) {
         let waiting = Waiting { root: plugin.root.get(), then };
         K::pending(plugin).waiting.borrow_mut().insert(id, waiting);
     });
+}
+
+/// Notes what happens when the filter lets a stream go on that it holds.
+pub(crate) fn hold<F: Registered>(then: Then<F, Hold>) -> u32 {
+    let id = F::with_plugin(|plugin| {
+        plugin.last_hold.set(plugin.last_hold.get().wrapping_add(1));
+        plugin.last_hold.get()
+    });
+    expect(id, then);
+    id
+}
+
+/// Lets a stream go on from the running callback, which is of another context.
+pub(crate) fn let_go<F: Registered>(id: u32) {
+    let callback = Callback::enter();
+    let current = F::with_plugin(|plugin| plugin.context.get());
+    arrive::<F, Hold>(id, &callback, || ());
+    // What the running callback does next is about its own context again.
+    if let Err(error) = callouts::set_effective_context(current) {
+        complain(error);
+    }
 }
 
 /// `proxy_on_http_call_response`.
@@ -133,10 +157,7 @@ fn arrive<'a, F: Registered, K: Kind>(id: u32, callback: &'a Callback, answer: i
     let answer = answer();
     match then {
         Then::Plugin(then) => {
-            let filter = F::with_plugin(|plugin| {
-                plugin.root.set(root);
-                plugin.of_root(root)
-            });
+            let filter = F::with_plugin(|plugin| plugin.enter_root(root));
             if let Some(Err(error)) = filter.map(|filter| then(filter, &answer)) {
                 complain(error);
             }
@@ -168,7 +189,7 @@ fn resume<F: Registered>(callback: &Callback, at: At, first: impl FnOnce(&F, &mu
                 return true;
             };
             last = missed.with(flow);
-            action = hand::<F>(filter, state, callback, last);
+            action = hand_missed::<F>(filter, state, callback, last);
         }
         false
     });

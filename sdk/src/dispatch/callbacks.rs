@@ -7,46 +7,46 @@ use crate::{Action, Exchange, Queue, Request, Response};
 
 /// `proxy_on_request_headers`.
 pub fn request_headers<F: Registered>(context: u32, _count: usize, end: bool) -> u32 {
-    message::<F>(At::new(context, Part::RequestHeaders, 0, end))
+    message(At::new(context, Part::RequestHeaders, 0, end), hand_request_headers::<F>)
 }
 
 /// `proxy_on_request_body`.
 pub fn request_body<F: Registered>(context: u32, size: usize, end: bool) -> u32 {
-    message::<F>(At::new(context, Part::RequestBody, size, end))
+    message(At::new(context, Part::RequestBody, size, end), hand_request_body::<F>)
 }
 
 /// `proxy_on_request_trailers`.
 pub fn request_trailers<F: Registered>(context: u32, _count: usize) -> u32 {
-    message::<F>(At::new(context, Part::RequestTrailers, 0, true))
+    message(At::new(context, Part::RequestTrailers, 0, true), hand_request_trailers::<F>)
 }
 
 /// `proxy_on_response_headers`.
 pub fn response_headers<F: Registered>(context: u32, _count: usize, end: bool) -> u32 {
-    message::<F>(At::new(context, Part::ResponseHeaders, 0, end))
+    message(At::new(context, Part::ResponseHeaders, 0, end), hand_response_headers::<F>)
 }
 
 /// `proxy_on_response_body`.
 pub fn response_body<F: Registered>(context: u32, size: usize, end: bool) -> u32 {
-    message::<F>(At::new(context, Part::ResponseBody, size, end))
+    message(At::new(context, Part::ResponseBody, size, end), hand_response_body::<F>)
 }
 
 /// `proxy_on_response_trailers`.
 pub fn response_trailers<F: Registered>(context: u32, _count: usize) -> u32 {
-    message::<F>(At::new(context, Part::ResponseTrailers, 0, true))
+    message(At::new(context, Part::ResponseTrailers, 0, true), hand_response_trailers::<F>)
 }
 
-/// Inlined, so that each export holds the code of its own callback and no other.
+/// Each callback brings the function that hands its part over, so that its export holds no code of the others.
 #[inline(always)]
-fn message<F: Registered>(at: At) -> u32 {
+fn message<F: Registered>(at: At, hand: impl FnOnce(&F, &mut F::Stream, &Callback, At) -> Action) -> u32 {
     let callback = Callback::enter();
     let action = with_stream::<F, _>(at.context, |filter, state, flows| match flows {
-        None => hand::<F>(filter, state, &callback, at),
+        None => hand(filter, state, &callback, at),
         Some(flows) => {
             let flow = flows.of(at.part);
             if F::CALLS && flow.misses(at, || F::with_plugin(|plugin| plugin.awaits(at.context, at.part))) {
                 return Action::Pause;
             }
-            let action = hand::<F>(filter, state, &callback, at.with(flow));
+            let action = hand(filter, state, &callback, at.with(flow));
             flow.note(at, action);
             action
         }
@@ -54,38 +54,31 @@ fn message<F: Registered>(at: At) -> u32 {
     action.unwrap_or_else(|| recover::<F>(&Exchange::new(&callback, at), NO_CONTEXT)) as u32
 }
 
-/// Gives a part of a message to the filter.
-#[inline(always)]
-pub(super) fn hand<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Action {
-    let exchange = Exchange::new(callback, at);
+/// Gives the filter a part that came while its stream waited.
+pub(super) fn hand_missed<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Action {
     match at.part {
-        Part::RequestHeaders => {
-            let request = Request::of(exchange);
-            settle::<F>(&request, filter.on_request_headers(state, &request))
-        }
-        Part::RequestBody => {
-            let request = Request::of(exchange);
-            settle::<F>(&request, filter.on_request_body(state, &request))
-        }
-        Part::RequestTrailers => {
-            let request = Request::of(exchange);
-            settle::<F>(&request, filter.on_request_trailers(state, &request))
-        }
-        Part::ResponseHeaders => {
-            let response = Response::of(exchange);
-            settle::<F>(&response, filter.on_response_headers(state, &response))
-        }
-        Part::ResponseBody => {
-            let response = Response::of(exchange);
-            settle::<F>(&response, filter.on_response_body(state, &response))
-        }
-        Part::ResponseTrailers => {
-            let response = Response::of(exchange);
-            settle::<F>(&response, filter.on_response_trailers(state, &response))
-        }
-        Part::None => Action::Continue,
+        Part::RequestTrailers => hand_request_trailers(filter, state, callback, at),
+        Part::ResponseTrailers => hand_response_trailers(filter, state, callback, at),
+        part if part.is_request() => hand_request_body(filter, state, callback, at),
+        _ => hand_response_body(filter, state, callback, at),
     }
 }
+
+macro_rules! hand {
+    ($name:ident, $message:ident, $method:ident) => {
+        fn $name<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Action {
+            let message = $message::of(Exchange::new(callback, at));
+            settle::<F>(&message, filter.$method(state, &message))
+        }
+    };
+}
+
+hand!(hand_request_headers, Request, on_request_headers);
+hand!(hand_request_body, Request, on_request_body);
+hand!(hand_request_trailers, Request, on_request_trailers);
+hand!(hand_response_headers, Response, on_response_headers);
+hand!(hand_response_body, Response, on_response_body);
+hand!(hand_response_trailers, Response, on_response_trailers);
 
 /// `proxy_on_foreign_function`.
 pub fn foreign_function<F: Registered>(context: u32, function: u32, size: usize) {
@@ -111,10 +104,7 @@ pub fn log<F: Registered>(context: u32) {
 /// `proxy_on_tick`.
 pub fn tick<F: Registered>(root: u32) {
     let _callback = Callback::enter();
-    let answer = F::with_plugin(|plugin| {
-        plugin.root.set(root);
-        plugin.of_root(root)
-    });
+    let answer = F::with_plugin(|plugin| plugin.enter_root(root));
     if let Some(Err(error)) = answer.map(F::on_tick) {
         complain(error);
     }
@@ -123,10 +113,7 @@ pub fn tick<F: Registered>(root: u32) {
 /// `proxy_on_queue_ready`.
 pub fn queue_ready<F: Registered>(root: u32, queue: u32) {
     let _callback = Callback::enter();
-    let answer = F::with_plugin(|plugin| {
-        plugin.root.set(root);
-        plugin.of_root(root)
-    });
+    let answer = F::with_plugin(|plugin| plugin.enter_root(root));
     if let Some(Err(error)) = answer.map(|filter| filter.on_queue_ready(Queue::of(queue))) {
         complain(error);
     }

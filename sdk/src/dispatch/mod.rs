@@ -6,13 +6,13 @@ mod flow;
 
 use std::cell::{Cell, RefCell};
 
-pub(crate) use answers::{Pending, Then, expect};
+pub(crate) use answers::{Pending, Then, expect, hold, let_go};
 pub use answers::{grpc_answer, grpc_failure, http_answer, redis_answer};
 pub use callbacks::*;
 pub(crate) use flow::Flow;
 use flow::Flows;
 
-use crate::call::{Grpc, Http, Redis};
+use crate::call::{Grpc, Hold, Http, Redis};
 use crate::raw::calls;
 use crate::raw::scratch::Callback;
 use crate::table::Table;
@@ -32,15 +32,15 @@ pub trait Registered: Filter {
 
 /// A filter that may make calls of kind `K`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` makes a call whose answer it could not hear",
-    label = "this kind of call is not listed in `filter!`",
-    note = "list `http_calls`, `grpc_calls` or `redis_calls` in `filter!`"
+    message = "`{Self}` does not list what it waits for",
+    label = "this needs one more name in `filter!`",
+    note = "list `http_calls`, `grpc_calls`, `redis_calls` or `holds` in `filter!`"
 )]
 pub trait Makes<K>: Registered {}
 
 /// A filter whose streams have contexts.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` makes calls for its streams, and would not hear when a stream ends",
+    message = "`{Self}` lets its streams wait, and would not hear when one ends",
     label = "`stream` is not listed in `filter!`",
     note = "list `stream` in `filter!`, or make the call with `root::call`"
 )]
@@ -55,8 +55,11 @@ pub struct Plugin<F: Filter> {
     /// By root context, for hosts that run several configurations in one VM.
     roots: RefCell<Vec<(u32, &'static F)>>,
     streams: RefCell<Table<Stream<F>>>,
-    /// Root context of the running callback; kept for filters that make calls.
+    /// Context and root context of the running callback; kept for filters that make calls.
+    context: Cell<u32>,
     root: Cell<u32>,
+    pub(crate) holds: Pending<F, Hold>,
+    last_hold: Cell<u32>,
     pub(crate) http: Pending<F, Http>,
     pub(crate) grpc: Pending<F, Grpc>,
     pub(crate) redis: Pending<F, Redis>,
@@ -77,7 +80,10 @@ impl<F: Filter> Plugin<F> {
             latest: Cell::new(None),
             roots: RefCell::new(Vec::new()),
             streams: RefCell::new(Table::new()),
+            context: Cell::new(0),
             root: Cell::new(0),
+            holds: Pending::new(),
+            last_hold: Cell::new(0),
             http: Pending::new(),
             grpc: Pending::new(),
             redis: Pending::new(),
@@ -89,12 +95,20 @@ impl<F: Filter> Plugin<F> {
     pub(crate) fn clear(&self) {
         self.latest.set(None);
         self.roots.borrow_mut().clear();
+        self.holds.clear();
         self.http.clear();
         self.grpc.clear();
         self.redis.clear();
         // Dropped with the table free: a stream's end may look at the plugin.
         let streams = self.streams.replace(Table::new());
         drop(streams);
+    }
+
+    /// A callback of the plugin itself begins.
+    fn enter_root(&self, root: u32) -> Option<&'static F> {
+        self.context.set(root);
+        self.root.set(root);
+        self.of_root(root)
     }
 
     fn of_root(&self, root: u32) -> Option<&'static F> {
@@ -116,7 +130,7 @@ pub fn configure<F: Registered>(root: u32, size: usize) -> bool {
     const { assert!(F::PER_STREAM || size_of::<F::Stream>() == 0, "list `stream` in `filter!`: it has state") };
     let _callback = Callback::enter();
     if F::CALLS {
-        F::with_plugin(|plugin| plugin.root.set(root));
+        F::with_plugin(|plugin| plugin.enter_root(root));
     }
     match read_configuration::<F>(size) {
         Ok(filter) => {
@@ -176,10 +190,13 @@ fn with_stream<F: Registered, R>(
         }
         // Taken out meanwhile: a host that calls back from inside a host function finds the table free.
         let mut stream = plugin.streams.borrow_mut().take(context)?;
-        if F::CALLS {
-            plugin.root.set(stream.root);
-        }
+        let before =
+            if F::CALLS { (plugin.context.replace(context), plugin.root.replace(stream.root)) } else { (0, 0) };
         let answer = f(stream.filter, &mut stream.state, Some(&mut stream.flows));
+        if F::CALLS {
+            plugin.context.set(before.0);
+            plugin.root.set(before.1);
+        }
         plugin.streams.borrow_mut().put(context, stream);
         Some(answer)
     })

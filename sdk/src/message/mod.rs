@@ -1,164 +1,40 @@
 //! What a callback sees of its stream: [`Request`], [`Response`], and what both share, [`Exchange`].
 
+mod at;
 mod cookies;
+mod exchange;
 mod percent;
 mod properties;
+mod request;
+mod response;
 mod target;
 mod values;
 
-use std::borrow::Cow;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::str::FromStr;
 
+pub(crate) use at::{At, Part};
 pub use cookies::{Cookies, SameSite, SetCookie};
+pub use exchange::Exchange;
 pub use percent::percent_decode;
+pub use request::Request;
+pub use response::Response;
 pub use target::{Params, Segments, split_authority, split_target};
 pub use values::{List, Values};
 
 use crate::body::Whole;
-use crate::call::{Call, Kind};
-use crate::dispatch::{self, Flow, Makes, PerStream, Then};
-use crate::pairs::{self, Headers};
+use crate::call::{Call, Hold, Kind};
+use crate::dispatch::{self, Makes, PerStream, Then};
+use crate::pairs::Headers;
 use crate::raw::calls;
-use crate::raw::scratch::Callback;
-use crate::{Action, BufferType, HostError, LocalReply, MapType, Status};
+use crate::{Action, BufferType, Held, HostError, Status};
 
 /// More than any body; hosts add it to an offset of 32 bits, so it must not be the largest number.
 const ALL: usize = (u32::MAX >> 1) as usize;
 
-/// Which callback of a stream it is, and what the host said with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct At {
-    pub(crate) context: u32,
-    pub(crate) part: Part,
-    pub(crate) body_size: usize,
-    pub(crate) end_of_stream: bool,
-    /// A part of the body has gone on already; unknown for filters without `stream`.
-    passed: Option<bool>,
-}
-
-/// A part of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    RequestHeaders,
-    RequestBody,
-    RequestTrailers,
-    ResponseHeaders,
-    ResponseBody,
-    ResponseTrailers,
-    None,
-}
-
-impl At {
-    #[inline(always)]
-    pub(crate) fn new(context: u32, part: Part, body_size: usize, end_of_stream: bool) -> Self {
-        Self { context, part, body_size, end_of_stream, passed: None }
-    }
-
-    pub(crate) fn with(self, flow: &Flow) -> Self {
-        Self { passed: Some(flow.passed()), ..self }
-    }
-}
-
-impl Part {
-    pub(crate) fn is_request(self) -> bool {
-        matches!(self, Self::RequestHeaders | Self::RequestBody | Self::RequestTrailers)
-    }
-
-    pub(crate) fn is_body(self) -> bool {
-        matches!(self, Self::RequestBody | Self::ResponseBody)
-    }
-
-    /// What "the headers" are in this callback.
-    #[inline(always)]
-    fn map(self) -> MapType {
-        match self {
-            Self::RequestHeaders | Self::RequestBody | Self::None => MapType::HttpRequestHeaders,
-            Self::RequestTrailers => MapType::HttpRequestTrailers,
-            Self::ResponseHeaders | Self::ResponseBody => MapType::HttpResponseHeaders,
-            Self::ResponseTrailers => MapType::HttpResponseTrailers,
-        }
-    }
-}
-
-/// One request and its response, as far as it does not matter which of both is being handled.
-///
-/// Values are lent for `'a`: until the callback returns. Copy what must stay longer.
-#[derive(Debug)]
-pub struct Exchange<'a> {
-    at: At,
-    call_data_size: usize,
-    callback: PhantomData<&'a ()>,
-}
-
-impl<'a> Exchange<'a> {
-    /// An exchange for a callback; nothing lent from it outlives `_callback`.
-    #[inline(always)]
-    pub(crate) fn new(_callback: &'a Callback, at: At) -> Self {
-        Self { at, call_data_size: 0, callback: PhantomData }
-    }
-
-    pub(crate) fn with_call_data(callback: &'a Callback, context: u32, size: usize) -> Self {
-        Self { call_data_size: size, ..Self::new(callback, At::new(context, Part::None, 0, false)) }
-    }
-
-    /// True when nothing follows in this direction: in a header callback, no body; in a body callback, the last part.
-    pub fn end_of_stream(&self) -> bool {
-        self.at.end_of_stream
-    }
-
-    /// A property; none when the host does not know it. The parts of a path are joined with NUL:
-    /// `request.property("source\0address")`.
-    pub fn property(&self, key: &str) -> Result<Option<&'a [u8]>, HostError> {
-        calls::property(key)
-    }
-
-    /// Sets a property of the stream: later filters read it under the same name, and an access log's format as
-    /// `%FILTER_STATE(wasm.NAME:PLAIN)%`, where the host has such formats (Envoy). Names are the filter's own; those of
-    /// attributes are refused.
-    pub fn set_property(&self, key: &str, value: &[u8]) -> Result<(), HostError> {
-        calls::set_property(key, value)
-    }
-
-    /// Calls a function that this host offers besides the ABI.
-    pub fn call_foreign(&self, name: &str, arguments: &[u8]) -> Result<&'a [u8], HostError> {
-        calls::call_foreign(name, arguments)
-    }
-
-    /// The bytes that came with [`on_foreign_function`](crate::Filter::on_foreign_function); empty in other callbacks.
-    pub fn call_data(&self) -> Result<&'a [u8], HostError> {
-        if self.call_data_size == 0 {
-            return Ok(&[]);
-        }
-        Ok(calls::buffer(BufferType::CallData, 0, self.call_data_size)?.unwrap_or_default())
-    }
-
-    /// Answers the request; nothing is sent upstream. Returns what the callback should return: [`Action::Pause`].
-    pub fn reply(&self, reply: &LocalReply<'_>) -> Result<Action, HostError> {
-        let headers = pairs::encode(&reply.headers);
-        calls::send_local_response(reply.status, reply.details, reply.body, &headers, reply.grpc_status.unwrap_or(-1))?;
-        Ok(Action::Pause)
-    }
-}
-
 /// Nanoseconds since 1970 on the host's clock.
 pub fn now() -> Result<u64, HostError> {
     calls::now()
-}
-
-/// The request, in its callbacks. Offers what [`Exchange`] does, too.
-#[derive(Debug)]
-pub struct Request<'a> {
-    exchange: Exchange<'a>,
-    map: MapType,
-}
-
-/// The response, in its callbacks. Offers what [`Exchange`] does, too.
-#[derive(Debug)]
-pub struct Response<'a> {
-    exchange: Exchange<'a>,
-    map: MapType,
 }
 
 macro_rules! message {
@@ -191,6 +67,21 @@ macro_rules! message {
                 let id = call.send()?;
                 dispatch::expect::<F, C::Kind>(id, Then::$name(self.exchange.at, Box::new(then)));
                 Ok(Action::Pause)
+            }
+
+            /// Holds the stream until the filter lets it go on, which `then` does. Keep what is returned, and return
+            /// [`Action::Pause`]. See [`Held`].
+            pub fn hold<F>(
+                &self,
+                then: impl for<'b> FnOnce(&F, &mut F::Stream, &$name<'b>) -> Result<Action, HostError> + 'static,
+            ) -> Held<F>
+            where
+                F: Makes<Hold> + PerStream,
+            {
+                let then = Box::new(move |filter: &F, state: &mut F::Stream, message: &$name<'_>, (): &()| {
+                    then(filter, state, message)
+                });
+                Held::new(dispatch::hold::<F>(Then::$name(self.exchange.at, then)))
             }
 
             /// The first value of a header; names ignore case. In the trailers callback, of a trailer. None when
@@ -324,8 +215,7 @@ macro_rules! message {
                 let at = self.exchange.at;
                 let body_size = self.body()?.len();
                 let at = At { part: Part::$body_part, body_size, end_of_stream: true, ..at };
-                let exchange = Exchange { at, call_data_size: 0, callback: PhantomData };
-                Ok((body_size > 0).then(|| Self::of(exchange)))
+                Ok((body_size > 0).then(|| Self::of(self.exchange.moved(at))))
             }
 
             /// Lets a paused message go on.
@@ -346,98 +236,3 @@ macro_rules! message {
 
 message!(Request, HttpRequestBody, RequestBody, 0);
 message!(Response, HttpResponseBody, ResponseBody, 1);
-
-impl<'a> Request<'a> {
-    /// Path and query as the client sent them, after normalisation; `*` for a server-wide OPTIONS.
-    pub fn target(&self) -> Result<&'a [u8], HostError> {
-        Ok(self.header(":path")?.unwrap_or_default())
-    }
-
-    /// The path without the query.
-    pub fn path(&self) -> Result<&'a [u8], HostError> {
-        Ok(split_target(self.target()?).0)
-    }
-
-    /// What follows the first `?`; none without one.
-    pub fn query(&self) -> Result<Option<&'a [u8]>, HostError> {
-        Ok(split_target(self.target()?).1)
-    }
-
-    /// The segments of the path, as they are written.
-    pub fn segments(&self) -> Result<Segments<'a>, HostError> {
-        Ok(Segments::of(self.path()?))
-    }
-
-    /// The parameters of the query, decoded, in their order.
-    pub fn params(&self) -> Result<Params<'a>, HostError> {
-        Ok(Params::of(self.query()?.unwrap_or_default()))
-    }
-
-    /// The first value of a parameter of the query, decoded.
-    pub fn param(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, HostError> {
-        Ok(self.params()?.first(name))
-    }
-
-    /// Sets path and query. Which route a request takes is decided already; [`clear_route_cache`](Self::clear_route_cache)
-    /// decides anew.
-    pub fn set_target(&self, target: &[u8]) -> Result<(), HostError> {
-        self.set_header(":path", target)
-    }
-
-    /// Chooses the route anew, after a change of what routes look at.
-    pub fn clear_route_cache(&self) -> Result<(), HostError> {
-        self.call_foreign("clear_route_cache", b"").map(drop)
-    }
-
-    /// The first cookie of this name, as the client sent it.
-    pub fn cookie(&self, name: &str) -> Result<Option<&'a [u8]>, HostError> {
-        Ok(self.cookies()?.find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value))
-    }
-
-    /// All cookies, of all `cookie` lines.
-    pub fn cookies(&self) -> Result<Cookies<'a>, HostError> {
-        Ok(Cookies::of(self.headers()?))
-    }
-
-    /// The host that the client named, without a port.
-    pub fn host(&self) -> Result<&'a [u8], HostError> {
-        Ok(split_authority(self.authority()?).0)
-    }
-
-    /// The port that the client named.
-    pub fn port(&self) -> Result<Option<u16>, HostError> {
-        Ok(split_authority(self.authority()?).1)
-    }
-
-    /// Host, and port when the client named one.
-    pub fn authority(&self) -> Result<&'a [u8], HostError> {
-        Ok(self.header(":authority")?.unwrap_or_default())
-    }
-
-    /// The method, upper case by custom.
-    pub fn method(&self) -> Result<&'a [u8], HostError> {
-        Ok(self.header(":method")?.unwrap_or_default())
-    }
-
-    /// `http` or `https`.
-    pub fn scheme(&self) -> Result<&'a [u8], HostError> {
-        Ok(self.header(":scheme")?.unwrap_or_default())
-    }
-}
-
-impl Response<'_> {
-    /// Adds a cookie for the client.
-    pub fn set_cookie(&self, cookie: &SetCookie<'_>) -> Result<(), HostError> {
-        self.add_header("set-cookie", cookie.to_header()?.as_bytes())
-    }
-
-    /// The status; 0 when the host gave none.
-    pub fn status(&self) -> Result<u16, HostError> {
-        let digits = self.header(":status")?.unwrap_or_default();
-        let digit = |status: u16, byte: &u8| match byte {
-            b'0'..=b'9' => status.checked_mul(10)?.checked_add(u16::from(byte - b'0')),
-            _ => None,
-        };
-        Ok(digits.iter().try_fold(0, digit).unwrap_or_default())
-    }
-}
