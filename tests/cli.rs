@@ -184,6 +184,65 @@ fn filter_list_names_what_a_plugin_may_use() {
     }
 }
 
+/// A folder with this module as `f.wasm`.
+fn with_module(module: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("f.wasm"), wat::parse_str(module).unwrap()).unwrap();
+    folder
+}
+
+#[test]
+fn inspect_tells_a_module_part_by_part() {
+    let module = r#"(module (import "env" "proxy_log" (func (param i32 i32 i32) (result i32)))
+        (import "env" "proxy_redis_init" (func (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2 100) (table 3 funcref) (data (i32.const 0) "words")
+        (func (export "proxy_abi_version_0_2_1")) (func (export "proxy_on_tick") (param i32))
+        (@custom "portolan.schema" "{\"type\": \"object\"}"))"#;
+    let folder = with_module(module);
+    insta::assert_snapshot!(run_with(folder.path(), &["filter", "inspect", "f.wasm"], "").whole());
+    insta::assert_snapshot!(run_with(folder.path(), &["filter", "inspect", "f.wasm", "--schema"], "").whole());
+    let json = run_with(folder.path(), &["filter", "inspect", "f.wasm", "-o", "json"], "");
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(report["imports"][1]["name"], "env.proxy_redis_init");
+    assert_eq!((&report["imports"][1]["served"], &report["imports"][1]["envoy"]), (&true.into(), &false.into()));
+    assert_eq!((&report["instanceMemory"], &report["abi"]), (&131_072.into(), &"0.2.1".into()));
+}
+
+#[test]
+fn inspect_tells_of_a_module_that_is_refused_as_well() {
+    let module = r#"(module (import "env" "proxy_levitate" (func (param i32) (result i32)))
+        (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1")))"#;
+    let folder = with_module(module);
+    insta::assert_snapshot!(run_with(folder.path(), &["filter", "inspect", "f.wasm"], "").whole());
+    fs::write(folder.path().join("f.wasm"), "no module").unwrap();
+    insta::assert_snapshot!(run_with(folder.path(), &["filter", "inspect", "f.wasm"], "").whole());
+}
+
+#[test]
+fn publishing_says_what_it_wants() {
+    let folder = with_module("(module)");
+    fs::write(folder.path().join("sealed.key"), "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n").unwrap();
+    let mut whole = String::new();
+    for arguments in [
+        &["push", "f.wasm", "oci://127.0.0.1:1/f:1"][..],
+        &["push", "g.wasm", "oci://127.0.0.1:1/f:1"],
+        &["push", "f.wasm", "oci://127.0.0.1:1/f:1", "--sign", "sealed.key"],
+        &["push", "f.wasm", "oci://127.0.0.1:1/f:1", "--sign", "no.key"],
+        &["push", "f.wasm", "oci://127.0.0.1:1/F F"],
+        &["push", "oci://127.0.0.1:1/f:1", "oci://127.0.0.1:1/f:1"],
+        &["pull", "f.wasm"],
+        &["verify", "f.wasm"],
+        &["verify", "f.wasm", "--sha256", &"0".repeat(64)],
+        &["verify", "f.wasm", "--key", "f.wasm"],
+        &["inspect", "f.wasm", "--schema"],
+    ] {
+        let ran = run_with(folder.path(), &[&["filter"], arguments].concat(), "");
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        whole.push_str(&format!("$ {}\n{:?} {}", arguments.join(" "), ran.code.unwrap(), ran.stderr));
+    }
+    insta::assert_snapshot!(whole);
+}
+
 #[test]
 fn check_with_strict_fails_on_warnings() {
     let text = "\

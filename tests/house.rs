@@ -39,6 +39,7 @@ const OUR_DEPENDENCIES: &[(&str, &[&str])] = &[
 /// Heavy dependencies and their one home (the root package's tests may use them as well).
 const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["portolan-wasm"]),
+    ("wasmparser", &["portolan-wasm"]),
     ("hyper", &["portolan-proxy", "portolan-admin", "portolan"]),
     ("hyper-util", &["portolan-proxy", "portolan-admin", "portolan"]),
     ("axum", &["portolan-admin"]),

@@ -9,7 +9,10 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::filter::{FilterArgs, FilterCommand, ListOutput};
+pub(crate) use self::filter::{
+    FilterArgs, FilterCommand, InspectArgs, ListOutput, LoginArgs, PullArgs, PushArgs, VerifyArgs,
+};
+use crate::modules::ClientOptions;
 
 /// A WebAssembly-extensible ingress gateway that speaks Istio's resources.
 #[derive(Debug, Parser)]
@@ -95,12 +98,9 @@ pub(crate) struct ConfigArgs {
     /// Variable of this process's environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`) [default: none]
     #[arg(long = "wasm-env", value_name = "NAME")]
     pub wasm_env: Vec<String>,
-    /// Registry that is asked over plain HTTP instead of HTTPS
-    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
-    pub insecure_registries: Vec<String>,
-    /// PEM file of certificate authorities to trust when modules are fetched, besides the system's
-    #[arg(long = "module-ca", value_name = "FILE")]
-    pub module_ca: Vec<PathBuf>,
+    /// How registries and web servers are asked for modules
+    #[command(flatten)]
+    pub registry: RegistryArgs,
     /// Report each kind of call of a user's filter that is not honoured, once, in the log
     #[arg(long)]
     pub strict_wasm: bool,
@@ -109,6 +109,23 @@ pub(crate) struct ConfigArgs {
     /// Default: `portolan` in `$XDG_CACHE_HOME`, or `$HOME/.cache/portolan`; no cache when neither is set.
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+}
+
+/// How registries and web servers are asked for modules; the same wherever they are.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct RegistryArgs {
+    /// Registry that is asked over plain HTTP instead of HTTPS
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub insecure_registries: Vec<String>,
+    /// PEM file of certificate authorities to trust when modules are fetched, besides the system's
+    #[arg(long = "module-ca", value_name = "FILE")]
+    pub module_ca: Vec<PathBuf>,
+}
+
+impl RegistryArgs {
+    pub(crate) fn client(&self) -> ClientOptions {
+        ClientOptions { ca: self.module_ca.clone(), insecure: self.insecure_registries.clone() }
+    }
 }
 
 /// How a configuration is served; the same for `run`, `demo` and `try`.

@@ -4,10 +4,15 @@ mod build;
 mod inspect;
 mod list;
 mod lock;
+mod login;
 mod new;
 pub(crate) mod project;
+mod pull;
+mod push;
 #[allow(dead_code, reason = "the author's loop and tests are built on it")]
 mod stage;
+mod subject;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -23,6 +28,9 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
         }
         FilterCommand::Lock(config) => lock::lock(config),
         FilterCommand::List { output } => list::list(*output),
-        FilterCommand::Inspect { file } => inspect::inspect(file),
+        FilterCommand::Inspect(args) => inspect::inspect(args),
+        FilterCommand::Push(args) => push::push(args),
+        FilterCommand::Pull(args) => pull::pull(args),
+        FilterCommand::Verify(args) => verify::verify(args),
     }
 }

@@ -13,7 +13,7 @@ use portolan_wasm::{Engine, EngineOptions, Shared};
 
 use crate::UsageError;
 use crate::args::ConfigArgs;
-use crate::modules::{ClientOptions, Fingerprint, Lock, Modules};
+use crate::modules::{Fingerprint, Lock, Modules};
 use crate::view;
 
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
@@ -64,7 +64,7 @@ impl Loader {
         if !config.labels.is_empty() {
             options.labels = config.labels.iter().cloned().collect();
         }
-        let client = ClientOptions { ca: config.module_ca.clone(), insecure: config.insecure_registries.clone() };
+        let client = config.registry.client();
         let folder = cache_dir(config).map(|folder| folder.join("fetched"));
         let modules = Modules::new(&config.filters, client, folder).map_err(UsageError)?;
         let modules = modules.locked_by(config.config.first().and_then(|path| Lock::path(path)));

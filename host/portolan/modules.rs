@@ -9,10 +9,15 @@ mod fetch;
 mod fetcher;
 mod image;
 mod lock;
+mod once;
+mod package;
+mod push;
 mod reference;
 mod registry;
 mod signature;
+mod signing;
 mod source;
+mod upload;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -23,9 +28,18 @@ use portolan_model::{Model, Plugin, PluginCode};
 use portolan_proxy::{ModuleError, ModuleSource};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::cache::{hex_digest, write_whole};
 pub(crate) use self::client::ClientOptions;
+pub(crate) use self::credentials::Credentials;
+pub(crate) use self::error::FetchError;
 use self::fetcher::Fetcher;
 pub(crate) use self::lock::{Lock, Locked};
+pub(crate) use self::once::{Got, get};
+pub(crate) use self::package::{Layout, Package};
+pub(crate) use self::push::{Pushed, push};
+pub(crate) use self::reference::Reference;
+pub(crate) use self::signing::SigningKey;
+pub(crate) use self::source::checked_file;
 use self::source::{Source, Sourced};
 
 /// Files that replace bundled filters (`--filter`), by the filter's name, and everything that is fetched.

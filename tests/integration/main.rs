@@ -18,6 +18,7 @@ mod local_answers;
 mod matching;
 mod modules;
 mod pausing;
+mod publish;
 mod registries;
 mod reload;
 mod retries;

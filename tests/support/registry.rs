@@ -16,8 +16,8 @@ use super::client::{self, Request, Response};
 use super::{await_true, ports::Port};
 
 /// User and password of a guarded registry, and bcrypt's hash of the password.
-const USER: &str = "reader";
-const PASSWORD: &str = "secret";
+pub(crate) const USER: &str = "reader";
+pub(crate) const PASSWORD: &str = "secret";
 const PASSWORD_HASH: &str = "$2b$04$.H5LAmrfZeFlakAgdYMPo.Ogklby/g3WXFrw64oxgAvuI2XXVVtQO";
 
 /// How an image holds its module.
@@ -209,11 +209,22 @@ impl Signer {
         STANDARD.encode(self.0.sign(&SystemRandom::new(), message).expect("a signature"))
     }
 
-    /// The field `verificationKey`, in YAML.
-    pub(crate) fn field(&self) -> String {
+    /// The private key in PEM, PKCS#8 without a password.
+    pub(crate) fn private_pem(&self) -> String {
+        let der = STANDARD.encode(self.0.to_pkcs8v1().expect("a key in PKCS#8").as_ref());
+        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")
+    }
+
+    /// The public key in PEM, as `cosign.pub` has it.
+    pub(crate) fn public_pem(&self) -> String {
         let head = STANDARD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=").expect("the head of a P-256 key");
         let der = STANDARD.encode([head.as_slice(), self.0.public_key().as_ref()].concat());
-        format!("verificationKey: \"-----BEGIN PUBLIC KEY-----\\n{der}\\n-----END PUBLIC KEY-----\\n\"")
+        format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n")
+    }
+
+    /// The field `verificationKey`, in YAML.
+    pub(crate) fn field(&self) -> String {
+        format!("verificationKey: \"{}\"", self.public_pem().replace('\n', "\\n"))
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, RegistryArgs};
 use crate::filter::project::Language;
+use crate::modules::Layout;
 
 /// Arguments of `portolan filter`.
 #[derive(Debug, ClapArgs)]
@@ -52,12 +53,19 @@ pub(crate) enum FilterCommand {
     ///
     /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.
     Lock(ConfigArgs),
-    /// Say what a module is: digest, ABI, imports
-    Inspect {
-        /// The module.
-        #[arg(value_name = "FILE.wasm")]
-        file: PathBuf,
-    },
+    /// Say what a module is: digest, ABI, imports and whether each is served, callbacks, memory, sections, schema
+    ///
+    /// The module is started once, as the gateway would, to tell the memory of an instance.
+    Inspect(InspectArgs),
+    /// Push a module to a registry as an image, and print the WasmPlugin that runs it
+    ///
+    /// What the registry has is not sent again, and the digest that it serves afterwards is checked. Credentials come from
+    /// PORTOLAN_REGISTRY_USER and PORTOLAN_REGISTRY_PASSWORD or from Docker's configuration.
+    Push(PushArgs),
+    /// Fetch a module from a registry or a web server into a file
+    Pull(PullArgs),
+    /// Check a module's digest and signature, as the gateway does; exit code 1 with the reason when it is refused
+    Verify(VerifyArgs),
     /// List the filters of the library: `url: bundled://NAME` of a WasmPlugin puts one into the chain
     List {
         /// Form of the answer
@@ -66,12 +74,137 @@ pub(crate) enum FilterCommand {
     },
 }
 
-/// Forms of the answer of `filter list`.
+/// Forms of the answers of `filter`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListOutput {
     /// For people
     #[default]
     Text,
-    /// A JSON list
+    /// For programs
     Json,
+}
+
+/// Arguments of `portolan filter inspect`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// A module, a project, which is built first, or where a module is: `oci://HOST/NAME:TAG`, `https://HOST/FILE`
+    #[arg(value_name = "FILE|DIR|REFERENCE")]
+    pub subject: String,
+    /// Configuration to start it with [default: none, or what filter.yaml of a project says]
+    #[arg(long, value_name = "JSON")]
+    pub plugin_config: Option<String>,
+    /// Print the JSON Schema of its configuration, and nothing else
+    #[arg(long)]
+    pub schema: bool,
+    /// Form of the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: ListOutput,
+    /// How registries are asked
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Who asks
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Arguments of `portolan filter push`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PushArgs {
+    /// A module, or a project, which is built first
+    #[arg(value_name = "FILE.wasm|DIR")]
+    pub subject: String,
+    /// Where to: `oci://HOST[:PORT]/NAME[:TAG]` [default tag: latest]
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+    /// How the image holds the module; Istio's agent takes each
+    #[arg(long, value_enum, default_value_t)]
+    pub layout: Layout,
+    /// Sign the image as cosign does: file of a private key, ECDSA over P-256 in PEM, without a password
+    #[arg(long, value_name = "KEY.pem")]
+    pub sign: Option<PathBuf>,
+    /// Where the sources are, for the image's annotations
+    #[arg(long, value_name = "URL")]
+    pub source: Option<String>,
+    /// Another annotation of the image
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = super::parse_pair)]
+    pub annotations: Vec<(String, String)>,
+    /// Form of the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: ListOutput,
+    /// How registries are asked
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Who asks
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Arguments of `portolan filter pull`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PullArgs {
+    /// `oci://HOST/NAME:TAG`, also with `@sha256:DIGEST`, or `https://HOST/FILE`
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+    /// File to write, `-` for standard output [default: NAME.wasm, which is not overwritten]
+    #[arg(long = "output-file", short = 'o', value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What it must be
+    #[command(flatten)]
+    pub wanted: WantedArgs,
+    /// How registries are asked
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Who asks
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Arguments of `portolan filter verify`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VerifyArgs {
+    /// A module, whose signature lies beside it as FILE.sig, or where one is: `oci://HOST/NAME:TAG`, `https://HOST/FILE`
+    #[arg(value_name = "FILE|REFERENCE")]
+    pub subject: String,
+    /// What it must be
+    #[command(flatten)]
+    pub wanted: WantedArgs,
+    /// How registries are asked
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Who asks
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// What a module must be.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct WantedArgs {
+    /// File of the public key that must have signed it, as `cosign generate-key-pair` writes it
+    #[arg(long, value_name = "COSIGN.pub")]
+    pub key: Option<PathBuf>,
+    /// Digest in hex: of the image, or of the module where it is a file
+    #[arg(long, value_name = "DIGEST", value_parser = parse_digest)]
+    pub sha256: Option<String>,
+}
+
+/// Who asks a registry.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct LoginArgs {
+    /// User of the registry; the password comes from standard input
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    pub username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, requires = "username")]
+    pub password_stdin: bool,
+    /// Docker's configuration, for its credentials [default: config.json in $DOCKER_CONFIG or $HOME/.docker]
+    #[arg(long, value_name = "FILE")]
+    pub docker_config: Option<PathBuf>,
+}
+
+fn parse_digest(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    match hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(hex),
+        false => Err("wants 64 hexadecimal digits".to_owned()),
+    }
 }

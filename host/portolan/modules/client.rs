@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -20,6 +21,9 @@ pub(super) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// From the first byte sent to the head of the answer, and between two parts of a body.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// The same where the largest module is sent before the answer comes: 7 Mbit/s.
+const UPLOAD_TIME: Duration = Duration::from_secs(300);
 
 /// For name, connection and TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -41,10 +45,21 @@ pub(crate) struct ClientOptions {
 pub(super) struct Client {
     http: reqwest::Client,
     insecure: Vec<String>,
+    /// From the first byte sent to the head of the answer, and between two parts of a body.
+    patience: Duration,
 }
 
 impl Client {
     pub(super) fn new(options: &ClientOptions) -> Result<Self, FetchError> {
+        Self::with_patience(options, ANSWER_TIME)
+    }
+
+    /// One that sends as much as it fetches: the head of an answer comes after the whole module was sent.
+    pub(super) fn for_uploads(options: &ClientOptions) -> Result<Self, FetchError> {
+        Self::with_patience(options, UPLOAD_TIME)
+    }
+
+    fn with_patience(options: &ClientOptions, patience: Duration) -> Result<Self, FetchError> {
         let setup = |error: &dyn std::fmt::Display| FetchError::Setup(error.to_string());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -55,10 +70,10 @@ impl Client {
             .redirect(Policy::custom(follow))
             .no_proxy()
             .connect_timeout(CONNECT_TIME)
-            .read_timeout(ANSWER_TIME)
+            .read_timeout(patience)
             .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { http: http.map_err(|error| setup(&error))?, insecure: options.insecure.clone() })
+        Ok(Self { http: http.map_err(|error| setup(&error))?, insecure: options.insecure.clone(), patience })
     }
 
     /// Whether a registry is asked over plain HTTP.
@@ -69,12 +84,24 @@ impl Client {
 
     /// The answer to a GET, whatever its status.
     pub(super) async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response, FetchError> {
+        self.send(Method::GET, url, headers, Bytes::new()).await
+    }
+
+    /// The answer, whatever its status.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, FetchError> {
         refuse_link_local(&url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        let asked = tokio::time::timeout(ANSWER_TIME, self.http.get(url).headers(headers).send()).await;
-        let answer = asked.map_err(|_| FetchError::Timeout(ANSWER_TIME))?;
+        let request = self.http.request(method, url).headers(headers).body(body);
+        let asked = tokio::time::timeout(self.patience, request.send()).await;
+        let answer = asked.map_err(|_| FetchError::Timeout(self.patience))?;
         answer.map_err(|error| match error.is_timeout() {
-            true => FetchError::Timeout(ANSWER_TIME),
+            true => FetchError::Timeout(self.patience),
             false => FetchError::of_exchange(&host, error),
         })
     }

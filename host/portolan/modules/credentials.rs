@@ -2,20 +2,19 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portolan_model::PullSecret;
 use serde_json::Value;
 
 /// Sent to one registry and to the token server that it names.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     user: String,
     password: String,
 }
 
 impl Credentials {
-    /// Those of `registry` in a pull secret; none when it has none for it.
-    pub(super) fn of(secret: &PullSecret, registry: &str) -> Option<Self> {
-        let config: Value = serde_json::from_str(&secret.docker_config).ok()?;
+    /// Those of `registry` in a Docker configuration, which a pull secret is; none when it has none for it.
+    pub(crate) fn of(docker_config: &str, registry: &str) -> Option<Self> {
+        let config: Value = serde_json::from_str(docker_config).ok()?;
         let auths = config.get("auths")?.as_object()?;
         let (_, entry) = auths.iter().find(|(key, _)| names(key, registry))?;
         let text = |field: &str| entry.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -46,8 +45,7 @@ mod tests {
     use super::*;
 
     fn of(json: &str, registry: &str) -> Option<String> {
-        let secret = PullSecret { name: "a/b".into(), docker_config: json.into() };
-        Credentials::of(&secret, registry).map(|credentials| credentials.basic())
+        Credentials::of(json, registry).map(|credentials| credentials.basic())
     }
 
     #[test]

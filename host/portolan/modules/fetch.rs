@@ -14,13 +14,13 @@ use super::registry::Registry;
 use super::signature::PublicKey;
 
 /// A detached signature or a payload of cosign's.
-const MAX_SIGNATURE: u64 = 64 * 1024;
+pub(super) const MAX_SIGNATURE: u64 = 64 * 1024;
 
 /// So many signatures of an image are looked at.
-const MAX_SIGNATURES: usize = 20;
+pub(super) const MAX_SIGNATURES: usize = 20;
 
 /// Where cosign writes the signature of its payload.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// What is asked for, and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +64,8 @@ async fn fetch_any(client: &Client, wanted: &Wanted, known: Option<&str>) -> Res
     let address = || FetchError::Address(wanted.module.url.clone());
     let reference = Reference::parse(&wanted.module.url).ok_or_else(address)?;
     let secret = wanted.module.pull_secret.as_ref();
-    let credentials = secret.and_then(|secret: &PullSecret| Credentials::of(secret, &reference.registry));
+    let credentials =
+        secret.and_then(|secret: &PullSecret| Credentials::of(&secret.docker_config, &reference.registry));
     let registry = Registry::new(client, &reference, credentials);
     from_registry(&registry, &reference, wanted, key.as_ref(), known).await
 }

@@ -14,10 +14,10 @@ pub(super) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The module as it is, as tools for WebAssembly artifacts push it.
-const PLAIN: [&str; 2] = ["application/vnd.module.wasm.content.layer.v1+wasm", "application/wasm"];
+pub(super) const PLAIN: [&str; 2] = ["application/vnd.module.wasm.content.layer.v1+wasm", "application/wasm"];
 
 /// The file of the module in a layer that is an archive.
-const FILE: &str = "plugin.wasm";
+pub(super) const FILE: &str = "plugin.wasm";
 
 /// So many files of a layer are looked at.
 const MAX_FILES: usize = 100_000;

@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 
 use super::cache::hex_digest;
@@ -67,25 +68,42 @@ impl<'a> Registry<'a> {
     }
 
     async fn get(&self, path: &str, accept: &'static str) -> Result<Response, FetchError> {
-        let response = self.ask(path, accept).await?;
-        if response.status() != 401 {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+        self.exchange(Method::GET, self.url(path)?, headers, Vec::new()).await
+    }
+
+    /// The address of a part of the image.
+    pub(super) fn url(&self, path: &str) -> Result<Url, FetchError> {
+        let host = self.reference.host();
+        let scheme = if self.client.is_insecure(&self.reference.registry) { "http" } else { "https" };
+        let text = format!("{scheme}://{host}/v2/{}/{path}", self.reference.repository);
+        Url::parse(&text).map_err(|_| FetchError::Address(text))
+    }
+
+    /// One question, asked again with credentials when the registry wants some. Nobody else gets them.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response, FetchError> {
+        let body = Bytes::from(body);
+        let is_own = self.url("")?.origin() == url.origin();
+        let ask = || {
+            let mut headers = headers.clone();
+            let known = self.authorization.lock().ok().and_then(|known| known.clone());
+            headers.extend(known.filter(|_| is_own).map(|known| (AUTHORIZATION, known)));
+            self.client.send(method.clone(), url.clone(), headers, body.clone())
+        };
+        let response = ask().await?;
+        if response.status() != 401 || !is_own {
             return Ok(response);
         }
         let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
         let Some(authorization) = self.authorize(challenge.unwrap_or_default()).await? else { return Ok(response) };
         self.remember(authorization);
-        self.ask(path, accept).await
-    }
-
-    async fn ask(&self, path: &str, accept: &'static str) -> Result<Response, FetchError> {
-        let host = self.reference.host();
-        let scheme = if self.client.is_insecure(&self.reference.registry) { "http" } else { "https" };
-        let text = format!("{scheme}://{host}/v2/{}/{path}", self.reference.repository);
-        let url = Url::parse(&text).map_err(|_| FetchError::Address(text))?;
-        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-        let known = self.authorization.lock().ok().and_then(|known| known.clone());
-        headers.extend(known.map(|known| (AUTHORIZATION, known)));
-        self.client.get(url, headers).await
+        ask().await
     }
 
     fn remember(&self, authorization: String) {

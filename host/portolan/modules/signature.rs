@@ -11,13 +11,13 @@ use super::cache::hex_digest;
 use super::error::FetchError;
 
 /// What stands before the point in the DER of an ECDSA key over P-256.
-const P256_PREFIX: [u8; 26] = [
+pub(super) const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// The type that cosign gives its payload.
-const PAYLOAD_TYPE: &str = "cosign container image signature";
+pub(super) const PAYLOAD_TYPE: &str = "cosign container image signature";
 
 /// A public key of `cosign generate-key-pair`: ECDSA over P-256.
 #[derive(Clone, Debug)]

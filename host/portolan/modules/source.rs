@@ -130,23 +130,30 @@ pub(super) fn signature_path(module: &Path) -> PathBuf {
 }
 
 fn file(plugin: &Plugin, path: &Path) -> Result<Sourced, ModuleError> {
-    let read =
-        |path: &Path| std::fs::read(path).map_err(|error| broken(format!("cannot read {}: {error}", path.display())));
-    let bytes = read(path)?;
-    let sha256 = hex_digest(&bytes);
-    if let Some(wanted) = plugin.sha256.as_ref().filter(|wanted| **wanted != sha256) {
-        return Err(broken(format!("the module's SHA-256 is {sha256}, and {wanted} is wanted")));
-    }
-    let mut signer = None;
-    if let Some(key) = &plugin.verification_key {
-        let refused = |error: FetchError| broken(error.to_string());
-        let key = PublicKey::from_pem(key).map_err(refused)?;
-        let signature = read(&signature_path(path));
-        let signature = signature.map_err(|error| broken(format!("the module is not signed: {error}")))?;
-        check_blob(&key, &bytes, &signature).map_err(refused)?;
-        signer = Some(key.fingerprint().to_owned());
-    }
+    let checked = checked_file(path, plugin.sha256.as_deref(), plugin.verification_key.as_deref());
+    let (bytes, sha256, signer) = checked.map_err(broken)?;
     Ok(Sourced { bytes, sha256, version: None, signer, warning: None })
+}
+
+/// A module from a file, its SHA-256, and the fingerprint of the key that signed it. `sha256` is what the digest must be,
+/// `key` in PEM whose signature must lie beside the file.
+pub(crate) fn checked_file(
+    path: &Path,
+    sha256: Option<&str>,
+    key: Option<&str>,
+) -> Result<(Vec<u8>, String, Option<String>), String> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+    let bytes = read(path)?;
+    let found = hex_digest(&bytes);
+    if let Some(wanted) = sha256.filter(|wanted| *wanted != found) {
+        return Err(format!("the module's SHA-256 is {found}, and {wanted} is wanted"));
+    }
+    let Some(key) = key else { return Ok((bytes, found, None)) };
+    let refused = |error: FetchError| error.to_string();
+    let key = PublicKey::from_pem(key).map_err(refused)?;
+    let signature = read(&signature_path(path)).map_err(|error| format!("the module is not signed: {error}"))?;
+    check_blob(&key, &bytes, &signature).map_err(refused)?;
+    Ok((bytes, found, Some(key.fingerprint().to_owned())))
 }
 
 fn broken(message: String) -> ModuleError {

@@ -5,6 +5,7 @@
 //! the proxy moves a stream in for each callback and acts on what it finds in it afterwards.
 
 mod abi;
+mod anatomy;
 mod attributes;
 mod body;
 mod call_head;
@@ -38,6 +39,7 @@ mod vm;
 mod watched;
 
 pub use abi::{AbiVersion, Status};
+pub use anatomy::{Anatomy, AnatomyError, Import, Limits, envoy_lacks};
 pub use body::BodyBuffer;
 pub use callbacks::Callbacks;
 pub use callout::{
