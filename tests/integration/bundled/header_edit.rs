@@ -1,6 +1,6 @@
 //! `header-edit` between real sockets.
 
-use super::{options, plugin};
+use super::{plugin, start};
 use crate::support::client::Request;
 use crate::support::upstream::Upstream;
 
@@ -22,7 +22,7 @@ response:
 #[test]
 fn requests_and_responses_are_edited_on_their_way() {
     let app = Upstream::start("app");
-    let gateway = options(&app, &plugin("header-edit", CONFIG)).start();
+    let gateway = start(&app, &plugin("header-edit", CONFIG));
     let request = Request::get("h", "/api/v1/a").header("x-user", "root").header("x-old", "1");
     let response = gateway.send(&request.header("cookie", "user=me"));
     assert_eq!(response.header("x-answered"), Some(format!("/api/v2/a by {}", app.address()).as_str()));
@@ -40,7 +40,7 @@ fn requests_and_responses_are_edited_on_their_way() {
 #[test]
 fn rules_for_responses_see_status_and_the_request_as_it_came() {
     let app = Upstream::start("app");
-    let gateway = options(&app, &plugin("header-edit", CONFIG)).start();
+    let gateway = start(&app, &plugin("header-edit", CONFIG));
     let answered = |target: &str| {
         let response = gateway.send(&Request::get("h", target).order("status 404"));
         response.header("x-answered").map(str::to_owned)

@@ -1,13 +1,13 @@
 //! `ip-allow` between real sockets.
 
-use super::{options, plugin};
+use super::{plugin, start};
 use crate::support::client::Request;
 use crate::support::upstream::Upstream;
 
 #[test]
 fn the_connection_s_address_decides() {
     let app = Upstream::start("app");
-    let gateway = options(&app, &plugin("ip-allow", "allow: [10.0.0.0/8]\nbody: stay out")).start();
+    let gateway = start(&app, &plugin("ip-allow", "allow: [10.0.0.0/8]\nbody: stay out"));
     let response = gateway.send(&Request::get("h", "/").header("x-forwarded-for", "10.0.0.1"));
     assert_eq!((response.status, response.text().as_str()), (403, "stay out"));
     assert_eq!(app.requests(), 0);
@@ -20,7 +20,7 @@ fn the_connection_s_address_decides() {
 #[test]
 fn behind_a_trusted_proxy_the_client_s_address_decides() {
     let app = Upstream::start("app");
-    let gateway = options(&app, &plugin("ip-allow", "allow: [198.51.100.0/24]\ntrustedHops: 1")).start();
+    let gateway = start(&app, &plugin("ip-allow", "allow: [198.51.100.0/24]\ntrustedHops: 1"));
     let status = |forwarded: &str| gateway.send(&Request::get("h", "/").header("x-forwarded-for", forwarded)).status;
     assert_eq!(status("198.51.100.7"), 200);
     assert_eq!(status("198.51.100.7, 192.0.2.1"), 403, "what the client itself wrote");

@@ -5,8 +5,9 @@ mod ip_allow;
 
 use std::fmt::Write;
 
+use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
-use crate::support::gateway::Options;
+use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
 
 /// Every request goes to this upstream, past these plugins.
@@ -16,6 +17,18 @@ pub(crate) fn options(app: &Upstream, plugins: &str) -> Options {
         .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
         .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
         .file("plugin.yaml", plugins)
+}
+
+/// Starts it, and waits until no filter is still being compiled: until then its requests are refused.
+pub(crate) fn start(app: &Upstream, plugins: &str) -> Gateway {
+    let gateway = options(app, plugins).start();
+    await_running(&gateway);
+    gateway
+}
+
+fn await_running(gateway: &Gateway) {
+    let filters = || gateway.admin("/filters?format=json").text();
+    await_true("all filters to run", || !filters().contains("failed\""));
 }
 
 /// A WasmPlugin with a filter of the library; `config` is YAML of one block, not indented.
@@ -34,7 +47,7 @@ pub(crate) fn plugin(filter: &str, config: &str) -> String {
 fn a_filter_of_the_library_is_a_filter_like_any_other() {
     let app = Upstream::start("app");
     let text = plugin("ip-allow", "deny: [127.0.0.1]") + "  phase: AUTHZ\n  priority: 7\n";
-    let gateway = options(&app, &text).start();
+    let gateway = start(&app, &text);
     assert_eq!(gateway.get("h", "/").status, 403);
     let filters = gateway.admin("/filters?format=json").text();
     for part in ["default.ip-allow", "AUTHZ", "FAIL_CLOSE", "plugin.yaml:2"] {
@@ -52,6 +65,7 @@ fn a_lock_is_no_concern_of_the_library() {
     let app = Upstream::start("app");
     let lock = r#"{"version": 1, "filters": {}}"#;
     let gateway = options(&app, &plugin("ip-allow", "deny: [127.0.0.1]")).file("portolan.lock", lock).start();
+    await_running(&gateway);
     assert_eq!(gateway.get("h", "/").status, 403);
 }
 
