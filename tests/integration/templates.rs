@@ -97,7 +97,7 @@ impl Project {
         let check = self.run(&["check", "--config", "wrong.yaml", "--cache-dir", cache.to_str().unwrap()]);
         let told = String::from_utf8_lossy(&check.stdout);
         assert_eq!(check.status.code(), Some(1), "{told}");
-        assert!(told.contains("stamp") && told.contains("wrong.yaml:7:3"), "{told}");
+        assert!(told.contains("stamp") && told.contains("wrong.yaml:7:"), "{told}");
     }
 }
 
@@ -116,7 +116,7 @@ fn a_new_filter_in_rust_builds_and_runs_and_its_unit_tests_pass() {
     let lock = || fs::read_to_string(project.path().join("Cargo.lock")).unwrap();
     let before = lock();
     let module = project.build("--dev");
-    assert_eq!(before, lock(), "its lock is complete");
+    assert!(before == lock(), "its lock lacks something: {}", lock());
     project.does_what_its_readme_says(&module);
     let tests = Command::new(env!("CARGO"))
         .args(["test", "--offline", "--quiet"])

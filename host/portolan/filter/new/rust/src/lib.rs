@@ -3,11 +3,13 @@
 use portolan_sdk::prelude::*;
 use serde::Deserialize;
 
-/// What stands under `pluginConfig`; in `portolan filter dev` and `test`, under `config` of filter.yaml.
-#[derive(Deserialize)]
+/// What stands under `pluginConfig`; in `portolan filter dev` and `test`, under `config` of filter.yaml. The module carries
+/// it as a JSON Schema, so that a wrong key is told with file and line.
+#[derive(Deserialize, ConfigSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Value of the response header `x-stamp`.
+    #[schema(min_length = 1)]
     stamp: String,
 }
 
@@ -42,7 +44,7 @@ impl Filter for MyFilter {
 }
 
 // Only what is listed is ever called.
-portolan_sdk::filter! { MyFilter: on_request_headers, on_response_headers }
+portolan_sdk::filter! { MyFilter: schema, on_request_headers, on_response_headers }
 
 #[cfg(test)]
 mod tests {
