@@ -53,6 +53,7 @@ fn files(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
             match entry.file_type()?.is_dir() {
                 true if matches!(name.as_str(), "target" | "build" | "node_modules" | "vendor") => {}
                 true => folders.push(path),
+                false if name.starts_with('.') && name != ".gitignore" => {}
                 false => found.push(path),
             }
         }

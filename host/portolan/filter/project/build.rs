@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::toolchain::{self, FOREIGN_SETTINGS, Step};
 use super::{Language, Project};
+use crate::output::color;
 
 /// What a build is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,9 @@ impl Project {
             Output::Inherited => command.stdout(io::stderr()).stderr(Stdio::inherit()),
             Output::Captured => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
         };
+        if output == Output::Captured && by_cargo && color() {
+            command.env("CARGO_TERM_COLOR", "always");
+        }
         let ended = command.spawn().and_then(std::process::Child::wait_with_output);
         let ended = ended.map_err(|error| match error.kind() {
             ErrorKind::NotFound => missing(&step.program),
@@ -152,7 +156,8 @@ impl Project {
         if !by_cargo {
             said.insert_str(0, &String::from_utf8_lossy(&ended.stdout));
         }
-        Err(match toolchain::missing_after(self.language, &said) {
+        let missing = self.manifest.build.is_none().then(|| toolchain::missing_after(self.language)).flatten();
+        Err(match missing {
             Some((what, help)) => BuildError::Missing { what: what.to_owned(), help: help.to_owned() },
             None => BuildError::Failed { program, name: self.name.clone(), output: said },
         })

@@ -84,6 +84,13 @@ fn sources_are_what_the_compiler_reads() {
     let is_source = |file: &str| project.is_source(&project.folder().join(file));
     assert!(is_source("main.go") && is_source("abi/abi.go"));
     assert!(!is_source("README.md") && !is_source("build/x.go"));
+
+    let own =
+        folder(&[(FILE, "language: go\nsources: [., build/made.txt]\n"), ("page.html", ""), ("build/made.txt", "")]);
+    let project = Project::open(own.path()).unwrap();
+    let is_source = |file: &str| project.is_source(&project.folder().join(file));
+    assert!(is_source("page.html") && is_source("build/made.txt"));
+    assert!(!is_source("build/other.txt") && !is_source(".git/index"));
 }
 
 #[test]

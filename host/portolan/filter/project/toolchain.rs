@@ -73,20 +73,20 @@ pub(super) fn help(program: &Path) -> Option<&'static str> {
     })
 }
 
-/// What is not installed, when that is why a build failed.
-pub(super) fn missing_after(language: Language, output: &str) -> Option<(&'static str, &'static str)> {
-    let libdir = || Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().ok();
+/// What is not installed, when that is why a build failed: a part of a toolchain that its own words do not tell of.
+pub(super) fn missing_after(language: Language) -> Option<(&'static str, &'static str)> {
     match language {
         Language::Rust => {
-            let libdir = String::from_utf8(libdir()?.stdout).ok()?;
+            let rustc = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().ok()?;
+            let libdir = String::from_utf8(rustc.stdout).ok()?;
             let is_there = Path::new(libdir.trim()).is_dir();
             (!is_there).then_some(("the Rust target wasm32-wasip1", "rustup target add wasm32-wasip1"))
         }
-        // clang calls the linker, and tells in its own words when it cannot.
-        Language::C if output.contains("wasm-ld") && output.contains("No such file") => {
-            Some(("`wasm-ld`", "install lld: `apt-get install lld`"))
+        Language::C => {
+            let linker = Command::new("wasm-ld").arg("--version").output();
+            linker.is_err().then_some(("`wasm-ld`", "install lld: `apt-get install lld`"))
         }
-        _ => None,
+        Language::Go | Language::AssemblyScript => None,
     }
 }
 
@@ -129,8 +129,10 @@ fn clang(project: &Project, profile: Profile) -> Step {
     files.sort();
     let module = project.module(profile).display().to_string();
     let level = if profile == Profile::Release { "-O2" } else { "-O1" };
-    let fixed = ["--target=wasm32", "-std=c11", "-Wall", "-nostdlib", level, "-Wl,--no-entry", "-o", &module];
-    step("clang", fixed.into_iter().map(str::to_owned).chain(files))
+    let fixed = ["--target=wasm32", "-std=c11", "-Wall", level, "-nostdlib", "-Wl,--no-entry", "-o", &module];
+    // No function of a library may be made of a loop: Wasm has instructions for memcpy and memset.
+    let without_library = ["-mbulk-memory", "-fno-builtin"];
+    step("clang", fixed.into_iter().chain(without_library).map(str::to_owned).chain(files))
 }
 
 fn c_files(project: &Path, folder: &str) -> Vec<String> {
