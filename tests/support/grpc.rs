@@ -1,5 +1,6 @@
 //! A gRPC server that runs in the test: `test.Echo/Say` sends back what it gets, message by message; `Fail` refuses,
-//! `Slow` never answers, `Big` answers with too much, `Plain` answers with HTTP that is no gRPC.
+//! `Slow` never answers, `Big` answers with too much, `Plain` answers with HTTP that is no gRPC. As Envoy's authorization
+//! service it lets those in whose question says `good` somewhere, as `ada`, and tells others `who are you?`.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,6 +82,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallibl
         "Say" => Reply { echo: Some(request.into_body()), data: None, trailers: Some(trailers) },
         "Seen" => Reply { echo: None, data: Some(framed(seen.as_bytes())), trailers: Some(trailers) },
         "Big" => Reply { echo: None, data: Some(framed(&vec![0; 4 * 1024 * 1024 + 1])), trailers: Some(trailers) },
+        "/envoy.service.auth.v3.Authorization/Check" => {
+            let question = whole(request.into_body()).await;
+            let is_good = question.windows(4).any(|part| part == b"good");
+            let verdict = if is_good { ADMITTED } else { REFUSED };
+            Reply { echo: None, data: Some(framed(verdict)), trailers: Some(trailers) }
+        }
         "Slow" => std::future::pending().await,
         _ => Reply { echo: None, data: None, trailers: None },
     };
@@ -92,6 +99,20 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallibl
         response.headers_mut().insert("grpc-message", HeaderValue::from_static("not%20today"));
     }
     Ok(response)
+}
+
+/// `CheckResponse`: status 0, and `x-user: ada` for the upstream.
+const ADMITTED: &[u8] = b"\x0a\0\x1a\x11\x12\x0f\x0a\x0d\x0a\x06x-user\x12\x03ada";
+
+/// `CheckResponse`: status 16, 401 with a body.
+const REFUSED: &[u8] = b"\x0a\x02\x08\x10\x12\x13\x0a\x03\x08\x91\x03\x1a\x0cwho are you?";
+
+async fn whole(mut body: Incoming) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        bytes.extend(frame.expect("a whole question").into_data().unwrap_or_default());
+    }
+    bytes
 }
 
 fn framed(message: &[u8]) -> Bytes {

@@ -12,10 +12,24 @@ pub struct LibraryFilter {
     pub name: &'static str,
     /// What it does, in one line for people.
     pub about: &'static str,
+    /// It may hold a head until it has seen the body: body callbacks run meanwhile, as with the annotation
+    /// `portolan.dev/allow-on-headers-stop-iteration`.
+    pub holds_heads: bool,
+}
+
+impl LibraryFilter {
+    const fn new(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, holds_heads: false }
+    }
 }
 
 /// All of them, by name.
 pub const LIBRARY: &[LibraryFilter] = &[
-    LibraryFilter { name: "header-edit", about: "edits the headers of requests and responses" },
-    LibraryFilter { name: "ip-allow", about: "lets clients in, or keeps them out, by their address" },
+    LibraryFilter {
+        holds_heads: true,
+        ..LibraryFilter::new("ext-authz", "asks an authorization service about each request, over HTTP or gRPC")
+    },
+    LibraryFilter::new("header-edit", "edits the headers of requests and responses"),
+    LibraryFilter::new("ip-allow", "lets clients in, or keeps them out, by their address"),
+    LibraryFilter::new("jwt-auth", "checks JSON Web Tokens, and claims that requests need"),
 ];

@@ -1,7 +1,9 @@
 //! Filters of the library, put into the chain by `url: bundled://NAME`; one file for each, and here what holds for all.
 
+mod ext_authz;
 mod header_edit;
 mod ip_allow;
+mod jwt_auth;
 
 use std::fmt::Write;
 

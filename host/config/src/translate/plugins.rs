@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portolan_model::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase, PullPolicy, PullSecret, RemoteModule};
+use portolan_model::{
+    FailPolicy, LIBRARY, Plugin, PluginCode, PluginKind, PluginPhase, PullPolicy, PullSecret, RemoteModule,
+};
 
 use super::gateways::Gateways;
 use super::plugin_traffic::{self, Traffic};
@@ -80,7 +82,7 @@ impl Plugins {
             matches,
             limits: settings.limits,
             canary: settings.canary,
-            headers_stop_iteration: settings.headers_stop_iteration,
+            headers_stop_iteration: settings.headers_stop_iteration || holds_heads(extension),
             origin: extension.object.origin(""),
         });
     }
@@ -137,6 +139,12 @@ impl Plugins {
         };
         written.iter().enumerate().filter_map(value).collect()
     }
+}
+
+/// A filter of the library that sees the body before it lets the head go.
+fn holds_heads(extension: &Extension<'_>) -> bool {
+    let holds = |name| LIBRARY.iter().any(|filter| filter.name == name && filter.holds_heads);
+    extension.bundled().is_some_and(holds)
 }
 
 fn kind(written: Option<&str>) -> PluginKind {
