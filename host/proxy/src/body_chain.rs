@@ -221,6 +221,17 @@ impl Stream {
         if trailers { self.pass_trailers(direction, step + 1) } else { Ok(()) }
     }
 
+    /// The plugin that holds the head has resumed the stream: what it holds of the body behind it goes on as well, as in
+    /// Envoy.
+    pub(crate) fn resume_behind_head(self: &Rc<Self>, at: usize, direction: Direction) -> Result<(), Box<Reply>> {
+        if self.is_pausing(direction, at) {
+            self.resume(direction, self.place(direction, at))?;
+            // Letting the body go is leave for the head, which has it.
+            self.take_resumed(at, direction);
+        }
+        Ok(())
+    }
+
     /// Keeps what has passed the plugin that holds the head.
     fn carry(
         &self,

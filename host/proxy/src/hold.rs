@@ -70,7 +70,7 @@ impl Stream {
             return Poll::Ready(Some(Box::new(reply)));
         }
         if self.take_resumed(at, direction) {
-            return Poll::Ready(None);
+            return Poll::Ready(self.resume_behind_head(at, direction).err());
         }
         if !self.is_live(at) {
             return Poll::Ready(self.fail(at, || Reply::filter_failed(&self.plugin(at).named())).err());

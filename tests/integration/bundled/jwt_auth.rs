@@ -100,11 +100,7 @@ fn keys_come_when_their_server_does_and_each_worker_keeps_them() {
     *set.lock().unwrap() = signer.set();
     await_some("the keys", || (status(&gateway, "/", &signer.bearer(60)).0 == 200).then_some(()));
     for _ in 0..20 {
-        let good = await_some("each worker's keys", || {
-            let (status, text) = status(&gateway, "/", &signer.bearer(60));
-            (status == 200).then_some(text)
-        });
-        assert!(good.contains("app"), "{good}");
+        await_some("each worker's keys", || (status(&gateway, "/", &signer.bearer(60)).0 == 200).then_some(()));
     }
     *set.lock().unwrap() = String::new();
     assert_eq!(status(&gateway, "/", &signer.bearer(60)).0, 200, "they outlive their server");
