@@ -9,6 +9,9 @@
 /// A body that ends with trailers has no last part. Then the SDK calls the body callback once more, with
 /// `end_of_stream`, when the trailers are there (unless the filter lists a trailers callback of its own).
 ///
+/// A body callback holds the body and not the head, which has gone on before: when the filter refuses, the upstream may
+/// have seen a request that breaks off.
+///
 /// The host has a limit too. In Portolan it is 1 MiB (Envoy: `per_connection_buffer_limit_bytes`, as much by default):
 /// above it a request is answered with 413, and a response is cut. A filter's own limit belongs below.
 ///

@@ -12,3 +12,4 @@ mod decisions;
 mod difference;
 mod examples;
 mod pair;
+mod sdk;

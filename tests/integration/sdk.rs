@@ -18,7 +18,7 @@ struct Around {
 
 fn start() -> (Gateway, Around) {
     let around = Around { app: Upstream::start("app"), auth: Upstream::start("auth"), echo: GrpcServer::start() };
-    let config = "{auth: 'outbound|80||auth.test', echo: 'outbound|80||echo.test'}";
+    let config = "{auth: 'outbound|80||auth.test', echo: 'outbound|80||echo.test', ticks: true}";
     let gateway = Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))

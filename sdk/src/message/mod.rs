@@ -178,22 +178,23 @@ macro_rules! message {
                 Ok(calls::buffer(BufferType::$body, start, max)?.unwrap_or_default())
             }
 
-            /// Replaces the body's bytes that the host holds.
+            /// Replaces the body's bytes that the host holds. A filter that changes how long a body is removes
+            /// `content-length` in its headers callback: Portolan would do so itself, Envoy does not.
             pub fn set_body(&self, value: &[u8]) -> Result<(), HostError> {
                 calls::set_buffer(BufferType::$body, 0, ALL, value)
             }
 
-            /// Adds bytes after those that the host holds.
+            /// Adds bytes after those that the host holds; for `content-length` see [`set_body`](Self::set_body).
             pub fn append_body(&self, value: &[u8]) -> Result<(), HostError> {
                 calls::set_buffer(BufferType::$body, ALL, 0, value)
             }
 
-            /// Adds bytes before those that the host holds.
+            /// Adds bytes before those that the host holds; for `content-length` see [`set_body`](Self::set_body).
             pub fn prepend_body(&self, value: &[u8]) -> Result<(), HostError> {
                 calls::set_buffer(BufferType::$body, 0, 0, value)
             }
 
-            /// Takes away the body's bytes that the host holds.
+            /// Takes away the body's bytes that the host holds; for `content-length` see [`set_body`](Self::set_body).
             pub fn drop_body(&self) -> Result<(), HostError> {
                 self.set_body(b"")
             }

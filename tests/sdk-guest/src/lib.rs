@@ -13,7 +13,11 @@ pub struct Config {
     /// A cluster that speaks HTTP.
     auth: String,
     /// A cluster that speaks gRPC.
+    #[serde(default)]
     echo: String,
+    /// Whether it ticks, and makes a call of its own at the first tick.
+    #[serde(default)]
+    ticks: bool,
 }
 
 /// The filter.
@@ -37,7 +41,9 @@ impl Filter for Guest {
     const ON_ERROR: OnError = OnError::Fail;
 
     fn configure(config: Config) -> Result<Self, ConfigError> {
-        timer::every(Duration::from_millis(20))?;
+        if config.ticks {
+            timer::every(Duration::from_millis(20))?;
+        }
         Ok(Self {
             config,
             requests: Counter::named("guest_requests_total").by("path", 3),
@@ -84,6 +90,11 @@ impl Filter for Guest {
                     request.set_header("x-echo", &message)?;
                     Ok(Action::Continue)
                 })
+            }
+            b"/ask" => {
+                // The body will be longer: Envoy leaves the length to the filter.
+                request.remove_header("content-length")?;
+                Ok(Action::Continue)
             }
             b"/typed/a%20b" => self.typed(request),
             _ => Ok(Action::Continue),
