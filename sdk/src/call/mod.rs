@@ -62,6 +62,31 @@
 //! assert_eq!(stream.request_header("x-user"), ["ada"]);
 //! ```
 //!
+//! A filter that forgets to list one does not compile:
+//!
+//! ```compile_fail,E0277
+//! use portolan_sdk::prelude::*;
+//!
+//! struct Deaf;
+//!
+//! impl Filter for Deaf {
+//!     type Config = NoConfig;
+//!     type Stream = ();
+//!
+//!     fn configure(_: NoConfig) -> Result<Self, ConfigError> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn stream(&self) {}
+//!
+//!     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
+//!         request.call(&HttpCall::get("outbound|80||a.test", "/"), |_: &Self, _, _, _| Ok(Action::Continue))
+//!     }
+//! }
+//!
+//! portolan_sdk::filter! { Deaf: stream, on_request_headers }
+//! ```
+//!
 //! - **A call that fails** is an answer too: [`Answer::failure`] says so, and `status` is 503 or 504. A call that cannot
 //!   even be made is an `Err` of `call` at once, which `?` hands to [`ON_ERROR`](crate::Filter::ON_ERROR).
 //! - **A stream that ends** meanwhile drops its continuations unrun, with what they captured.

@@ -84,7 +84,8 @@ impl RedisServer {
         self
     }
 
-    /// In this database.
+    /// In this database. The host knows one server by one name: a second one of the same cluster in this plugin, with another
+    /// database or user, takes the first one's place.
     #[must_use]
     pub fn database(mut self, database: u32) -> Self {
         self.database = database;

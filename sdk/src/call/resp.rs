@@ -116,3 +116,49 @@ pub(super) fn word(mut query: Vec<u8>, word: &[u8]) -> Vec<u8> {
 pub(super) fn command(words: usize, query: &[u8]) -> Vec<u8> {
     [b"*".as_slice(), words.to_string().as_bytes(), b"\r\n", query].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A value as Redis writes it.
+    fn write(value: &RedisValue<'_>) -> Vec<u8> {
+        match value {
+            RedisValue::Nil => b"$-1\r\n".to_vec(),
+            RedisValue::Status(text) => [b"+", *text, b"\r\n"].concat(),
+            RedisValue::Error(text) => [b"-", *text, b"\r\n"].concat(),
+            RedisValue::Integer(number) => format!(":{number}\r\n").into_bytes(),
+            RedisValue::Bytes(bytes) => word(Vec::new(), bytes),
+            RedisValue::Array(values) => command(values.len(), &values.iter().flat_map(write).collect::<Vec<_>>()),
+        }
+    }
+
+    #[test]
+    fn arrays_nest_eight_deep_and_no_deeper() {
+        let nested = |depth| [b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat();
+        assert!(RedisValue::parse(&nested(8)).is_some());
+        assert!(RedisValue::parse(&nested(9)).is_none());
+        assert!(RedisValue::parse(&b"*1\r\n".repeat(100_000)).is_none());
+        assert!(RedisValue::parse(b"*9999999999\r\n").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_none(bytes: Vec<u8>, kind in prop::sample::select(b"+-:$*".to_vec())) {
+            let bytes = [&[kind], bytes.as_slice(), b"\r\n"].concat();
+            let _ = RedisValue::parse(&bytes);
+        }
+
+        #[test]
+        fn values_come_back_and_cut_ones_do_not(words: Vec<Vec<u8>>, number: i64) {
+            let mut values: Vec<_> = words.iter().map(|word| RedisValue::Bytes(word)).collect();
+            values.extend([RedisValue::Integer(number), RedisValue::Nil, RedisValue::Status(b"OK"), RedisValue::Error(b"ERR")]);
+            let value = RedisValue::Array(values);
+            let bytes = write(&value);
+            prop_assert_eq!(RedisValue::parse(&bytes), Some(value));
+            prop_assert_eq!(RedisValue::parse(&bytes[..bytes.len() - 1]), None);
+        }
+    }
+}

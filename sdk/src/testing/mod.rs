@@ -1,5 +1,55 @@
 //! [`TestHost`]: runs a filter in `cargo test`, without Wasm.
 //!
+//! A test plays host, client and world: it begins streams, hands them headers, bodies and trailers, answers calls that the
+//! filter has made, ticks, sets the clock, and looks at what became of it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use portolan_sdk::prelude::*;
+//! use portolan_sdk::testing::{TestAnswer, TestHost};
+//! use portolan_sdk::{metrics::Counter, now};
+//!
+//! /// Lets in whom `door.test` lets in, and notes when.
+//! struct Door {
+//!     refused: Counter,
+//! }
+//!
+//! impl Filter for Door {
+//!     type Config = NoConfig;
+//!     type Stream = ();
+//!
+//!     fn configure(_: NoConfig) -> Result<Self, ConfigError> {
+//!         Ok(Self { refused: Counter::named("refused_total").with(&[("door", "front")])? })
+//!     }
+//!
+//!     fn stream(&self) {}
+//!
+//!     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
+//!         request.call(&HttpCall::get("outbound|80||door.test", "/"), |door: &Self, _, request, answer| {
+//!             if answer.status() != 200 {
+//!                 door.refused.increment()?;
+//!                 return request.reply(&LocalReply::new(403).details("door_closed"));
+//!             }
+//!             request.set_header("x-since", (now()? / 1_000_000_000).to_string().as_bytes())?;
+//!             Ok(Action::Continue)
+//!         })
+//!     }
+//! }
+//!
+//! portolan_sdk::filter! { Door: stream, on_request_headers, http_calls }
+//!
+//! let host = TestHost::<Door>::start("").expect("any configuration will do");
+//! host.set_time(Duration::from_secs(1_700_000_000));
+//! let (mut first, mut second) = (host.stream(), host.stream());
+//! first.request_headers(&[(":path", "/")]);
+//! second.request_headers(&[(":path", "/")]);
+//! host.answer_call(&host.pending_calls()[1], &TestAnswer::new(200));
+//! host.answer_call(&host.pending_calls()[0], &TestAnswer::timed_out());
+//! assert_eq!(first.reply().expect("the door is closed").details, "door_closed");
+//! assert_eq!(second.request_header("x-since"), ["1700000000"]);
+//! assert_eq!(host.counter("refused_total", &[("door", "front")]), 1);
+//! ```
+//!
 //! The filter is the same code: the host functions that it calls are answered from a state that belongs to the test's
 //! thread. Needs feature `testing`:
 //!

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod calls;
+mod typed;
 
 use crate::prelude::*;
 use crate::testing::TestHost;
