@@ -87,7 +87,7 @@ pub trait Filter: Sized + 'static {
     /// [`on_request_body`](Self::on_request_body), with `end_of_stream`; so a filter that waits for a whole body gets
     /// it in any case, and need not know of trailers.
     fn on_request_trailers(&self, stream: &mut Self::Stream, request: &Request<'_>) -> Result<Action, HostError> {
-        request.last_of_body()?.map_or(Ok(Action::Continue), |body| self.on_request_body(stream, &body))
+        request.end_body(|body| self.on_request_body(stream, body))
     }
 
     /// The response's headers are there: the upstream's, or those of a local reply.
@@ -102,7 +102,7 @@ pub trait Filter: Sized + 'static {
 
     /// The response's trailers are there. By default as [`on_request_trailers`](Self::on_request_trailers).
     fn on_response_trailers(&self, stream: &mut Self::Stream, response: &Response<'_>) -> Result<Action, HostError> {
-        response.last_of_body()?.map_or(Ok(Action::Continue), |body| self.on_response_body(stream, &body))
+        response.end_body(|body| self.on_response_body(stream, body))
     }
 
     /// The host tells something of its own: `function` says what, [`Exchange::call_data`] holds the rest.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::callbacks::hand_missed;
-use super::{Plugin, Registered, complain, settle, with_stream};
+use super::{Plugin, Registered, Said, complain, settle, with_stream};
 use crate::call::{Answer, Grpc, GrpcAnswer, Hold, Http, Kind, Redis, RedisAnswer};
 use crate::message::{At, Part};
 use crate::raw::scratch::Callback;
@@ -59,10 +59,10 @@ impl<F: Filter, K: Kind> Pending<F, K> {
     }
 
     fn forget(&self, context: u32) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.is_empty() {
-            waiting.retain(|_, waiting| waiting.then.place().is_none_or(|at| at.context != context));
-        }
+        let is_of = |waiting: &Waiting<F, K>| waiting.then.place().is_some_and(|at| at.context == context);
+        let gone: Vec<_> = self.waiting.borrow_mut().extract_if(.., |_, waiting| is_of(waiting)).collect();
+        // With the table free: what a continuation has captured may look at the plugin when it goes.
+        drop(gone);
     }
 
     fn awaits(&self, context: u32, part: Part) -> bool {
@@ -81,7 +81,7 @@ impl<F: Filter, K: Kind> Then<F, K> {
 }
 
 impl<F: Filter> Plugin<F> {
-    /// A stream is over: nobody waits for its answers any more.
+    /// A stream is over, or answered: nobody waits for its answers any more.
     pub(super) fn forget(&self, context: u32) {
         self.holds.forget(context);
         self.http.forget(context);
@@ -175,21 +175,24 @@ fn arrive<'a, F: Registered, K: Kind>(id: u32, callback: &'a Callback, answer: i
 
 /// Takes a stream up again where a call left it, then gives the filter what has come meanwhile. It goes on when the
 /// filter says so and waits for nothing else.
-fn resume<F: Registered>(callback: &Callback, at: At, first: impl FnOnce(&F, &mut F::Stream, At) -> Action) {
+fn resume<F: Registered>(callback: &Callback, at: At, first: impl FnOnce(&F, &mut F::Stream, At) -> Said) {
     if callouts::set_effective_context(at.context).is_err() {
         return;
     }
     let awaits = || F::with_plugin(|plugin| plugin.awaits(at.context, at.part));
     let goes_on = with_stream::<F, _>(at.context, |filter, state, flows| {
         let Some(flow) = flows.map(|flows| flows.of(at.part)) else { return false };
-        let (mut last, mut action) = (at, first(filter, state, at.with(flow)));
-        while action == Action::Continue && flow.held && !awaits() {
+        let (mut last, mut said) = (at, first(filter, state, at.with(flow)));
+        while said.action == Action::Continue && flow.held && !awaits() {
             let Some(missed) = flow.missed() else {
                 flow.note(last, Action::Continue);
                 return true;
             };
             last = missed.with(flow);
-            action = hand_missed::<F>(filter, state, callback, last);
+            said = hand_missed::<F>(filter, state, callback, last);
+        }
+        if said.answered {
+            F::with_plugin(|plugin| plugin.forget(at.context));
         }
         false
     });

@@ -1,6 +1,6 @@
 //! The callbacks of a stream, and those of the plugin itself.
 
-use super::{NO_CONTEXT, Registered, complain, recover, settle, with_stream};
+use super::{NO_CONTEXT, Registered, Said, complain, recover, settle, with_stream};
 use crate::message::{At, Part};
 use crate::raw::scratch::Callback;
 use crate::{Action, Exchange, Queue, Request, Response};
@@ -37,25 +37,28 @@ pub fn response_trailers<F: Registered>(context: u32, _count: usize) -> u32 {
 
 /// Each callback brings the function that hands its part over, so that its export holds no code of the others.
 #[inline(always)]
-fn message<F: Registered>(at: At, hand: impl FnOnce(&F, &mut F::Stream, &Callback, At) -> Action) -> u32 {
+fn message<F: Registered>(at: At, hand: impl FnOnce(&F, &mut F::Stream, &Callback, At) -> Said) -> u32 {
     let callback = Callback::enter();
     let action = with_stream::<F, _>(at.context, |filter, state, flows| match flows {
-        None => hand(filter, state, &callback, at),
+        None => hand(filter, state, &callback, at).action,
         Some(flows) => {
             let flow = flows.of(at.part);
             if F::CALLS && flow.misses(at, || F::with_plugin(|plugin| plugin.awaits(at.context, at.part))) {
                 return Action::Pause;
             }
-            let action = hand(filter, state, &callback, at.with(flow));
-            flow.note(at, action);
-            action
+            let said = hand(filter, state, &callback, at.with(flow));
+            if F::CALLS && said.answered {
+                F::with_plugin(|plugin| plugin.forget(at.context));
+            }
+            flow.note(at, said.action);
+            said.action
         }
     });
     action.unwrap_or_else(|| recover::<F>(&Exchange::new(&callback, at), NO_CONTEXT)) as u32
 }
 
 /// Gives the filter a part that came while its stream waited.
-pub(super) fn hand_missed<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Action {
+pub(super) fn hand_missed<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Said {
     match at.part {
         Part::RequestTrailers => hand_request_trailers(filter, state, callback, at),
         Part::ResponseTrailers => hand_response_trailers(filter, state, callback, at),
@@ -66,7 +69,7 @@ pub(super) fn hand_missed<F: Registered>(filter: &F, state: &mut F::Stream, call
 
 macro_rules! hand {
     ($name:ident, $message:ident, $method:ident) => {
-        fn $name<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Action {
+        fn $name<F: Registered>(filter: &F, state: &mut F::Stream, callback: &Callback, at: At) -> Said {
             let message = $message::of(Exchange::new(callback, at));
             settle::<F>(&message, filter.$method(state, &message))
         }

@@ -202,12 +202,20 @@ fn with_stream<F: Registered, R>(
     })
 }
 
+/// What a callback, or a continuation, comes to.
+struct Said {
+    action: Action,
+    /// It has answered the request: nothing goes on any more.
+    answered: bool,
+}
+
 /// What a callback's answer means.
-fn settle<F: Filter>(exchange: &Exchange<'_>, answer: Result<Action, HostError>) -> Action {
-    match answer {
+fn settle<F: Filter>(exchange: &Exchange<'_>, answer: Result<Action, HostError>) -> Said {
+    let action = match answer {
         Ok(action) => action,
         Err(error) => recover::<F>(exchange, error),
-    }
+    };
+    Said { action, answered: exchange.is_answered() }
 }
 
 #[cold]

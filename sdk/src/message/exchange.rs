@@ -1,5 +1,6 @@
 //! [`Exchange`]: what requests and responses have in common.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::at::{At, Part};
@@ -48,6 +49,8 @@ use crate::{Action, BufferType, HostError, LocalReply};
 pub struct Exchange<'a> {
     pub(super) at: At,
     call_data_size: usize,
+    /// The filter has answered the request.
+    answered: Cell<bool>,
     callback: PhantomData<&'a ()>,
 }
 
@@ -55,7 +58,7 @@ impl<'a> Exchange<'a> {
     /// An exchange for a callback; nothing lent from it outlives `_callback`.
     #[inline(always)]
     pub(crate) fn new(_callback: &'a Callback, at: At) -> Self {
-        Self { at, call_data_size: 0, callback: PhantomData }
+        Self { at, call_data_size: 0, answered: Cell::new(false), callback: PhantomData }
     }
 
     pub(crate) fn with_call_data(callback: &'a Callback, context: u32, size: usize) -> Self {
@@ -64,7 +67,15 @@ impl<'a> Exchange<'a> {
 
     /// The same callback, as if it were another.
     pub(super) fn moved(&self, at: At) -> Self {
-        Self { at, call_data_size: 0, callback: PhantomData }
+        Self { at, call_data_size: 0, answered: Cell::new(false), callback: PhantomData }
+    }
+
+    pub(super) fn take_answered(&self, other: &Self) {
+        self.answered.set(self.is_answered() || other.is_answered());
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.get()
     }
 
     /// True when nothing follows in this direction: in a header callback, no body; in a body callback, the last part.
@@ -102,6 +113,7 @@ impl<'a> Exchange<'a> {
     pub fn reply(&self, reply: &LocalReply<'_>) -> Result<Action, HostError> {
         let headers = pairs::encode(&reply.headers);
         calls::send_local_response(reply.status, reply.details, reply.body, &headers, reply.grpc_status.unwrap_or(-1))?;
+        self.answered.set(true);
         Ok(Action::Pause)
     }
 }

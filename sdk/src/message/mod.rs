@@ -211,12 +211,20 @@ macro_rules! message {
                 }
             }
 
-            /// In a trailers callback: the last part of a body that the filter holds; none when it holds none.
-            pub(crate) fn last_of_body(&self) -> Result<Option<Self>, HostError> {
-                let at = self.exchange.at;
+            /// In a trailers callback: hands the last part of a body over, when the filter holds one.
+            pub(crate) fn end_body(
+                &self,
+                hand: impl FnOnce(&Self) -> Result<Action, HostError>,
+            ) -> Result<Action, HostError> {
                 let body_size = self.body()?.len();
-                let at = At { part: Part::$body_part, body_size, end_of_stream: true, ..at };
-                Ok((body_size > 0).then(|| Self::of(self.exchange.moved(at))))
+                if body_size == 0 {
+                    return Ok(Action::Continue);
+                }
+                let at = At { part: Part::$body_part, body_size, end_of_stream: true, ..self.exchange.at };
+                let last = Self::of(self.exchange.moved(at));
+                let answer = hand(&last);
+                self.exchange.take_answered(&last.exchange);
+                answer
             }
 
             /// Lets a paused message go on.

@@ -161,8 +161,10 @@ fn a_request_with_two_calls_waits_for_both_in_any_order() {
     let mut stream = host.stream();
     stream.request_headers(&[("x-both", "1")]);
     answer(&host, "/second", &TestAnswer::new(403));
+    assert_eq!(DROPPED.take(), ["first"], "the other continuation has nothing more to say");
     answer(&host, "/first", &TestAnswer::new(200));
     assert_eq!(stream.reply().expect("one of them has refused").status, 403);
+    assert!(!host.calls().contains(&"proxy_continue_stream"), "an answered request does not go on");
 }
 
 #[test]

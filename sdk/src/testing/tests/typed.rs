@@ -25,7 +25,7 @@ impl Filter for Reader {
         request.params()?.count();
         request.param("a")?;
         request.cookie("a")?;
-        (request.host()?, request.port()?);
+        let _ = (request.host()?, request.port()?);
         request.header_as::<u8>("x")?;
         request.header_list("x")?.count();
         request.add_to_header("x", "y")?;
@@ -34,11 +34,11 @@ impl Filter for Reader {
     }
 
     fn on_log(&self, _: &mut (), exchange: &Exchange<'_>) -> Result<(), HostError> {
-        (exchange.source_address()?, exchange.upstream_address()?, exchange.destination_address()?);
-        (exchange.request_id()?, exchange.protocol()?, exchange.route_name()?, exchange.server_name()?);
-        (exchange.is_tls()?, exchange.is_mtls()?, exchange.response_code()?, exchange.response_code_details()?);
-        (exchange.request_size()?, exchange.response_size()?, exchange.duration_of_request()?);
-        (exchange.cluster_name()?, exchange.virtual_host_name()?);
+        let _ = (exchange.source_address()?, exchange.upstream_address()?, exchange.destination_address()?);
+        let _ = (exchange.request_id()?, exchange.protocol()?, exchange.route_name()?, exchange.server_name()?);
+        let _ = (exchange.is_tls()?, exchange.is_mtls()?, exchange.response_code()?, exchange.response_code_details()?);
+        let _ = (exchange.request_size()?, exchange.response_size()?, exchange.duration_of_request()?);
+        let _ = (exchange.cluster_name()?, exchange.virtual_host_name()?);
         exchange.set_property("read", b"all")
     }
 }
