@@ -268,3 +268,65 @@ fn one_call_follows_another() {
     host.answer_call(&host.pending_calls()[0], &TestAnswer::new(418));
     assert_eq!(stream.request_header("x-words"), ["5 gone 418"]);
 }
+
+/// Asks about whole bodies, and about trailers.
+struct Guard;
+
+impl Filter for Guard {
+    type Config = NoConfig;
+    type Stream = ();
+
+    fn configure(_: NoConfig) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn stream(&self) {}
+
+    fn on_request_body(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
+        let Whole::Complete(body) = request.whole_body(100)? else { return Ok(Action::Pause) };
+        request.call(&HttpCall::post("guard", "/").body(body), |_: &Self, _, request, answer| {
+            request.set_body(answer.body()?)?;
+            Ok(Action::Continue)
+        })
+    }
+
+    fn on_response_trailers(&self, _: &mut (), response: &Response<'_>) -> Result<Action, HostError> {
+        response.call(&HttpCall::get("guard", "/"), |_: &Self, _, response: &Response<'_>, answer| {
+            response.set_header("x-checked", answer.status().to_string().as_bytes())?;
+            Ok(Action::Continue)
+        })
+    }
+}
+
+crate::filter! { Guard: stream, on_request_body, on_response_trailers, http_calls }
+
+#[test]
+fn a_whole_body_is_asked_about_whether_trailers_end_it_or_not() {
+    for trailers in [false, true] {
+        let host = TestHost::<Guard>::start("").expect("any configuration will do");
+        let mut stream = host.stream();
+        stream.request_body(b"who", false);
+        assert_eq!(stream.request_body(b"le", !trailers), Action::Pause);
+        if trailers {
+            assert_eq!(stream.request_trailers(&[("t", "1")]), Action::Pause);
+        }
+        let calls = host.pending_calls();
+        assert_eq!(calls.iter().map(|call| call.body.as_slice()).collect::<Vec<_>>(), [b"whole"]);
+        host.answer_call(&calls[0], &TestAnswer::new(200).body(b"clean"));
+        assert_eq!((stream.is_paused(), stream.request_body_sent()), (false, b"clean".to_vec()));
+    }
+}
+
+#[test]
+fn trailers_wait_for_a_call_and_are_changed_by_its_answer() {
+    let host = TestHost::<Guard>::start("").expect("any configuration will do");
+    let mut stream = host.stream();
+    assert_eq!(stream.response_body(b"all", false), Action::Continue);
+    assert_eq!(stream.response_trailers(&[("t", "1")]), Action::Pause);
+    host.answer_call(&host.pending_calls()[0], &TestAnswer::new(204));
+    assert!(!stream.is_paused());
+    assert_eq!(
+        (stream.response_trailer("x-checked"), stream.response_header("x-checked")),
+        (vec!["204".into()], vec![])
+    );
+}
