@@ -152,8 +152,8 @@ impl Anatomy {
     }
 }
 
-/// Whether Envoy 1.40 has no such function for modules of this version, so that it refuses them; told from the names in
-/// its binary and from the versions for which its host registers them.
+/// Whether Envoy 1.40 has no such function for modules of this version, so that it refuses them. Measured with a module for
+/// each; the names of all others that this host serves are in its binary. It refuses 0.2.100 as a whole.
 pub fn envoy_lacks(abi: AbiVersion, import: &str) -> bool {
     match import.rsplit_once('.').map_or(import, |(_, name)| name) {
         "proxy_redis_init" | "proxy_redis_call" | "proc_raise" => true,
