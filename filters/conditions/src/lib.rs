@@ -1,4 +1,5 @@
-//! What the filters of the library ask of a request: each condition as a type of the configuration and as a decision.
+//! What the filters of the library ask of a request: each condition as a type of the configuration and as a decision; and
+//! what their configurations write in one way.
 //! No filter by itself; a filter takes what it needs, and the linker leaves the rest out.
 
 pub mod address;
@@ -6,6 +7,7 @@ mod client;
 mod head;
 mod name;
 mod pattern;
+mod period;
 mod ranges;
 mod request;
 mod text;
@@ -14,6 +16,7 @@ pub use client::ClientAddress;
 pub use head::{Head, LateHead};
 pub use name::HeaderName;
 pub use pattern::Pattern;
+pub use period::Period;
 pub use ranges::IpRanges;
 pub use request::RequestMatch;
 pub use text::StringMatch;

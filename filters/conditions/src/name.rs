@@ -32,6 +32,11 @@ impl HeaderName {
         }
     }
 
+    /// A name that is known to be one, in lower case.
+    pub fn of_static(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// In lower case.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -25,11 +25,15 @@ impl LibraryFilter {
 
 /// All of them, by name.
 pub const LIBRARY: &[LibraryFilter] = &[
+    LibraryFilter::new("body-limit", "bounds the bodies of requests and responses"),
+    LibraryFilter::new("cors", "lets pages of other sites ask, and answers their preflights"),
     LibraryFilter {
         holds_heads: true,
         ..LibraryFilter::new("ext-authz", "asks an authorization service about each request, over HTTP or gRPC")
     },
+    LibraryFilter::new("fault", "delays and aborts requests on purpose"),
     LibraryFilter::new("header-edit", "edits the headers of requests and responses"),
     LibraryFilter::new("ip-allow", "lets clients in, or keeps them out, by their address"),
     LibraryFilter::new("jwt-auth", "checks JSON Web Tokens, and claims that requests need"),
+    LibraryFilter::new("maintenance", "answers in the place of a service that is down on purpose"),
 ];

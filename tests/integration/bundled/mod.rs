@@ -1,9 +1,13 @@
 //! Filters of the library, put into the chain by `url: bundled://NAME`; one file for each, and here what holds for all.
 
+mod body_limit;
+mod cors;
 mod ext_authz;
+mod fault;
 mod header_edit;
 mod ip_allow;
 mod jwt_auth;
+mod maintenance;
 
 use std::fmt::Write;
 
