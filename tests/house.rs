@@ -78,10 +78,10 @@ fn files() -> Vec<PathBuf> {
     found
 }
 
-/// `target` in whatever state, and folders like `.git`; `.ci` is ours.
+/// `target` in whatever state, what npm fetched, and folders like `.git`; `.ci` is ours.
 fn is_kept_by_a_tool(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    name == "target" || (name.starts_with('.') && name != ".ci")
+    name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci")
 }
 
 fn rust_files() -> impl Iterator<Item = (PathBuf, String)> {
@@ -244,6 +244,7 @@ const SUITES: &[(&str, &str)] = &[
     ("hostile", "tests/hostile"),
     ("vm", "host/wasm/tests/vm"),
     ("integration", "tests/integration"),
+    ("envoy", "tests/envoy"),
 ];
 
 #[test]

@@ -13,3 +13,4 @@ mod difference;
 mod examples;
 mod pair;
 mod sdk;
+mod toolchains;

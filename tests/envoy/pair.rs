@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::difference::Comparable;
 use crate::support::client::{self, Request, Response};
@@ -14,9 +13,6 @@ use crate::support::upstream::{Seen, Upstream};
 
 /// The service that requests are routed to.
 const APP: &str = "app.test";
-
-/// Longest wait until Portolan serves with the filters: a large module is compiled by a debug build.
-const START: Duration = Duration::from_secs(150);
 
 /// Makes an upstream's answer of what it saw.
 type Script = Arc<dyn Fn(&Seen) -> Vec<u8> + Send + Sync>;
@@ -38,7 +34,10 @@ impl Case {
 
     /// Another filter behind those that are there.
     pub(crate) fn filter(mut self, name: &str, module: impl Into<PathBuf>, config: &str) -> Self {
-        self.filters.push(Filter { name: name.to_owned(), module: module.into(), config: config.to_owned() });
+        // Without blanks, as Istio and Portolan hand it to the filter.
+        let config: serde_json::Value = serde_json::from_str(config).unwrap();
+        let (name, config) = (name.to_owned(), config.to_string());
+        self.filters.push(Filter { name, module: module.into(), config });
         self
     }
 
@@ -184,22 +183,8 @@ impl Portolan {
             options = options.file(&format!("plugin-{at}.yaml"), plugin_of(&filter.name, &filter.module, &lines));
         }
         let gateway = options.start();
-        await_filters(&gateway);
+        gateway.await_filters();
         Self { gateway, upstreams }
-    }
-}
-
-/// Waits until all filters run: the gateway is ready before a large module is compiled.
-fn await_filters(gateway: &Gateway) {
-    let start = Instant::now();
-    loop {
-        let filters: serde_json::Value = serde_json::from_slice(&gateway.admin("/filters?format=json").body).unwrap();
-        let filters = filters["filters"].as_array().unwrap_or_else(|| panic!("{filters}")).clone();
-        if filters.iter().all(|filter| filter["state"] == "running") {
-            return;
-        }
-        assert!(start.elapsed() < START, "not all filters run: {filters:?}\n{}", gateway.log());
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -17,12 +18,18 @@ pub(crate) struct Options {
     files: Vec<(String, String)>,
     arguments: Vec<String>,
     no_port_map: bool,
+    as_it_stands: Option<(PathBuf, u16)>,
 }
 
 impl Options {
     /// Nothing: add files.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// A configuration of the repository as it stands, whose Gateway has this port.
+    pub(crate) fn of(config: PathBuf, port: u16) -> Self {
+        Self { as_it_stands: Some((config, port)), ..Self::default() }
     }
 
     /// Adds a file of the configuration folder.
@@ -62,9 +69,10 @@ impl Options {
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("modules");
         let log = File::create(folder.path().join("log")).expect("the log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-        command.arg("run").arg("--config").arg(&config);
+        let (config, port) = self.as_it_stands.unwrap_or((config, 80));
+        command.arg("run").arg("--config").arg(config);
         if !self.no_port_map {
-            command.args(["--port-map", &format!("80={}", http.number())]);
+            command.args(["--port-map", &format!("{port}={}", http.number())]);
         }
         if !self.arguments.iter().any(|argument| argument == "--cache-dir") {
             command.arg("--cache-dir").arg(cache);
@@ -191,6 +199,22 @@ impl Gateway {
             assert!(Path::new(&format!("/proc/{}/status", self.child.id())).exists());
             ready()
         });
+    }
+
+    /// Waits until all filters run: a gateway is ready before a large module is compiled, which a debug build takes its
+    /// time for.
+    pub(crate) fn await_filters(&self) {
+        let start = Instant::now();
+        loop {
+            let body = self.admin("/filters?format=json").body;
+            let filters: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            let is_running = |filter: &serde_json::Value| filter["state"] == "running";
+            if filters["filters"].as_array().is_some_and(|filters| filters.iter().all(is_running)) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(150), "not all filters run: {filters}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends a signal by name, e.g. `TERM`.

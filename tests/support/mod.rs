@@ -11,6 +11,7 @@ pub(crate) mod grpc;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod probe;
+pub(crate) mod project;
 pub(crate) mod redis;
 pub(crate) mod registry;
 pub(crate) mod tcp;

@@ -72,7 +72,7 @@ impl HttpContext for Stream {
         let headers = vec![
             (":method", "GET"),
             (":path", path.as_str()),
-            (":authority", "authorizer"),
+            (":authority", "authorize.internal"),
             ("authorization", token.as_str()),
         ];
         if self.dispatch_http_call(&self.cluster, headers, None, vec![], TIMEOUT).is_err() {
