@@ -13,4 +13,5 @@ mod difference;
 mod examples;
 mod pair;
 mod sdk;
+mod templates;
 mod toolchains;
