@@ -33,6 +33,9 @@ pub enum WatchError {
     Thread(#[from] std::io::Error),
 }
 
+/// Says which files matter.
+type List = Box<dyn Fn() -> Vec<PathBuf> + Send>;
+
 /// How patient a watcher is.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
@@ -52,6 +55,9 @@ const TIMING: Timing = Timing {
     rescan: Duration::from_secs(10),
     poll: Duration::from_secs(1),
 };
+
+/// Compilers take longer than this patience saves: no longer than an editor needs to write a file.
+const SOURCES_TIMING: Timing = Timing { quiet: Duration::from_millis(20), ..TIMING };
 
 #[derive(Debug)]
 enum Message {
@@ -75,9 +81,28 @@ impl Watcher {
         self.messages.send(Message::Extra(files.to_vec())).ok();
     }
 
+    /// Watches files of any kind, those that `list` names each time: a new one is noticed in a folder that holds another.
+    /// For sources, which are many and small: all of them are read at each look, and only another content is told.
+    pub fn start_listed(
+        list: impl Fn() -> Vec<PathBuf> + Send + 'static,
+        on_change: impl Fn() + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        Self::start_on(SOURCES_TIMING, Vec::new(), Some(Box::new(list)), on_change)
+    }
+
     fn start_with(
         timing: Timing,
         paths: &[PathBuf],
+        on_change: impl Fn() + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let paths = paths.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
+        Self::start_on(timing, paths, None, on_change)
+    }
+
+    fn start_on(
+        timing: Timing,
+        paths: Vec<PathBuf>,
+        list: Option<List>,
         on_change: impl Fn() + Send + 'static,
     ) -> Result<Self, WatchError> {
         let (messages, inbox) = mpsc::channel();
@@ -89,8 +114,7 @@ impl Watcher {
         let system = notify::recommended_watcher(handler)
             .inspect_err(|error| tracing::warn!("the system watches no files, they are polled: {error}"))
             .ok();
-        let paths: Vec<PathBuf> = paths.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
-        let mut watch = Watch::new(timing, paths, system);
+        let mut watch = Watch { list, ..Watch::new(timing, paths, system) };
         watch.look();
         thread::Builder::new().name("portolan-watch".to_owned()).spawn(move || watch.run(&inbox, &on_change))?;
         Ok(Self { messages })
@@ -108,6 +132,8 @@ struct Watch {
     timing: Timing,
     paths: Vec<PathBuf>,
     extra: Vec<PathBuf>,
+    /// Names `extra` anew at each look; then any event in a watched folder is worth one.
+    list: Option<List>,
     folders: Folders<RecommendedWatcher>,
     /// Names of the files that links lead to.
     targets: BTreeSet<OsString>,
@@ -118,7 +144,7 @@ struct Watch {
 impl Watch {
     fn new(timing: Timing, paths: Vec<PathBuf>, system: Option<RecommendedWatcher>) -> Self {
         let (extra, targets, folders) = (Vec::new(), BTreeSet::new(), Folders::new(system));
-        Self { timing, paths, extra, folders, targets, seen: [0; 32] }
+        Self { timing, paths, extra, list: None, folders, targets, seen: [0; 32] }
     }
 
     fn run(&mut self, inbox: &Receiver<Message>, on_change: &impl Fn()) {
@@ -130,9 +156,9 @@ impl Watch {
                     if !self.settle(inbox) {
                         return;
                     }
-                    // The caller compares; here only what the next rescan compares with is brought up to date.
-                    self.look();
-                    true
+                    // The caller compares; here only what the next rescan compares with is brought up to date. With a list,
+                    // events are told of much that nobody reads.
+                    self.look() || self.list.is_none()
                 }
                 Ok(Message::Extra(files)) => self.set_extra(files),
                 Err(RecvTimeoutError::Timeout) => self.look(),
@@ -179,7 +205,10 @@ impl Watch {
     fn matters(&self, event: &Event) -> bool {
         let is_read = matches!(event.kind, EventKind::Access(_));
         !is_read
-            && (event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(|path| self.may_be_read(path)))
+            && (self.list.is_some()
+                || event.paths.is_empty()
+                || event.need_rescan()
+                || event.paths.iter().any(|path| self.may_be_read(path)))
     }
 
     /// Configuration, folders, links such as `..data`, and what is gone: all but the files of a foreign kind.
@@ -195,6 +224,9 @@ impl Watch {
 
     /// Watches what there is now, and tells whether any content differs from the last look.
     fn look(&mut self) -> bool {
+        if let Some(list) = &self.list {
+            self.extra = list();
+        }
         let found = folders::of(&self.paths, &self.extra);
         self.folders.set(found.folders);
         self.targets = found.targets;

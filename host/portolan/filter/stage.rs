@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use portolan_admin::{Readiness, State};
 use portolan_config::{Diagnostic, Severity};
-use portolan_proxy::{SnapshotCell, StreamTracer, Workers};
+use portolan_proxy::{Attached, PluginGeneration, SnapshotCell, StreamTracer, Workers};
 use portolan_telemetry::{LogControl, Metrics};
-use portolan_wasm::TraceLimits;
+use portolan_wasm::{TraceLimits, Value};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -203,6 +203,14 @@ impl Stage {
         Ok(Change::of(turn, &self.plugin, in_flight))
     }
 
+    /// The version of the filter that serves now; none when there is none yet.
+    pub(crate) fn served(&self) -> Option<Arc<PluginGeneration>> {
+        self.cell.load().plugins().iter().find_map(|attached| match attached {
+            Attached::Ready(generation) if *generation.name == *self.plugin => Some(generation.clone()),
+            _ => None,
+        })
+    }
+
     /// Sends a request through the gateway. One at a time: what services see meanwhile is taken for its callouts.
     pub(crate) async fn send(&self, request: &Request) -> anyhow::Result<Exchange> {
         for (_, service) in &self.services {
@@ -273,17 +281,15 @@ impl Change {
 }
 
 impl Exchange {
-    /// What the filters have logged: plugin, level, line.
+    /// What the filters have logged or written, each as `LEVEL: TEXT`.
     pub(crate) fn log(&self) -> impl Iterator<Item = String> + '_ {
         let calls = self.record.callbacks.iter().flat_map(|callback| &callback.calls);
-        calls.filter(|call| &*call.function == "proxy_log").map(|call| {
-            let text = |at: usize| {
-                call.arguments.get(at).map(|argument| match &argument.value {
-                    portolan_wasm::Value::Text { text, .. } => text.clone(),
-                    other => other.to_string(),
-                })
+        calls.filter(|call| call.word == "log" || call.word == "write").map(|call| {
+            let text = |at: usize| match call.arguments.get(at).map(|argument| &argument.value) {
+                Some(Value::Text { text, .. }) => text.clone(),
+                other => other.map(ToString::to_string).unwrap_or_default(),
             };
-            format!("{}: {}", text(0).unwrap_or_default(), text(1).unwrap_or_default())
+            format!("{}: {}", text(0), text(1))
         })
     }
 }

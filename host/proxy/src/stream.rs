@@ -254,6 +254,9 @@ impl Stream {
             log.x_forwarded_for = header("x-forwarded-for");
             log.user_agent = header("user-agent");
             log.request_id = header("x-request-id");
+            if let Some(trace) = &self.view.snapshot.trace {
+                trace.began(state.number(), &state.request);
+            }
         });
     }
 

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use http::request;
 use portolan_telemetry::StreamInfo;
 use portolan_wasm::{TraceLimits, TraceSink, Tracer};
 
 /// A sink for callbacks and for the streams around them. Called on the workers' threads: it should not take long.
 pub trait StreamTrace: TraceSink {
+    /// A request has come and no filter has seen it yet; the gateway's own headers, such as `x-request-id`, are there. Not
+    /// told of requests that are refused before.
+    fn began(&self, number: u64, request: &request::Parts);
+
     /// A request has ended, its filters' last callbacks included. `number` is what its callbacks have been told with
     /// ([`portolan_wasm::TracedStream::number`]).
     fn ended(&self, number: u64, info: &StreamInfo);

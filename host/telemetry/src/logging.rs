@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Metadata;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
@@ -42,6 +43,14 @@ impl LogControl {
     pub fn install(directives: &str) -> Result<Self, LogError> {
         let ansi = io::stderr().is_terminal();
         let (control, subscriber) = Self::build(directives, io::stderr, ansi)?;
+        tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
+        Ok(control)
+    }
+
+    /// The same without the lines of one target, which somebody else tells. They count as wanted all the same.
+    pub fn install_without(directives: &str, target: &'static str) -> Result<Self, LogError> {
+        let ansi = io::stderr().is_terminal();
+        let (control, subscriber) = Self::build(directives, Without { target }, ansi)?;
         tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
         Ok(control)
     }
@@ -89,6 +98,23 @@ impl LogControl {
     /// The directives in force.
     pub fn current(&self) -> String {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Standard error but for one target.
+struct Without {
+    target: &'static str,
+}
+
+impl<'a> MakeWriter<'a> for Without {
+    type Writer = Box<dyn io::Write>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Box::new(io::stderr())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        if metadata.target() == self.target { Box::new(io::sink()) } else { self.make_writer() }
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) enum Script {
     /// With this, after a while.
     Answer {
         /// The answer.
-        response: Response,
+        response: Box<Response>,
         /// Time until it begins.
         delay: Duration,
     },

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use http::{HeaderMap, Method, request};
 use portolan_proxy::StreamTrace;
 use portolan_telemetry::StreamInfo;
 use portolan_wasm::{CallbackTrace, TraceSink};
@@ -33,10 +34,31 @@ pub(crate) enum Event {
 pub(crate) struct Record {
     /// The gateway's own account of it.
     pub(crate) info: StreamInfo,
+    /// The request's head as the first filter saw it; none for a request that the gateway refused itself.
+    pub(crate) head: Option<Head>,
     /// The filters' callbacks, in order.
     pub(crate) callbacks: Vec<CallbackTrace>,
     /// Callbacks beyond the first 256.
     pub(crate) left_out: usize,
+}
+
+/// The head of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Its method.
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) path: String,
+    /// All headers, the gateway's own included.
+    pub(crate) headers: HeaderMap,
+}
+
+/// What is known of a stream that runs.
+#[derive(Default)]
+struct Open {
+    head: Option<Head>,
+    callbacks: Vec<CallbackTrace>,
+    left_out: usize,
 }
 
 /// The sink.
@@ -49,7 +71,7 @@ pub(super) struct Recorder {
 #[derive(Default)]
 struct Running {
     /// By number; numbers rise.
-    streams: BTreeMap<u64, (Vec<CallbackTrace>, usize)>,
+    streams: BTreeMap<u64, Open>,
     /// Who waits for the stream of a client's address.
     awaited: HashMap<SocketAddr, oneshot::Sender<Record>>,
 }
@@ -86,11 +108,11 @@ impl TraceSink for Recorder {
     fn callback(&self, trace: CallbackTrace) {
         let Some(stream) = &trace.stream else { return self.hand_on(Event::Callback(Box::new(trace))) };
         let mut running = lock(&self.running);
-        let (callbacks, left_out) = running.streams.entry(stream.number).or_default();
-        if callbacks.len() < MOST_CALLBACKS {
-            callbacks.push(trace);
+        let open = running.streams.entry(stream.number).or_default();
+        if open.callbacks.len() < MOST_CALLBACKS {
+            open.callbacks.push(trace);
         } else {
-            *left_out += 1;
+            open.left_out += 1;
         }
         if running.streams.len() > MOST_STREAMS {
             // Callbacks without an end: those of TCP connections.
@@ -101,10 +123,16 @@ impl TraceSink for Recorder {
 }
 
 impl StreamTrace for Recorder {
+    fn began(&self, number: u64, request: &request::Parts) {
+        let path = request.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let head = Head { method: request.method.clone(), path, headers: request.headers.clone() };
+        lock(&self.running).streams.entry(number).or_default().head = Some(head);
+    }
+
     fn ended(&self, number: u64, info: &StreamInfo) {
         let mut running = lock(&self.running);
-        let (callbacks, left_out) = running.streams.remove(&number).unwrap_or_default();
-        let record = Record { info: info.clone(), callbacks, left_out };
+        let Open { head, callbacks, left_out } = running.streams.remove(&number).unwrap_or_default();
+        let record = Record { info: info.clone(), head, callbacks, left_out };
         let awaited = info.downstream_remote.and_then(|client| running.awaited.remove(&client));
         drop(running);
         let record = match awaited {

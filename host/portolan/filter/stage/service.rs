@@ -148,7 +148,7 @@ async fn respond(
     let script = lock(&state.script).clone();
     let (response, delay) = match script {
         Script::Echo => echo(&seen),
-        Script::Answer { response, delay } => (response, delay),
+        Script::Answer { response, delay } => (*response, delay),
         Script::Down => return Err(io::Error::other("the service is down")),
     };
     tokio::time::sleep(delay).await;

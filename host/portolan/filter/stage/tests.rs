@@ -145,7 +145,7 @@ fn the_backend_answers_as_it_is_told_with_trailers_and_not_at_all() {
         trailers.insert("x-sum", "3".parse().unwrap());
         let response =
             Response { body: Bytes::from_static(b"tea"), trailers, ..Response::new(StatusCode::IM_A_TEAPOT) };
-        stage.backend().answer_with(Script::Answer { response, delay: Duration::from_millis(1) });
+        stage.backend().answer_with(Script::Answer { response: response.into(), delay: Duration::from_millis(1) });
         let request = Request {
             headers: [("te".parse().unwrap(), "trailers".parse().unwrap())].into_iter().collect(),
             ..Request::default()
@@ -174,7 +174,7 @@ fn callouts_reach_a_service_by_the_name_of_its_cluster() {
         let (stage, change) =
             Stage::start(StageOptions { services, ..options(module("i32.const 1", call, "")) }).await.unwrap();
         assert_eq!((change.refusal, authz.cluster()), (None, "outbound|9000||authz".to_owned()));
-        stage.backend().answer_with(Script::Answer { response: slow, delay: Duration::from_millis(300) });
+        stage.backend().answer_with(Script::Answer { response: slow.into(), delay: Duration::from_millis(300) });
         let exchange = stage.send(&Request::default()).await.unwrap();
         let [(named, seen)] = &exchange.callouts[..] else { panic!("{:?}", exchange.callouts) };
         assert_eq!((named, &*seen[0].path, &*seen[0].host), (&authz, "/a", "authz"));

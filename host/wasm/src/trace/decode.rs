@@ -95,6 +95,9 @@ pub(super) fn call<H>(
             Part::MetricKind => arguments.push(Argument::new("", word_of(&METRICS, number))),
             Part::Metric => arguments.push(Argument::new("", metric(metrics, number))),
             Part::Stream => arguments.push(Argument::new("", word_of(&STREAMS, number))),
+            Part::Pieces => {
+                arguments.push(Argument::new("", pieces(memory, number, self::number(params, at + 1), limits)))
+            }
             Part::Skip | Part::OutText(_) | Part::OutProperty | Part::OutPairs => {}
             Part::OutNumber(_) | Part::OutLong | Part::OutLevel => {}
         }
@@ -218,6 +221,23 @@ fn text_value(memory: &[u8], params: &[Val], at: usize, limits: &TraceLimits) ->
 
 fn bytes_value(found: Option<&[u8]>, limits: &TraceLimits) -> Value {
     found.map_or(Value::Unreadable, |bytes| Value::of_bytes(bytes, limits))
+}
+
+/// Pieces beyond what a value may be long are not looked at.
+fn pieces(memory: &[u8], list: u32, count: u32, limits: &TraceLimits) -> Value {
+    let mut whole = Vec::new();
+    for piece in 0..count {
+        let entry = list.wrapping_add(piece.wrapping_mul(8));
+        let found = read(memory, entry).zip(read(memory, entry.wrapping_add(4)));
+        let Some(bytes) = found.and_then(|(address, length)| slice(memory, address, length)) else {
+            return Value::Unreadable;
+        };
+        whole.extend_from_slice(bytes);
+        if whole.len() > limits.bytes {
+            break;
+        }
+    }
+    Value::of_bytes(&whole, limits)
 }
 
 /// The parts of a path are joined with NUL; people write dots.

@@ -39,6 +39,8 @@ pub(super) enum Part {
     Metric,
     /// Direction of `continue_stream`.
     Stream,
+    /// Address and number of pieces of a text, as WASI has it.
+    Pieces,
     /// Not shown.
     Skip,
     /// Addresses where address and length of a text go.
@@ -59,14 +61,14 @@ impl Part {
     /// How many parameters it takes.
     pub(super) fn width(self) -> usize {
         match self {
-            Self::Range | Self::Text(_) | Self::Path | Self::Secret(_) | Self::Pairs(_) => 2,
+            Self::Range | Self::Text(_) | Self::Path | Self::Secret(_) | Self::Pairs(_) | Self::Pieces => 2,
             Self::OutText(_) | Self::OutProperty | Self::OutPairs => 2,
             _ => 1,
         }
     }
 }
 
-/// The function of this name; none for WASI's.
+/// The function of this name; none for WASI's but the one that writes.
 pub(crate) fn function(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
@@ -77,7 +79,7 @@ const fn f(name: &'static str, word: &'static str, parts: &'static [Part]) -> Fu
 
 use Part::{
     Buffer, Flag, Level, Long, Map, Metric, MetricKind, Millis, Number, OutLevel, OutLong, OutNumber, OutPairs,
-    OutProperty, OutText, Pairs, Path, Range, Secret, Signed, Skip, Stream, Text,
+    OutProperty, OutText, Pairs, Path, Pieces, Range, Secret, Signed, Skip, Stream, Text,
 };
 
 const FUNCTIONS: &[Function] = &[
@@ -150,4 +152,6 @@ const FUNCTIONS: &[Function] = &[
     f("proxy_increment_metric", "increment_metric", &[Metric, Long("")]),
     f("proxy_get_metric", "get_metric", &[Metric, OutLong]),
     f("proxy_call_foreign_function", "call_foreign_function", &[Text(""), Text(""), OutText("")]),
+    // Standard output and error go to the log.
+    f("fd_write", "write", &[Number(""), Pieces, Skip]),
 ];

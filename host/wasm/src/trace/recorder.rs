@@ -166,7 +166,7 @@ pub(crate) fn leave_call<H>(
     };
     let Some(mut recorder) = state.trace.take() else { return };
     recorder.depth = recorder.depth.saturating_sub(1);
-    let status = answer.map_or(CallStatus::Failed, |answer| status(answer, function.is_some()));
+    let status = answer.map_or(CallStatus::Failed, |answer| status(answer, function));
     let results = match function {
         Some(function) if status == CallStatus::Ok => {
             decode::results(function, memory, params, &recorder.tracer.limits)
@@ -231,9 +231,9 @@ fn outcome(function: &str, answer: Option<u32>, replies: bool) -> Outcome {
     }
 }
 
-fn status(answer: &[Val], of_abi: bool) -> CallStatus {
+fn status(answer: &[Val], function: Option<&Function>) -> CallStatus {
     let number = answer.first().and_then(Val::i32).unwrap_or(0).cast_unsigned();
-    match (number, of_abi) {
+    match (number, function.is_some_and(|function| function.name.starts_with("proxy_"))) {
         (0, _) => CallStatus::Ok,
         (number, false) => CallStatus::Errno(number),
         (number, true) => CallStatus::Status(Status::name_of(number)),

@@ -10,15 +10,56 @@ const PAIRS: usize = 6;
 /// Bytes that are no text and are written out.
 const BYTES: usize = 16;
 
-/// One line without its calls: name, arguments, outcome; a failure's backtrace follows on lines of its own.
+impl CallbackTrace {
+    /// Name and arguments: `on_request_headers(4, end=true)`.
+    pub fn asked(&self) -> String {
+        format!("{}({})", self.name(), list(&self.arguments))
+    }
+
+    /// How it ended: `-> Continue`; empty where there is nothing to answer. A guest's backtrace follows on lines of its own.
+    pub fn answered(&self) -> String {
+        match &self.outcome {
+            Outcome::Done => String::new(),
+            outcome => format!("-> {outcome}"),
+        }
+    }
+}
+
+impl HostCall {
+    /// Word and arguments: `get_header("authorization")`.
+    pub fn asked(&self) -> String {
+        format!("{}({})", self.word, list(&self.arguments))
+    }
+
+    /// What came of it: `= none`, `-> BAD_ARGUMENT`; empty where it is done and there is nothing to tell.
+    pub fn answered(&self) -> String {
+        match self.status {
+            CallStatus::Ok if self.results.is_empty() => String::new(),
+            CallStatus::Ok => format!("= {}", list(&self.results)),
+            // What is looked for and not there is an answer like any other.
+            CallStatus::Status("NOT_FOUND") if self.word.starts_with("get_") => "= none".to_owned(),
+            CallStatus::Status(name) => format!("-> {name}"),
+            CallStatus::Errno(number) => format!("-> errno {number}"),
+            CallStatus::Failed => "-> failed".to_owned(),
+        }
+    }
+
+    /// True when the host has not done what it was asked for; what is not there to be read is no such thing.
+    pub fn is_refused(&self) -> bool {
+        match self.status {
+            CallStatus::Ok => false,
+            CallStatus::Status("NOT_FOUND") => !self.word.starts_with("get_"),
+            // A queue that is empty, and a value that somebody else has written, are answers.
+            CallStatus::Status(name) => name != "EMPTY" && name != "CAS_MISMATCH",
+            CallStatus::Errno(_) | CallStatus::Failed => true,
+        }
+    }
+}
+
+/// One line without its calls.
 impl Display for CallbackTrace {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.name())?;
-        list(f, &self.arguments)?;
-        match &self.outcome {
-            Outcome::Done => f.write_char(')'),
-            outcome => write!(f, ") -> {outcome}"),
-        }
+        f.write_str(format!("{} {}", self.asked(), self.answered()).trim_end())
     }
 }
 
@@ -36,24 +77,10 @@ impl Display for Outcome {
     }
 }
 
-/// One line: word, arguments, and what came of it.
+/// One line.
 impl Display for HostCall {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.word)?;
-        list(f, &self.arguments)?;
-        f.write_char(')')?;
-        match self.status {
-            CallStatus::Ok if self.results.is_empty() => Ok(()),
-            CallStatus::Ok => {
-                f.write_str(" = ")?;
-                list(f, &self.results)
-            }
-            // What is looked for and not there is an answer like any other.
-            CallStatus::Status("NOT_FOUND") if self.word.starts_with("get_") => f.write_str(" = none"),
-            CallStatus::Status(name) => write!(f, " -> {name}"),
-            CallStatus::Errno(number) => write!(f, " -> errno {number}"),
-            CallStatus::Failed => f.write_str(" -> failed"),
-        }
+        f.write_str(format!("{} {}", self.asked(), self.answered()).trim_end())
     }
 }
 
@@ -89,12 +116,8 @@ impl Display for Value {
     }
 }
 
-fn list(f: &mut Formatter<'_>, arguments: &[Argument]) -> fmt::Result {
-    for (place, argument) in arguments.iter().enumerate() {
-        f.write_str(if place == 0 { "" } else { ", " })?;
-        argument.fmt(f)?;
-    }
-    Ok(())
+fn list(arguments: &[Argument]) -> String {
+    arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn pairs(f: &mut Formatter<'_>, shown: &[(String, String)], count: usize) -> fmt::Result {

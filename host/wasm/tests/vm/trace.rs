@@ -89,7 +89,10 @@ fn metrics_have_names_and_passwords_are_hidden() {
            (drop (call $increment_metric (call $u32 (i32.const 24)) (i64.const 1)))
            (drop (call $redis_init @"redis" @"user" @"sesame" (i32.const 5)))
            (drop (call $reply (i32.const 403) @"" @"no" @"" (i32.const -1)))
-           (drop (call $tick_period (i32.const 250)))"#,
+           (drop (call $tick_period (i32.const 250)))
+           (i32.store (i32.const 64) (i32.const 1024)) (i32.store (i32.const 68) (i32.const 5))
+           (drop (call $fd_write (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 72)))
+           (drop (call $fd_write (i32.const 9) (i32.const 64) (i32.const 1) (i32.const 72)))"#,
     );
     let wanted = [
         "on_request_headers(7, end=true) -> Reply",
@@ -98,6 +101,8 @@ fn metrics_have_names_and_passwords_are_hidden() {
         "  redis_init(\"redis\", username=\"user\", password=(hidden), timeout=5 ms) -> BAD_ARGUMENT",
         "  send_local_response(403, body=\"no\")",
         "  set_tick_period(250 ms)",
+        "  write(1, \"notes\")",
+        "  write(9, \"notes\") -> errno 8",
     ];
     assert_eq!(lines, wanted);
 }
