@@ -1,5 +1,6 @@
 //! [`Args`]: the command line.
 
+mod dev;
 mod filter;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::dev::{DevArgs, TraceMode};
 pub(crate) use self::filter::{
     FilterArgs, FilterCommand, InspectArgs, ListOutput, LoginArgs, PullArgs, PushArgs, VerifyArgs,
 };

@@ -1,6 +1,7 @@
 //! `portolan filter`: everything for who writes filters or runs those of others.
 
 mod build;
+mod dev;
 mod inspect;
 mod list;
 mod lock;
@@ -9,7 +10,7 @@ mod new;
 pub(crate) mod project;
 mod pull;
 mod push;
-#[allow(dead_code, reason = "the author's loop and tests are built on it")]
+#[allow(dead_code, reason = "`filter test` is built on the rest of it")]
 mod stage;
 mod subject;
 mod verify;
@@ -26,6 +27,7 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
         FilterCommand::Build { folder, dev, .. } => {
             build::build(folder, if *dev { Profile::Dev } else { Profile::Release })
         }
+        FilterCommand::Dev(args) => dev::dev(args),
         FilterCommand::Lock(config) => lock::lock(config),
         FilterCommand::List { output } => list::list(*output),
         FilterCommand::Inspect(args) => inspect::inspect(args),

@@ -134,7 +134,7 @@ fn kept(read: &Read, resources: &ResourceSet) -> Option<String> {
 }
 
 /// One line, the place first.
-fn line(finding: &Diagnostic) -> String {
+pub(crate) fn line(finding: &Diagnostic) -> String {
     let place = &finding.place;
     let severity = match finding.severity {
         Severity::Error => "error",

@@ -49,6 +49,12 @@ pub(crate) enum FilterCommand {
         #[arg(long, conflicts_with = "release")]
         dev: bool,
     },
+    /// Build, serve and watch a filter: each edit is live at once, each request shows what the filter asked of the host
+    ///
+    /// Everything goes to a backend that answers with what it has seen, or, with `--config`, as your own files say.
+    /// `/status/503` and `/delay/250` of that backend wish for a status and for milliseconds. Keys on a terminal, or words on
+    /// lines elsewhere: r rebuild, t tests, x trace of the last request again, b bench, o page, q quit.
+    Dev(DevArgs),
     /// Write portolan.lock beside the configuration: each filter's module by digest, signer, ABI, imports and cost
     ///
     /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.
