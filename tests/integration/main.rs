@@ -10,6 +10,7 @@ mod bundled;
 mod callouts;
 mod commands;
 mod containment;
+mod dev;
 mod dns;
 mod filters;
 mod forwarding;

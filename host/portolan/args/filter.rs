@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
+use super::dev::DevArgs;
 use super::{ConfigArgs, RegistryArgs};
 use crate::filter::project::Language;
 use crate::modules::Layout;

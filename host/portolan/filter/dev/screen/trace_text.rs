@@ -71,13 +71,21 @@ pub(super) fn trace_lines(callback: &CallbackTrace, plugin: &str, whole: bool) -
         return String::new();
     }
     let other = if *callback.plugin == *plugin { String::new() } else { format!("{}: ", callback.plugin) };
-    let mut text = line(2, &format!("{other}{}", callback.asked()), &callback.answered());
+    let (outcome, failure) = match &callback.outcome {
+        Outcome::Failed(reason) => ("-> failed".to_owned(), Some(reason)),
+        _ => (callback.answered(), None),
+    };
+    let mut text = line(2, &format!("{other}{}", callback.asked()), &outcome);
     for call in calls {
         let context = call.context.map(|context| format!(" [context {context}]")).unwrap_or_default();
         text.push_str(&line(4 + 2 * call.depth as usize, &call.asked(), &format!("{}{context}", call.answered())));
     }
     if callback.left_out > 0 {
         text.push_str(&format!("    and {} calls more\n", callback.left_out));
+    }
+    // After the calls that led to it.
+    for reason in failure.into_iter().flat_map(|failure| failure.lines()) {
+        text.push_str(&format!("    {reason}\n"));
     }
     text
 }
@@ -94,16 +102,10 @@ fn says_something(callback: &CallbackTrace) -> bool {
     callback.has_failed() || !is_quiet && callback.function.starts_with("proxy_")
 }
 
-/// What was asked, and in a column of its own what was answered; further lines of it are indented.
+/// What was asked, and in a column of its own what was answered.
 fn line(indent: usize, asked: &str, answered: &str) -> String {
-    let mut lines = answered.trim_start().lines();
-    let first = lines.next().unwrap_or_default();
     let width = COLUMN.saturating_sub(indent);
-    let mut text = format!("{:indent$}{}\n", "", format!("{asked:<width$} {first}").trim_end());
-    for more in lines {
-        text.push_str(&format!("{:indent$}    {}\n", "", more.trim()));
-    }
-    text
+    format!("{:indent$}{}\n", "", format!("{asked:<width$} {answered}").trim_end())
 }
 
 fn millis(time: Duration, digits: usize) -> String {
