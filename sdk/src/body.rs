@@ -10,7 +10,9 @@
 /// `end_of_stream`, when the trailers are there (unless the filter lists a trailers callback of its own).
 ///
 /// A body callback holds the body and not the head, which has gone on before: when the filter refuses, the upstream may
-/// have seen a request that breaks off.
+/// have seen a request that breaks off. A filter that must hold the head too pauses in the headers callback; then the body
+/// comes only on hosts that are told so, in Portolan by the annotation `portolan.dev/allow-on-headers-stop-iteration`, in Envoy
+/// by `allow_on_headers_stop_iteration`; elsewhere such a request waits for ever. `Continue` in the body callback lets both go.
 ///
 /// The host has a limit too. In Portolan it is 1 MiB (Envoy: `per_connection_buffer_limit_bytes`, as much by default):
 /// above it a request is answered with 413, and a response is cut. A filter's own limit belongs below.

@@ -330,3 +330,43 @@ fn trailers_wait_for_a_call_and_are_changed_by_its_answer() {
         (vec!["204".into()], vec![])
     );
 }
+
+/// Holds the head until the body is whole and a service has spoken.
+struct Strict;
+
+impl Filter for Strict {
+    type Config = NoConfig;
+    type Stream = ();
+
+    fn configure(_: NoConfig) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn stream(&self) {}
+
+    fn on_request_headers(&self, _: &mut (), _: &Request<'_>) -> Result<Action, HostError> {
+        Ok(Action::Pause)
+    }
+
+    fn on_request_body(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
+        let Whole::Complete(body) = request.whole_body(100)? else { return Ok(Action::Pause) };
+        request.call(&HttpCall::post("guard", "/").body(body), |_: &Self, _, request, _| {
+            request.set_header("x-checked", b"1")?;
+            Ok(Action::Continue)
+        })
+    }
+}
+
+crate::filter! { Strict: stream, on_request_headers, on_request_body, http_calls }
+
+#[test]
+fn a_head_is_held_for_the_body_where_the_host_lets_the_body_come() {
+    let host = TestHost::<Strict>::start("").expect("any configuration will do");
+    let mut stream = host.stream();
+    assert_eq!(stream.request_head(&[(":path", "/")]), Action::Pause);
+    assert_eq!(stream.request_body(b"a", false), Action::Pause);
+    assert_eq!(stream.request_body(b"b", true), Action::Pause);
+    host.answer_call(&host.pending_calls()[0], &TestAnswer::new(200));
+    assert!(!stream.is_paused());
+    assert_eq!((stream.request_header("x-checked"), stream.request_body_sent()), (vec!["1".into()], b"ab".to_vec()));
+}
