@@ -46,7 +46,7 @@ fn two_calls_at_once_are_both_waited_for_alike() {
 #[test]
 fn bodies_are_changed_and_held_for_calls_alike() {
     let post = |path, body: &str| Request::new("POST", "h", path).body(body);
-    let requests = [post("/ask", "ask for more"), post("/plain", "as it is"), Request::get("h", "/upper")];
+    let requests = [post("/ask/once", "ask for more"), post("/plain", "as it is"), Request::get("h", "/upper")];
     let Some(answers) = case().same(&requests) else { return };
     assert_eq!(answers.responses[2].text(), "FROM THE UPSTREAM");
     let bodies: Vec<_> = answers.upstream.iter().map(|seen| seen.body.as_slice()).collect();
