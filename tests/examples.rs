@@ -29,12 +29,12 @@ fn every_example_has_what_a_reader_looks_for() {
     assert!(names.len() >= 6, "{names:?}");
     for name in names {
         let folder = project::folder("examples").join(&name);
-        for file in ["README.md", "filter.yaml", "gateway.yaml"] {
+        for file in ["README.md", "filter.yaml", "gateway.yaml", "tests/filter.test.yaml"] {
             assert!(folder.join(file).exists(), "{name} has no {file}");
         }
         let readme = fs::read_to_string(folder.join("README.md")).unwrap();
-        for command in ["portolan filter build", "portolan run --config", "portolan filter dev"] {
-            assert!(readme.contains(&format!("{command} examples/{name}")), "{name}: no `{command}` in its README");
+        for command in ["filter build", "run --config", "filter dev", "filter test"] {
+            assert!(readme.contains(&format!("portolan {command} examples/{name}")), "{name}: no `portolan {command}` in its README");
         }
         assert!(index.contains(&format!("]({name}/README.md)")), "examples/README.md does not lead to {name}");
     }

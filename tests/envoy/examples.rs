@@ -1,16 +1,13 @@
 //! The filters of `examples/`, each with the configuration of its `gateway.yaml`.
 
-use crate::pair::{Answers, Case, answer};
+use crate::bundled::statuses;
+use crate::pair::{Case, answer};
 use crate::support::client::Request;
 use crate::support::project::built;
 
 /// One example behind which an upstream answers 200.
 fn case(name: &str, config: &str) -> Option<Case> {
     Some(Case::new(name, built(&format!("examples/{name}"))?, config))
-}
-
-fn statuses(answers: &Answers) -> Vec<u16> {
-    answers.responses.iter().map(|response| response.status).collect()
 }
 
 #[test]

@@ -8,8 +8,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod bundled;
 mod decisions;
 mod difference;
+mod edits;
 mod examples;
 mod pair;
 mod sdk;

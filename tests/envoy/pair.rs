@@ -22,6 +22,7 @@ pub(crate) struct Case {
     filters: Vec<Filter>,
     services: Vec<(&'static str, Script)>,
     varying: Vec<&'static str>,
+    stop_iteration: bool,
 }
 
 #[allow(dead_code, reason = "each filter needs a part of it")]
@@ -29,7 +30,8 @@ impl Case {
     /// One filter with its configuration in JSON, in front of an upstream that answers each request with 200.
     pub(crate) fn new(name: &str, module: impl Into<PathBuf>, config: &str) -> Self {
         let app: Script = Arc::new(|_| answer(200, &[("content-type", "text/plain")], b"from the upstream"));
-        Self { filters: Vec::new(), services: vec![(APP, app)], varying: Vec::new() }.filter(name, module, config)
+        Self { filters: Vec::new(), services: vec![(APP, app)], varying: Vec::new(), stop_iteration: false }
+            .filter(name, module, config)
     }
 
     /// Another filter behind those that are there.
@@ -60,6 +62,12 @@ impl Case {
     /// A header whose value is the filter's own chance or clock.
     pub(crate) fn varying(mut self, header: &'static str) -> Self {
         self.varying.push(header);
+        self
+    }
+
+    /// Body callbacks run while the head waits: a setting of both hosts.
+    pub(crate) fn stop_iteration(mut self) -> Self {
+        self.stop_iteration = true;
         self
     }
 
@@ -122,6 +130,12 @@ impl Pair {
         [of_envoy, self.portolan.gateway.send(request)]
     }
 
+    /// Compares what the upstream saw, and not how often the services were asked, which may hang on the number of VMs.
+    pub(crate) fn end_upstream(mut self) -> Vec<Seen> {
+        self.reference.upstreams.truncate(1);
+        self.end(Vec::new()).upstream
+    }
+
     /// Compares what the upstream and the services saw.
     pub(crate) fn end(self, responses: Vec<Response>) -> Answers {
         let mut all = Vec::new();
@@ -157,7 +171,10 @@ impl Reference {
     fn start(binary: &Path, case: &Case) -> Self {
         let upstreams = case.upstreams();
         let services: Vec<_> = upstreams.iter().map(|(host, upstream)| (*host, upstream.address())).collect();
-        let envoy = Envoy::start(binary, &envoy::Options { filters: &case.filters, services: &services });
+        let envoy = Envoy::start(
+            binary,
+            &envoy::Options { filters: &case.filters, services: &services, stop_iteration: case.stop_iteration },
+        );
         Self { envoy, upstreams }
     }
 }
@@ -180,7 +197,12 @@ impl Portolan {
             // Of one phase, the higher priority runs first.
             let lines =
                 format!("  pluginName: {}\n  priority: {}\n  pluginConfig: {}\n", filter.name, 100 - at, filter.config);
-            options = options.file(&format!("plugin-{at}.yaml"), plugin_of(&filter.name, &filter.module, &lines));
+            let mut plugin = plugin_of(&filter.name, &filter.module, &lines);
+            if case.stop_iteration {
+                let annotation = "  annotations: {portolan.dev/allow-on-headers-stop-iteration: 'true'}\nspec:\n";
+                plugin = plugin.replace("spec:\n", annotation);
+            }
+            options = options.file(&format!("plugin-{at}.yaml"), plugin);
         }
         let gateway = options.start();
         gateway.await_filters();

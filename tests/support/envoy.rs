@@ -33,6 +33,8 @@ pub(crate) struct Options<'a> {
     pub(crate) filters: &'a [Filter],
     /// Host of each service and its endpoint; all requests go to the first. Clusters have Istio's names, for port 80.
     pub(crate) services: &'a [(&'a str, SocketAddr)],
+    /// Body callbacks run while the head waits.
+    pub(crate) stop_iteration: bool,
 }
 
 /// A running Envoy; killed when dropped.
@@ -116,7 +118,7 @@ pub(crate) fn cluster(host: &str) -> String {
 
 fn configuration(options: &Options<'_>, http: SocketAddr, admin: SocketAddr) -> Value {
     let clusters: Vec<_> = options.services.iter().map(|(host, address)| cluster_of(host, *address)).collect();
-    let mut filters: Vec<_> = options.filters.iter().map(wasm_filter).collect();
+    let mut filters: Vec<_> = options.filters.iter().map(|f| wasm_filter(f, options.stop_iteration)).collect();
     filters.push(extension("router", "filters.http.router.v3.Router", json!({})));
     let first = options.services.first().map_or_else(String::new, |(host, _)| cluster(host));
     let manager = json!({
@@ -167,7 +169,7 @@ fn cluster_of(host: &str, endpoint: SocketAddr) -> Value {
 }
 
 /// As Istio writes it: the configuration as a string, a VM for each filter.
-fn wasm_filter(filter: &Filter) -> Value {
+fn wasm_filter(filter: &Filter, stop_iteration: bool) -> Value {
     let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": filter.config});
     let config = json!({
         "name": filter.name,
@@ -178,6 +180,7 @@ fn wasm_filter(filter: &Filter) -> Value {
             "code": {"local": {"filename": filter.module}},
         },
         "configuration": text,
+        "allow_on_headers_stop_iteration": stop_iteration,
     });
     extension(&filter.name, "filters.http.wasm.v3.Wasm", json!({"config": config}))
 }
