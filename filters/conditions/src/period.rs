@@ -32,7 +32,7 @@ impl Period {
             };
             micros = micros.checked_add(times(number, unit)?)?;
         }
-        let is_whole = !text.is_empty() && micros % 1000 == 0 && micros / 1000 <= MAX_MILLIS;
+        let is_whole = !text.is_empty() && micros.is_multiple_of(1000) && micros / 1000 <= MAX_MILLIS;
         is_whole.then_some(Self(Duration::from_micros(micros)))
     }
 

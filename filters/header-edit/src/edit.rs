@@ -34,13 +34,16 @@ pub struct Replacement {
     pub with: String,
 }
 
+/// Name and value of a header line.
+pub type Line = (Vec<u8>, Vec<u8>);
+
 /// The headers of a message.
 pub trait Lines {
     /// Name and value of each, in order.
     ///
     /// # Errors
     /// When the host does not tell.
-    fn lines(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HostError>;
+    fn lines(&self) -> Result<Vec<Line>, HostError>;
 
     /// Replaces all values.
     ///
