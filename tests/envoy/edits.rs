@@ -14,6 +14,7 @@ fn header_edit_edits_requests_and_responses() {
              "add": {"x-tag": "%REQ(x-tag?x-new):3%-%QUERY_PARAM(q)%-%PROTOCOL%"}}],
         "response": [
             {"status": ["5xx"], "set": {"cache-control": "no-store"}},
+            {"match": {"cookies": {"user": {"exact": "ada"}}}, "set": {"x-was": "%REQ(:path)% %COOKIE(user)%"}},
             {"removeMatching": [{"prefix": "x-internal-"}], "replace": [{"header": "location", "regex": "^http://", "with": "https://"}]}]
     }"#;
     let case = case("header-edit", config).upstream(|seen| match seen.line.as_str() {
@@ -38,6 +39,8 @@ fn header_edit_edits_requests_and_responses() {
     );
     assert_eq!(answers.responses[0].header("location"), Some("https://h/a"));
     assert_eq!(answers.responses[0].header("x-internal-a"), None);
+    assert_eq!(answers.responses[0].header("x-was"), Some("/a?q=tea ada"));
+    assert_eq!(answers.responses[2].header("x-was"), None);
     assert_eq!(answers.responses[1].header("cache-control"), Some("no-store"));
 }
 

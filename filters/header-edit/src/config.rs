@@ -8,7 +8,7 @@ use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::edit::{Edits, Replacement, is_fixed};
-use crate::template::Template;
+use crate::template::{Source, Template};
 
 /// Most rules for requests, and most for responses.
 const MAX_RULES: usize = 64;
@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) request: Vec<RequestRule>,
     pub(crate) response: Vec<ResponseRule>,
     pub(crate) clear_route_cache: bool,
+    /// What values of responses' rules take from the request's head; each once.
+    pub(crate) remembered: Vec<Source>,
 }
 
 #[derive(Debug)]
@@ -97,8 +99,20 @@ impl Config {
         }
         let request = rules("request", request, |rule| rule.for_request())?;
         let response = rules("response", response, |rule| rule.for_response())?;
-        Ok(Settings { request, response, clear_route_cache })
+        Ok(Settings { request, remembered: remembered(&response), response, clear_route_cache })
     }
+}
+
+fn remembered(rules: &[ResponseRule]) -> Vec<Source> {
+    let templates = rules.iter().flat_map(|rule| rule.edits.set.iter().chain(&rule.edits.add));
+    let mut known = Vec::new();
+    for source in templates.flat_map(|(_, template)| template.sources()) {
+        let is_of_head = matches!(source, Source::Request(_) | Source::Query(_) | Source::Cookie(_));
+        if is_of_head && !known.contains(source) {
+            known.push(source.clone());
+        }
+    }
+    known
 }
 
 /// Each rule checked, with its place before what is wrong.

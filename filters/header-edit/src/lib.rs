@@ -13,34 +13,37 @@ use template::Source;
 pub struct HeaderEdit {
     settings: Settings,
     /// True when a response's rule asks what its request was like.
-    remembers: bool,
+    asks: bool,
 }
 
-/// Bit n is set when the request fulfils the condition of the n-th rule for responses. None when the request has not come
-/// this far: a filter before this one has answered it.
-type Fulfilled = Option<u64>;
+/// What rules for responses want to know of the request, kept while it is there: Envoy does not tell it later.
+pub struct Remembered {
+    /// Bit n is set when the request, as it came, fulfils the condition of the n-th rule for responses.
+    fulfilled: u64,
+    /// What is found at each of the settings' sources, as this filter has sent the request on.
+    values: Vec<Option<Vec<u8>>>,
+}
 
 impl Filter for HeaderEdit {
     type Config = Config;
-    type Stream = Fulfilled;
+    /// None when the request has not come this far: a filter before this one has answered it.
+    type Stream = Option<Remembered>;
 
     /// A header that should have gone may be one that somebody trusts.
     const ON_ERROR: OnError = OnError::Fail;
 
     fn configure(config: Config) -> Result<Self, ConfigError> {
         let settings = config.settings()?;
-        let remembers = settings.response.iter().any(|rule| !rule.condition.is_empty());
-        Ok(Self { settings, remembers })
+        let asks = settings.response.iter().any(|rule| !rule.condition.is_empty());
+        Ok(Self { settings, asks })
     }
 
-    fn stream(&self) -> Fulfilled {
+    fn stream(&self) -> Option<Remembered> {
         None
     }
 
-    fn on_request_headers(&self, fulfilled: &mut Fulfilled, request: &Request<'_>) -> Result<Action, HostError> {
-        if self.remembers {
-            *fulfilled = Some(self.fulfilled(request)?);
-        }
+    fn on_request_headers(&self, stream: &mut Option<Remembered>, request: &Request<'_>) -> Result<Action, HostError> {
+        let fulfilled = self.fulfilled(request)?;
         let mut is_edited = false;
         for rule in &self.settings.request {
             if rule.condition.holds(request)? {
@@ -51,26 +54,33 @@ impl Filter for HeaderEdit {
         if is_edited && self.settings.clear_route_cache {
             request.call_foreign("clear_route_cache", b"")?;
         }
+        let value = |source| Ok(of_request(request, request, source)?.map(<[u8]>::to_vec));
+        let values = self.settings.remembered.iter().map(value).collect::<Result<_, HostError>>()?;
+        *stream = Some(Remembered { fulfilled, values });
         Ok(Action::Continue)
     }
 
-    fn on_response_headers(&self, fulfilled: &mut Fulfilled, response: &Response<'_>) -> Result<Action, HostError> {
+    fn on_response_headers(
+        &self,
+        stream: &mut Option<Remembered>,
+        response: &Response<'_>,
+    ) -> Result<Action, HostError> {
         if self.settings.response.is_empty() {
             return Ok(Action::Continue);
         }
         let request = LateHead(response);
-        let fulfilled = match *fulfilled {
-            Some(bits) => bits,
-            None if self.remembers => self.fulfilled(&request)?,
-            None => u64::MAX,
+        let fulfilled = match stream {
+            Some(remembered) => remembered.fulfilled,
+            None => self.fulfilled(&request)?,
         };
         let status = response.status()?;
         for (i, rule) in self.settings.response.iter().enumerate() {
             let is_status = rule.status.is_empty() || rule.status.iter().any(|range| range.holds(status));
             if fulfilled & 1 << i != 0 && is_status {
-                rule.edits.apply(response, |source| match source {
-                    Source::Response(name) => response.header(name),
-                    source => of_request(&request, response, source),
+                rule.edits.apply(response, |source| match (source, self.recall(stream, source)) {
+                    (Source::Response(name), _) => response.header(name),
+                    (_, Some(value)) => Ok(value),
+                    (source, None) => of_request(&request, response, source),
                 })?;
             }
         }
@@ -80,8 +90,17 @@ impl Filter for HeaderEdit {
 
 impl HeaderEdit {
     fn fulfilled<'a>(&self, head: &impl Head<'a>) -> Result<u64, HostError> {
+        if !self.asks {
+            return Ok(u64::MAX);
+        }
         let rules = self.settings.response.iter().enumerate();
         rules.map(|(i, rule)| Ok(u64::from(rule.condition.holds(head)?) << i)).sum()
+    }
+
+    /// A value of the request that was kept, which may be that there was none; nothing when it was not kept.
+    fn recall<'s>(&self, stream: &'s Option<Remembered>, source: &Source) -> Option<Option<&'s [u8]>> {
+        let place = self.settings.remembered.iter().position(|known| known == source)?;
+        Some(stream.as_ref()?.values.get(place)?.as_deref())
     }
 }
 

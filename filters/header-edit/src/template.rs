@@ -72,12 +72,19 @@ impl Template {
 
     /// True when it asks for the response, which a request does not have yet.
     pub fn needs_response(&self) -> bool {
-        let of_response = |source: &Source| match source {
+        self.sources().any(|source| match source {
             Source::Response(_) => true,
             Source::Property(path) => path.starts_with("response\0"),
             _ => false,
-        };
-        self.parts.iter().any(|part| matches!(part, Part::Value { sources, .. } if sources.iter().any(of_response)))
+        })
+    }
+
+    /// Where its values are.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Text(_) => &[][..],
+            Part::Value { sources, .. } => sources,
+        })
     }
 
     /// The value, with what `look_up` finds.

@@ -53,3 +53,14 @@ fn responses_have_a_limit_of_their_own() {
     assert_eq!((refused.status, refused.text().as_str()), (502, "body too large"));
     assert_eq!(gateway.send(&Request::new("HEAD", "h", "/").order("bytes 1001")).status, 200);
 }
+
+#[test]
+fn a_response_that_announces_nothing_is_cut_where_it_is_too_large() {
+    let app = Upstream::start("app");
+    let gateway = start(&app, &plugin("body-limit", CONFIG));
+    // Ten bytes each.
+    assert_eq!(gateway.send(&Request::get("h", "/").order("chunks 100")).body.len(), 1000);
+    let mut connection = gateway.connect();
+    assert!(connection.request(&Request::get("h", "/").order("chunks 101")).is_err(), "it seems to be whole");
+    gateway.await_access("filter_reset_after_response_started");
+}
