@@ -1,5 +1,6 @@
 //! [`Args`]: the command line.
 
+mod cases;
 mod dev;
 mod filter;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::cases::{BenchArgs, TestArgs, TestOutput};
 pub(crate) use self::dev::{DevArgs, TraceMode};
 pub(crate) use self::filter::{
     FilterArgs, FilterCommand, InspectArgs, ListOutput, LoginArgs, PullArgs, PushArgs, VerifyArgs,
@@ -293,7 +295,7 @@ fn parse_backend(text: &str) -> Result<(String, u16), String> {
 }
 
 /// A number with a unit: `ms`, `s`, `m` or `h`, as in Istio's durations.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wants = || format!("`{text}` is not a time; wants e.g. 500ms, 5s or 1m");
     let end = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wants)?;
     let number: f64 = text[..end].parse().map_err(|_| wants())?;

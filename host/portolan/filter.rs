@@ -1,6 +1,9 @@
 //! `portolan filter`: everything for who writes filters or runs those of others.
 
+mod bench;
 mod build;
+mod case;
+mod compare;
 mod dev;
 mod inspect;
 mod list;
@@ -10,9 +13,10 @@ mod new;
 pub(crate) mod project;
 mod pull;
 mod push;
-#[allow(dead_code, reason = "`filter test` is built on the rest of it")]
 mod stage;
 mod subject;
+mod target;
+mod test;
 mod verify;
 
 use std::process::ExitCode;
@@ -28,6 +32,8 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<ExitCode> {
             build::build(folder, if *dev { Profile::Dev } else { Profile::Release })
         }
         FilterCommand::Dev(args) => dev::dev(args),
+        FilterCommand::Test(args) => test::test(args),
+        FilterCommand::Bench(args) => bench::bench(args),
         FilterCommand::Lock(config) => lock::lock(config),
         FilterCommand::List { output } => list::list(*output),
         FilterCommand::Inspect(args) => inspect::inspect(args),

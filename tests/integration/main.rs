@@ -12,6 +12,7 @@ mod commands;
 mod containment;
 mod dev;
 mod dns;
+mod filter_cases;
 mod filters;
 mod forwarding;
 mod lifecycle;

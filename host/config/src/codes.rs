@@ -361,6 +361,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "a configuration that the filter refuses",
         "`pluginConfig` does not fulfil the JSON Schema of the module (custom section `portolan.schema`, a file NAME.schema.json beside NAME.wasm, or the one that the annotation `portolan.dev/schema` names), or the filter itself said no in `on_configure`; its last words are in the message. The version before serves on; without one, requests get what failStrategy says.",
     ),
+    (
+        "P0601",
+        "a test case that cannot be run",
+        "A document of a `*.test.yaml` file is a case of `portolan filter test`: it has a `name` of its own, a request and answers that HTTP allows, and expects something.",
+    ),
+    (
+        "P0602",
+        "a test case that fails",
+        "What came of a case of `portolan filter test` is not what it expects; the text form shows the filter's calls of the host too.",
+    ),
 ];
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl<T> Plain<T> {
 /// another type, and fields that `T` does not name, told as fields of `what`, e.g. `filter.yaml`. An empty text has no
 /// document.
 ///
-/// `T` must not use serde's `tag`, `untagged` or `flatten`: they lose the places.
+/// `T` must not use serde's `tag`, `untagged` or `flatten`: they lose the places. A type with several forms has a visitor
+/// of its own, and its map form `deny_unknown_fields`.
 pub fn read<T: DeserializeOwned>(file: &str, text: &str, what: &str) -> (Vec<Plain<T>>, Vec<Diagnostic>) {
     document::read_plain(&file.into(), text, what)
 }
@@ -58,6 +59,15 @@ mod tests {
     #[serde(default)]
     struct Step {
         minutes: u32,
+        heat: Option<Heat>,
+    }
+
+    /// As the map form of a type with several forms.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Heat {
+        degrees: u32,
+        fan: bool,
     }
 
     /// `line:column: message (help)` of each finding.
@@ -90,6 +100,8 @@ mod tests {
         assert_eq!(findings("name: a\nname: b\n"), ["2:1: key `name` stands twice in one map"]);
         let wrong = findings("steps:\n- minutes: soon\n");
         assert!(wrong[0].starts_with("2:12: `steps[0].minutes`: expected a whole number"), "{wrong:?}");
+        let refused = findings("steps:\n- heat: {degres: 1}\n");
+        assert_eq!(refused, ["2:10: unknown field `degres` in `steps[0].heat` (did you mean `degrees`?)"]);
         assert_eq!(findings("name: [\n").len(), 1);
         assert_eq!(findings("- name\n").len(), 1);
         assert!(findings("# nothing\n").is_empty());

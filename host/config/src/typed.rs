@@ -256,11 +256,33 @@ fn type_error(error: &serde_yaml::Error, raw: &Raw<'_>) -> Diagnostic {
         _ if raw.is_secret => "not of the expected type".to_owned(),
         _ => Problem(problem).to_string(),
     };
+    if let Some((field, known)) = refused_field(&problem) {
+        return refused(field, &known, path, &raw.places);
+    }
     let message = if path.is_empty() { problem } else { format!("`{path}`: {problem}") };
     let diagnostic = Diagnostic::error("P0002", place, message);
     match text.ends_with("expected a boolean") {
         true => diagnostic.with_help("booleans are `true` and `false`"),
         false => diagnostic,
+    }
+}
+
+/// The field that a type with `deny_unknown_fields` refuses, and those that it has, out of serde's message. Types which
+/// can be written in several forms refuse fields so: what is behind a choice is hidden from [`known_fields`].
+fn refused_field(problem: &str) -> Option<(&str, Vec<&str>)> {
+    let (field, known) = problem.strip_prefix("unknown field `")?.split_once('`')?;
+    let known = known.split('`').skip(1).step_by(2);
+    Some((field, known.collect()))
+}
+
+fn refused(field: &str, known: &[&str], path: &str, places: &Places) -> Diagnostic {
+    let mut whole = path.to_owned();
+    push_key(&mut whole, field);
+    let parent = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
+    let diagnostic = Diagnostic::error("P0007", places.of_key(&whole), format!("unknown field `{field}`{parent}"));
+    match nearest(field, known.iter().copied()) {
+        Some(known) => diagnostic.with_help(format!("did you mean `{known}`?")),
+        None => diagnostic.with_label(format!("known fields: {}", known.join(", "))),
     }
 }
 

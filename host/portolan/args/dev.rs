@@ -59,6 +59,6 @@ pub(crate) enum TraceMode {
     Off,
 }
 
-fn parse_json(text: &str) -> Result<serde_json::Value, String> {
+pub(super) fn parse_json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))
 }

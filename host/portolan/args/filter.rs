@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::dev::DevArgs;
-use super::{ConfigArgs, RegistryArgs};
+use super::{BenchArgs, ConfigArgs, DevArgs, RegistryArgs, TestArgs};
 use crate::filter::project::Language;
 use crate::modules::Layout;
 
@@ -56,6 +55,16 @@ pub(crate) enum FilterCommand {
     /// `/status/503` and `/delay/250` of that backend wish for a status and for milliseconds. Keys on a terminal, or words on
     /// lines elsewhere: r rebuild, t tests, x trace of the last request again, b bench, o page, q quit.
     Dev(DevArgs),
+    /// Run the test cases of a filter (`*.test.yaml`) in the gateway's own host
+    ///
+    /// Each case has a gateway of its own, with real sockets, an upstream and services that answer as it says. Exit
+    /// code 1 when a case fails or there is none, 2 when a case cannot be read.
+    Test(TestArgs),
+    /// Measure what a filter costs: time per callback and request, memory, start
+    ///
+    /// The module runs in the gateway's own host, without sockets and without the other filters. Numbers of an idle
+    /// machine say most; the spread of the run says how idle it was.
+    Bench(BenchArgs),
     /// Write portolan.lock beside the configuration: each filter's module by digest, signer, ABI, imports and cost
     ///
     /// From then on `run` and `check` refuse another module (P0503), whatever its tag or file says.

@@ -3,6 +3,7 @@
 
 mod command;
 mod loop_state;
+mod save;
 mod screen;
 mod target;
 mod terminal;

@@ -18,17 +18,18 @@ use anyhow::{Context, anyhow, bail};
 use portolan_admin::{Readiness, State};
 use portolan_config::{Diagnostic, Severity};
 use portolan_proxy::{Attached, PluginGeneration, SnapshotCell, StreamTracer, Workers};
+use portolan_telemetry::metrics::PluginValue;
 use portolan_telemetry::{LogControl, Metrics};
-use portolan_wasm::{TraceLimits, Value};
+use portolan_wasm::{CallbackTrace, TraceLimits, Value};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::client::Connection;
-pub(crate) use self::configuration::{Named, Subject};
+pub(crate) use self::configuration::{Named, Subject, write_gateway, write_subject_of};
 pub(crate) use self::message::{Request, Response, Script, Seen};
 use self::recorder::Recorder;
-pub(crate) use self::recorder::{Event, Record};
+pub(crate) use self::recorder::{Event, Head, Record};
 pub(crate) use self::service::Service;
 use crate::args::ConfigArgs;
 use crate::control::{Control, ControlHandle, Turn};
@@ -249,6 +250,11 @@ impl Stage {
         Exchange { record, upstream, response: None, callouts: Vec::new() }
     }
 
+    /// Metrics that filters have defined themselves, as they stand.
+    pub(crate) fn filter_metrics(&self) -> Vec<PluginValue> {
+        self.metrics.plugin_values()
+    }
+
     /// Ends without losing a request, within the limit.
     pub(crate) async fn stop(self, limit: Duration) {
         let workers = self.workers;
@@ -283,15 +289,20 @@ impl Change {
 impl Exchange {
     /// What the filters have logged or written, each as `LEVEL: TEXT`.
     pub(crate) fn log(&self) -> impl Iterator<Item = String> + '_ {
-        let calls = self.record.callbacks.iter().flat_map(|callback| &callback.calls);
-        calls.filter(|call| call.word == "log" || call.word == "write").map(|call| {
-            let text = |at: usize| match call.arguments.get(at).map(|argument| &argument.value) {
-                Some(Value::Text { text, .. }) => text.clone(),
-                other => other.map(ToString::to_string).unwrap_or_default(),
-            };
-            format!("{}: {}", text(0), text(1))
-        })
+        log_lines(&self.record.callbacks)
     }
+}
+
+/// What filters have logged or written in these callbacks, each as `LEVEL: TEXT`.
+pub(crate) fn log_lines<'a>(callbacks: impl IntoIterator<Item = &'a CallbackTrace>) -> impl Iterator<Item = String> {
+    let calls = callbacks.into_iter().flat_map(|callback| &callback.calls);
+    calls.filter(|call| call.word == "log" || call.word == "write").map(|call| {
+        let text = |at: usize| match call.arguments.get(at).map(|argument| &argument.value) {
+            Some(Value::Text { text, .. }) => text.clone(),
+            other => other.map(ToString::to_string).unwrap_or_default(),
+        };
+        format!("{}: {}", text(0), text(1))
+    })
 }
 
 /// The parts of a gateway, started as `portolan run` does.

@@ -105,6 +105,12 @@ impl Stream {
         Run::Through
     }
 
+    /// Runs the two decision filters alone, for whoever has no request to send.
+    pub(crate) fn decide(self: &Rc<Self>) {
+        // A refusal leaves the stream without a decision, which is all that is asked here.
+        let _ = self.decide_again(self.view.plugins.len(), true);
+    }
+
     fn decide_again(self: &Rc<Self>, before: usize, end: bool) -> Run {
         for again in 0..before {
             if matches!(self.plugin(again).role, Role::RouteMatch | Role::TrafficSplit) {

@@ -3,6 +3,7 @@
 
 mod attempt;
 mod balancer;
+mod bench;
 mod body;
 mod body_chain;
 mod body_filter;
@@ -57,6 +58,7 @@ mod wanted;
 mod worker;
 mod worker_plugin;
 
+pub use bench::{Bench, BenchError, BenchRequest, Samples, clock_overhead};
 pub use build_problem::BuildProblem;
 pub use builder::{Builder, BuilderOptions};
 pub use cluster::{ClusterState, EndpointSet};

@@ -126,11 +126,15 @@ impl Metrics {
         *write(&self.plugin_values) = Some(Box::new(source));
     }
 
+    /// What filters have defined themselves, as [`Metrics::set_plugin_values`] knows it; empty before.
+    pub fn plugin_values(&self) -> Vec<PluginValue> {
+        read(&self.plugin_values).as_ref().map(|source| source()).unwrap_or_default()
+    }
+
     /// The page in Prometheus's text format 0.0.4.
     pub fn render(&self) -> String {
         let mut families = self.families();
-        let plugins = read(&self.plugin_values).as_ref().map(|source| source()).unwrap_or_default();
-        families.extend(plugin_values::families(plugins));
+        families.extend(plugin_values::families(self.plugin_values()));
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut page = String::new();

@@ -9,6 +9,8 @@ pub(super) enum Command {
     Tests,
     /// Show the last request again, with all of its trace.
     Trace,
+    /// Make a case of the last request.
+    Save,
     /// Measure.
     Bench,
     /// Say where the admin page is.
@@ -20,10 +22,11 @@ pub(super) enum Command {
 }
 
 /// Key, word, command.
-const COMMANDS: [(char, &str, Command); 7] = [
+const COMMANDS: [(char, &str, Command); 8] = [
     ('r', "rebuild", Command::Rebuild),
     ('t', "tests", Command::Tests),
     ('x', "trace", Command::Trace),
+    ('s', "save", Command::Save),
     ('b', "bench", Command::Bench),
     ('o', "page", Command::Page),
     ('h', "help", Command::Help),
@@ -31,7 +34,7 @@ const COMMANDS: [(char, &str, Command); 7] = [
 ];
 
 /// What is shown of them.
-pub(super) const KEYS: &str = "r rebuild  t tests  x trace last  b bench  o page  q quit";
+pub(super) const KEYS: &str = "r rebuild  t tests  x trace last  s save as case  b bench  o page  q quit";
 
 impl Command {
     /// By its key.

@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::Changed;
 use super::command::Command;
+use super::save;
 use super::screen::{Screen, Version};
 use super::target::{Module, NotBuilt, Seen, Target};
 use super::terminal::Keys;
@@ -221,8 +222,9 @@ impl<'a> Loop<'a> {
     async fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Rebuild => self.rebuild(true),
-            Command::Tests => self.run("test").await?,
-            Command::Bench => self.run("bench").await?,
+            Command::Tests => self.run("test", &[]).await?,
+            Command::Save => self.save().await?,
+            Command::Bench => self.run("bench", &[]).await?,
             Command::Trace => self.screen.again(self.last.as_ref(), self.stage.plugin()),
             Command::Page => match self.stage.admin() {
                 Some(address) => self.screen.says(&format!("page  http://{address}/")),
@@ -234,15 +236,27 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
+    /// Sends the last request once more, through a gateway of its own, and writes what comes of it as a case.
+    async fn save(&self) -> anyhow::Result<()> {
+        match self.last.as_ref().and_then(save::arguments) {
+            Some(arguments) => self.run("test", &arguments).await?,
+            None => self.screen.says("no request has come to the filter yet"),
+        }
+        Ok(())
+    }
+
     /// Runs another command of `portolan filter` on the same target, in a process of its own.
-    async fn run(&self, name: &'static str) -> anyhow::Result<()> {
+    async fn run(&self, name: &'static str, more: &[String]) -> anyhow::Result<()> {
         let line = Args::command();
         if line.find_subcommand("filter").and_then(|filter| filter.find_subcommand(name)).is_none() {
             self.screen.says(&format!("this binary has no `filter {name}`"));
             return Ok(());
         }
         let mut process = Process::new(std::env::current_exe().context("cannot find this binary")?);
-        process.args(["filter", name]).arg(&self.args.path).stdin(Stdio::null());
+        process.args(["filter", name]).arg(&self.args.path).args(more).stdin(Stdio::null());
+        if let Some(config) = &self.args.plugin_config {
+            process.args(["--plugin-config", &config.to_string()]);
+        }
         let ended = tokio::task::spawn_blocking(move || process.status()).await?;
         ended.with_context(|| format!("cannot run `filter {name}`"))?;
         Ok(())

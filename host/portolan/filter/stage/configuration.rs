@@ -68,9 +68,14 @@ pub(super) fn write_module(folder: &Path, module: &[u8]) -> io::Result<()> {
     replace(&folder.join(MODULE), module)
 }
 
-/// Writes the WasmPlugin.
+/// Writes the WasmPlugin, for the module that [`write_module`] has written.
 pub(super) fn write_subject(folder: &Path, subject: &Subject) -> io::Result<()> {
-    let mut spec = json!({ "url": format!("file://{}", folder.join(MODULE).display()) });
+    write_subject_of(folder, subject, &folder.join(MODULE))
+}
+
+/// Writes the WasmPlugin, for a module elsewhere.
+pub(crate) fn write_subject_of(folder: &Path, subject: &Subject, module: &Path) -> io::Result<()> {
+    let mut spec = json!({ "url": format!("file://{}", module.display()) });
     let mut set = |key: &str, value: Value| {
         if !value.is_null() {
             spec[key] = value;
@@ -85,7 +90,7 @@ pub(super) fn write_subject(folder: &Path, subject: &Subject) -> io::Result<()> 
 }
 
 /// Writes the Gateway, the route and the backend.
-pub(super) fn write_gateway(folder: &Path, listen: SocketAddr, backend: SocketAddr) -> io::Result<()> {
+pub(crate) fn write_gateway(folder: &Path, listen: SocketAddr, backend: SocketAddr) -> io::Result<()> {
     let istio = "networking.istio.io/v1";
     let server = json!({
         "port": { "number": listen.port(), "name": "http", "protocol": "HTTP" },
