@@ -27,6 +27,7 @@ fn start() -> (Gateway, Around) {
         .file("echo.yaml", service_entry("echo.test", &[("v1", around.echo.address())]))
         .file("plugin.yaml", wasm_plugin("guest", &wasm::built("tests/sdk-guest"), config))
         .start();
+    gateway.await_filters();
     (gateway, around)
 }
 
@@ -186,6 +187,23 @@ fn ticks_come_and_a_call_of_the_filter_itself_is_answered() {
 }
 
 #[test]
+fn requests_that_wait_for_a_tick_go_on_with_it() {
+    let (gateway, around) = start();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let response = gateway.get("h", "/held");
+                    assert_eq!((response.status, response.upstream()), (200, "app"));
+                    assert!(response.seen("x-held").unwrap().parse::<u32>().unwrap() > 0);
+                }
+            });
+        }
+    });
+    assert_eq!(around.app.requests(), 40);
+}
+
+#[test]
 fn a_filter_asks_redis_and_reads_its_replies() {
     let Some(mut redis) = Redis::start(Some("secret")) else { return };
     let app = Upstream::start("app");
@@ -198,6 +216,7 @@ fn a_filter_asks_redis_and_reads_its_replies() {
         .file("redis.yaml", service_entry("redis.test", &[("v1", redis.address())]))
         .file("plugin.yaml", wasm_plugin("redis", &module, config))
         .start();
+    gateway.await_filters();
     for (path, status, text) in [
         ("/INCR/hits", 200, "Integer(1)"),
         ("/INCR/hits", 200, "Integer(2)"),

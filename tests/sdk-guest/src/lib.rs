@@ -1,11 +1,11 @@
 //! A filter that uses what the SDK offers, one part for each path.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use portolan_sdk::metrics::{Counter, Family, Gauge, Histogram};
 use portolan_sdk::prelude::*;
-use portolan_sdk::{Failure, SetCookie, percent_decode, root, shared, timer};
+use portolan_sdk::{Failure, Held, SetCookie, percent_decode, root, shared, timer};
 
 /// Whom to ask.
 #[derive(serde::Deserialize)]
@@ -28,6 +28,7 @@ pub struct Guest {
     sizes: Histogram,
     ticks: Gauge,
     told: Cell<bool>,
+    waiting: RefCell<Vec<Held<Guest>>>,
     all: shared::Counter,
 }
 
@@ -51,6 +52,7 @@ impl Filter for Guest {
             sizes: Histogram::named("guest_body_bytes").with(&[("side", "request")])?,
             ticks: Gauge::define("guest_ticks")?,
             told: Cell::new(false),
+            waiting: RefCell::default(),
             all: shared::Counter::new("requests"),
         })
     }
@@ -90,6 +92,14 @@ impl Filter for Guest {
                     request.set_header("x-echo", &message)?;
                     Ok(Action::Continue)
                 })
+            }
+            b"/held" => {
+                let held = request.hold(|guest: &Self, _, request| {
+                    request.set_header("x-held", guest.ticks.value()?.to_string().as_bytes())?;
+                    Ok(Action::Continue)
+                });
+                self.waiting.borrow_mut().push(held);
+                Ok(Action::Pause)
             }
             b"/ask" | b"/ask/once" => {
                 // The body will be longer: Envoy leaves the length to the filter.
@@ -154,6 +164,7 @@ impl Filter for Guest {
 
     fn on_tick(&self) -> Result<(), HostError> {
         self.ticks.add(1)?;
+        self.waiting.take().into_iter().for_each(Held::resume);
         if self.told.replace(true) {
             return Ok(());
         }
@@ -212,4 +223,5 @@ portolan_sdk::filter! { Guest:
     on_tick,
     http_calls,
     grpc_calls,
+    holds,
 }
