@@ -34,9 +34,29 @@ fn every_example_has_what_a_reader_looks_for() {
         }
         let readme = fs::read_to_string(folder.join("README.md")).unwrap();
         for command in ["filter build", "run --config", "filter dev", "filter test"] {
-            assert!(readme.contains(&format!("portolan {command} examples/{name}")), "{name}: no `portolan {command}` in its README");
+            assert!(
+                readme.contains(&format!("portolan {command} examples/{name}")),
+                "{name}: no `portolan {command}` in its README"
+            );
         }
         assert!(index.contains(&format!("]({name}/README.md)")), "examples/README.md does not lead to {name}");
+    }
+}
+
+#[test]
+fn every_example_passes_its_cases() {
+    for example in
+        ["filter-stamp", "filter-stock", "filter-authorize", "filter-go", "filter-assemblyscript", "filter-c"]
+    {
+        let name = format!("examples/{example}");
+        if project::built(&name).is_none() {
+            continue;
+        }
+        let mut test = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        let output =
+            test.args(["filter", "test", "--no-build", &name]).current_dir(project::folder("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
     }
 }
 

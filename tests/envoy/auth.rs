@@ -80,7 +80,7 @@ fn ext_authz_asks_a_service() {
         "ext-authz",
         r#"{"http": {"cluster": "outbound|80||auth.test", "pathPrefix": "/check", "includeRequestHeadersInCheck": ["x-tenant"],
                      "headersToUpstreamOnAllow": ["x-user"], "headersToDownstreamOnAllow": ["x-seen"]},
-            "exempt": {"paths": [{"exact": "/healthz"}]}, "statusOnError": 503}"#,
+            "exempt": [{"paths": [{"exact": "/healthz"}]}], "statusOnError": 503}"#,
     )
     .service("auth.test", service);
     let with = |token: &str| Request::get("h", "/a?b").header("authorization", token);

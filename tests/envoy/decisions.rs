@@ -10,6 +10,7 @@ use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSpli
 use serde::Serialize;
 use tempfile::TempDir;
 
+use crate::bundled::module;
 use crate::support::client::{self, Request, Response};
 use crate::support::config::{ANY_GATEWAY, policy, routes, service_entry};
 use crate::support::envoy::{self, Envoy, Filter};
@@ -66,9 +67,9 @@ impl Both {
             filter(header, module, &())
         };
         let filters = [
-            filter("route-match", wasm::built("filters/route-match"), &RouteMatchConfig::of(&model, false)),
-            filter("traffic-split", wasm::built("filters/traffic-split"), &TrafficSplitConfig::of(&model)),
-            filter("circuit-breaker", wasm::built("filters/circuit-breaker"), &CircuitBreakerConfig::of(&model)),
+            filter("route-match", module("route-match"), &RouteMatchConfig::of(&model, false)),
+            filter("traffic-split", module("traffic-split"), &TrafficSplitConfig::of(&model)),
+            filter("circuit-breaker", module("circuit-breaker"), &CircuitBreakerConfig::of(&model)),
             show("portolan.route", "x-route"),
             show("portolan.cluster", "x-cluster"),
         ];

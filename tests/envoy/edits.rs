@@ -9,7 +9,7 @@ fn header_edit_edits_requests_and_responses() {
     let config = r#"{
         "request": [
             {"remove": ["x-user"], "rename": {"x-old": "x-new"}, "replace": [{"header": ":path", "regex": "^/v[0-9]+", "with": ""}]},
-            {"match": {"paths": [{"prefix": "/v2/"}]},
+            {"match": {"paths": [{"prefix": "/a"}]},
              "set": {"x-user": "%COOKIE(user)%", "x-from": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
              "add": {"x-tag": "%REQ(x-tag?x-new):3%-%QUERY_PARAM(q)%-%PROTOCOL%"}}],
         "response": [
