@@ -11,6 +11,7 @@ use crate::modules::{await_module, cache, options, plugin};
 use crate::support::await_true;
 use crate::support::gateway::{Gateway, Options};
 use crate::support::registry::{PASSWORD, Registry, Signer, USER};
+use crate::support::tokens::TokenServer;
 use crate::support::upstream::Upstream;
 use crate::support::wasm::{self, naming};
 
@@ -226,6 +227,21 @@ fn a_guarded_registry_wants_credentials_for_both_ways() {
     assert_eq!(std::fs::read(desk.path("pulled.wasm")).unwrap(), module);
     let desk = desk.with("PORTOLAN_REGISTRY_USER", USER).with("PORTOLAN_REGISTRY_PASSWORD", PASSWORD);
     assert!(desk.done(&["inspect", &url]).stdout.contains("1, all served"));
+}
+
+#[test]
+fn a_registry_with_tokens_is_asked_for_what_is_done_and_no_more() {
+    let tokens = TokenServer::start();
+    let Some(registry) = Registry::start_with(&tokens) else { return };
+    let desk = Desk::new(&registry);
+    let url = registry.url("filters/f:1");
+    desk.write("f.wasm", naming("one"));
+    desk.refused(&["push", "f.wasm", &url], "answers 401 for a token");
+    let desk = desk.with("PORTOLAN_REGISTRY_USER", USER).with("PORTOLAN_REGISTRY_PASSWORD", PASSWORD);
+    desk.done(&["push", "f.wasm", &url]);
+    assert_eq!(tokens.scopes(), ["repository:filters/f:pull", "repository:filters/f:pull,push"]);
+    desk.done(&["pull", &url]);
+    assert_eq!(tokens.scopes(), ["repository:filters/f:pull"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::client::{self, Request, Response};
+use super::tokens::TokenServer;
 use super::{await_true, ports::Port};
 
 /// User and password of a guarded registry, and bcrypt's hash of the password.
@@ -44,15 +45,25 @@ pub(crate) struct Registry {
 impl Registry {
     /// One that serves everybody. None where it is not installed, which CI must not be.
     pub(crate) fn start() -> Option<Self> {
-        Self::with(false)
+        Self::with(|_| String::new(), false)
     }
 
     /// One that wants a user and a password.
     pub(crate) fn start_guarded() -> Option<Self> {
-        Self::with(true)
+        let users = |folder: &Path| {
+            let file = folder.join("users");
+            std::fs::write(&file, format!("{USER}:{PASSWORD_HASH}\n")).expect("the users");
+            format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display())
+        };
+        Self::with(users, true)
     }
 
-    fn with(guarded: bool) -> Option<Self> {
+    /// One that believes this server's tokens.
+    pub(crate) fn start_with(tokens: &TokenServer) -> Option<Self> {
+        Self::with(|folder| tokens.auth(folder), false)
+    }
+
+    fn with(auth: impl FnOnce(&Path) -> String, guarded: bool) -> Option<Self> {
         if !Path::new("/usr/bin/docker-registry").exists() {
             assert!(std::env::var_os("CI").is_none(), "CI must install docker-registry");
             println!("skipped: docker-registry is not installed");
@@ -61,12 +72,7 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a folder for the registry");
         let port = Port::free();
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let auth = if guarded {
-            std::fs::write(folder.path().join("users"), format!("{USER}:{PASSWORD_HASH}\n")).expect("the users");
-            format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path("users"))
-        } else {
-            String::new()
-        };
+        let auth = auth(folder.path());
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{}'}}\n{auth}",
             path("data"),
