@@ -121,8 +121,11 @@ fn watch_sources(args: &DevArgs, changes: mpsc::UnboundedSender<Changed>) -> any
         // Whoever mends filter.yaml is waited for.
         Err(_) => vec![path.join(super::project::FILE)],
     };
-    // A loop that has ended needs no waking.
-    Ok(Watcher::start_listed(list, move || drop(changes.send(Changed::Sources)))?)
+    let on_change = move || {
+        // A loop that has ended needs no waking.
+        let _ = changes.send(Changed::Sources);
+    };
+    Ok(Watcher::start_listed(list, on_change)?)
 }
 
 /// The control loop reads the same files and serves them by itself: this one says so.
@@ -130,5 +133,8 @@ fn watch_config(args: &DevArgs, changes: mpsc::UnboundedSender<Changed>) -> anyh
     if args.config.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Watcher::start(&args.config, move || drop(changes.send(Changed::Config)))?))
+    let on_change = move || {
+        let _ = changes.send(Changed::Config);
+    };
+    Ok(Some(Watcher::start(&args.config, on_change)?))
 }

@@ -166,3 +166,31 @@ fn without_events_the_rescan_finds_changes() {
     messages.send(Message::Stop).unwrap();
     thread.join().unwrap();
 }
+
+#[test]
+fn listed_files_of_any_kind_are_told_new_ones_too_and_what_is_not_listed_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    fs::create_dir(file("src")).unwrap();
+    fs::write(file("src/lib.rs"), "//!").unwrap();
+    let root = dir.path().to_owned();
+    let list = move || {
+        let entries = fs::read_dir(root.join("src")).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    };
+    let (sender, calls) = mpsc::channel();
+    let _watcher = Watcher::start_on(NO_RESCAN, Vec::new(), Some(Box::new(list)), move || {
+        sender.send(()).ok();
+    })
+    .unwrap();
+    let calls = Calls(calls);
+    fs::write(file("src/lib.rs"), "//! more").unwrap();
+    calls.expect("a write");
+    calls.drain();
+    fs::write(file("src/new.rs"), "//!").unwrap();
+    calls.expect("a new file");
+    calls.drain();
+    fs::write(file("src/lib.rs"), "//! more").unwrap();
+    fs::write(file("src/notes.txt"), "x").unwrap();
+    assert_eq!(calls.drain(), 0, "neither the same content again nor another file");
+}

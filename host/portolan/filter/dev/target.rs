@@ -211,7 +211,6 @@ mod tests {
         write("filter.yaml", "language: rust\n");
         write("Cargo.toml", "");
         write("src/lib.rs", "//!");
-        write("src/notes.txt", "not a source");
         write("target/x.rs", "built");
         let mut seen = Seen::default();
         let mut changed = || seen.changed(&Target::open(folder.path(), None).unwrap());
