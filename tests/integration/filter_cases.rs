@@ -280,6 +280,19 @@ fn callouts_of_a_case_are_answered_while_it_is_measured() {
 }
 
 #[test]
+fn the_examples_pass_their_own_cases() {
+    for name in ["filter-stamp", "filter-authorize", "filter-stock"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        let filter = Filter::new(&fs::read(wasm::built(&format!("examples/{name}"))).unwrap(), "");
+        for file in ["filter.yaml", "tests/filter.test.yaml"] {
+            filter.write(file, &fs::read_to_string(example.join(file)).unwrap());
+        }
+        let ran = filter.test(&[]);
+        assert_eq!(ran.code, Some(0), "{name}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[test]
 fn the_examples_of_the_documentation_pass_and_fulfil_the_schema() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/filter-tests.md")).unwrap();
     let schema = Filter::new(&wasm::naming("one"), "").test(&["--schema"]).stdout;

@@ -53,7 +53,7 @@ pub(crate) enum FilterCommand {
     ///
     /// Everything goes to a backend that answers with what it has seen, or, with `--config`, as your own files say.
     /// `/status/503` and `/delay/250` of that backend wish for a status and for milliseconds. Keys on a terminal, or words on
-    /// lines elsewhere: r rebuild, t tests, x trace of the last request again, b bench, o page, q quit.
+    /// lines elsewhere: r rebuild, t tests, x trace of the last request again, s save it as a case, b bench, o page, q quit.
     Dev(DevArgs),
     /// Run the test cases of a filter (`*.test.yaml`) in the gateway's own host
     ///

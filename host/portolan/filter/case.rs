@@ -136,7 +136,7 @@ pub(crate) enum Arrival {
     /// `none`: nothing may have come.
     Nothing,
     /// One must have come, such as this.
-    Request(RequestMatch),
+    Request(Box<RequestMatch>),
 }
 
 /// Conditions on a request.
@@ -247,7 +247,7 @@ impl Forms for Arrival {
     }
 
     fn of_map(map: RequestMatch) -> Result<Self, String> {
-        Ok(Self::Request(map))
+        Ok(Self::Request(Box::new(map)))
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) struct Change {
     /// What else is to be said of the configuration.
     pub(crate) findings: Vec<Diagnostic>,
     /// From the question to the answer of the control loop: reading, compiling, starting.
+    #[allow(dead_code, reason = "callers tell the time with the worker's part, and this one belongs to the answer")]
     pub(crate) took: Duration,
     /// Requests that began with what served before and had not ended yet.
     pub(crate) in_flight: u64,
@@ -174,11 +175,6 @@ impl Stage {
     /// What all requests are sent to that the filter lets through.
     pub(crate) fn backend(&self) -> &Service {
         &self.backend
-    }
-
-    /// What callouts can reach.
-    pub(crate) fn services(&self) -> &[(Named, Service)] {
-        &self.services
     }
 
     /// Puts another module, or another configuration of the same, in place of the one that runs, and waits until it serves or

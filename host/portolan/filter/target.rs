@@ -47,11 +47,21 @@ impl Target {
         let own = || serde_json::from_str(&self.config).unwrap_or_default();
         let project = self.project.as_deref();
         Subject {
-            name: self.name.clone(),
+            name: self.object_name(),
             plugin_name: project.and_then(Project::plugin_name).map(str::to_owned),
             config: config.cloned().unwrap_or_else(own),
             phase: project.and_then(Project::phase),
             fail_strategy: project.and_then(Project::fail_strategy),
+        }
+    }
+
+    /// Names of objects are lower-case words.
+    fn object_name(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let name: String = self.name.chars().map(plain).take(60).collect();
+        match name.trim_matches('-') {
+            "" => "filter".to_owned(),
+            name => name.to_owned(),
         }
     }
 

@@ -68,8 +68,8 @@ pub(super) fn text(ran: &Ran<'_>) -> String {
 
 /// Further lines stand below the first.
 fn below(text: &str) -> String {
-    let text = portolan_config::render::escape(text.trim_end()).replace("\\n", "\n");
-    text.replace('\n', "\n                    ")
+    let lines: Vec<_> = text.trim_end().lines().map(portolan_config::render::escape).collect();
+    lines.join("\n                    ")
 }
 
 /// `3 cases: 2 passed, 1 failed  (0.4 s)`.

@@ -7,7 +7,7 @@ const TAKEN: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "no
 
 /// A text on one line.
 pub(super) fn scalar(text: &str) -> String {
-    if text.chars().any(|c| c.is_control() || portolan_config::render::escape(c.encode_utf8(&mut [0; 4])).len() > 4) {
+    if portolan_config::render::escape(text) != text {
         // JSON's strings are YAML's.
         return serde_json::Value::from(text).to_string();
     }
