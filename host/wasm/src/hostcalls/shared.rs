@@ -20,8 +20,7 @@ fn link_data<H: StreamHost>(linker: &mut Linker<HostState<H>>) -> wasmtime::Resu
         |mut caller: Caller<'_, HostState<H>>, key: u32, kl: u32, pointer: u32, length: u32, cas_out: u32| {
             answer(&mut caller, Out { pointer, length }, |memory, state, value| {
                 let key = bytes(memory, key, kl)?;
-                let (found, cas) = state.shared.data.value(&state.settings.vm_id, key).ok_or(Status::NotFound)?;
-                value.extend_from_slice(&found);
+                let cas = state.shared.data.read(&state.settings.vm_id, key, value).ok_or(Status::NotFound)?;
                 write_u32(memory, cas_out, cas)
             })
         },
