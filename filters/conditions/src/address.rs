@@ -19,9 +19,27 @@ pub fn read(text: &[u8]) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().or_else(with_port).or_else(bare).map(|address| address.to_canonical())
 }
 
+/// The first bits of an address, all others 0: 4 bytes of an IPv4 address, 16 of an IPv6 one.
+///
+/// ```
+/// let address = "10.1.255.7".parse().expect("an address");
+/// assert_eq!(portolan_filter_conditions::address::network(address, 20, 64), [10, 1, 240, 0]);
+/// ```
+pub fn network(address: IpAddr, ipv4_bits: u8, ipv6_bits: u8) -> Vec<u8> {
+    let (mut bytes, bits) = match address {
+        IpAddr::V4(address) => (address.octets().to_vec(), ipv4_bits),
+        IpAddr::V6(address) => (address.octets().to_vec(), ipv6_bits),
+    };
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        let kept = usize::from(bits).saturating_sub(place * 8).min(8);
+        *byte &= !(0xff_u16 >> kept) as u8;
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{network, read};
 
     #[test]
     fn addresses_are_read_with_and_without_port() {
@@ -45,5 +63,14 @@ mod tests {
             assert_eq!(read(text.as_bytes()), None, "{text}");
         }
         assert_eq!(read(b"\xff"), None);
+    }
+
+    #[test]
+    fn a_network_is_what_an_address_begins_with() {
+        let of = |text: &str, ipv4_bits| network(text.parse().expect("an address"), ipv4_bits, 64);
+        assert_eq!(of("10.1.255.7", 20), [10, 1, 240, 0]);
+        assert_eq!((of("10.1.2.3", 32), of("10.1.2.3", 0)), (vec![10, 1, 2, 3], vec![0; 4]));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6", 0), of("2001:db8:1:2::", 0));
+        assert_ne!(of("2001:db8:1:2::", 0), of("2001:db8:1:3::", 0));
     }
 }

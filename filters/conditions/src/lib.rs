@@ -1,8 +1,9 @@
 //! What the filters of the library ask of a request: each condition as a type of the configuration and as a decision; and
-//! what their configurations write in one way.
+//! what their configurations write in one way, and how they keep to their time.
 //! No filter by itself; a filter takes what it needs, and the linker leaves the rest out.
 
 pub mod address;
+mod budget;
 mod client;
 mod head;
 mod name;
@@ -12,6 +13,7 @@ mod ranges;
 mod request;
 mod text;
 
+pub use budget::CpuBudget;
 pub use client::ClientAddress;
 pub use head::{Head, LateHead};
 pub use name::HeaderName;
