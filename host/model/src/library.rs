@@ -36,4 +36,5 @@ pub const LIBRARY: &[LibraryFilter] = &[
     LibraryFilter::new("ip-allow", "lets clients in, or keeps them out, by their address"),
     LibraryFilter::new("jwt-auth", "checks JSON Web Tokens, and claims that requests need"),
     LibraryFilter::new("maintenance", "answers in the place of a service that is down on purpose"),
+    LibraryFilter::new("rate-limit", "limits requests by any of their properties, locally or through Redis"),
 ];

@@ -8,6 +8,7 @@ mod header_edit;
 mod ip_allow;
 mod jwt_auth;
 mod maintenance;
+mod rate_limit;
 
 use std::fmt::Write;
 
@@ -32,7 +33,7 @@ pub(crate) fn start(app: &Upstream, plugins: &str) -> Gateway {
     gateway
 }
 
-fn await_running(gateway: &Gateway) {
+pub(crate) fn await_running(gateway: &Gateway) {
     let filters = || gateway.admin("/filters?format=json").text();
     await_true("all filters to run", || !filters().contains("failed\""));
 }
