@@ -25,6 +25,7 @@ impl LibraryFilter {
 
 /// All of them, by name.
 pub const LIBRARY: &[LibraryFilter] = &[
+    LibraryFilter::new("basic-auth", "asks for a user name and a password"),
     LibraryFilter::new("body-limit", "bounds the bodies of requests and responses"),
     LibraryFilter::new("cors", "lets pages of other sites ask, and answers their preflights"),
     LibraryFilter {

@@ -1,5 +1,6 @@
 //! Filters of the library, put into the chain by `url: bundled://NAME`; one file for each, and here what holds for all.
 
+mod basic_auth;
 mod body_limit;
 mod cors;
 mod ext_authz;
