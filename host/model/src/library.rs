@@ -38,4 +38,5 @@ pub const LIBRARY: &[LibraryFilter] = &[
     LibraryFilter::new("jwt-auth", "checks JSON Web Tokens, and claims that requests need"),
     LibraryFilter::new("maintenance", "answers in the place of a service that is down on purpose"),
     LibraryFilter::new("rate-limit", "limits requests by any of their properties, locally or through Redis"),
+    LibraryFilter::new("sticky-canary", "marks a share of the users for a canary, always the same ones"),
 ];

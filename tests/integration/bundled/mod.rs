@@ -10,6 +10,7 @@ mod ip_allow;
 mod jwt_auth;
 mod maintenance;
 mod rate_limit;
+mod sticky_canary;
 
 use std::fmt::Write;
 
