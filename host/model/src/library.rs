@@ -27,6 +27,7 @@ impl LibraryFilter {
 pub const LIBRARY: &[LibraryFilter] = &[
     LibraryFilter::new("basic-auth", "asks for a user name and a password"),
     LibraryFilter::new("body-limit", "bounds the bodies of requests and responses"),
+    LibraryFilter::new("compress", "compresses responses with gzip or brotli as they stream"),
     LibraryFilter::new("cors", "lets pages of other sites ask, and answers their preflights"),
     LibraryFilter {
         holds_heads: true,

@@ -2,6 +2,7 @@
 
 mod basic_auth;
 mod body_limit;
+mod compress;
 mod cors;
 mod ext_authz;
 mod fault;
