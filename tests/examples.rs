@@ -44,17 +44,14 @@ fn every_example_has_what_a_reader_looks_for() {
 }
 
 #[test]
-fn every_example_passes_its_cases() {
-    for example in
-        ["filter-stamp", "filter-stock", "filter-authorize", "filter-go", "filter-assemblyscript", "filter-c"]
-    {
+fn small_examples_pass_their_cases() {
+    for example in ["filter-assemblyscript", "filter-c"] {
         let name = format!("examples/{example}");
         if project::built(&name).is_none() {
             continue;
         }
         let mut test = Command::new(env!("CARGO_BIN_EXE_portolan"));
-        let output =
-            test.args(["filter", "test", "--no-build", &name]).current_dir(project::folder("")).output().unwrap();
+        let output = test.args(["filter", "test", &name]).current_dir(project::folder("")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
