@@ -19,7 +19,7 @@ use crate::view;
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
 const NOT_BUILT: &str = "P0501";
 /// Code of a module that is on its way.
-const PENDING: &str = "P0502";
+pub(crate) const PENDING: &str = "P0502";
 /// Code of a module that is not the one that was locked.
 const DRIFT: &str = "P0503";
 /// Code of a configuration that a filter, or its schema, refuses.

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use portolan_proxy::{Attached, Bench, BenchRequest, Samples, Snapshot, StreamTrace, StreamTracer, clock_overhead};
+use portolan_proxy::{
+    Attached, Bench, BenchRequest, Cause, Samples, Snapshot, StreamTrace, StreamTracer, clock_overhead,
+};
 use portolan_telemetry::{Metrics, StreamInfo};
 use portolan_wasm::{CallbackTrace, Engine, EngineOptions, ModuleStore, TraceLimits, TraceSink};
 
@@ -26,6 +28,9 @@ use crate::{UsageError, output};
 
 /// Share of the time that is spent before anything is noted.
 const WARM_UP: f64 = 0.1;
+
+/// How long a module may take to compile.
+const COMPILE_TIME: Duration = Duration::from_secs(120);
 
 /// Requests of the run that counts host calls.
 const COUNTED: usize = 16;
@@ -138,7 +143,12 @@ impl World {
         }
         let purpose = Purpose { trace, ..Purpose::default() };
         let mut builder = load::builder(&self.config, loader.modules().source(), Metrics::new(), purpose)?;
-        let (snapshot, problems) = builder.build(read.model.clone());
+        let begun = Instant::now();
+        let (mut snapshot, mut problems) = builder.build(read.model.clone());
+        while problems.iter().any(|problem| problem.cause == Cause::Pending) && begun.elapsed() < COMPILE_TIME {
+            std::thread::sleep(Duration::from_millis(20));
+            (snapshot, problems) = builder.build(read.model.clone());
+        }
         if let Some(problem) = problems.first() {
             bail!("{}", problem.message);
         }

@@ -268,6 +268,11 @@ impl Stage {
 }
 
 impl Change {
+    /// True while the module is still compiled: requests get what `failStrategy` says.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.refusal.is_none() && self.findings.iter().any(|finding| finding.code == load::PENDING)
+    }
+
     fn of(turn: Turn, plugin: &str, in_flight: u64) -> Self {
         let subject = format!("filter {plugin}: ");
         let (mut refusals, mut findings) = (Vec::new(), turn.findings);
