@@ -20,7 +20,7 @@ use portolan_wasm::{CallbackTrace, Engine, EngineOptions, ModuleStore, TraceLimi
 use self::figures::Figures;
 use super::case::{self, Case, Cases};
 use super::project::Profile;
-use super::stage;
+use super::stage::{self, Named};
 use super::target::Target;
 use crate::args::{BenchArgs, ConfigArgs, ExplainOutput};
 use crate::load::{self, Loader, Purpose};
@@ -127,7 +127,10 @@ impl World {
         let folder = tempfile::tempdir().context("cannot make a folder for the resources")?;
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let subject = target.subject(case.and_then(|case| case.config.as_ref()));
+        let services: Vec<_> =
+            case.iter().flat_map(|case| case.services.keys()).filter_map(|name| Named::parse(name)).collect();
         let written = stage::write_gateway(folder.path(), nowhere, nowhere)
+            .and_then(|()| stage::write_services(folder.path(), services.iter().map(|named| (named, nowhere))))
             .and_then(|()| stage::write_subject_of(folder.path(), &subject, &target.module));
         written.context("cannot write the resources")?;
         let config = ConfigArgs { config: vec![folder.path().to_owned()], ..ConfigArgs::default() };

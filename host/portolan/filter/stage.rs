@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::client::Connection;
-pub(crate) use self::configuration::{Named, Subject, write_gateway, write_subject_of};
+pub(crate) use self::configuration::{Named, Subject, write_gateway, write_services, write_subject_of};
 pub(crate) use self::message::{Request, Response, Script, Seen};
 use self::recorder::Recorder;
 pub(crate) use self::recorder::{Event, Head, Record};

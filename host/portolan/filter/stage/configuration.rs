@@ -114,7 +114,7 @@ pub(crate) fn write_gateway(folder: &Path, listen: SocketAddr, backend: SocketAd
 }
 
 /// Writes a ServiceEntry for each service.
-pub(super) fn write_services<'a>(
+pub(crate) fn write_services<'a>(
     folder: &Path,
     services: impl Iterator<Item = (&'a Named, SocketAddr)>,
 ) -> io::Result<()> {
