@@ -20,7 +20,7 @@ use portolan_wasm::{CallbackTrace, Engine, EngineOptions, ModuleStore, TraceLimi
 use self::figures::Figures;
 use super::case::{self, Case, Cases};
 use super::project::Profile;
-use super::stage::{self, Named};
+use super::stage::{self, COMPILE_TIME, Named, PAUSE};
 use super::target::Target;
 use crate::args::{BenchArgs, ConfigArgs, ExplainOutput};
 use crate::load::{self, Loader, Purpose};
@@ -28,9 +28,6 @@ use crate::{UsageError, output};
 
 /// Share of the time that is spent before anything is noted.
 const WARM_UP: f64 = 0.1;
-
-/// How long a module may take to compile.
-const COMPILE_TIME: Duration = Duration::from_secs(120);
 
 /// Requests of the run that counts host calls.
 const COUNTED: usize = 16;
@@ -149,7 +146,7 @@ impl World {
         let begun = Instant::now();
         let (mut snapshot, mut problems) = builder.build(read.model.clone());
         while problems.iter().any(|problem| problem.cause == Cause::Pending) && begun.elapsed() < COMPILE_TIME {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PAUSE);
             (snapshot, problems) = builder.build(read.model.clone());
         }
         if let Some(problem) = problems.first() {

@@ -12,7 +12,7 @@ mod te;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use portolan_admin::{Readiness, State};
@@ -41,6 +41,12 @@ const WORKERS: usize = 1;
 
 /// How long a worker may take to serve with what was built.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a module may take to compile.
+pub(super) const COMPILE_TIME: Duration = Duration::from_secs(120);
+
+/// Time between two looks whether it has.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a request of [`Stage::send`] may take: longer than a filter may hold it.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
@@ -154,6 +160,7 @@ impl Stage {
             metrics: gateway.metrics,
             workers: gateway.workers,
         };
+        let change = stage.settle(change).await?;
         Ok((stage, change))
     }
 
@@ -186,7 +193,18 @@ impl Stage {
             subject.map_or(Ok(()), |subject| configuration::write_subject(path, subject))
         };
         written().with_context(|| format!("cannot write to {}", path.display()))?;
-        self.look().await
+        self.settle(self.look().await?).await
+    }
+
+    /// Waits for a module that takes long to compile: that goes on beside the gateway, which serves what it served before,
+    /// and 503 when there was nothing.
+    async fn settle(&self, mut change: Change) -> anyhow::Result<Change> {
+        let begun = Instant::now();
+        while change.is_pending() && begun.elapsed() < COMPILE_TIME {
+            tokio::time::sleep(PAUSE).await;
+            change = self.look().await?;
+        }
+        Ok(change)
     }
 
     /// Waits until what the files say now serves or is refused.
@@ -269,7 +287,7 @@ impl Stage {
 
 impl Change {
     /// True while the module is still compiled: requests get what `failStrategy` says.
-    pub(crate) fn is_pending(&self) -> bool {
+    fn is_pending(&self) -> bool {
         self.refusal.is_none() && self.findings.iter().any(|finding| finding.code == load::PENDING)
     }
 
@@ -328,7 +346,7 @@ impl Gateway {
         let purpose = Purpose { workers: WORKERS, access_log: None, trace: Some(tracer) };
         let builder = load::builder(config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let snapshot = control.first();
         let first = control.came_to(snapshot.clone(), start.elapsed());
         run::check_listeners(&snapshot, &control.listener_errors().load())?;

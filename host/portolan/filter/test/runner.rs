@@ -18,12 +18,6 @@ use crate::filter::target::Target;
 /// What is kept of each callback: enough that texts of cases are rarely cut.
 const LIMITS: TraceLimits = TraceLimits { calls: 1000, bytes: 4096, pairs: 128 };
 
-/// How long a module may take to compile.
-const COMPILE_TIME: Duration = Duration::from_secs(120);
-
-/// Time between two looks whether it has.
-const PAUSE: Duration = Duration::from_millis(20);
-
 /// How long a stage may take to end.
 const END_TIME: Duration = Duration::from_secs(1);
 
@@ -85,13 +79,7 @@ impl<'a> Runner<'a> {
             callbacks: Some(LIMITS),
             admin: None,
         };
-        let (mut stage, mut change) = Stage::start(options).await?;
-        let begun = Instant::now();
-        // What takes long to compile is compiled beside the gateway, which answers 503 meanwhile.
-        while change.is_pending() && begun.elapsed() < COMPILE_TIME {
-            tokio::time::sleep(PAUSE).await;
-            change = stage.look().await?;
-        }
+        let (mut stage, change) = Stage::start(options).await?;
         if let Some(refusal) = change.refusal {
             stage.stop(END_TIME).await;
             return Ok(Ended::Refused(refusal));
