@@ -12,8 +12,12 @@ mod packed {
 const VENDOR: &str = "vendor/portolan-sdk";
 
 /// What to do with a project, whatever its language.
-pub(super) const NEXT: &[(&str, &str)] =
-    &[("cd {folder}", ""), ("portolan filter build", "the module, small and fast")];
+pub(super) const NEXT: &[(&str, &str)] = &[
+    ("cd {folder}", ""),
+    ("portolan filter dev", "builds, serves on http://127.0.0.1:8080, and again after each edit"),
+    ("portolan filter test", "the cases in tests, in the gateway's own host"),
+    ("portolan filter build", "the module for traffic, small and fast"),
+];
 
 /// All files of a new project: paths with `/` between, and texts.
 pub(super) fn files(language: Language, name: &Name) -> Vec<(String, String)> {
