@@ -79,6 +79,11 @@ pub use queue::Queue;
 pub use schema::ConfigSchema;
 pub use types::{Action, BufferType, LogLevel, MapType, MetricType, Status};
 
+/// The examples of the author's guide are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-filters.md")]
+struct Guide;
+
 /// What nearly every filter needs.
 pub mod prelude {
     pub use crate::{
