@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::bundled::{case, header, statuses};
 use crate::pair::answer;
@@ -114,4 +114,30 @@ fn ext_authz_sends_the_service_the_body() {
     assert_eq!(statuses(&answers), [200, 403, 403]);
     assert_eq!(answers.upstream.len(), 1);
     assert_eq!(answers.upstream[0].body, b"good");
+}
+
+#[test]
+fn basic_auth_knows_users_by_their_hashes() {
+    // Passwords: `secret`, by SHA-1 and by bcrypt of cost 4.
+    let config = r#"{"realm": "staging", "forwardUsernameHeader": "x-user", "exempt": [{"exact": "/health"}],
+                     "users": "ada:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nbob:$2b$04$.H5LAmrfZeFlakAgdYMPo.Ogklby/g3WXFrw64oxgAvuI2XXVVtQO"}"#;
+    let with = |name: &str, password: &str| {
+        let value = STANDARD.encode(format!("{name}:{password}"));
+        Request::get("h", "/").header("authorization", format!("Basic {value}"))
+    };
+    let requests = [
+        with("ada", "secret"),
+        with("bob", "secret"),
+        with("bob", "secret"),
+        with("ada", "wrong"),
+        with("bob", "wrong"),
+        with("eve", "secret"),
+        Request::get("h", "/").header("x-user", "ada"),
+        Request::get("h", "/health").header("x-user", "ada"),
+    ];
+    let Some(answers) = case("basic-auth", config).same(&requests) else { return };
+    assert_eq!(statuses(&answers), [200, 200, 200, 401, 401, 401, 401, 200]);
+    assert_eq!(answers.responses[3].header("www-authenticate"), Some("Basic realm=\"staging\", charset=\"UTF-8\""));
+    let users: Vec<_> = answers.upstream.iter().map(|seen| header(seen, "x-user")).collect();
+    assert_eq!(users, [Some("ada"), Some("bob"), Some("bob"), None]);
 }

@@ -123,3 +123,40 @@ fn body_limit_bounds_bodies_by_what_they_announce() {
     assert_eq!(statuses(&answers), [200, 413, 200, 502]);
     assert_eq!(answers.upstream.len(), 3);
 }
+
+#[test]
+fn sticky_canary_marks_the_same_users_in_each_host() {
+    let config = r#"{"percent": 30, "sticky": {"header": "x-user"}, "secret": "some text of 16 bytes or more",
+                     "header": {"name": "x-canary", "canary": "yes", "stable": "no"},
+                     "force": [{"header": "x-tester", "value": "sesame", "variant": "CANARY"}]}"#;
+    let mut requests: Vec<_> =
+        (0..40).map(|user| Request::get("h", "/").header("x-user", format!("user-{user}"))).collect();
+    requests.push(Request::get("h", "/").header("x-canary", "yes"));
+    requests.push(Request::get("h", "/").header("x-tester", "sesame"));
+    let Some(answers) = case("sticky-canary", config).same(&requests) else { return };
+    let marks: Vec<_> = answers.upstream.iter().map(|seen| header(seen, "x-canary")).collect();
+    let canaries = marks[..40].iter().filter(|mark| **mark == Some("yes")).count();
+    assert!((4..=20).contains(&canaries), "{marks:?}");
+    assert_eq!(marks[40..], [Some("no"), Some("yes")]);
+}
+
+#[test]
+fn compress_compresses_what_the_client_can_read() {
+    let config = r#"{"minContentLength": 100, "encodings": ["gzip"], "decompressRequests": {"maxBytes": 1000}}"#;
+    let case = case("compress", config).upstream(|seen| match seen.line.as_str() {
+        "GET /small" => answer(200, &[("content-type", "text/plain")], b"small"),
+        "GET /image" => answer(200, &[("content-type", "image/png")], &[b'i'; 1000]),
+        _ => answer(200, &[("content-type", "text/plain"), ("etag", "\"1\"")], "text ".repeat(200).as_bytes()),
+    });
+    let get = |path: &str, accept: &str| Request::get("h", path).header("accept-encoding", accept);
+    let requests =
+        [get("/", "gzip"), get("/", "identity"), get("/", "gzip;q=0"), get("/small", "gzip"), get("/image", "gzip")];
+    let Some(answers) = case.same(&requests) else { return };
+    let codings: Vec<_> = answers.responses.iter().map(|response| response.header("content-encoding")).collect();
+    assert_eq!(codings, [Some("gzip"), None, None, None, None]);
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(answers.responses[0].body.as_slice());
+    std::io::Read::read_to_string(&mut unpacked, &mut text).unwrap();
+    assert_eq!(text, "text ".repeat(200));
+    assert_eq!(answers.responses[0].header("etag"), Some("W/\"1\""));
+}
