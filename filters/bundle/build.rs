@@ -87,12 +87,16 @@ fn require_target() -> Result<(), Box<dyn Error>> {
     .into())
 }
 
-/// The nearest parent of `OUT_DIR` that cargo tagged as a cache, but not `<target>/<triple>`, which it tags as well.
+/// The nearest parent of `OUT_DIR` that cargo tagged as a cache, but not `<target>/<triple>`, which it tags as well. A
+/// target folder that was there before cargo came, such as a mounted cache, has no tag: it is then found by its place,
+/// `<target>[/<triple>]/<profile>/build/<package>/out`.
 fn outer_target_dir(out_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let triple = env::var("TARGET")?;
+    let outer = |dir: &&Path| dir.file_name().is_none_or(|name| name != triple.as_str());
     out_dir
         .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file() && dir.file_name().is_none_or(|name| name != triple.as_str()))
+        .find(|dir| dir.join("CACHEDIR.TAG").is_file() && outer(dir))
+        .or_else(|| out_dir.ancestors().skip(4).find(outer))
         .map(Path::to_path_buf)
         .ok_or_else(|| format!("no target folder found above {}", out_dir.display()).into())
 }
