@@ -12,6 +12,7 @@ mod period;
 mod ranges;
 mod request;
 mod text;
+pub mod time;
 
 pub use budget::CpuBudget;
 pub use client::ClientAddress;

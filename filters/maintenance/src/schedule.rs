@@ -1,5 +1,6 @@
 //! [`Window`]: a time from and to, written as RFC 3339 has it.
 
+use portolan_filter_conditions::time;
 use portolan_sdk::ConfigSchema;
 use portolan_sdk::schema::Node;
 use serde::{Deserialize, Deserializer, de};
@@ -29,36 +30,10 @@ impl Instant {
     /// `2026-12-01T22:00:00Z`, or with an offset such as `+01:00` in place of `Z`. None for anything else; fractions of
     /// seconds are not taken.
     pub fn read(text: &str) -> Option<Self> {
-        let number = |from: usize, to: usize| {
-            let digits = text.get(from..to)?;
-            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i64>().ok())?
-        };
-        let is = |at: usize, byte: u8| text.as_bytes().get(at).is_some_and(|found| found.eq_ignore_ascii_case(&byte));
-        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        if !marks.iter().all(|(at, byte)| is(*at, *byte)) {
+        if text.contains('.') {
             return None;
         }
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        let offset = match text.len() {
-            20 if is(19, b'Z') => 0,
-            25 if is(22, b':') && number(20, 22)? < 24 && number(23, 25)? < 60 => {
-                let minutes = number(20, 22)? * 60 + number(23, 25)?;
-                if is(19, b'+') {
-                    minutes
-                } else if is(19, b'-') {
-                    -minutes
-                } else {
-                    return None;
-                }
-            }
-            _ => return None,
-        };
-        let is_day = (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
-        if !is_day || hour > 23 || minute > 59 || second > 59 {
-            return None;
-        }
-        Some(Self((days_before(year, month, day) * 24 + hour) * 3600 + (minute - offset) * 60 + second))
+        time::parse(text).map(Self)
     }
 }
 
@@ -73,22 +48,6 @@ impl<'de> Deserialize<'de> for Instant {
             || de::Error::custom(format!("`{text}` is no time: write it as `2026-12-01T22:00:00Z` or with `+01:00`"));
         Self::read(&text).ok_or_else(refused)
     }
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to this day of the Gregorian calendar. Years begin in March here, so that a leap day is the last.
-fn days_before(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use portolan_filter_conditions::{ClientAddress, Period};
+use portolan_filter_conditions::{ClientAddress, Period, time};
 use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::Deserialize;
 
 use crate::share::{self, Share};
-use crate::time;
 
 /// Shortest secret, in bytes.
 const MIN_SECRET: usize = 16;

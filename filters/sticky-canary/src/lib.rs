@@ -5,7 +5,6 @@
 pub mod config;
 mod identity;
 mod share;
-mod time;
 
 use std::time::Duration;
 

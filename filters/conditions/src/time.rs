@@ -1,7 +1,7 @@
 //! Times as RFC 3339 writes them.
 
 /// Seconds since 1970; fractions are cut off. None for anything else than `YYYY-MM-DDTHH:MM:SS[.F](Z|+HH:MM|-HH:MM)`.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let (date, clock) = text.split_at_checked(10)?;
     let clock = clock.strip_prefix(['T', 't'])?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
@@ -14,7 +14,7 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
         return None;
     }
     let offset = offset(without_fraction(rest)?)?;
-    Some(days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset)
+    Some(days_before(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset)
 }
 
 /// Three numbers of so many digits each.
@@ -57,14 +57,11 @@ fn days_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days of whole years and months, counted from 1 January 1970.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let before = year - 1;
-    let of_years = before * 365 + before / 4 - before / 100 + before / 400;
-    // The same sum for 1969.
-    let since = of_years - 719_162;
-    let of_months: i64 = (1..month).map(|month| days_of(year, month)).sum();
-    since + of_months + day - 1
+/// Days from 1970-01-01 to this day of the Gregorian calendar. Years begin in March here, so that a leap day is the last.
+fn days_before(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
@@ -113,8 +110,8 @@ mod tests {
             prop_assume!(day <= days_of(year, month));
             let (next_month, next_day) = if day < days_of(year, month) { (month, day + 1) } else { (month + 1, 1) };
             let (next_year, next_month) = if next_month > 12 { (year + 1, 1) } else { (year, next_month) };
-            let today = days_since_1970(year, month, day);
-            prop_assert_eq!(days_since_1970(next_year, next_month, next_day), today + 1);
+            let today = days_before(year, month, day);
+            prop_assert_eq!(days_before(next_year, next_month, next_day), today + 1);
         }
 
         #[test]
