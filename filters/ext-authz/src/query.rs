@@ -1,5 +1,7 @@
 //! Changes of a query that a service asks for.
 
+use portolan_sdk::percent_decode;
+
 /// Path and query with these parameters set, then those removed. Others keep their place and their bytes; of one name the
 /// first is set and the rest goes, as in Envoy.
 pub fn change(target: &[u8], set: &[(String, String)], remove: &[String]) -> Vec<u8> {
@@ -30,28 +32,11 @@ fn value_of(value: &str) -> Vec<u8> {
     [b"=".as_slice(), &encoded(value)].concat()
 }
 
-/// True when the parameter has this name, whether its letters are encoded or not.
+/// True when the parameter has this name, whether its letters are encoded or not; `+` is a blank, as in forms.
 fn is_of(pair: &[u8], name: &str) -> bool {
     let own = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-    decoded(own) == name.as_bytes()
-}
-
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let (mut bytes, mut at) = (Vec::with_capacity(text.len()), 0);
-    while at < text.len() {
-        match (text[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                bytes.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    bytes
+    let own: Vec<u8> = own.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decode(&own) == name.as_bytes()
 }
 
 /// Everything but RFC 3986's unreserved characters.
@@ -90,5 +75,6 @@ mod tests {
         assert_eq!(changed("/p?a=1&%62=%2f&c", &[], &["a", "c"]), "/p?%62=%2f");
         assert_eq!(changed("/p?token=1", &[], &["token"]), "/p");
         assert_eq!(changed("/p?a=%zz&b=%", &[], &["x"]), "/p?a=%zz&b=%");
+        assert_eq!(changed("/p?a+b=1&a%20b=2&a%2Bb=3", &[], &["a b"]), "/p?a%2Bb=3");
     }
 }
