@@ -12,8 +12,9 @@ pub(crate) fn describe(old: &Model, new: &Model) -> String {
     rules(old, new, &mut parts);
     clusters(old, new, &mut parts);
     plugins(old, new, &mut parts);
-    if old.access_log != new.access_log {
-        parts.push(format!("access log {}", new.access_log.as_deref().unwrap_or("off")));
+    if old.access_logs != new.access_logs {
+        let paths: Vec<&str> = new.access_logs.iter().map(|log| log.path.as_str()).collect();
+        parts.push(format!("access log {}", if paths.is_empty() { "off".to_owned() } else { paths.join(", ") }));
     }
     if parts.is_empty() {
         parts.push("details".to_owned());
@@ -220,7 +221,14 @@ mod tests {
         if let RouteAction::Forward(forward) = &mut new.routes[0].action {
             forward.destinations[0].cluster = 7;
         }
-        new.access_log = Some("/dev/stdout".to_owned());
+        let log = portolan_model::AccessLog {
+            path: "/dev/stdout".to_owned(),
+            format: portolan_model::AccessLogFormat::Default,
+            omit_empty_values: false,
+            filter: None,
+            origin: portolan_model::Origin::default(),
+        };
+        new.access_logs = vec![log];
         assert_eq!(describe(&old, &new), "access log /dev/stdout");
     }
 

@@ -30,4 +30,5 @@ mod streaming;
 mod swap;
 mod tcp;
 mod tcp_filters;
+mod telemetry;
 mod templates;

@@ -18,6 +18,7 @@ pub(crate) struct Options {
     files: Vec<(String, String)>,
     arguments: Vec<String>,
     no_port_map: bool,
+    no_access_log: bool,
     as_it_stands: Option<(PathBuf, u16)>,
 }
 
@@ -50,6 +51,12 @@ impl Options {
         self
     }
 
+    /// Leaves `--access-log` out: the configuration alone decides.
+    pub(crate) fn without_access_log(mut self) -> Self {
+        self.no_access_log = true;
+        self
+    }
+
     /// Starts it; comes back when `/ready` says 200.
     pub(crate) fn start(self) -> Gateway {
         let gateway = self.spawn();
@@ -77,11 +84,12 @@ impl Options {
         if !self.arguments.iter().any(|argument| argument == "--cache-dir") {
             command.arg("--cache-dir").arg(cache);
         }
+        if !self.no_access_log {
+            command.arg("--access-log").arg(folder.path().join("access.log"));
+        }
         let child = command
             .args(["--admin-address", &admin.address().to_string()])
             .args(["--workers", "2"])
-            .arg("--access-log")
-            .arg(folder.path().join("access.log"))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))

@@ -259,6 +259,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "`imagePullSecret` names a Secret of type kubernetes.io/dockerconfigjson in the namespace of the object, with the entry `.dockerconfigjson`. Without it the registry is asked as nobody in particular, and will refuse what is private.",
     ),
     (
+        "P0240",
+        "an extension provider that is not there",
+        "A Telemetry names a provider that `meshConfig.extensionProviders` does not define. The entry has no effect; the others count. `envoy`, standard output, is there without being written.",
+    ),
+    (
+        "P0241",
+        "a Telemetry that is for others",
+        "A gateway reads the Telemetries of the root namespace (`istio-system` by default) and of its own, one without selector in each, and one whose selector fits its labels; of several the oldest counts. This one is none of them.",
+    ),
+    (
         "P0301",
         "HTTPS and TLS servers are not served yet",
         "The server is skipped; the plain HTTP servers of the same Gateway are served.",
@@ -340,6 +350,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "P0325",
         "a variable of the host that is not passed on",
         "Filters see no variable of the gateway's own environment unless whoever starts the gateway allows it by name: `--wasm-env NAME`. Otherwise whoever may write a WasmPlugin could read its credentials.",
+    ),
+    (
+        "P0340",
+        "telemetry that is not served yet",
+        "Of a Telemetry access logs are served, into files. Metrics, traces, and providers of other kinds are left out; the gateway's metrics keep Envoy's names.",
     ),
     (
         "P0501",

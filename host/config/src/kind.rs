@@ -6,8 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin,
-    WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, Telemetry, TrafficExtension, VirtualService,
+    WasmPlugin, WorkloadEntry,
 };
 use crate::validate;
 
@@ -30,6 +30,8 @@ pub enum Kind {
     WasmPlugin,
     /// Istio TrafficExtension.
     TrafficExtension,
+    /// Istio Telemetry.
+    Telemetry,
     /// Istio IstioOperator.
     IstioOperator,
     /// Kubernetes Service.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
@@ -58,6 +60,7 @@ impl Kind {
         Self::WorkloadEntry,
         Self::WasmPlugin,
         Self::TrafficExtension,
+        Self::Telemetry,
         Self::IstioOperator,
         Self::Service,
         Self::Endpoints,
@@ -83,6 +86,7 @@ impl Kind {
             Self::WorkloadEntry => "WorkloadEntry",
             Self::WasmPlugin => "WasmPlugin",
             Self::TrafficExtension => "TrafficExtension",
+            Self::Telemetry => "Telemetry",
             Self::IstioOperator => "IstioOperator",
             Self::Service => "Service",
             Self::Endpoints => "Endpoints",
@@ -101,6 +105,7 @@ impl Kind {
                 NETWORKING
             }
             Self::WasmPlugin | Self::TrafficExtension => &["extensions.istio.io/v1alpha1"],
+            Self::Telemetry => &["telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1"],
             Self::IstioOperator => &["install.istio.io/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::Service | Self::Endpoints | Self::Pod | Self::Namespace | Self::Secret | Self::ConfigMap => &["v1"],
@@ -195,6 +200,15 @@ impl Resource for TrafficExtension {
 
     fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
         validate::traffic_extension(object)
+    }
+}
+
+impl Resource for Telemetry {
+    const KIND: Kind = Kind::Telemetry;
+    const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::telemetry(object)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::kind::{Kind, Resource};
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin,
-    WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, Telemetry, TrafficExtension, VirtualService,
+    WasmPlugin, WorkloadEntry,
 };
 use crate::update::ObjectStatus;
 
@@ -84,6 +84,11 @@ impl ResourceSet {
 
     /// Istio TrafficExtensions.
     pub fn traffic_extensions(&self) -> impl Iterator<Item = &Object<TrafficExtension>> {
+        self.all()
+    }
+
+    /// Istio Telemetries.
+    pub fn telemetries(&self) -> impl Iterator<Item = &Object<Telemetry>> {
         self.all()
     }
 

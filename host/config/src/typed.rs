@@ -19,7 +19,8 @@ use crate::resource_set::ActiveObject;
 use crate::resources::Unread;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, ServiceEntry, TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
+    DestinationRule, Gateway, IstioOperator, ServiceEntry, Telemetry, TrafficExtension, VirtualService, WasmPlugin,
+    WorkloadEntry,
 };
 
 /// One object's text and places.
@@ -51,6 +52,7 @@ pub(crate) fn read(kind: Kind, raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>)
         Kind::Pod => read_as::<Pod>,
         Kind::Namespace => read_as::<Namespace>,
         Kind::Secret => read_as::<Secret>,
+        Kind::Telemetry => read_as::<Telemetry>,
         Kind::ConfigMap => read_as::<ConfigMap>,
     };
     read(raw, diagnostics)

@@ -3,6 +3,7 @@
 //! Translation makes it from resources, the proxy builds its snapshot from it, and the bundled filters read
 //! projections of it ([`filter`]). It knows neither YAML nor sockets, and builds for Wasm too.
 
+pub mod access_log;
 pub mod cluster;
 pub mod filter;
 pub mod library;
@@ -12,6 +13,7 @@ pub mod plugin;
 pub mod route;
 pub mod secret;
 
+pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
 };
@@ -44,8 +46,8 @@ pub struct Model {
     /// Filters besides the three bundled decision filters, in the order in which they see a request or, by
     /// [`Plugin::kind`], a connection.
     pub plugins: Vec<Plugin>,
-    /// Path of the access log (`/dev/stdout` is common), from `meshConfig.accessLogFile`; none means no access log.
-    pub access_log: Option<String>,
+    /// Access logs, each with its own form and choice of requests; empty means that nothing is logged.
+    pub access_logs: Vec<AccessLog>,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
 use portolan_model::{FailPolicy, Model, PluginKind};
-use portolan_telemetry::{AccessLog, Metrics};
+use portolan_telemetry::Metrics;
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
 use crate::build_problem::{BuildProblem, plugin_problems};
@@ -20,6 +20,7 @@ use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
 use crate::listener::{SocketRegistry, Sockets};
+use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
@@ -64,7 +65,7 @@ pub struct Builder {
     resolution: Resolution,
     last: Option<Arc<Snapshot>>,
     generations: Arc<Generations>,
-    access_log: Option<(String, Arc<AccessLog>)>,
+    logs: Logs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,7 @@ impl Builder {
             resolution: Resolution::start()?,
             last: None,
             generations: Arc::default(),
-            access_log: None,
+            logs: Logs::default(),
             options,
         })
     }
@@ -150,7 +151,8 @@ impl Builder {
         let rollouts = self.rollouts(&model, &mut http_plugins);
         let network_plugins = self.user_plugins(&model, PluginKind::Network, &mut problems);
         let listeners = self.listeners(&model, &mut problems);
-        let access_log = self.open_access_log(&model, &mut problems);
+        let instead = self.options.access_log.as_deref();
+        let access_logs = self.logs.open(&model, instead, &self.options.metrics, &mut problems);
         let clusters: Vec<_> = self.clusters(&model);
         let metrics = self.options.metrics.clone();
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
@@ -164,7 +166,7 @@ impl Builder {
             rollouts,
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
-            access_log,
+            access_logs,
             trace: self.options.trace.as_ref().map(|trace| trace.sink.clone()),
             metrics,
             names: self.resolution.names(),
@@ -383,33 +385,6 @@ impl Builder {
         }
         self.sockets.retain(|address| model.listeners.iter().any(|listener| listener.address == *address));
         entries
-    }
-
-    fn open_access_log(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Arc<AccessLog>> {
-        let path = self.options.access_log.as_ref().or(model.access_log.as_ref())?;
-        if let Some((known, log)) = &self.access_log
-            && known == path
-        {
-            return Some(log.clone());
-        }
-        match AccessLog::open_counted(path, self.options.metrics.access_log.clone()) {
-            Ok(log) => {
-                let log = Arc::new(log);
-                self.access_log = Some((path.clone(), log.clone()));
-                Some(log)
-            }
-            Err(error) => {
-                problems.push(BuildProblem {
-                    subject: "access log".to_owned(),
-                    origin: None,
-                    message: error.to_string(),
-                    kept_old: self.access_log.is_some(),
-                    cause: Cause::Broken,
-                    config: None,
-                });
-                self.access_log.as_ref().map(|(_, log)| log.clone())
-            }
-        }
     }
 
     fn clusters(&mut self, model: &Model) -> Vec<ClusterEntry> {

@@ -35,6 +35,7 @@ mod lend;
 mod limits;
 mod listener;
 mod local_reply;
+mod log_entry;
 mod module_source;
 mod path;
 mod plugin_match;

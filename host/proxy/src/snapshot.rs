@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
-use portolan_telemetry::{AccessLog, FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
+use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
 
 use crate::cluster::ClusterState;
@@ -14,6 +14,7 @@ use crate::dns::Names;
 use crate::generation::PluginGeneration;
 use crate::generations::Generations;
 use crate::listener::Sockets;
+use crate::log_entry::LogEntry;
 use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
@@ -42,7 +43,7 @@ pub struct Snapshot {
     generations: Arc<Generations>,
     /// By plugin: which requests it sees; none for all.
     pub(crate) traffic: Vec<Option<PluginTraffic>>,
-    pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) access_logs: Vec<LogEntry>,
     /// Who is told of each stream's end, besides.
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -100,7 +101,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) rollouts: Vec<Option<Arc<Rollout>>>,
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
-    pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) access_logs: Vec<LogEntry>,
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
@@ -121,7 +122,7 @@ impl Snapshot {
             rollouts: parts.rollouts,
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
-            access_log: parts.access_log,
+            access_logs: parts.access_logs,
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
@@ -144,7 +145,7 @@ impl Snapshot {
 
     /// True when somebody wants to know of each stream's end.
     pub(crate) fn tells_streams(&self) -> bool {
-        self.access_log.is_some() || self.trace.is_some()
+        !self.access_logs.is_empty() || self.trace.is_some()
     }
 
     /// The cluster of this id; none for [`MISSING_CLUSTER`].

@@ -371,8 +371,8 @@ impl Stream {
             self.flag_if_none(ResponseFlags::DC, "downstream_remote_disconnect");
         }
         self.connection.activity.await_head(false);
+        self.with_course(Course::end);
         if self.view.wants.contexts_end {
-            self.with_course(Course::end);
             self.end_contexts();
         }
         let status = self.record.status.get();
@@ -414,9 +414,14 @@ impl Stream {
         info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
         info.downstream_local = Some(self.connection.local);
         info.downstream_remote = Some(self.connection.peer);
-        if let Some(writer) = &self.view.snapshot.access_log {
-            writer.record(&info);
-        }
+        self.with_state(|state| {
+            if self.view.wants.heads_in_log {
+                info.request_headers = Some(state.request.headers.clone());
+                info.response_headers = state.response.as_ref().map(|head| head.headers.clone());
+                info.response_trailers = state.response_trailers.clone();
+            }
+            self.view.snapshot.access_logs.iter().for_each(|log| log.record(&info, state));
+        });
         if let Some(trace) = &self.view.snapshot.trace {
             trace.ended(number, &info);
         }

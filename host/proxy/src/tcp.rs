@@ -157,7 +157,7 @@ impl Connection {
         listener.downstream_cx_total.inc();
         listener.downstream_cx_active.inc();
         tcp.metrics.downstream_cx_total.inc();
-        let record = Record::new(view.snapshot.access_log.is_some());
+        let record = Record::new(!view.snapshot.access_logs.is_empty());
         let chain = Chain::new(&view, &info);
         let connection = Rc::new(Self {
             worker: worker.clone(),
@@ -237,9 +237,7 @@ impl Connection {
         let listener = self.slot.metrics();
         listener.downstream_cx_active.dec();
         listener.downstream_cx_destroy.inc();
-        if let Some(log) = &self.view.snapshot.access_log {
-            self.record.write(log, &self.info);
-        }
+        self.record.write(&self.view.snapshot.access_logs, &self.info);
     }
 
     /// Sets a flag for the access log.

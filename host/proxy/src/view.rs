@@ -10,6 +10,7 @@ use rand::Rng;
 
 use crate::filter_chain::is_asked_later;
 use crate::generation::Role;
+use crate::log_entry::LogEntry;
 use crate::pool::ClusterPool;
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, Snapshot};
@@ -56,6 +57,8 @@ pub(crate) struct Wants {
     pub(crate) request_head_later: bool,
     /// A user's filter can read heads when the stream ends.
     pub(crate) heads_at_end: bool,
+    /// An access log names headers, or filters by attributes.
+    pub(crate) heads_in_log: bool,
     /// A filter may end a stream from a callback of another context: a tick, an answer to a callout.
     pub(crate) interrupts: bool,
     /// A user's filter may ask how the stream has gone.
@@ -84,7 +87,7 @@ impl View {
             None => ClusterPool::new(cluster.state.clone(), rng),
         });
         let pools = pools.collect();
-        let wants = Wants::of(&plugins);
+        let wants = Wants::of(&plugins, &snapshot);
         Self { snapshot, plugins, network, pools, wants, rollouts, chosen: 0, variants: RefCell::default() }
     }
 
@@ -119,7 +122,7 @@ impl View {
                 plugins[trial.at] = trial.plugin.clone();
             }
         }
-        let wants = Wants::of(&plugins);
+        let wants = Wants::of(&plugins, &self.snapshot);
         let (snapshot, pools, rollouts) = (self.snapshot.clone(), self.pools.clone(), self.rollouts.clone());
         let network = self.network.clone();
         Self { snapshot, plugins, network, pools, wants, rollouts, chosen, variants: RefCell::default() }
@@ -127,8 +130,20 @@ impl View {
 }
 
 impl Wants {
-    fn of(plugins: &[Rc<WorkerPlugin>]) -> Self {
-        plugins.iter().fold(Self::default(), |wants, plugin| Self {
+    /// What logs want, without any plugin: heads to the end, and how the stream has gone.
+    fn of_logs(heads_in_log: bool) -> Self {
+        Self {
+            heads_in_log,
+            request_head_later: heads_in_log,
+            heads_at_end: heads_in_log,
+            course: heads_in_log,
+            ..Self::default()
+        }
+    }
+
+    fn of(plugins: &[Rc<WorkerPlugin>], snapshot: &Snapshot) -> Self {
+        let heads_in_log = snapshot.access_logs.iter().any(LogEntry::wants_heads);
+        plugins.iter().fold(Self::of_logs(heads_in_log), |wants, plugin| Self {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
             contexts_end: wants.contexts_end || !plugin.is_stateless(),
@@ -136,6 +151,7 @@ impl Wants {
                 || plugin.role == Role::User && plugin.callbacks.reads_heads && is_asked_later(plugin.callbacks),
             heads_at_end: wants.heads_at_end
                 || plugin.role == Role::User && plugin.callbacks.reads_heads && plugin.callbacks.end(),
+            heads_in_log,
             interrupts: wants.interrupts || plugin.reaches_streams(),
             course: wants.course || plugin.role == Role::User && plugin.callbacks.reads_properties,
         })

@@ -59,12 +59,11 @@ impl AccessLog {
 
     /// As [`Self::open`], counting into [`crate::Metrics::access_log`].
     pub fn open_counted(path: impl AsRef<Path>, counters: Arc<AccessLogMetrics>) -> Result<Self, AccessLogError> {
-        Self::open_with(path.as_ref(), DEFAULT_FORMAT, counters)
+        Self::open_with(path.as_ref(), Format::compile(DEFAULT_FORMAT)?, counters)
     }
 
     /// As [`Self::open_counted`], in a format of one's own.
-    pub fn open_with(path: &Path, format: &str, counters: Arc<AccessLogMetrics>) -> Result<Self, AccessLogError> {
-        let format = Format::compile(format)?;
+    pub fn open_with(path: &Path, format: Format, counters: Arc<AccessLogMetrics>) -> Result<Self, AccessLogError> {
         let sink = Sink::open(path).map_err(|source| AccessLogError::Open { path: path.to_owned(), source })?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), counters });
         Writer::spawn(sink, shared.clone()).map_err(AccessLogError::Thread)?;
@@ -82,6 +81,11 @@ impl AccessLog {
             line.push(b'\n');
             self.shared.append(line);
         });
+    }
+
+    /// True when lines name headers: see [`Format::wants_headers`].
+    pub fn wants_headers(&self) -> bool {
+        self.format.wants_headers()
     }
 
     /// Lines that were dropped because the writer was behind.

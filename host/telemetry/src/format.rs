@@ -4,6 +4,7 @@
 //! can end neither its quotes nor its line.
 
 mod fields;
+mod json;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,21 @@ pub const DEFAULT_FORMAT: &str = concat!(
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%",
 );
 
+/// Istio's default JSON format.
+pub const DEFAULT_JSON_FORMAT: &str = r#"{
+"start_time": "%START_TIME%", "route_name": "%ROUTE_NAME%", "method": "%REQ(:METHOD)%",
+"path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "protocol": "%PROTOCOL%", "response_code": "%RESPONSE_CODE%",
+"response_flags": "%RESPONSE_FLAGS%", "response_code_details": "%RESPONSE_CODE_DETAILS%",
+"connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%", "bytes_received": "%BYTES_RECEIVED%",
+"bytes_sent": "%BYTES_SENT%", "duration": "%DURATION%",
+"upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%", "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+"user_agent": "%REQ(USER-AGENT)%", "request_id": "%REQ(X-REQUEST-ID)%", "authority": "%REQ(:AUTHORITY)%",
+"upstream_host": "%UPSTREAM_HOST%", "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+"upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%",
+"upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
+}"#;
+
 /// Why a format string was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
@@ -30,9 +46,12 @@ pub enum FormatError {
     /// A command that is not served.
     #[error("unknown command `%{0}%`")]
     UnknownCommand(String),
-    /// `REQ` or `RESP` with a header that is not kept for the log.
-    #[error("header `{0}` is not kept for the access log")]
-    UnknownHeader(String),
+    /// `REQ`, `RESP` or `TRAILER` of what is no header name.
+    #[error("`{0}` is no header name")]
+    HeaderName(String),
+    /// A JSON format that is none.
+    #[error("the JSON format is no object: {0}")]
+    Json(String),
     /// Parentheses or length that cannot be read.
     #[error("`%{0}%` is malformed; expected `%COMMAND(ARGUMENTS):LENGTH%`")]
     Malformed(String),
@@ -46,26 +65,78 @@ pub enum FormatError {
     },
 }
 
-/// A compiled format string.
+/// A compiled format.
 #[derive(Clone, Debug)]
 pub struct Format {
+    layout: Layout,
+    /// What is absent leaves nothing.
+    omit_empty: bool,
+    wants_headers: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Layout {
+    Text(Template),
+    Json(json::Node),
+}
+
+/// Text with values in it.
+#[derive(Clone, Debug)]
+struct Template {
     steps: Vec<Step>,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Literal(Box<str>),
-    /// The first of the two that is present, cut to a number of bytes.
-    Value {
-        field: Field,
-        otherwise: Option<Field>,
-        max_bytes: usize,
-    },
+    Value(Value),
+}
+
+/// The first of the two that is present, cut to a number of bytes.
+#[derive(Clone, Debug)]
+struct Value {
+    field: Field,
+    otherwise: Option<Field>,
+    max_bytes: usize,
 }
 
 impl Format {
     /// Compiles a format string.
     pub fn compile(text: &str) -> Result<Self, FormatError> {
+        let template = Template::compile(text)?;
+        let wants_headers = template.wants_headers();
+        Ok(Self { layout: Layout::Text(template), omit_empty: false, wants_headers })
+    }
+
+    /// Compiles an object, written as JSON, whose texts are format strings: Envoy's `json_format`.
+    pub fn compile_json(text: &str) -> Result<Self, FormatError> {
+        let node = json::Node::compile(text)?;
+        let wants_headers = node.wants_headers();
+        Ok(Self { layout: Layout::Json(node), omit_empty: false, wants_headers })
+    }
+
+    /// What is absent leaves nothing, instead of `-` in text and null in JSON.
+    #[must_use]
+    pub fn omitting_empty(self, omit_empty: bool) -> Self {
+        Self { omit_empty, ..self }
+    }
+
+    /// True when lines name headers beyond those that every [`StreamInfo`] keeps: its header maps must be filled.
+    pub fn wants_headers(&self) -> bool {
+        self.wants_headers
+    }
+
+    /// Appends the line of one request to `out`, without a line end of its own.
+    pub fn write(&self, info: &StreamInfo, out: &mut Vec<u8>) {
+        match &self.layout {
+            Layout::Text(template) => template.write(info, if self.omit_empty { b"" } else { b"-" }, out),
+            Layout::Json(node) => node.write(info, self.omit_empty, out),
+        }
+    }
+}
+
+impl Template {
+    fn compile(text: &str) -> Result<Self, FormatError> {
         let mut steps = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -81,7 +152,7 @@ impl Format {
             if !literal.is_empty() {
                 steps.push(Step::Literal(std::mem::take(&mut literal).into()));
             }
-            steps.push(value(&after[..end])?);
+            steps.push(Step::Value(value(&after[..end])?));
             rest = &after[end + 1..];
         }
         literal.push_str(rest);
@@ -91,20 +162,33 @@ impl Format {
         Ok(Self { steps })
     }
 
-    /// Appends the line of one request to `out`, without a line end of its own.
-    pub fn write(&self, info: &StreamInfo, out: &mut Vec<u8>) {
+    fn wants_headers(&self) -> bool {
+        let values = self.steps.iter().filter_map(|step| match step {
+            Step::Value(value) => Some(value),
+            Step::Literal(_) => None,
+        });
+        values.flat_map(|value| [Some(&value.field), value.otherwise.as_ref()]).flatten().any(Field::wants_headers)
+    }
+
+    fn write(&self, info: &StreamInfo, absent: &[u8], out: &mut Vec<u8>) {
         for step in &self.steps {
             match step {
                 Step::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Step::Value { field, otherwise, max_bytes } => {
-                    let written = field.write(info, *max_bytes, out)
-                        || otherwise.as_ref().is_some_and(|field| field.write(info, *max_bytes, out));
-                    if !written {
-                        out.push(b'-');
+                Step::Value(value) => {
+                    if !value.write(info, out) {
+                        out.extend_from_slice(absent);
                     }
                 }
             }
         }
+    }
+}
+
+impl Value {
+    /// False, and nothing appended, when the request has neither.
+    fn write(&self, info: &StreamInfo, out: &mut Vec<u8>) -> bool {
+        self.field.write(info, self.max_bytes, out)
+            || self.otherwise.as_ref().is_some_and(|field| field.write(info, self.max_bytes, out))
     }
 }
 
@@ -123,7 +207,7 @@ fn command_end(text: &str) -> Option<usize> {
 }
 
 /// `COMMAND`, `COMMAND(ARGUMENTS)`, each with `:LENGTH` or without.
-fn value(command: &str) -> Result<Step, FormatError> {
+fn value(command: &str) -> Result<Value, FormatError> {
     let malformed = || FormatError::Malformed(command.to_owned());
     let name_end = command.find(['(', ':']).unwrap_or(command.len());
     let (name, rest) = command.split_at(name_end);
@@ -137,15 +221,17 @@ fn value(command: &str) -> Result<Step, FormatError> {
         None => return Err(malformed()),
     };
     let (field, otherwise) = match (name, arguments) {
-        ("REQ" | "RESP", Some(headers)) => {
+        ("REQ" | "REQ_WITHOUT_QUERY" | "RESP" | "TRAILER", Some(headers)) => {
             let (first, second) = headers.split_once('?').map_or((headers, None), |(a, b)| (a, Some(b)));
             let second = second.map(|header| Field::header(name, header)).transpose()?;
             (Field::header(name, first)?, second)
         }
         ("START_TIME", Some(pattern)) => (Field::time(pattern)?, None),
+        // Of what Envoy keeps there nothing is kept here.
+        _ if Field::is_always_absent(name) => (Field::Absent, None),
         (_, None) => (Field::command(name).ok_or_else(|| FormatError::UnknownCommand(command.to_owned()))?, None),
         (_, Some(_)) if Field::command(name).is_some() => return Err(malformed()),
         (_, Some(_)) => return Err(FormatError::UnknownCommand(command.to_owned())),
     };
-    Ok(Step::Value { field, otherwise, max_bytes })
+    Ok(Value { field, otherwise, max_bytes })
 }

@@ -11,7 +11,7 @@ pub mod response_flags;
 pub mod stream_info;
 
 pub use access_log::{AccessLog, AccessLogError};
-pub use format::{DEFAULT_FORMAT, Format, FormatError};
+pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
     AccessLogMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram, HttpMetrics,

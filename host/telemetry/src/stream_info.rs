@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::ResponseFlags;
 
@@ -63,6 +63,12 @@ pub struct StreamInfo {
     pub requested_server_name: Option<Arc<str>>,
     /// Name of the route; none when no route was found or it has no name.
     pub route_name: Option<Arc<str>>,
+    /// The request's headers as sent upstream; only for a log that [`crate::Format::wants_headers`].
+    pub request_headers: Option<HeaderMap>,
+    /// The response's headers as sent to the client, likewise.
+    pub response_headers: Option<HeaderMap>,
+    /// The response's trailers, likewise.
+    pub response_trailers: Option<HeaderMap>,
 }
 
 impl Default for StreamInfo {
@@ -92,6 +98,9 @@ impl Default for StreamInfo {
             downstream_remote: None,
             requested_server_name: None,
             route_name: None,
+            request_headers: None,
+            response_headers: None,
+            response_trailers: None,
         }
     }
 }

@@ -48,6 +48,7 @@ pub use callout::{
 };
 pub use context::{ContextId, VmToken};
 pub use engine::{Engine, EngineError, EngineOptions};
+pub use hostcalls::Condition;
 pub use meter::{Callback, CostObserver};
 pub use module::{CompileError, PluginModule};
 pub use module_store::ModuleStore;

@@ -1,7 +1,7 @@
 //! [`translate`]: from resources to the model. Each part takes the resources and what earlier parts returned, gives its
 //! own part back and changes nothing; only this file sees them all.
 
-mod access_log;
+mod access_logs;
 mod actions;
 mod binding;
 mod clusters;
@@ -11,6 +11,7 @@ mod gateways;
 mod headers;
 mod host_index;
 mod listeners;
+mod mesh;
 mod plugin_traffic;
 mod plugins;
 mod policies;
@@ -38,6 +39,8 @@ pub struct TranslateOptions {
     /// Labels of this gateway, which selectors of Gateways and WasmPlugins must fit.
     /// Default: `istio=ingressgateway`, those of Istio's own.
     pub labels: BTreeMap<String, String>,
+    /// The gateway's own namespace, whose Telemetries it reads; default: `istio-system`, that of Istio's own.
+    pub namespace: String,
     /// A Gateway's port and the port to bind for it; beats what Services say.
     pub port_map: Vec<(u16, u16)>,
     /// Variables of the gateway's own environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`), with
@@ -48,7 +51,8 @@ pub struct TranslateOptions {
 impl Default for TranslateOptions {
     fn default() -> Self {
         let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
-        Self { labels, port_map: Vec::new(), host_env: BTreeMap::new() }
+        let namespace = "istio-system".to_owned();
+        Self { labels, namespace, port_map: Vec::new(), host_env: BTreeMap::new() }
     }
 }
 
@@ -74,7 +78,8 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let references = [tables.references, listeners.references].concat();
     let plugins = plugins::translate(resources, &gateways, options);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
-    let connect_timeout_ms = access_log::connect_timeout(resources);
+    let connect_timeout_ms = mesh::connect_timeout(resources);
+    let access_logs = access_logs::translate(resources, options);
     let clusters = clusters::translate(&references, &callable, &registry, &policies, connect_timeout_ms);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
@@ -85,6 +90,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         policies.diagnose(&registry, resources),
         clusters.diagnostics,
         plugins.diagnostics,
+        access_logs.diagnostics,
         reachability::diagnose(resources),
         unserved::diagnose(resources),
     ]
@@ -96,7 +102,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         routes: with_cluster_ids(tables.routes, &clusters.ids),
         clusters: clusters.clusters,
         plugins: plugins.plugins,
-        access_log: access_log::path(resources),
+        access_logs: access_logs.logs,
         secrets: Vec::new(),
     };
     Translation { model, diagnostics }

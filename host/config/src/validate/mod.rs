@@ -11,6 +11,7 @@ mod route_destination;
 mod service_entry;
 mod string_match;
 mod tcp_route;
+mod telemetry;
 mod virtual_service;
 mod workload_entry;
 
@@ -21,5 +22,6 @@ pub use destination_rule::destination_rule;
 pub use extension::{traffic_extension, wasm_plugin};
 pub use gateway::gateway;
 pub use service_entry::service_entry;
+pub use telemetry::telemetry;
 pub use virtual_service::virtual_service;
 pub use workload_entry::workload_entry;

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use portolan_telemetry::{AccessLog, ResponseFlags, StreamInfo, TcpMetrics};
+use portolan_telemetry::{ResponseFlags, StreamInfo, TcpMetrics};
 
 use super::Cut;
 use super::upstream::ConnectFailure;
 use crate::context::ConnectionInfo;
+use crate::log_entry::LogEntry;
 
 /// Filled on the way, told at the end.
 #[derive(Default)]
@@ -87,7 +88,7 @@ impl Record {
         self.note(|info| info.connection_termination = Some(why));
     }
 
-    pub(super) fn write(&self, log: &AccessLog, connection: &ConnectionInfo) {
+    pub(super) fn write(&self, logs: &[LogEntry], connection: &ConnectionInfo) {
         let Some(logged) = &self.log else { return };
         let mut logged = logged.borrow_mut();
         let duration = logged.opened.elapsed();
@@ -98,7 +99,7 @@ impl Record {
         info.bytes_sent = self.sent.get();
         info.downstream_local = Some(connection.local);
         info.downstream_remote = Some(connection.peer);
-        log.record(info);
+        logs.iter().for_each(|log| log.record_connection(info));
     }
 
     fn note(&self, tell: impl FnOnce(&mut StreamInfo)) {

@@ -119,7 +119,8 @@ fn a_file_that_cannot_be_opened_is_named() {
 #[test]
 fn failed_writes_are_counted_by_line() {
     let counters = Arc::new(AccessLogMetrics::default());
-    let log = AccessLog::open_with(Path::new("/dev/full"), "%PROTOCOL%", counters.clone()).unwrap();
+    let log =
+        AccessLog::open_with(Path::new("/dev/full"), Format::compile("%PROTOCOL%").unwrap(), counters.clone()).unwrap();
     log.record(&request(200));
     drop(log);
     assert_eq!(counters.write_failed_total.value(), 1);

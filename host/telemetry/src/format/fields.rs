@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -42,7 +42,31 @@ pub(super) enum Field {
     DownstreamRemoteIp,
     ServerName,
     RouteName,
+    RequestHeader(HeaderName),
+    ResponseHeader(HeaderName),
+    ResponseTrailer(HeaderName),
+    /// The path up to its query.
+    PathOnly,
+    Absent,
 }
+
+/// Commands of Envoy's, by their beginning, for which nothing is kept here: they print as absent.
+const ALWAYS_ABSENT: &[&str] = &[
+    "DYNAMIC_METADATA",
+    "CLUSTER_METADATA",
+    "UPSTREAM_METADATA",
+    "METADATA",
+    "FILTER_STATE",
+    "UPSTREAM_FILTER_STATE",
+    "DOWNSTREAM_PEER_",
+    "DOWNSTREAM_LOCAL_SUBJECT",
+    "DOWNSTREAM_LOCAL_URI_SAN",
+    "DOWNSTREAM_TLS_",
+    "UPSTREAM_PEER_",
+    "UPSTREAM_LOCAL_SUBJECT",
+    "UPSTREAM_TLS_",
+    "TRACE_ID",
+];
 
 impl Field {
     /// The field of a command without arguments.
@@ -63,27 +87,48 @@ impl Field {
             "UPSTREAM_LOCAL_ADDRESS" => Self::UpstreamLocal,
             "DOWNSTREAM_LOCAL_ADDRESS" => Self::DownstreamLocal,
             "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Self::DownstreamLocalIp,
-            "DOWNSTREAM_REMOTE_ADDRESS" => Self::DownstreamRemote,
-            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamRemoteIp,
+            "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Self::DownstreamRemote,
+            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => {
+                Self::DownstreamRemoteIp
+            }
             "REQUESTED_SERVER_NAME" => Self::ServerName,
             "ROUTE_NAME" => Self::RouteName,
             _ => return None,
         })
     }
 
-    /// The field of a header of `REQ` or `RESP`; only those that [`StreamInfo`] keeps.
+    /// True for commands of Envoy's that have no value here.
+    pub(super) fn is_always_absent(name: &str) -> bool {
+        ALWAYS_ABSENT.iter().any(|begin| name.starts_with(begin))
+    }
+
+    /// The field of a header of `REQ`, `REQ_WITHOUT_QUERY`, `RESP` or `TRAILER`.
     pub(super) fn header(command: &str, header: &str) -> Result<Self, FormatError> {
+        let name = || HeaderName::from_bytes(header.as_bytes()).map_err(|_| FormatError::HeaderName(header.to_owned()));
         Ok(match (command, header.to_ascii_lowercase().as_str()) {
             ("REQ", ":method") => Self::Method,
             ("REQ", ":path" | "x-envoy-original-path") => Self::Path,
+            ("REQ_WITHOUT_QUERY", ":path" | "x-envoy-original-path") => Self::PathOnly,
             ("REQ", ":authority" | "host") => Self::Authority,
             ("REQ", "x-forwarded-for") => Self::ForwardedFor,
             ("REQ", "user-agent") => Self::UserAgent,
             ("REQ", "x-request-id") => Self::RequestId,
             ("RESP", "x-envoy-upstream-service-time") => Self::UpstreamServiceTime,
             ("RESP", ":status") => Self::ResponseCode,
-            _ => return Err(FormatError::UnknownHeader(header.to_owned())),
+            ("REQ" | "REQ_WITHOUT_QUERY", _) => Self::RequestHeader(name()?),
+            ("RESP", _) => Self::ResponseHeader(name()?),
+            _ => Self::ResponseTrailer(name()?),
         })
+    }
+
+    /// True when it reads the header maps of [`StreamInfo`].
+    pub(super) fn wants_headers(&self) -> bool {
+        matches!(self, Self::RequestHeader(_) | Self::ResponseHeader(_) | Self::ResponseTrailer(_))
+    }
+
+    /// True when its value is a number, which JSON writes without quotes.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Self::ResponseCode | Self::BytesReceived | Self::BytesSent | Self::Duration)
     }
 
     /// `START_TIME` in a pattern of strftime. It is tried once here, so that printing cannot fail later.
@@ -115,6 +160,11 @@ impl Field {
             Self::UpstreamCluster => text(info.upstream_cluster.as_deref(), max, out),
             Self::ServerName => text(info.requested_server_name.as_deref(), max, out),
             Self::RouteName => text(info.route_name.as_deref(), max, out),
+            Self::PathOnly => text(info.path.as_ref().map(|path| path.path()), max, out),
+            Self::RequestHeader(name) => among(info.request_headers.as_ref(), name, max, out),
+            Self::ResponseHeader(name) => among(info.response_headers.as_ref(), name, max, out),
+            Self::ResponseTrailer(name) => among(info.response_trailers.as_ref(), name, max, out),
+            Self::Absent => false,
             _ => self.write_plain(info, max, out),
         }
     }
@@ -147,6 +197,12 @@ impl Field {
 
 fn header(value: Option<&HeaderValue>, max: usize, out: &mut Vec<u8>) -> bool {
     bytes(value.map_or(b"", |value| value.as_bytes()), max, out)
+}
+
+/// All values of a name, joined as Envoy joins them.
+fn among(headers: Option<&HeaderMap>, name: &HeaderName, max: usize, out: &mut Vec<u8>) -> bool {
+    let values = headers.into_iter().flat_map(|headers| headers.get_all(name)).map(HeaderValue::as_bytes);
+    bytes(&values.collect::<Vec<_>>().join(&b','), max, out)
 }
 
 fn text(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {

@@ -41,6 +41,7 @@ fn full() -> StreamInfo {
         downstream_remote: Some("192.0.2.7:51000".parse().unwrap()),
         requested_server_name: Some("shop.example".into()),
         route_name: Some("cart".into()),
+        ..StreamInfo::default()
     }
 }
 
@@ -105,7 +106,7 @@ fn mistakes_are_named() {
     assert_eq!(error("a %PROTOCOL"), "`%PROTOCOL` has no closing `%`; a literal percent sign is written `%%`");
     assert_eq!(error("%NOPE%"), "unknown command `%NOPE%`");
     assert_eq!(error("%NOPE(x)%"), "unknown command `%NOPE(x)%`");
-    assert_eq!(error("%REQ(COOKIE)%"), "header `COOKIE` is not kept for the access log");
+    assert_eq!(error("%REQ(a b)%"), "`a b` is no header name");
     assert_eq!(error("%PROTOCOL:x%"), "`%PROTOCOL:x%` is malformed; expected `%COMMAND(ARGUMENTS):LENGTH%`");
     assert_eq!(error("%PROTOCOL(x)%"), "`%PROTOCOL(x)%` is malformed; expected `%COMMAND(ARGUMENTS):LENGTH%`");
     assert_eq!(error("%REQ%"), "unknown command `%REQ%`");
@@ -161,4 +162,61 @@ fn unescaped_quotes(line: &[u8]) -> usize {
         }
     }
     quotes
+}
+
+fn json(format: &str, info: &StreamInfo) -> String {
+    let mut out = Vec::new();
+    Format::compile_json(format).unwrap().write(info, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn json_keeps_numbers_and_says_null_for_what_is_absent() {
+    let format = r#"{"code":"%RESPONSE_CODE%","ms":"%DURATION%","host":"%REQ(:AUTHORITY)%","sub":{"cause":"%UPSTREAM_TRANSPORT_FAILURE_REASON%"},
+        "both":"%PROTOCOL% %CONNECTION_TERMINATION_DETAILS%","fixed":[1,true,null]}"#;
+    let info = StreamInfo { cause: None, ..full() };
+    let value: serde_json::Value = serde_json::from_str(&json(format, &info)).unwrap();
+    let expected = serde_json::json!({
+        "code": 503, "ms": 7, "host": "shop.example", "sub": {"cause": null}, "both": "HTTP/2 -", "fixed": [1, true, null]
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn empty_values_can_be_left_out() {
+    let info = StreamInfo { cause: None, ..full() };
+    let mut out = Vec::new();
+    let format = Format::compile_json(r#"{"a":"%UPSTREAM_TRANSPORT_FAILURE_REASON%","b":"%PROTOCOL%"}"#).unwrap();
+    format.omitting_empty(true).write(&info, &mut out);
+    assert_eq!(out, br#"{"b":"HTTP/2"}"#);
+    out.clear();
+    let format = Format::compile("<%UPSTREAM_TRANSPORT_FAILURE_REASON%>").unwrap();
+    format.omitting_empty(true).write(&info, &mut out);
+    assert_eq!(out, b"<>");
+}
+
+#[test]
+fn the_default_json_has_istios_keys() {
+    let value: serde_json::Value = serde_json::from_str(&json(DEFAULT_JSON_FORMAT, &full())).unwrap();
+    assert_eq!(value.as_object().unwrap().len(), 24);
+    assert_eq!((&value["response_code"], &value["path"]), (&503.into(), &"/cart?item=1".into()));
+}
+
+#[test]
+fn any_header_can_be_named_and_a_clients_text_cannot_leave_its_place() {
+    let mut headers = http::HeaderMap::new();
+    headers.append("x-team", HeaderValue::from_static("a\"b"));
+    headers.append("x-team", HeaderValue::from_bytes(b"\xc3\xa9").unwrap());
+    let info = StreamInfo { request_headers: Some(headers), ..full() };
+    assert_eq!(line("%REQ(X-Team)% %RESP(x-team)%", &info), r#"a\"b,\xc3\xa9 -"#);
+    let format = Format::compile("%REQ(X-Team)%").unwrap();
+    assert!(format.wants_headers());
+    assert!(!Format::compile(DEFAULT_FORMAT).unwrap().wants_headers());
+    let value: serde_json::Value = serde_json::from_str(&json(r#"{"team":"%REQ(x-team)%"}"#, &info)).unwrap();
+    assert_eq!(value["team"], "a\"b,\u{e9}");
+}
+
+#[test]
+fn what_envoy_knows_and_is_not_kept_here_prints_as_absent() {
+    assert_eq!(line("%DYNAMIC_METADATA(a:b)% %DOWNSTREAM_TLS_VERSION%", &full()), "- -");
 }

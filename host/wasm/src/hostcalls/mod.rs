@@ -15,6 +15,7 @@ mod streams;
 mod timer;
 mod wasi;
 
+pub use foreign::Condition;
 pub(crate) use foreign::{Declared, Expressions, decode_arguments};
 use wasmtime::{ExternType, FuncType, Linker, Module, UnknownImportError, Val, ValType};
 

@@ -52,6 +52,11 @@ pub(super) fn read<H: StreamHost>(state: &HostState<H>, path: &[u8], value: &mut
     let Some(stream) = state.stream() else {
         return if H::property_without_stream(path, value) { Ok(()) } else { Err(Status::NotFound) };
     };
+    read_of(stream, path, value)
+}
+
+/// The same without a plugin.
+pub(super) fn read_of<H: StreamHost>(stream: &StreamState<H>, path: &[u8], value: &mut Vec<u8>) -> Answer {
     if stream.host.property(path, stream.parts(), value) {
         return Ok(());
     }

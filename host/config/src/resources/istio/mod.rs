@@ -6,6 +6,7 @@ pub mod destination_rule;
 pub mod gateway;
 pub mod operator;
 pub mod service_entry;
+pub mod telemetry;
 pub mod traffic_extension;
 pub mod virtual_service;
 pub mod wasm_plugin;
@@ -13,8 +14,9 @@ pub mod workload_entry;
 
 pub use destination_rule::DestinationRule;
 pub use gateway::Gateway;
-pub use operator::{IstioOperator, MeshConfig};
+pub use operator::{ExtensionProvider, FileAccessLog, IstioOperator, MeshConfig};
 pub use service_entry::ServiceEntry;
+pub use telemetry::Telemetry;
 pub use traffic_extension::TrafficExtension;
 pub use virtual_service::VirtualService;
 pub use wasm_plugin::WasmPlugin;

@@ -154,6 +154,16 @@ pub struct GatewayServicePort {
 pub struct MeshConfig {
     /// Path of the access log; empty means none.
     pub access_log_file: Option<String>,
+    /// Format string, or with encoding JSON an object of such, as text; Istio's default when empty.
+    pub access_log_format: Option<String>,
+    /// `TEXT` by default, `JSON`.
+    pub access_log_encoding: Option<String>,
+    /// Where Telemetries may send what they tell; `envoy`, Istio's own, logs to standard output.
+    pub extension_providers: Vec<ExtensionProvider>,
+    /// Providers when no Telemetry names any.
+    pub default_providers: Option<DefaultProviders>,
+    /// Namespace whose objects count everywhere; `istio-system` by default.
+    pub root_namespace: Option<String>,
     /// Duration, 10 s by default.
     pub connect_timeout: Option<String>,
     // The rest is not read; see the Istio API.
@@ -166,8 +176,6 @@ pub struct MeshConfig {
     pub ingress_controller_mode: Option<Value>,
     pub ingress_selector: Option<Value>,
     pub enable_tracing: Option<Value>,
-    pub access_log_format: Option<Value>,
-    pub access_log_encoding: Option<Value>,
     pub enable_envoy_access_log_service: Option<Value>,
     pub disable_envoy_listener_log: Option<Value>,
     pub default_config: Option<Value>,
@@ -181,7 +189,6 @@ pub struct MeshConfig {
     pub default_service_export_to: Option<Value>,
     pub default_virtual_service_export_to: Option<Value>,
     pub default_destination_rule_export_to: Option<Value>,
-    pub root_namespace: Option<Value>,
     pub locality_lb_setting: Option<Value>,
     pub dns_refresh_rate: Option<Value>,
     pub h2_upgrade_policy: Option<Value>,
@@ -189,8 +196,6 @@ pub struct MeshConfig {
     pub outbound_cluster_stat_name: Option<Value>,
     pub enable_prometheus_merge: Option<Value>,
     pub verify_certificate_at_client: Option<Value>,
-    pub extension_providers: Option<Value>,
-    pub default_providers: Option<Value>,
     pub discovery_selectors: Option<Value>,
     pub path_normalization: Option<Value>,
     pub default_http_retry_policy: Option<Value>,
@@ -218,4 +223,63 @@ pub struct MeshConfig {
     pub disable_report_batch: Option<Value>,
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<Value>,
+}
+
+/// Where telemetry may go. Of the kinds only files are served.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExtensionProvider {
+    /// What Telemetries call it.
+    pub name: String,
+    /// Lines in a file.
+    pub envoy_file_access_log: Option<FileAccessLog>,
+    // The rest is not served.
+    pub envoy_ext_authz_http: Option<Value>,
+    pub envoy_ext_authz_grpc: Option<Value>,
+    pub zipkin: Option<Value>,
+    pub lightstep: Option<Value>,
+    pub datadog: Option<Value>,
+    pub stackdriver: Option<Value>,
+    pub opencensus: Option<Value>,
+    pub skywalking: Option<Value>,
+    pub opentelemetry: Option<Value>,
+    pub prometheus: Option<Value>,
+    pub envoy_http_als: Option<Value>,
+    pub envoy_tcp_als: Option<Value>,
+    pub envoy_otel_als: Option<Value>,
+    pub sds: Option<Value>,
+}
+
+/// Lines in a file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FileAccessLog {
+    /// `/dev/stdout` for instance.
+    pub path: String,
+    /// Istio's default text when absent.
+    pub log_format: Option<LogFormat>,
+    /// What is absent leaves nothing, instead of `-` in text and null in JSON.
+    pub omit_empty_values: Option<bool>,
+}
+
+/// The form of a line: one of both.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LogFormat {
+    /// A format string.
+    pub text: Option<String>,
+    /// An object of format strings.
+    pub labels: Option<Value>,
+}
+
+/// Providers when no Telemetry names any.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DefaultProviders {
+    /// Of traces; not served yet.
+    pub tracing: Vec<String>,
+    /// Of metrics; not served yet.
+    pub metrics: Vec<String>,
+    /// Of access logs.
+    pub access_logging: Vec<String>,
 }

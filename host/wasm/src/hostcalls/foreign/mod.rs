@@ -6,6 +6,7 @@ mod filter_state;
 mod higress;
 mod zlib;
 
+pub use expressions::Condition;
 pub(crate) use expressions::Expressions;
 pub(crate) use filter_state::Declared;
 use wasmtime::{Caller, Linker};

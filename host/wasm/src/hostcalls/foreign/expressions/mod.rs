@@ -14,7 +14,7 @@ use cel::{Context, Env, Program, Value};
 use crate::abi::Status;
 use crate::guest::Answer;
 use crate::host_state::HostState;
-use crate::stream::StreamHost;
+use crate::stream::{StreamHost, StreamState};
 
 /// Most expressions that a VM keeps at a time.
 const MAX_EXPRESSIONS: usize = 256;
@@ -27,6 +27,40 @@ pub(super) struct Expression {
     program: Program,
     /// The variables that it names.
     variables: Vec<String>,
+}
+
+/// A condition on streams in CEL over Envoy's attributes, as access logs filter with. Bounded as filters' expressions are.
+pub struct Condition(Expression);
+
+impl Condition {
+    /// None when the text is no CEL, or could cost too much.
+    pub fn compile(text: &str) -> Option<Self> {
+        compile(text).map(Self)
+    }
+
+    /// True when the expression is true; an attribute that is absent now makes it fail, and so not true.
+    pub fn holds<H: StreamHost>(&self, stream: &StreamState<H>) -> bool {
+        matches!(self.0.value(stream), Some(Value::Bool(true)))
+    }
+}
+
+impl std::fmt::Debug for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Condition").finish_non_exhaustive()
+    }
+}
+
+impl Expression {
+    /// None when it fails.
+    fn value(&self, source: &impl values::Source) -> Option<Value> {
+        let mut context = Context::with_env(environment());
+        for name in &self.variables {
+            if let Some(value) = values::variable(source, name) {
+                context.add_variable_from_value(name.as_str(), value);
+            }
+        }
+        guarded(|| self.program.execute(&context))?.ok()
+    }
 }
 
 /// `expr_create`: takes the text, answers with a token of 4 bytes. BAD_ARGUMENT when it is no CEL or could cost too much;
@@ -53,14 +87,7 @@ pub(super) fn create<H: StreamHost>(state: &mut HostState<H>, args: &[u8], value
 pub(super) fn evaluate<H: StreamHost>(state: &mut HostState<H>, args: &[u8], value: &mut Vec<u8>) -> Answer {
     let token = token(args)?;
     let expression = state.expressions.0.get(token).and_then(Option::as_ref).ok_or(Status::NotFound)?;
-    let mut context = Context::with_env(environment());
-    for name in &expression.variables {
-        if let Some(value) = values::variable(state, name) {
-            context.add_variable_from_value(name.as_str(), value);
-        }
-    }
-    let result = guarded(|| expression.program.execute(&context)).ok_or(Status::InternalFailure)?;
-    let result: Value = result.map_err(|_| Status::InternalFailure)?;
+    let result = expression.value(state).ok_or(Status::InternalFailure)?;
     if values::serialize(&result, value) { Ok(()) } else { Err(Status::SerializationFailure) }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cel::objects::{Key, Map};
 use cel::{Timestamp, Value};
 
@@ -10,14 +11,56 @@ use crate::abi::pairs;
 use crate::attributes::{self, Kind};
 use crate::host_state::HostState;
 use crate::hostcalls::properties;
-use crate::stream::StreamHost;
+use crate::stream::{StreamHost, StreamState};
 
 /// Deepest nesting of a result that is written down.
 const MAX_DEPTH: u32 = 8;
 
+/// Where attributes and properties are read.
+pub(super) trait Source {
+    /// Appends the value under a path; false when there is none.
+    fn read(&self, path: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// Whether a property that was declared is text.
+    fn declared_text(&self, path: &[u8]) -> Option<bool>;
+
+    /// What filters have set.
+    fn kept(&self) -> &[(Box<[u8]>, Bytes)];
+}
+
+/// A plugin's own view.
+impl<H: StreamHost> Source for HostState<H> {
+    fn read(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
+        properties::read(self, path, out).is_ok()
+    }
+
+    fn declared_text(&self, path: &[u8]) -> Option<bool> {
+        properties::declared(self, path).map(|declared| declared.is_text)
+    }
+
+    fn kept(&self) -> &[(Box<[u8]>, Bytes)] {
+        self.stream().map(|stream| stream.properties.as_slice()).unwrap_or_default()
+    }
+}
+
+/// A stream without any plugin.
+impl<H: StreamHost> Source for StreamState<H> {
+    fn read(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
+        properties::read_of(self, path, out).is_ok()
+    }
+
+    fn declared_text(&self, _path: &[u8]) -> Option<bool> {
+        None
+    }
+
+    fn kept(&self) -> &[(Box<[u8]>, Bytes)] {
+        &self.properties
+    }
+}
+
 /// The value of a variable: a family of attributes as a map, a single attribute, or a property that a filter has set.
 /// What is absent now is left out.
-pub(super) fn variable<H: StreamHost>(state: &HostState<H>, name: &str) -> Option<Value> {
+pub(super) fn variable(state: &impl Source, name: &str) -> Option<Value> {
     if name == "filter_state" {
         return Some(filter_state(state));
     }
@@ -25,8 +68,7 @@ pub(super) fn variable<H: StreamHost>(state: &HostState<H>, name: &str) -> Optio
         return property(state, name.as_bytes(), kind);
     }
     let Some(attributes) = attributes::family(name) else {
-        let kind =
-            properties::declared(state, name.as_bytes()).map_or(Kind::Message, |declared| kind_of(declared.is_text));
+        let kind = state.declared_text(name.as_bytes()).map_or(Kind::Message, kind_of);
         return property(state, name.as_bytes(), kind);
     };
     let values = attributes.filter_map(|(attribute, kind)| {
@@ -37,15 +79,11 @@ pub(super) fn variable<H: StreamHost>(state: &HostState<H>, name: &str) -> Optio
 }
 
 /// What filters have set, under Envoy's names for it.
-fn filter_state<H: StreamHost>(state: &HostState<H>) -> Value {
-    let kept = state.stream().map(|stream| stream.properties.as_slice()).unwrap_or_default();
-    let values = kept.iter().filter_map(|(path, value)| {
+fn filter_state(state: &impl Source) -> Value {
+    let values = state.kept().iter().filter_map(|(path, value)| {
         let (key, is_text) = match path.strip_prefix(b"filter_state\0") {
             Some(key) => (String::from_utf8(key.to_vec()).ok()?, false),
-            None => {
-                let declared = properties::declared(state, path);
-                (format!("wasm.{}", std::str::from_utf8(path).ok()?), declared.is_some_and(|d| d.is_text))
-            }
+            None => (format!("wasm.{}", std::str::from_utf8(path).ok()?), state.declared_text(path).unwrap_or(false)),
         };
         Some((Key::from(key), decode(value, kind_of(is_text))?))
     });
@@ -56,10 +94,9 @@ fn kind_of(is_text: bool) -> Kind {
     if is_text { Kind::Text } else { Kind::Message }
 }
 
-fn property<H: StreamHost>(state: &HostState<H>, path: &[u8], kind: Kind) -> Option<Value> {
+fn property(state: &impl Source, path: &[u8], kind: Kind) -> Option<Value> {
     let mut bytes = Vec::new();
-    properties::read(state, path, &mut bytes).ok()?;
-    decode(&bytes, kind)
+    state.read(path, &mut bytes).then(|| decode(&bytes, kind)).flatten()
 }
 
 /// A value from the bytes of a property.

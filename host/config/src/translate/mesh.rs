@@ -1,0 +1,42 @@
+//! What is read of Istio's mesh configuration: from the ConfigMap `istio`, else from an IstioOperator, field by field.
+
+use portolan_model::Origin;
+
+use crate::ResourceSet;
+use crate::duration;
+use crate::resources::istio::MeshConfig;
+
+/// Istio's default, in milliseconds.
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Istio's default.
+const ROOT_NAMESPACE: &str = "istio-system";
+
+/// `connectTimeout` in milliseconds, 10 s by default.
+pub(super) fn connect_timeout(resources: &ResourceSet) -> u64 {
+    let written = first(resources, |mesh| mesh.connect_timeout.as_deref().and_then(duration::parse_ms));
+    written.filter(|ms| *ms > 0).unwrap_or(CONNECT_TIMEOUT_MS)
+}
+
+/// `rootNamespace`, whose objects count everywhere; `istio-system` by default.
+pub(super) fn root_namespace(resources: &ResourceSet) -> String {
+    let written = first(resources, |mesh| mesh.root_namespace.clone()).filter(|name| !name.is_empty());
+    written.unwrap_or_else(|| ROOT_NAMESPACE.to_owned())
+}
+
+/// The first document that says something.
+pub(super) fn first<T>(resources: &ResourceSet, read: impl Fn(&MeshConfig) -> Option<T>) -> Option<T> {
+    let from_map = resources.mesh_config().and_then(|object| read(&object.spec));
+    let mut operators = resources.operators().filter_map(|object| object.spec.mesh_config.as_ref());
+    from_map.or_else(|| operators.find_map(&read))
+}
+
+/// The line of a field in the document that says something of it.
+pub(super) fn origin(resources: &ResourceSet, field: &str, says: impl Fn(&MeshConfig) -> bool) -> Origin {
+    let map = resources.mesh_config().filter(|object| says(&object.spec));
+    let operator = || {
+        let mut operators = resources.operators();
+        operators.find(|object| object.spec.mesh_config.as_ref().is_some_and(&says))
+    };
+    let of_operator = || operator().map(|object| object.origin(&format!("spec.meshConfig.{field}")));
+    map.map(|object| object.origin("data.mesh")).or_else(of_operator).unwrap_or_default()
+}
