@@ -113,6 +113,9 @@ pub(crate) struct ConfigArgs {
     /// Default: `portolan` in `$XDG_CACHE_HOME`, or `$HOME/.cache/portolan`; no cache when neither is set.
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// DNS server that resolves the names of services, e.g. `10.0.0.10:53` [default: the system's, from /etc/resolv.conf]
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// How registries and web servers are asked for modules; the same wherever they are.

@@ -197,6 +197,7 @@ pub(crate) fn builder(
         embedded: portolan_filters::BUNDLED,
         overrides: config.filters.clone(),
         access_log: purpose.access_log.map(|path| path.display().to_string()),
+        dns_server: config.dns_server,
         bind: serving,
         explain: !serving,
         strict: config.strict_wasm,

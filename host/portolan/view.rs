@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use portolan_admin::{ClusterView, ConfigDump, EndpointView, ListenerView, ObjectView};
+use portolan_admin::{ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView};
 use portolan_config::{ObjectState, ObjectStatus, ResourceSet};
 use portolan_model::{Cluster, Listener, Model};
-use portolan_proxy::{Attached, BuildProblem, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use portolan_proxy::{Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, Snapshot, SnapshotCell};
 use portolan_telemetry::PluginValue;
 use portolan_telemetry::metrics::PluginValueKind;
 use portolan_wasm::{FilterMetric, MetricKind};
@@ -100,7 +100,18 @@ fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
         active_retries: retries.into(),
         origin: cluster.origin.place(),
         policy_origin: cluster.policy_origin.as_ref().map(portolan_model::Origin::place),
+        names: entry.state.names().into_iter().map(name_view).collect(),
         endpoints: entry.state.endpoints().endpoints.iter().map(|endpoint| endpoint_view(endpoint)).collect(),
+    }
+}
+
+fn name_view(answer: NameAnswer) -> NameView {
+    NameView {
+        name: answer.name,
+        source: "dns",
+        addresses: answer.addresses,
+        age_s: answer.answered.map(|at| at.elapsed().as_secs()),
+        error: answer.error,
     }
 }
 

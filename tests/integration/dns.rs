@@ -1,7 +1,9 @@
 //! Endpoints that DNS names.
 
+use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
-use crate::support::gateway::Options;
+use crate::support::dns::DnsServer;
+use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
 
 #[test]
@@ -33,4 +35,64 @@ fn a_name_that_does_not_exist_is_no_healthy_upstream() {
         .start();
     let response = gateway.get("h", "/");
     assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
+}
+
+/// A gateway whose only service is the name `app.test` at this port, resolved by this server.
+fn named(dns: &DnsServer, resolution: &str, port: u16) -> Gateway {
+    let entry = service_entry("app.test", &[("v1", ([127, 0, 0, 1], port).into())]);
+    let entry = entry.replace("resolution: STATIC", &format!("resolution: {resolution}"));
+    Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", entry.replace("address: 127.0.0.1", "address: backend.test"))
+        .argument("--dns-server")
+        .argument(dns.address().to_string())
+        .start()
+}
+
+/// The endpoints of the service as `/clusters` has them.
+fn endpoints(gateway: &Gateway, port: u16) -> Vec<String> {
+    let text = gateway.admin("/clusters").text();
+    let lines = text.lines().filter(|line| line.ends_with("::health_flags::healthy"));
+    let address = |line: &str| Some(line.split("::").find(|part| part.ends_with(&format!(":{port}")))?.to_owned());
+    lines.filter_map(address).collect()
+}
+
+#[test]
+fn answers_are_asked_for_again_by_their_ttl_and_stale_ones_stay_while_dns_fails() {
+    let app = Upstream::start("app");
+    let port = app.address().port();
+    let dns = DnsServer::start();
+    dns.set("backend.test", &["127.0.0.9", "127.0.0.8"], 1);
+    let gateway = named(&dns, "DNS", port);
+    await_true("both addresses", || {
+        endpoints(&gateway, port) == [format!("127.0.0.8:{port}"), format!("127.0.0.9:{port}")]
+    });
+    dns.set("backend.test", &["127.0.0.1"], 1);
+    gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
+    dns.fail("backend.test");
+    let name = format!("outbound|80||app.test::backend.test:{port}");
+    await_true("the failure in /clusters", || {
+        let text = gateway.admin("/clusters").text();
+        let says = |key: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name}::{key}::")));
+        assert_eq!((says("source"), says("addresses")), (Some("dns"), Some("1")), "{text}");
+        assert!(says("age_s").is_some_and(|age| age.parse::<u64>().is_ok()), "{text}");
+        says("error").is_some_and(|error| error != "-")
+    });
+    assert_eq!(gateway.get("h", "/").status, 200, "what is known stays");
+    dns.set("backend.test", &["127.0.0.7"], 1);
+    await_true("DNS to recover", || endpoints(&gateway, port) == [format!("127.0.0.7:{port}")]);
+}
+
+#[test]
+fn dns_round_robin_uses_the_first_address_of_the_newest_answer() {
+    let app = Upstream::start("app");
+    let port = app.address().port();
+    let dns = DnsServer::start();
+    dns.set("backend.test", &["127.0.0.9", "127.0.0.1"], 1);
+    let gateway = named(&dns, "DNS_ROUND_ROBIN", port);
+    await_true("one address", || endpoints(&gateway, port) == [format!("127.0.0.9:{port}")]);
+    dns.set("backend.test", &["127.0.0.1", "127.0.0.9"], 1);
+    gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
+    assert_eq!(endpoints(&gateway, port), [format!("127.0.0.1:{port}")]);
 }

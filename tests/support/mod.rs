@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod dns;
 pub(crate) mod envoy;
 pub(crate) mod files;
 pub(crate) mod gateway;

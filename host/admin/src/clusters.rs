@@ -26,8 +26,25 @@ pub struct ClusterView {
     pub origin: String,
     /// `file:line` of the traffic policy that set its limits, when one did.
     pub policy_origin: Option<String>,
+    /// What DNS said of its names.
+    pub names: Vec<NameView>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,
+}
+
+/// A name of a cluster and the newest answer for it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NameView {
+    /// `host:port`.
+    pub name: String,
+    /// Who answers: `dns`.
+    pub source: &'static str,
+    /// Addresses of the newest answer.
+    pub addresses: usize,
+    /// Seconds since that answer; none before the first one.
+    pub age_s: Option<u64>,
+    /// Why the last question had no answer: the addresses are stale.
+    pub error: Option<String>,
 }
 
 /// One endpoint of a cluster.
@@ -91,6 +108,13 @@ impl ClusterView {
         line("origin", &self.origin);
         if let Some(policy) = &self.policy_origin {
             line("policy_origin", policy);
+        }
+        for name in &self.names {
+            let mut of_name = |key: &str, value: &dyn std::fmt::Display| line(&format!("{}::{key}", name.name), value);
+            of_name("source", &name.source);
+            of_name("addresses", &name.addresses);
+            of_name("age_s", &name.age_s.map_or_else(|| "-".to_owned(), |age| age.to_string()));
+            of_name("error", &name.error.as_deref().unwrap_or("-"));
         }
         for endpoint in &self.endpoints {
             for (key, value) in endpoint.fields() {

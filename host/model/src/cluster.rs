@@ -19,6 +19,9 @@ pub struct Cluster {
     pub name: String,
     /// Where requests go.
     pub endpoints: Vec<Endpoint>,
+    /// How many addresses of a name count; without names of no meaning.
+    #[serde(default, skip_serializing_if = "Discovery::is_strict")]
+    pub discovery: Discovery,
     /// How an endpoint is chosen.
     pub lb_policy: LbPolicy,
     /// In milliseconds; Istio's default is 10 s.
@@ -48,7 +51,7 @@ pub struct Endpoint {
     pub origin: Origin,
 }
 
-/// An IP address and port, or a name that DNS resolves again and again (Envoy's STRICT_DNS: every address counts).
+/// An IP address and port, or a name that DNS resolves again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Address {
@@ -61,6 +64,24 @@ pub enum Address {
         /// Target port.
         port: u16,
     },
+}
+
+/// Envoy's discovery type of a cluster with names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Discovery {
+    /// Every address of an answer is an endpoint; Istio's `DNS`.
+    #[default]
+    StrictDns,
+    /// The first address of the newest answer is the only endpoint; Istio's `DNS_ROUND_ROBIN`.
+    LogicalDns,
+}
+
+impl Discovery {
+    /// True for the default.
+    pub fn is_strict(&self) -> bool {
+        *self == Self::StrictDns
+    }
 }
 
 /// `trafficPolicy.loadBalancer.simple`.

@@ -15,7 +15,7 @@ pub mod secret;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
-    Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
 };
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};

@@ -46,6 +46,8 @@ pub struct BuilderOptions {
     pub overrides: Vec<(String, PathBuf)>,
     /// Access log path that beats the model's (`--access-log`).
     pub access_log: Option<String>,
+    /// Who resolves names (`--dns-server`); none for what the system says.
+    pub dns_server: Option<std::net::SocketAddr>,
     /// Bind listeners; false for `explain`, which serves nobody.
     pub bind: bool,
     /// Ask `route-match` to tell what it tried.
@@ -127,7 +129,7 @@ impl Builder {
             compiler: Compiler::new(modules.clone(), options.bind, options.source.clone()),
             modules,
             sockets: SocketRegistry::default(),
-            resolution: Resolution::start()?,
+            resolution: Resolution::start(options.dns_server)?,
             last: None,
             generations: Arc::default(),
             logs: Logs::default(),
@@ -401,8 +403,11 @@ impl Builder {
                 Arc::new(ClusterState::new(cluster.name.as_str().into(), self.options.metrics.cluster(&cluster.name)))
             });
             match sockets(cluster) {
-                Some(endpoints) => state.set_endpoints(&endpoints),
-                None => named.push((state.clone(), cluster.endpoints.clone())),
+                Some(endpoints) => {
+                    state.set_endpoints(&endpoints);
+                    state.set_names(Vec::new());
+                }
+                None => named.push((state.clone(), cluster.endpoints.clone(), cluster.discovery)),
             }
             entries.push(entry(cluster, state));
         }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_model::{Origin, OutlierDetection};
@@ -38,6 +39,20 @@ pub struct ClusterState {
     version: AtomicU64,
     endpoints: Mutex<Arc<EndpointSet>>,
     ejections: Mutex<()>,
+    names: Mutex<Vec<NameAnswer>>,
+}
+
+/// What DNS said of a name of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameAnswer {
+    /// `host:port`.
+    pub name: String,
+    /// How many addresses the newest answer has.
+    pub addresses: usize,
+    /// When it came; none before the first one.
+    pub answered: Option<Instant>,
+    /// Why the last question had no answer; what is known stays.
+    pub error: Option<String>,
 }
 
 /// The endpoints of a cluster at one time.
@@ -70,6 +85,7 @@ impl ClusterState {
             version: AtomicU64::new(0),
             endpoints: Mutex::new(Arc::new(EndpointSet::default())),
             ejections: Mutex::new(()),
+            names: Mutex::default(),
         }
     }
 
@@ -85,6 +101,16 @@ impl ClusterState {
     /// The endpoints now.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.endpoints.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |set| set.clone())
+    }
+
+    /// What DNS said of the cluster's names; empty for one of addresses.
+    pub fn names(&self) -> Vec<NameAnswer> {
+        self.names.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |names| names.clone())
+    }
+
+    /// Notes what DNS has said.
+    pub(crate) fn set_names(&self, names: Vec<NameAnswer>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     /// Grows with each change of the endpoints; a worker keeps its own copy of the set until it moves.

@@ -1,5 +1,5 @@
-//! Resolves the names of clusters again and again (Envoy's STRICT_DNS): every address counts, TTLs are kept within bounds,
-//! stale answers stay while DNS fails.
+//! Resolves the names of clusters again and again (Envoy's STRICT_DNS and LOGICAL_DNS): TTLs are kept within bounds, stale
+//! answers stay while DNS fails.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,12 +8,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use portolan_model::{Address, Endpoint, Origin};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use portolan_model::{Address, Discovery, Endpoint, Origin};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::cluster::{ClusterState, NewEndpoint};
+use crate::cluster::{ClusterState, NameAnswer, NewEndpoint};
 
 /// Answers are kept at least and at most this long, whatever their TTL says.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -26,6 +29,7 @@ const WARMING: Duration = Duration::from_secs(1);
 /// Keeps the endpoints of clusters with names up to date, on a thread of its own.
 pub(crate) struct Resolution {
     handle: Handle,
+    server: Option<SocketAddr>,
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
     tasks: HashMap<Arc<str>, Task>,
@@ -35,6 +39,7 @@ pub(crate) struct Resolution {
 #[derive(Clone)]
 pub(crate) struct Names {
     handle: Handle,
+    server: Option<SocketAddr>,
 }
 
 /// Keeps one cluster resolved until it is dropped.
@@ -44,19 +49,12 @@ pub(crate) struct Following {
     abort: AbortHandle,
 }
 
-/// Which of a name's addresses count.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Families {
-    All,
-    /// IPv4 only, when there is an IPv4 address.
-    OneIfPossible,
-}
-
 /// Called once, with the first answer.
 type First = Box<dyn FnOnce() + Send>;
 
 struct Task {
     endpoints: Vec<Endpoint>,
+    discovery: Discovery,
     state: Arc<ClusterState>,
     abort: AbortHandle,
 }
@@ -68,7 +66,8 @@ impl Drop for Task {
 }
 
 impl Resolution {
-    pub(crate) fn start() -> std::io::Result<Self> {
+    /// Asks this server, or those of the system.
+    pub(crate) fn start(server: Option<SocketAddr>) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -76,22 +75,28 @@ impl Resolution {
             // Resolves when the sender is dropped.
             let _ = runtime.block_on(stopped);
         })?;
-        Ok(Self { handle, _stop: stop, tasks: HashMap::new() })
+        Ok(Self { handle, server, _stop: stop, tasks: HashMap::new() })
     }
 
     /// For the snapshots.
     pub(crate) fn names(&self) -> Names {
-        Names { handle: self.handle.clone() }
+        Names { handle: self.handle.clone(), server: self.server }
     }
 
     /// Resolves these clusters from now on, and no others. Waits a moment for the first answers of new ones.
-    pub(crate) fn follow(&mut self, clusters: Vec<(Arc<ClusterState>, Vec<Endpoint>)>) {
+    pub(crate) fn follow(&mut self, clusters: Vec<(Arc<ClusterState>, Vec<Endpoint>, Discovery)>) {
         let mut old = std::mem::take(&mut self.tasks);
         let (first_answer, first_answers) = mpsc::channel();
         let mut new = 0;
-        for (state, endpoints) in clusters {
+        for (state, endpoints, discovery) in clusters {
             let task = match old.remove(&state.name) {
-                Some(task) if task.endpoints == endpoints && Arc::ptr_eq(&task.state, &state) => task,
+                Some(task)
+                    if task.endpoints == endpoints
+                        && task.discovery == discovery
+                        && Arc::ptr_eq(&task.state, &state) =>
+                {
+                    task
+                }
                 _ => {
                     new += 1;
                     let first_answer = first_answer.clone();
@@ -99,9 +104,10 @@ impl Resolution {
                     let first: First = Box::new(move || {
                         let _ = first_answer.send(());
                     });
-                    let job = keep_resolving(state.clone(), endpoints.clone(), Families::All, first);
-                    let abort = self.handle.spawn(job).abort_handle();
-                    Task { endpoints, state: state.clone(), abort }
+                    let job =
+                        Job { state: state.clone(), endpoints: endpoints.clone(), discovery, server: self.server };
+                    let abort = self.handle.spawn(job.keep_resolving(first)).abort_handle();
+                    Task { endpoints, discovery, state: state.clone(), abort }
                 }
             };
             self.tasks.insert(state.name.clone(), task);
@@ -117,8 +123,7 @@ impl Resolution {
 }
 
 impl Names {
-    /// Resolves one host from now on, to IPv4 addresses when it has any, as Istio's clusters do by default: nothing tries
-    /// the next address when the first cannot be reached.
+    /// Resolves one host from now on.
     pub(crate) fn follow(&self, state: &Arc<ClusterState>, host: &str, port: u16) -> Following {
         let (tell, answered) = watch::channel(false);
         let address = Address::Dns { host: host.to_owned(), port };
@@ -127,8 +132,9 @@ impl Names {
         let first: First = Box::new(move || {
             let _ = tell.send(true);
         });
-        let job = keep_resolving(state.clone(), vec![endpoint], Families::OneIfPossible, first);
-        Following { answered, abort: self.handle.spawn(job).abort_handle() }
+        let discovery = Discovery::StrictDns;
+        let job = Job { state: state.clone(), endpoints: vec![endpoint], discovery, server: self.server };
+        Following { answered, abort: self.handle.spawn(job.keep_resolving(first)).abort_handle() }
     }
 }
 
@@ -138,57 +144,128 @@ impl Drop for Following {
     }
 }
 
-async fn keep_resolving(state: Arc<ClusterState>, endpoints: Vec<Endpoint>, families: Families, first: First) {
-    let mut first = Some(first);
-    let mut known: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
-    let resolver = loop {
-        match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
-            Ok(resolver) => break resolver,
-            Err(error) => {
-                tracing::warn!(cluster = %state.name, %error, "no DNS configuration");
-                first = None;
-                tokio::time::sleep(AFTER_FAILURE).await;
-            }
-        }
-    };
-    loop {
-        let mut pause = LONGEST;
-        for endpoint in &endpoints {
-            let Address::Dns { host, port } = &endpoint.address else { continue };
-            match resolver.lookup_ip(host.as_str()).await {
-                Ok(answer) => {
-                    pause = pause.min(answer.valid_until().saturating_duration_since(Instant::now()).max(SHORTEST));
-                    let mut addresses: Vec<_> = answer.iter().map(|ip| SocketAddr::new(ip, *port)).collect();
-                    addresses.sort_unstable();
-                    if families == Families::OneIfPossible && addresses.iter().any(SocketAddr::is_ipv4) {
-                        addresses.retain(SocketAddr::is_ipv4);
-                    }
-                    known.insert((host.clone(), *port), addresses);
-                    state.metrics.update_success.inc();
-                }
+/// One cluster with names.
+struct Job {
+    state: Arc<ClusterState>,
+    endpoints: Vec<Endpoint>,
+    discovery: Discovery,
+    server: Option<SocketAddr>,
+}
+
+/// What is known of a name.
+#[derive(Default)]
+struct Known {
+    addresses: Vec<SocketAddr>,
+    answered: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Job {
+    async fn keep_resolving(self, first: First) {
+        let mut first = Some(first);
+        let resolver = loop {
+            match resolver(self.server) {
+                Ok(resolver) => break resolver,
                 Err(error) => {
-                    tracing::warn!(cluster = %state.name, host, %error, "the name does not resolve; what is known stays");
-                    state.metrics.update_failure.inc();
-                    pause = pause.min(AFTER_FAILURE);
+                    tracing::warn!(cluster = %self.state.name, %error, "no DNS configuration");
+                    first = None;
+                    tokio::time::sleep(AFTER_FAILURE).await;
                 }
             }
+        };
+        let mut known: HashMap<(String, u16), Known> = HashMap::new();
+        loop {
+            let mut pause = LONGEST;
+            for endpoint in &self.endpoints {
+                if let Address::Dns { host, port } = &endpoint.address {
+                    let name = known.entry((host.clone(), *port)).or_default();
+                    pause = pause.min(self.ask(&resolver, host, *port, name).await);
+                }
+            }
+            self.state.set_names(known.iter().map(|((host, port), known)| known.told(host, *port)).collect());
+            self.state.set_endpoints(&resolved(&self.endpoints, &known));
+            if let Some(first) = first.take() {
+                first();
+            }
+            tokio::time::sleep(pause).await;
         }
-        state.set_endpoints(&resolved(&endpoints, &known));
-        if let Some(first) = first.take() {
-            first();
+    }
+
+    /// Asks for a name; answers with the time until it should be asked again.
+    async fn ask(&self, resolver: &TokioResolver, host: &str, port: u16, known: &mut Known) -> Duration {
+        match resolver.lookup_ip(host).await {
+            Ok(answer) => {
+                let addresses = answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                known.addresses = self.counting(addresses);
+                known.answered = Some(Instant::now());
+                known.error = None;
+                self.state.metrics.update_success.inc();
+                answer.valid_until().saturating_duration_since(Instant::now()).max(SHORTEST)
+            }
+            Err(error) => {
+                let cluster = &self.state.name;
+                tracing::warn!(%cluster, host, %error, "the name does not resolve; what is known stays");
+                known.error = Some(error.to_string());
+                self.state.metrics.update_failure.inc();
+                AFTER_FAILURE
+            }
         }
-        tokio::time::sleep(pause).await;
+    }
+
+    /// Those of IPv4 when there are any, as Istio's clusters do by default: nothing tries the next address when the first
+    /// cannot be reached. Of a logical cluster the first one only.
+    fn counting(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        if addresses.iter().any(SocketAddr::is_ipv4) {
+            addresses.retain(SocketAddr::is_ipv4);
+        }
+        match self.discovery {
+            Discovery::StrictDns => addresses.sort_unstable(),
+            Discovery::LogicalDns => addresses.truncate(1),
+        }
+        addresses
     }
 }
 
+impl Known {
+    fn told(&self, host: &str, port: u16) -> NameAnswer {
+        NameAnswer {
+            name: format!("{host}:{port}"),
+            addresses: self.addresses.len(),
+            answered: self.answered,
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// Asks one server, or what the system's configuration says.
+fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+    let mut builder = match server {
+        Some(server) => TokioResolver::builder_with_config(only(server), TokioRuntimeProvider::default()),
+        None => TokioResolver::builder_tokio()?,
+    };
+    // Each job keeps its answers itself, and a name that begins to exist must not wait for an old refusal's end.
+    builder.options_mut().cache_size = 0;
+    builder.build()
+}
+
+/// One server, over UDP and for long answers over TCP.
+fn only(server: SocketAddr) -> ResolverConfig {
+    let at_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
+    };
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).to_vec();
+    ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections)])
+}
+
 /// Endpoints with each name replaced by its addresses.
-fn resolved(endpoints: &[Endpoint], known: &HashMap<(String, u16), Vec<SocketAddr>>) -> Vec<NewEndpoint> {
+fn resolved(endpoints: &[Endpoint], known: &HashMap<(String, u16), Known>) -> Vec<NewEndpoint> {
     let mut out = Vec::new();
     for endpoint in endpoints {
         match &endpoint.address {
             Address::Socket(address) => out.push((*address, endpoint.weight, endpoint.origin.clone())),
             Address::Dns { host, port } => {
-                let addresses = known.get(&(host.clone(), *port)).into_iter().flatten();
+                let addresses = known.get(&(host.clone(), *port)).into_iter().flat_map(|known| &known.addresses);
                 out.extend(addresses.map(|address| (*address, endpoint.weight, endpoint.origin.clone())));
             }
         }

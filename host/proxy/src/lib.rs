@@ -62,7 +62,7 @@ mod worker_plugin;
 pub use bench::{Bench, BenchError, BenchRequest, Samples, clock_overhead};
 pub use build_problem::BuildProblem;
 pub use builder::{Builder, BuilderOptions};
-pub use cluster::{ClusterState, EndpointSet};
+pub use cluster::{ClusterState, EndpointSet, NameAnswer};
 pub use context::{ConnectionInfo, StreamContext};
 pub use drain::{StartWorkersError, Workers};
 pub use endpoint::EndpointState;

@@ -89,6 +89,7 @@ fn cluster() -> ClusterView {
         active_retries: 0,
         origin: "shop.yaml:3".to_owned(),
         policy_origin: Some("rule.yaml:9".to_owned()),
+        names: Vec::new(),
         endpoints: vec![endpoint],
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portolan_model::{Address, CircuitBreakers, Cluster, ClusterId, Endpoint, LbPolicy, Origin, OutlierDetection};
+use portolan_model::{
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection,
+};
 
 use super::actions::Reference;
 use super::destinations::ClusterKey;
@@ -110,6 +112,7 @@ fn cluster(
     Cluster {
         name: key.name(),
         endpoints: backends.into_iter().map(endpoint).collect(),
+        discovery: discovery(registry, &key.host),
         lb_policy: blocks.load_balancer.as_ref().map_or_else(LbPolicy::default, |(lb, _, _)| lb_policy(lb)),
         connect_timeout_ms: connect_timeout(pool).unwrap_or(connect_timeout_ms),
         idle_timeout_ms: idle_timeout(pool),
@@ -132,6 +135,16 @@ fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) ->
         Err(_) => Address::Dns { host: reference.written.clone(), port: key.port },
     };
     vec![Backend { address, labels: None, weight: 1, origin: reference.origin.clone() }]
+}
+
+/// The oldest object that defines the host decides, as in Istio.
+fn discovery(registry: &Registry<'_>, host: &str) -> Discovery {
+    match registry.providers(host).first() {
+        Some(Provider::Entry(entry)) if entry.spec.resolution.as_deref() == Some("DNS_ROUND_ROBIN") => {
+            Discovery::LogicalDns
+        }
+        _ => Discovery::StrictDns,
+    }
 }
 
 fn empty_subset(
