@@ -147,6 +147,18 @@ fn check_tells_the_filters_own_words_when_it_refuses_its_configuration() {
 }
 
 #[test]
+fn check_tells_of_a_module_that_is_not_there() {
+    let text = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: stamp}\nspec:\n  url: file:///no/such/filter.wasm\n";
+    let ran = run_with(&testdata(), &["check", "--config", "-"], text);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stdout.starts_with("error[P0501]: filter default.stamp: cannot read /no/such/filter.wasm"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
 fn check_refuses_a_bundled_filter_that_is_not_there_and_what_is_said_of_its_module() {
     let head = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata:\n  name: gate\nspec:\n";
     let check = |spec: &str| run_with(&testdata(), &["check", "--config", "-"], &format!("{head}{spec}"));
@@ -425,6 +437,32 @@ fn wrong_usage_is_2_and_says_so_on_standard_error() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn help_of_a_code_is_its_page() {
+    let page = include_str!("../docs/codes/P0204.md");
+    for word in ["P0204", "p0204"] {
+        let ran = run("seed", &["help", word]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), page));
+    }
+    let unknown = run("seed", &["help", "P0219"]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    assert_eq!(unknown.stderr, "error: there is no code `P0219`; did you mean `P0218`?\n");
+}
+
+#[test]
+fn help_of_a_command_is_what_its_own_flag_prints() {
+    for words in [&["check"][..], &["filter", "new"]] {
+        let flag = run("seed", &[words, &["--help"]].concat());
+        let help = run("seed", &[&["help"], words].concat());
+        assert_eq!((help.code, help.stdout.trim_end()), (Some(0), flag.stdout.trim_end()));
+    }
+    let whole = run("seed", &["help"]).stdout;
+    assert!(whole.contains("Usage: portolan <COMMAND>"), "{whole}");
+    let unknown = run("seed", &["help", "serve"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("there is no command `serve`"), "{}", unknown.stderr);
 }
 
 #[test]

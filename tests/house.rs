@@ -240,6 +240,62 @@ fn links_of_the_documents_lead_somewhere() {
     none("dead link", findings);
 }
 
+/// Codes of diagnostics in a text: `P` and four digits between two marks that are not part of a word.
+fn codes_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_code =
+        |word: &&str| word.len() == 5 && word.starts_with("P0") && word[1..].bytes().all(|b| b.is_ascii_digit());
+    words.filter(is_code).map(str::to_owned).collect()
+}
+
+/// Codes that a user can meet: whole strings of the sources, outside of tests.
+fn codes_in_use() -> BTreeSet<String> {
+    let sources = rust_files().filter(|(path, _)| path.starts_with("host") && !is_test(path));
+    let strings = |text: &str| without_tests(text).split('"').filter(|s| s.len() == 5).flat_map(codes_in).collect();
+    sources.flat_map(|(_, text)| -> Vec<String> { strings(&text) }).collect()
+}
+
+#[test]
+fn every_code_has_a_page_and_every_page_a_code() {
+    let used = codes_in_use();
+    let pages: BTreeSet<String> = files()
+        .iter()
+        .filter_map(|path| Some(path.strip_prefix("docs/codes").ok()?.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let missing = used.difference(&pages).map(|code| format!("docs/codes/{code}.md is missing"));
+    let idle = pages.difference(&used).map(|code| format!("docs/codes/{code}.md: nothing uses this code"));
+    none("pages and codes differ", missing.chain(idle).collect());
+}
+
+#[test]
+fn every_page_of_a_code_has_the_same_form() {
+    let parts = ["\n```", "\n- **Meanwhile**: ", "\n- **What to do**: ", "\n- **Istio**: "];
+    let mut findings = Vec::new();
+    for path in files().iter().filter(|path| path.starts_with("docs/codes")) {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let code = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let opening = format!("# {code}: ");
+        let opens = (!text.starts_with(&opening)).then(|| format!("`{opening}`"));
+        let missing = parts.iter().filter(|part| !text.contains(**part)).map(|part| format!("`{}`", part.trim()));
+        findings.extend(opens.into_iter().chain(missing).map(|part| format!("{}: no {part}", path.display())));
+    }
+    none("a page says what it means, with an example, and what to do", findings);
+}
+
+#[test]
+fn every_code_is_named_by_a_test() {
+    let mut named = BTreeSet::new();
+    for path in files() {
+        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
+            named.extend(codes_in(&text[without_tests(&text).len()..]));
+        } else if path.components().any(|part| part.as_os_str() == "tests") || is_test(&path) {
+            named.extend(codes_in(&text));
+        }
+    }
+    none("write a test that shows the code", codes_in_use().difference(&named).cloned().collect());
+}
+
 /// Where the suites are that a table of the ABI may name.
 const SUITES: &[(&str, &str)] = &[
     ("conformance", "tests/conformance"),

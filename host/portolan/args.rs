@@ -24,6 +24,7 @@ use crate::modules::ClientOptions;
     name = "portolan",
     version,
     propagate_version = true,
+    disable_help_subcommand = true,
     after_help = "Exit codes: 0 fine, 1 findings or failure, 2 wrong usage or unreadable configuration.\n\
                   Start with `portolan demo`: it needs no file."
 )]
@@ -63,6 +64,12 @@ pub(crate) enum Command {
     },
     /// Print the manual page (roff); read it with `portolan man | man -l -`
     Man,
+    /// Print this message, the help of a command, or what a code of `check` means: `portolan help P0204`
+    Help {
+        /// A command with its subcommands, or a code.
+        #[arg(value_name = "COMMAND|CODE")]
+        words: Vec<String>,
+    },
 }
 
 /// Arguments of `portolan run`.

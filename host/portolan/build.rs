@@ -1,5 +1,5 @@
-//! Packs what `portolan filter new` writes into the binary: the templates as they stand in `filter/new`, and the SDK's
-//! sources, which a project in Rust gets as `vendor/portolan-sdk`.
+//! Packs texts into the binary: what `portolan filter new` writes, i.e. the templates as they stand in `filter/new` and the
+//! SDK's sources, which a project in Rust gets as `vendor/portolan-sdk`; and the pages that `portolan help CODE` prints.
 #![allow(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 
 use std::collections::BTreeMap;
@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATES: &str = "host/portolan/filter/new";
 const SDK: &str = "sdk";
+const PAGES: &str = "docs/codes";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for path in ["host/portolan/build.rs", TEMPLATES, SDK, "Cargo.toml", "LICENSE"] {
+    for path in ["host/portolan/build.rs", TEMPLATES, SDK, PAGES, "Cargo.toml", "LICENSE"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let mut text = String::new();
@@ -26,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     constant(&mut text, "SDK", &sdk(&root, &out)?)?;
     fs::write(out.join("templates.rs"), text)?;
+    let mut text = String::new();
+    constant(&mut text, "PAGES", &pages(&root.join(PAGES))?)?;
+    fs::write(out.join("codes.rs"), text)?;
     Ok(())
 }
 
@@ -60,6 +64,12 @@ fn files(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The pages of `help CODE` by their code.
+fn pages(folder: &Path) -> Result<Files, Box<dyn Error>> {
+    let named = files(folder)?.into_iter();
+    Ok(named.filter_map(|file| Some((file.strip_suffix(".md")?.to_owned(), folder.join(&file)))).collect())
 }
 
 /// The SDK as it stands by itself: its manifests say what they take from the workspace's here.

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod filter;
 mod filters;
+mod help;
 mod init;
 mod load;
 mod modules;
@@ -57,6 +58,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Version => done(output::answer(&version::text())),
         Command::Completions { shell } => done(completions::completions(*shell)),
         Command::Man => done(completions::man()),
+        Command::Help { words } => help::help(words),
     }
 }
 

@@ -82,6 +82,7 @@ fn until_a_module_is_there_its_fail_strategy_counts_and_others_are_served() {
     server.set("/slow.wasm", Answer::Stalled);
     let open = plugin("open", &server.url("/slow.wasm"), "failStrategy: FAIL_OPEN\nmatch: [{mode: CLIENT}]");
     let gateway = options(&app, cache.path()).file("a.yaml", open).start();
+    gateway.await_log("P0502");
     assert_eq!(gateway.get("h", "/").status, 200);
     gateway.replace("a.yaml", plugin("closed", &server.url("/slow.wasm"), ""));
     gateway.await_answer("h", "/", |response| response.status == 503);

@@ -4,7 +4,6 @@
 //! caused it.
 
 mod annotations;
-pub mod codes;
 pub mod diagnostic;
 mod document;
 mod duration;

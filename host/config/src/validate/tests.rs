@@ -92,12 +92,12 @@ fn timeouts_retries_and_headers_are_checked() {
 fn hosts_that_cover_each_other_are_refused() {
     let of = |hosts: &str| {
         let spec = format!("{{hosts: {hosts}, gateways: [g], http: [{{{TO}}}]}}");
-        codes(&virtual_service(&object(&spec))).len()
+        codes(&virtual_service(&object(&spec))).join(" ")
     };
-    assert_eq!(of("[a.com, b.com, '*.c.com']"), 0);
-    assert_eq!(of("[a.com, a.com]"), 1);
-    assert_eq!(of("['*.a.com', b.a.com]"), 1);
-    assert_eq!(of("['*', a.com, b.com]"), 2);
+    assert_eq!(of("[a.com, b.com, '*.c.com']"), "");
+    assert_eq!(of("[a.com, a.com]"), "P0113");
+    assert_eq!(of("['*.a.com', b.a.com]"), "P0113");
+    assert_eq!(of("['*', a.com, b.com]"), "P0113 P0113");
 }
 
 #[test]
@@ -152,14 +152,4 @@ fn wasm_plugins_are_checked() {
     let pinned =
         format!("{{url: 'bundled://ip-allow', sha256: {}, verificationKey: k, type: NETWORK}}", "0".repeat(64));
     assert_eq!(of(&pinned), "P0120 P0120 P0120");
-}
-
-#[test]
-fn every_code_is_explained() {
-    let mut codes: Vec<&str> = crate::codes::CODES.iter().map(|(code, _, _)| *code).collect();
-    let count = codes.len();
-    codes.sort_unstable();
-    codes.dedup();
-    assert_eq!(codes.len(), count, "a code is listed twice");
-    assert!(crate::codes::CODES.iter().all(|(_, title, text)| !title.is_empty() && text.len() > 20));
 }

@@ -59,6 +59,14 @@ fn several_documents_are_several_cases() {
 }
 
 #[test]
+fn a_case_that_cannot_be_run_has_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.test.yaml"), "name: a\n").unwrap();
+    let codes: Vec<&str> = read(folder.path()).diagnostics.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["P0601"]);
+}
+
+#[test]
 fn mistakes_are_told_at_their_places() {
     let findings = |text: &str| read_text(text).1;
     let expect = "expect: {request: none}\n";
