@@ -3,6 +3,7 @@
 
 mod access_logs;
 mod actions;
+mod analysis;
 mod binding;
 mod clusters;
 mod conditions;
@@ -81,6 +82,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let connect_timeout_ms = mesh::connect_timeout(resources);
     let access_logs = access_logs::translate(resources, options);
     let clusters = clusters::translate(&references, &callable, &registry, &policies, connect_timeout_ms);
+    let analysis = analysis::diagnose(resources, &gateways);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,
@@ -92,6 +94,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         plugins.diagnostics,
         access_logs.diagnostics,
         reachability::diagnose(resources),
+        analysis,
         unserved::diagnose(resources),
     ]
     .concat();

@@ -9,7 +9,7 @@ use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::HttpMatch;
+use crate::resources::istio::virtual_service::{HttpMatch, L4Match, TlsRoute};
 
 /// Findings for all VirtualServices.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
@@ -38,6 +38,15 @@ struct Earlier {
 }
 
 fn of_one(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+    let mut found = http(object);
+    let conditions = |matches: &[L4Match]| matches.iter().map(|m| format!("{m:?}")).collect();
+    found.extend(connections(object, "tcp", object.spec.tcp.iter().map(|rule| conditions(&rule.matches))));
+    let of_tls = |rule: &TlsRoute| rule.matches.iter().map(|m| format!("{m:?}")).collect();
+    found.extend(connections(object, "tls", object.spec.tls.iter().map(of_tls)));
+    found
+}
+
+fn http(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut earlier = Earlier::default();
     let mut found = Vec::new();
     for (i, rule) in object.spec.http.iter().enumerate() {
@@ -49,11 +58,49 @@ fn of_one(object: &Object<VirtualService>) -> Vec<Diagnostic> {
             conditions.push(Condition { uri: Uri::Any, others: String::new() });
         }
         let hiding: Option<Vec<&(usize, String)>> = conditions.iter().map(|c| earlier.taking(c)).collect();
-        if let Some(first) = hiding.as_ref().and_then(|all| all.first()) {
-            found.push(unreachable(object, i, first));
-        }
-        for condition in conditions {
+        let hidden = hiding.as_ref().and_then(|all| all.first()).map(|first| unreachable(object, i, first));
+        for (j, condition) in conditions.into_iter().enumerate() {
+            if let Some(first) = earlier.taking(&condition).filter(|_| hidden.is_none()) {
+                found.push(ineffective(object, &format!("spec.http[{i}].match[{j}]"), first));
+            }
             earlier.add(i, condition);
+        }
+        found.extend(hidden);
+    }
+    found
+}
+
+/// One match of a rule that has others.
+fn ineffective(object: &Object<VirtualService>, path: &str, (earlier, uri): &(usize, String)) -> Diagnostic {
+    let by = object.origin(&format!("spec.http[{earlier}]")).place();
+    let label = format!("every such request is taken earlier by {by} ({uri})");
+    Diagnostic::warning("P0326", object.key_place(path), "this match has no effect").with_label(label)
+}
+
+/// Rules of connections, each with its matches as text; none takes every connection.
+fn connections(
+    object: &Object<VirtualService>,
+    field: &str,
+    rules: impl Iterator<Item = Vec<String>>,
+) -> Vec<Diagnostic> {
+    let mut earlier: HashMap<String, usize> = HashMap::new();
+    let mut all = None;
+    let mut found = Vec::new();
+    for (i, matches) in rules.enumerate() {
+        let taken = |text: &String| all.or_else(|| earlier.get(text).copied());
+        let first = match matches.is_empty() {
+            true => all,
+            false => matches.iter().map(taken).collect::<Option<Vec<_>>>().and_then(|by| by.first().copied()),
+        };
+        if let Some(first) = first {
+            let by = object.origin(&format!("spec.{field}[{first}]")).place();
+            let place = object.key_place(&format!("spec.{field}[{i}]"));
+            let label = format!("every such connection is taken earlier by {by}");
+            found.push(Diagnostic::warning("P0310", place, "this rule can never match").with_label(label));
+        }
+        all = all.or(matches.is_empty().then_some(i));
+        for text in matches {
+            earlier.entry(text).or_insert(i);
         }
     }
     found
@@ -74,7 +121,7 @@ impl Condition {
         let fold = |text: String| if ignore_uri_case { text.to_ascii_lowercase() } else { text };
         let uri = match uri {
             None | Some(StringMatch::Present) => Uri::Any,
-            Some(StringMatch::Prefix(prefix)) if prefix == "/" => Uri::Any,
+            Some(StringMatch::Prefix(prefix)) if prefix == "/" || prefix.is_empty() => Uri::Any,
             Some(StringMatch::Regex(regex)) if regex == ".*" => Uri::Any,
             Some(StringMatch::Exact(path)) => Uri::Exact(fold(path), ignore_uri_case),
             Some(StringMatch::Prefix(prefix)) => Uri::Prefix(fold(prefix), ignore_uri_case),

@@ -34,7 +34,7 @@ fn export_to(list: &[String]) -> Setting<'static> {
 fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
-    let settings = [(spec.tls.is_some(), "tls", "P0303", "these rules are skipped"), export_to(&spec.export_to)];
+    let settings = [(!spec.tls.is_empty(), "tls", "P0303", "these rules are skipped"), export_to(&spec.export_to)];
     report(object, "spec", &settings, &mut found);
     for (i, rule) in spec.http.iter().enumerate() {
         of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);

@@ -19,6 +19,11 @@ impl<'a, T> Checker<'a, T> {
         Self { object, found: Vec::new() }
     }
 
+    /// The namespace of the object.
+    pub(super) fn namespace(&self) -> &'a str {
+        &self.object.meta.namespace
+    }
+
     pub(super) fn finish(self) -> Vec<Diagnostic> {
         self.found
     }
@@ -26,6 +31,11 @@ impl<'a, T> Checker<'a, T> {
     /// An error at the value of `path`.
     pub(super) fn error(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
         self.found.push(Diagnostic::error(code, self.object.place(path), message));
+    }
+
+    /// A warning at the key of `path`.
+    pub(super) fn warn_at_key(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
+        self.found.push(Diagnostic::warning(code, self.object.key_place(path), message));
     }
 
     /// An error at the key of `path`.
@@ -78,6 +88,25 @@ impl<'a, T> Checker<'a, T> {
                 self.label("at least `1ms`");
             }
             Some(_) => {}
+        }
+    }
+
+    /// A duration of which nothing means that it is switched off. Istio has no such word, and refuses it.
+    pub(super) fn duration_or_off(&mut self, path: &str, text: Option<&String>) {
+        self.duration(path, text, true);
+        if let Some(text) = text.filter(|text| duration::parse_ms(text) == Some(0)) {
+            self.warn("P0105", path, format!("`{text}` switches this off here, and Istio refuses it"));
+            self.help("leave the field out");
+        }
+    }
+
+    /// A name of one label, as Kubernetes has them: letters, digits, and `-` between them.
+    pub(super) fn label_name(&mut self, path: &str, what: &str, name: &str) {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        let bad = name.is_empty() || name.len() > 63 || !name.bytes().all(fits) || name.starts_with('-');
+        if bad || name.ends_with('-') {
+            self.error("P0103", path, format!("`{name}` is not {what}"));
+            self.label("letters, digits and `-` between them, at most 63");
         }
     }
 

@@ -1,10 +1,13 @@
 //! Checks of a DestinationRule.
 
 use super::checker::Checker;
+use super::export_to;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
-use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
+use crate::resources::istio::destination_rule::{
+    ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, TrafficPolicy,
+};
 
 type DrChecker<'a> = Checker<'a, DestinationRule>;
 
@@ -27,8 +30,8 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
         let path = format!("spec.subsets[{i}]");
         if subset.name.is_empty() {
             checker.missing(&path, "name");
-        } else if subset.name.contains(['|', '/', ' ']) {
-            checker.error("P0103", &format!("{path}.name"), format!("`{}` is not a subset's name", subset.name));
+        } else {
+            checker.label_name(&format!("{path}.name"), "a subset's name", &subset.name);
         }
         if let Some(policy) = &subset.traffic_policy {
             check_policy(&mut checker, &format!("{path}.trafficPolicy"), policy);
@@ -36,6 +39,12 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
     }
     let named = spec.subsets.iter().enumerate().filter(|(_, subset)| !subset.name.is_empty());
     checker.unique("subset", named.map(|(i, subset)| (format!("spec.subsets[{i}].name"), subset.name.clone())));
+    export_to::check(&mut checker, &spec.export_to, false);
+    let own = |entry: &String| entry == "." || *entry == object.meta.namespace;
+    if spec.workload_selector.is_some() && !spec.export_to.iter().all(own) {
+        let text = "a rule with `workloadSelector` is for its own namespace only";
+        checker.error_at_key("P0128", "spec.exportTo", text);
+    }
     checker.finish()
 }
 
@@ -43,6 +52,9 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
     let empty = TrafficPolicy::default() == *policy;
     if empty {
         checker.error_at_key("P0115", path, "an empty `trafficPolicy` says nothing");
+    }
+    if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
+        checker.error_at_key("P0120", &format!("{path}.tunnel"), "`tunnel` and `proxyProtocol` exclude each other");
     }
     check_blocks(
         checker,
@@ -56,6 +68,10 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
         match &port.port {
             Some(number) => checker.port(&format!("{path}.port.number"), number.number),
             None => checker.missing(&path, "port"),
+        }
+        if (PortPolicy { port: None, ..port.clone() }) == PortPolicy::default() {
+            checker.error_at_key("P0115", &path, "this policy of a port says nothing");
+            checker.label("set `loadBalancer`, `connectionPool`, `outlierDetection` or `tls`");
         }
         check_blocks(
             checker,
@@ -98,7 +114,7 @@ fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
     if let Some(tcp) = &pool.tcp {
         checker.range(&format!("{path}.tcp.maxConnections"), tcp.max_connections, 0, most);
         checker.duration(&format!("{path}.tcp.connectTimeout"), tcp.connect_timeout.as_ref(), false);
-        checker.duration(&format!("{path}.tcp.idleTimeout"), tcp.idle_timeout.as_ref(), true);
+        checker.duration_or_off(&format!("{path}.tcp.idleTimeout"), tcp.idle_timeout.as_ref());
         checker.duration(&format!("{path}.tcp.maxConnectionDuration"), tcp.max_connection_duration.as_ref(), false);
     }
     let Some(http) = &pool.http else { return };
@@ -107,12 +123,22 @@ fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
     checker.range(&format!("{path}.http2MaxRequests"), http.http2_max_requests, 0, most);
     checker.range(&format!("{path}.maxRequestsPerConnection"), http.max_requests_per_connection, 0, most);
     checker.range(&format!("{path}.maxRetries"), http.max_retries, 0, most);
-    checker.duration(&format!("{path}.idleTimeout"), http.idle_timeout.as_ref(), true);
+    checker.duration_or_off(&format!("{path}.idleTimeout"), http.idle_timeout.as_ref());
     let policies = &["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"];
     checker.word(&format!("{path}.h2UpgradePolicy"), http.h2_upgrade_policy.as_ref(), policies);
+    if http.use_client_protocol == Some(true) && http.h2_upgrade_policy.as_deref() == Some("UPGRADE") {
+        let text = "`useClientProtocol` and `h2UpgradePolicy: UPGRADE` exclude each other";
+        checker.error_at_key("P0120", &format!("{path}.useClientProtocol"), text);
+    }
 }
 
 fn check_outlier(checker: &mut DrChecker<'_>, path: &str, outlier: &OutlierDetection) {
+    let split = outlier.split_external_local_origin_errors == Some(true);
+    if !split && outlier.consecutive_local_origin_failures.is_some_and(|count| count > 0) {
+        let text = "`consecutiveLocalOriginFailures` has no meaning without `splitExternalLocalOriginErrors`";
+        checker.error_at_key("P0120", &format!("{path}.consecutiveLocalOriginFailures"), text);
+        checker.help("set `splitExternalLocalOriginErrors: true`");
+    }
     checker.duration(&format!("{path}.interval"), outlier.interval.as_ref(), false);
     checker.duration(&format!("{path}.baseEjectionTime"), outlier.base_ejection_time.as_ref(), false);
     if let Some(percent) = outlier.max_ejection_percent {

@@ -6,8 +6,8 @@ use crate::object::Object;
 use crate::resources::istio::Gateway;
 use crate::resources::istio::gateway::{Server, ServerTls};
 
-/// Protocols of a server's port, without case.
-const PROTOCOLS: &[&str] =
+/// Protocols of a port, without case.
+pub(super) const PROTOCOLS: &[&str] =
     &["HTTP", "HTTP2", "HTTPS", "GRPC", "GRPC-WEB", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP", "HBONE"];
 
 /// Modes of `tls.mode`.
@@ -19,6 +19,7 @@ const TLS_VERSIONS: &[&str] = &["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TL
 /// Checks a Gateway by itself.
 pub fn gateway(object: &Object<Gateway>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
+    checker.label_name("metadata.name", "a Gateway's name", &object.meta.name);
     if object.spec.servers.is_empty() {
         checker.missing("spec", "servers");
     }
@@ -52,6 +53,10 @@ fn check_server(checker: &mut Checker<'_, Gateway>, path: &str, server: &Server)
     if port.name.is_empty() {
         checker.missing(&path_port, "name");
     }
+    if port.target_port.is_some_and(|target| target > 0) {
+        let text = "`targetPort` has no meaning in a Gateway: its Service maps ports";
+        checker.error_at_key("P0120", &format!("{path_port}.targetPort"), text);
+    }
     let protocol = port.protocol.to_ascii_uppercase();
     if protocol.is_empty() {
         checker.missing(&path_port, "protocol");
@@ -66,7 +71,12 @@ fn check_host(checker: &mut Checker<'_, Gateway>, path: &str, host: &str) {
         Some(("", _)) => {
             return checker.error("P0103", path, format!("`{host}` has no namespace before the `/`"));
         }
-        Some((_, name)) => name,
+        Some((namespace, name)) => {
+            if !matches!(namespace, "*" | ".") {
+                checker.label_name(path, "a namespace's name", namespace);
+            }
+            name
+        }
         None => host,
     };
     checker.host(path, name, true);
@@ -81,28 +91,80 @@ fn check_tls(checker: &mut Checker<'_, Gateway>, path: &str, protocol: &str, tls
     let Some(tls) = tls else {
         if encrypted {
             checker.error_at_key("P0123", path, format!("a server with protocol {protocol} needs `tls`"));
+            checker.help("set `tls.mode` and name a Secret in `tls.credentialName`");
         }
         return;
     };
     let path = format!("{path}.tls");
-    let redirect_only = matches!(protocol, "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB");
-    if redirect_only && (tls.mode.is_some() || tls.credential_name.is_some()) {
-        checker.error_at_key("P0123", &path, "a plain HTTP server takes no TLS settings but `httpsRedirect`");
-        checker.help("use protocol HTTPS");
-    }
-    if tls.https_redirect && !redirect_only {
-        checker.error("P0123", &format!("{path}.httpsRedirect"), "`httpsRedirect` is for plain HTTP servers only");
-    }
     checker.word(&format!("{path}.mode"), tls.mode.as_ref(), TLS_MODES);
     checker.word(&format!("{path}.minProtocolVersion"), tls.min_protocol_version.as_ref(), TLS_VERSIONS);
     checker.word(&format!("{path}.maxProtocolVersion"), tls.max_protocol_version.as_ref(), TLS_VERSIONS);
-    let terminates = matches!(tls.mode.as_deref(), Some("SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL"));
-    let certificate = tls.credential_name.is_some()
-        || !tls.credential_names.is_empty()
-        || tls.tls_certificates.is_some()
-        || (tls.server_certificate.is_some() && tls.private_key.is_some());
-    if encrypted && terminates && !certificate {
-        checker.error_at_key("P0123", &path, "this TLS mode needs a certificate");
-        checker.help("name a Secret in `credentialName`");
+    if matches!(protocol, "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
+        check_plain(checker, &path, tls);
+    } else if !encrypted && !protocol.is_empty() {
+        checker.error_at_key("P0123", &path, format!("a server with protocol {protocol} takes no `tls`"));
+        checker.help("use protocol TLS");
+    } else if tls.https_redirect {
+        let path = format!("{path}.httpsRedirect");
+        checker.warn("P0123", &path, "`httpsRedirect` is for plain HTTP servers only, and has no effect here");
     }
+    check_certificates(checker, &path, tls);
+}
+
+/// What a plain HTTP server may say of TLS.
+fn check_plain(checker: &mut Checker<'_, Gateway>, path: &str, tls: &ServerTls) {
+    if !passes_through(tls)
+        || is_given(&tls.server_certificate)
+        || is_given(&tls.private_key)
+        || is_given(&tls.ca_certificates)
+    {
+        checker.error_at_key("P0123", path, "a plain HTTP server takes no TLS settings but `httpsRedirect`");
+        checker.help("use protocol HTTPS");
+    }
+}
+
+/// Certificates that the mode needs, and those that it has no use for.
+fn check_certificates(checker: &mut Checker<'_, Gateway>, path: &str, tls: &ServerTls) {
+    let (certificate, key) = (is_given(&tls.server_certificate), is_given(&tls.private_key));
+    let (authorities, secret) = (is_given(&tls.ca_certificates), is_given(&tls.credential_name));
+    let mode = tls.mode.as_deref().unwrap_or("PASSTHROUGH");
+    if mode == "ISTIO_MUTUAL" {
+        if certificate || key || authorities || secret {
+            checker.error_at_key("P0123", path, "mode ISTIO_MUTUAL takes no certificates: the mesh has its own");
+        }
+        return;
+    }
+    if passes_through(tls) {
+        if certificate || key || authorities || secret || is_given(&tls.ca_crl) {
+            let text = format!("mode {mode} ends no TLS: these certificates have no effect");
+            checker.warn_at_key("P0123", path, text);
+            checker.help("set `mode: SIMPLE`");
+        }
+        return;
+    }
+    if secret || !tls.credential_names.is_empty() || tls.tls_certificates.is_some() {
+        return;
+    }
+    if !certificate || !key {
+        checker.error_at_key("P0123", path, format!("mode {mode} needs a certificate"));
+        checker.help("name a Secret in `credentialName`");
+    } else if matches!(mode, "MUTUAL" | "OPTIONAL_MUTUAL") && !authorities {
+        checker.error_at_key(
+            "P0123",
+            path,
+            format!("mode {mode} needs `caCertificates`, which client certificates are checked by"),
+        );
+    }
+    if mode == "SIMPLE" && is_given(&tls.ca_crl) {
+        checker.error_at_key("P0123", &format!("{path}.caCrl"), "mode SIMPLE asks for no client certificate to revoke");
+    }
+}
+
+/// Modes that end no TLS; the default among them.
+fn passes_through(tls: &ServerTls) -> bool {
+    matches!(tls.mode.as_deref(), None | Some("PASSTHROUGH" | "AUTO_PASSTHROUGH"))
+}
+
+fn is_given(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| !text.is_empty())
 }

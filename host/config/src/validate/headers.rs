@@ -9,7 +9,7 @@ pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, heade
     let Some(headers) = headers else { return };
     for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
         if let Some(operations) = operations {
-            check_operations(checker, &format!("{path}.{side}"), operations);
+            check_operations(checker, &format!("{path}.{side}"), operations, side == "request");
         }
     }
 }
@@ -20,11 +20,20 @@ pub(super) fn authorities(headers: Option<&Headers>) -> usize {
     request.map_or(0, |r| r.set.keys().chain(r.add.keys()).filter(|name| is_authority(name)).count())
 }
 
-fn check_operations(checker: &mut Checker<'_, VirtualService>, path: &str, operations: &HeaderOperations) {
+fn check_operations(
+    checker: &mut Checker<'_, VirtualService>,
+    path: &str,
+    operations: &HeaderOperations,
+    of_request: bool,
+) {
     for (field, pairs) in [("set", &operations.set), ("add", &operations.add)] {
         for (name, value) in pairs {
             let path = format!("{path}.{field}.{name}");
-            check_name(checker, &path, name);
+            if is_authority(name) && !of_request {
+                checker.error_at_key("P0118", &path, format!("a response has no `{name}`"));
+            } else {
+                check_name(checker, &path, name);
+            }
             if value.bytes().any(|b| b < b' ' && b != b'\t') {
                 checker.error("P0118", &path, "a header's value has no line breaks or control characters");
             }

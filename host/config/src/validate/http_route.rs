@@ -32,6 +32,9 @@ const RETRY_WORDS: &[&str] = &[
 /// Largest body of a direct response, as Istio's.
 const MAX_BODY: usize = 1 << 20;
 
+/// From here on Istio warns of a body.
+const LARGE_BODY: usize = 100 << 10;
+
 type VsChecker<'a> = Checker<'a, VirtualService>;
 
 /// One rule.
@@ -45,7 +48,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
     for (i, entry) in rule.route.iter().enumerate() {
         headers::check(checker, &format!("{path}.route[{i}].headers"), entry.headers.as_ref());
     }
-    checker.duration(&format!("{path}.timeout"), rule.timeout.as_ref(), true);
+    checker.duration_or_off(&format!("{path}.timeout"), rule.timeout.as_ref());
     if let Some(retries) = &rule.retries {
         check_retries(checker, &format!("{path}.retries"), retries);
     }
@@ -53,7 +56,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
         check_rewrite(checker, &format!("{path}.rewrite"), rewrite);
     }
     headers::check(checker, &format!("{path}.headers"), rule.headers.as_ref());
-    let authorities = usize::from(rule.rewrite.as_ref().is_some_and(|r| r.authority.is_some()))
+    let authorities = usize::from(rule.rewrite.as_ref().is_some_and(|r| is_given(&r.authority)))
         + headers::authorities(rule.headers.as_ref());
     if authorities > 1 {
         checker.error_at_key("P0118", &format!("{path}.headers"), "the authority is set twice");
@@ -65,7 +68,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
 }
 
 fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {
-    string_match::check(checker, &format!("{path}.uri"), condition.uri.as_ref(), false);
+    string_match::check_uri(checker, &format!("{path}.uri"), condition.uri.as_ref());
     string_match::check(checker, &format!("{path}.scheme"), condition.scheme.as_ref(), false);
     string_match::check(checker, &format!("{path}.method"), condition.method.as_ref(), false);
     string_match::check(checker, &format!("{path}.authority"), condition.authority.as_ref(), false);
@@ -84,7 +87,9 @@ fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
         ("directResponse", rule.direct_response.is_some()),
         ("delegate", rule.delegate.is_some()),
     ];
-    let given: Vec<&str> = actions.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    let mut given: Vec<&str> = actions.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    // The rules of a delegate inherit it.
+    given.retain(|name| *name != "directResponse" || rule.delegate.is_none());
     if given.is_empty() {
         checker.error_at_key("P0108", path, "this rule does nothing");
         checker.label("set exactly one of `route`, `redirect`, `directResponse`, `delegate`");
@@ -108,10 +113,13 @@ fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
 
 fn check_retries(checker: &mut VsChecker<'_>, path: &str, retries: &HttpRetry) {
     checker.range(&format!("{path}.attempts"), retries.attempts, 0, i64::from(u32::MAX) - 1);
-    checker.duration(&format!("{path}.perTryTimeout"), retries.per_try_timeout.as_ref(), true);
+    checker.duration_or_off(&format!("{path}.perTryTimeout"), retries.per_try_timeout.as_ref());
     checker.duration(&format!("{path}.backoff"), retries.backoff.as_ref(), false);
-    if retries.attempts == 0 && (retries.per_try_timeout.is_some() || retries.retry_on.is_some()) {
-        checker.warn("P0120", path, "`attempts` is 0: retries are off, and the rest has no meaning");
+    let rest =
+        retries.per_try_timeout.is_some() || is_given(&retries.retry_on) || retries.retry_remote_localities.is_some();
+    if retries.attempts == 0 && rest {
+        checker.error_at_key("P0120", path, "`attempts` is 0: retries are off, and the rest has no meaning");
+        checker.help("set `attempts`, or leave the rest out");
     }
     for word in retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim) {
         let code = word.parse::<u16>().is_ok_and(|code| (100..600).contains(&code));
@@ -127,12 +135,12 @@ fn check_retries(checker: &mut VsChecker<'_>, path: &str, retries: &HttpRetry) {
 }
 
 fn check_rewrite(checker: &mut VsChecker<'_>, path: &str, rewrite: &HttpRewrite) {
-    if rewrite.uri.is_none() && rewrite.authority.is_none() && rewrite.uri_regex_rewrite.is_none() {
+    if !is_given(&rewrite.uri) && !is_given(&rewrite.authority) && rewrite.uri_regex_rewrite.is_none() {
         checker.error_at_key("P0110", path, "this rewrite changes nothing");
         checker.label("set `uri`, `uriRegexRewrite` or `authority`");
     }
     let Some(regex) = &rewrite.uri_regex_rewrite else { return };
-    if rewrite.uri.is_some() {
+    if is_given(&rewrite.uri) {
         checker.error_at_key("P0110", path, "set at most one of `uri`, `uriRegexRewrite`");
     }
     string_match::regex(checker, &format!("{path}.uriRegexRewrite.match"), &regex.pattern);
@@ -142,12 +150,8 @@ fn check_rewrite(checker: &mut VsChecker<'_>, path: &str, rewrite: &HttpRewrite)
 }
 
 fn check_redirect(checker: &mut VsChecker<'_>, path: &str, redirect: &HttpRedirect) {
-    let nothing = redirect.uri.is_none()
-        && redirect.prefix_rewrite.is_none()
-        && redirect.authority.is_none()
-        && redirect.port.is_none()
-        && redirect.derive_port.is_none()
-        && redirect.scheme.is_none();
+    let texts = [&redirect.uri, &redirect.prefix_rewrite, &redirect.authority, &redirect.scheme];
+    let nothing = !texts.into_iter().any(is_given) && redirect.port.is_none() && redirect.derive_port.is_none();
     if nothing {
         checker.error_at_key("P0110", path, "this redirect changes nothing: clients would go in circles");
         checker.label("set `uri`, `authority`, `scheme` or `port`");
@@ -170,7 +174,7 @@ fn check_redirect(checker: &mut VsChecker<'_>, path: &str, redirect: &HttpRedire
     let ports = &["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"];
     checker.word(&format!("{path}.derivePort"), redirect.derive_port.as_ref(), ports);
     if let Some(scheme) = &redirect.scheme
-        && !matches!(scheme.as_str(), "http" | "https")
+        && !matches!(scheme.as_str(), "" | "http" | "https")
     {
         checker.error("P0116", &format!("{path}.scheme"), format!("`{scheme}` is not a scheme for a redirect"));
         checker.label("`http` or `https`");
@@ -199,5 +203,13 @@ fn check_direct_response(checker: &mut VsChecker<'_>, path: &str, response: &Htt
     if size > MAX_BODY {
         checker.error("P0112", &path, format!("a body of {size} bytes is too long"));
         checker.label("at most 1048576");
+    } else if size > LARGE_BODY {
+        checker.warn("P0112", &path, format!("a body of {size} bytes is long for a configuration"));
+        checker.help("serve it from a backend");
     }
+}
+
+/// An empty text counts as absent, as in protobuf.
+fn is_given(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| !text.is_empty())
 }

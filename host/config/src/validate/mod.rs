@@ -3,6 +3,7 @@
 
 mod checker;
 mod destination_rule;
+mod export_to;
 mod extension;
 mod gateway;
 mod headers;
@@ -12,6 +13,7 @@ mod service_entry;
 mod string_match;
 mod tcp_route;
 mod telemetry;
+mod tls_route;
 mod virtual_service;
 mod workload_entry;
 

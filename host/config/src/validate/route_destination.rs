@@ -26,14 +26,16 @@ pub(super) fn check<'a>(
         };
         if destination.host.is_empty() {
             checker.missing(&format!("{path}.destination"), "host");
+        } else if destination.host == "*" {
+            checker.error("P0103", &format!("{path}.destination.host"), "`*` is not the name of a service");
         } else {
             checker.host(&format!("{path}.destination.host"), &destination.host, true);
         }
         if let Some(port) = &destination.port {
             checker.port(&format!("{path}.destination.port.number"), port.number);
         }
-        if destination.subset.as_ref().is_some_and(|s| s.is_empty() || s.contains('|')) {
-            checker.error("P0103", &format!("{path}.destination.subset"), "this is not a subset's name");
+        if let Some(subset) = destination.subset.as_ref().filter(|subset| !subset.is_empty()) {
+            checker.label_name(&format!("{path}.destination.subset"), "a subset's name", subset);
         }
     }
     if several && total == 0 {

@@ -1,6 +1,9 @@
 //! Checks of a ServiceEntry.
 
 use super::checker::Checker;
+use super::export_to;
+use super::gateway::PROTOCOLS;
+use super::tcp_route::{SUBNET, is_subnet};
 use super::workload_entry::check_entry;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
@@ -33,6 +36,8 @@ pub fn service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
     checker.word("spec.location", spec.location.as_ref(), location);
     checker.word("spec.resolution", spec.resolution.as_ref(), RESOLUTIONS);
     check_resolution(&mut checker, spec);
+    check_addresses(&mut checker, spec);
+    export_to::check(&mut checker, &spec.export_to, true);
     checker.finish()
 }
 
@@ -45,7 +50,11 @@ fn check_ports(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
         checker.port(&format!("{path}.number"), port.number);
         if port.name.is_empty() {
             checker.missing(&path, "name");
+        } else {
+            checker.label_name(&format!("{path}.name"), "a port's name", &port.name);
         }
+        let protocol = Some(port.protocol.to_ascii_uppercase()).filter(|protocol| !protocol.is_empty());
+        checker.word(&format!("{path}.protocol"), protocol.as_ref(), PROTOCOLS);
         if let Some(target) = port.target_port.filter(|target| *target != 0) {
             checker.port(&format!("{path}.targetPort"), target);
         }
@@ -58,6 +67,30 @@ fn check_ports(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
     );
 }
 
+/// Addresses are of no use at a gateway, and must be right all the same.
+fn check_addresses(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
+    let resolution = spec.resolution.as_deref().unwrap_or("NONE");
+    for (i, address) in spec.addresses.iter().enumerate() {
+        let path = format!("spec.addresses[{i}]");
+        if !is_subnet(address) {
+            checker.error("P0119", &path, format!("`{address}` is not an address"));
+            checker.label(SUBNET);
+        } else if address.contains('/') && !matches!(resolution, "NONE" | "STATIC") {
+            checker.error("P0120", &path, format!("subnets are not for resolution {resolution}"));
+        }
+    }
+    let apart = |protocol: &str| {
+        let protocol = protocol.to_ascii_uppercase();
+        matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "HTTPS" | "TLS")
+    };
+    let port = spec.ports.iter().position(|port| !apart(&port.protocol));
+    if let Some(i) = port.filter(|_| spec.hosts.len() > 1 && resolution != "NONE") {
+        let text = "on this port nothing tells the several hosts apart";
+        checker.error_at_key("P0130", &format!("spec.ports[{i}]"), text);
+        checker.help("give each host a ServiceEntry, or the port protocol HTTP, HTTPS or TLS");
+    }
+}
+
 fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
     let resolution = spec.resolution.as_deref().unwrap_or("NONE");
     if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
@@ -65,7 +98,9 @@ fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry
     }
     match resolution {
         "STATIC" if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {
-            checker.error("P0101", "spec.resolution", "resolution STATIC needs `endpoints` or `workloadSelector`");
+            let text = "resolution STATIC without `endpoints` and `workloadSelector` finds nobody";
+            checker.warn("P0101", "spec.resolution", text);
+            checker.help("add `endpoints`");
         }
         "DNS" | "DNS_ROUND_ROBIN" if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {
             for (i, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.contains('*')) {
@@ -73,6 +108,10 @@ fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry
                 checker.error("P0103", &format!("spec.hosts[{i}]"), text);
                 checker.help("give it `endpoints`");
             }
+        }
+        "DNS_ROUND_ROBIN" if spec.endpoints.len() > 1 => {
+            checker.error_at_key("P0120", "spec.endpoints", "resolution DNS_ROUND_ROBIN takes one endpoint at most");
+            checker.help("set `resolution: DNS`");
         }
         "NONE" if !spec.endpoints.is_empty() => {
             checker.error_at_key("P0120", "spec.endpoints", "resolution NONE takes no `endpoints`");

@@ -15,7 +15,8 @@ pub(super) fn check<T>(checker: &mut Checker<'_, T>, path: &str, value: Option<&
     let Some(value) = value else { return };
     match (&value.exact, &value.prefix, &value.regex) {
         (None, None, None) if !present => {
-            checker.error_at_key("P0102", path, "set exactly one of `exact`, `prefix`, `regex`");
+            checker.warn_at_key("P0102", path, "this condition asks for nothing, and every request fulfils it");
+            checker.help("set one of `exact`, `prefix`, `regex`");
         }
         (None, None, None) | (Some(_), None, None) => {}
         (None, Some(prefix), None) if prefix.is_empty() => {
@@ -26,6 +27,15 @@ pub(super) fn check<T>(checker: &mut Checker<'_, T>, path: &str, value: Option<&
         (None, None, Some(regex)) if present && regex == "*" => {}
         (None, None, Some(regex)) => self::regex(checker, &format!("{path}.regex"), regex),
         _ => checker.error_at_key("P0102", path, "set exactly one of `exact`, `prefix`, `regex`"),
+    }
+}
+
+/// The condition on the path. Envoy takes an empty prefix there; it is told when rules are looked at together.
+pub(super) fn check_uri<T>(checker: &mut Checker<'_, T>, path: &str, value: Option<&StringMatch>) {
+    let is_empty_prefix =
+        |value: &&StringMatch| value.prefix.as_deref() == Some("") && value.exact.is_none() && value.regex.is_none();
+    if value.filter(is_empty_prefix).is_none() {
+        check(checker, path, value, false);
     }
 }
 

@@ -5,19 +5,12 @@ use std::net::IpAddr;
 use super::checker::Checker;
 use super::route_destination;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::TcpRoute;
+use crate::resources::istio::virtual_service::{L4Match, TcpRoute};
 
 /// One rule.
 pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, rule: &TcpRoute) {
     for (i, condition) in rule.matches.iter().enumerate() {
-        let path = format!("{path}.match[{i}]");
-        if let Some(port) = condition.port {
-            checker.port(&format!("{path}.port"), port);
-        }
-        for (j, subnet) in condition.destination_subnets.iter().enumerate().filter(|(_, subnet)| !is_subnet(subnet)) {
-            checker.error("P0119", &format!("{path}.destinationSubnets[{j}]"), format!("`{subnet}` is not a subnet"));
-            checker.label("an IP address, or one with the number of its leading bits: `10.0.0.0/8`");
-        }
+        check_match(checker, &format!("{path}.match[{i}]"), condition);
     }
     if rule.route.is_empty() {
         checker.missing(path, "route");
@@ -26,7 +19,21 @@ pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, rule:
     route_destination::check(checker, path, destinations);
 }
 
-fn is_subnet(text: &str) -> bool {
+/// Conditions of a connection, of `tls` rules too.
+pub(super) fn check_match(checker: &mut Checker<'_, VirtualService>, path: &str, condition: &L4Match) {
+    if let Some(port) = condition.port {
+        checker.port(&format!("{path}.port"), port);
+    }
+    for (j, subnet) in condition.destination_subnets.iter().enumerate().filter(|(_, subnet)| !is_subnet(subnet)) {
+        checker.error("P0119", &format!("{path}.destinationSubnets[{j}]"), format!("`{subnet}` is not a subnet"));
+        checker.label(SUBNET);
+    }
+}
+
+/// What a subnet is.
+pub(super) const SUBNET: &str = "an IP address, or one with the number of its leading bits: `10.0.0.0/8`";
+
+pub(super) fn is_subnet(text: &str) -> bool {
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     let Ok(address) = address.parse::<IpAddr>() else { return false };
     let most = if address.is_ipv4() { 32 } else { 128 };

@@ -53,9 +53,11 @@ fn weights_are_checked_over_the_rule() {
 fn matches_are_checked() {
     let with = |condition: &str| rule_codes(&format!("{{match: [{condition}], {TO}}}"));
     assert!(with("{uri: {prefix: /}, headers: {a: {}, b: {regex: '*'}}}").is_empty());
-    assert_eq!(with("{uri: {}}"), ["P0102"]);
+    assert!(with("{uri: {}}").is_empty(), "Istio takes it, and it asks for nothing");
+    assert!(with("{uri: {prefix: ''}}").is_empty(), "Istio takes it; it is told when rules are looked at together");
     assert_eq!(with("{uri: {prefix: /, exact: /}}"), ["P0102"]);
-    assert_eq!(with("{uri: {prefix: ''}}"), ["P0107"]);
+    assert_eq!(with("{method: {prefix: ''}}"), ["P0107"]);
+    assert_eq!(with("{headers: {a: {prefix: ''}}}"), ["P0107"]);
     assert_eq!(with("{uri: {regex: ''}}"), ["P0107"]);
     assert_eq!(with("{uri: {regex: '('}}"), ["P0106"]);
     assert_eq!(with(&format!("{{uri: {{regex: {}}}}}", "a".repeat(1025))), ["P0106"]);
@@ -89,6 +91,103 @@ fn timeouts_retries_and_headers_are_checked() {
 }
 
 #[test]
+fn empty_texts_count_as_absent() {
+    assert_eq!(rule_codes(&format!("{{rewrite: {{uri: ''}}, {TO}}}")), ["P0110"]);
+    assert_eq!(rule_codes("{redirect: {uri: '', authority: ''}}"), ["P0110"]);
+    let once = format!("{{rewrite: {{uri: /, authority: ''}}, headers: {{request: {{set: {{Host: b}}}}}}, {TO}}}");
+    assert!(rule_codes(&once).is_empty());
+}
+
+#[test]
+fn retries_that_are_off_have_no_settings() {
+    assert!(rule_codes(&format!("{{retries: {{attempts: 0}}, {TO}}}")).is_empty());
+    assert_eq!(rule_codes(&format!("{{retries: {{attempts: 0, perTryTimeout: 1s}}, {TO}}}")), ["P0120"]);
+}
+
+#[test]
+fn nothing_switches_a_timeout_off_with_a_warning() {
+    let spec = format!("{{hosts: [a.com], gateways: [g], http: [{{timeout: 0s, {TO}}}]}}");
+    let found = virtual_service(&object(&spec));
+    assert_eq!(found.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>(), [("P0105", Severity::Warning)]);
+}
+
+#[test]
+fn a_root_rule_has_no_route_and_no_redirect_beside_its_delegate() {
+    let with = |rest: &str| rule_codes(&format!("{{delegate: {{name: d}}{rest}}}"));
+    assert!(with("").is_empty() && with(", directResponse: {status: 200}").is_empty());
+    assert_eq!(with(&format!(", {TO}")), ["P0108"]);
+    assert_eq!(with(", redirect: {uri: /}"), ["P0108"]);
+}
+
+#[test]
+fn a_delegate_has_rules_and_nothing_of_a_root() {
+    let of = |spec: &str| codes(&virtual_service(&object(spec))).join(" ");
+    assert_eq!(of(&format!("{{http: [{{{TO}}}]}}")), "");
+    assert_eq!(of(&format!("{{gateways: [g], http: [{{{TO}}}]}}")), "P0131");
+    assert_eq!(of(&format!("{{tcp: [{{{TO}}}], http: [{{{TO}}}]}}")), "P0131");
+    assert_eq!(of("{http: [{delegate: {name: d}}]}"), "P0131");
+}
+
+#[test]
+fn server_names_are_hosts_of_their_virtual_service() {
+    let of = |names: &str| {
+        let rule = format!("{{match: [{{sniHosts: {names}}}], {TO}}}");
+        codes(&virtual_service(&object(&format!("{{hosts: ['*.a.com', b.com], gateways: [g], tls: [{rule}]}}"))))
+            .join(" ")
+    };
+    assert_eq!(of("[x.a.com, y.z.a.com, '*.a.com', B.com]"), "");
+    assert_eq!(of("[a.com]"), "P0129");
+    assert_eq!(of("['*.b.com']"), "P0129");
+    assert_eq!(of("[]"), "P0101");
+    let bare = object("{hosts: [b.com], gateways: [g], tls: [{match: [{sniHosts: [b.com], port: 0}]}]}");
+    assert_eq!(codes(&virtual_service(&bare)), ["P0104", "P0101"]);
+}
+
+#[test]
+fn responses_have_no_authority() {
+    let with = |side: &str| rule_codes(&format!("{{headers: {{{side}: {{set: {{Host: a}}}}}}, {TO}}}"));
+    assert!(with("request").is_empty());
+    assert_eq!(with("response"), ["P0118"]);
+}
+
+#[test]
+fn export_to_is_a_list_of_namespaces_or_one_word() {
+    let of = |list: &str| {
+        codes(&virtual_service(&object(&format!(
+            "{{hosts: [a.com], exportTo: {list}, gateways: [g], http: [{{{TO}}}]}}"
+        ))))
+        .join(" ")
+    };
+    assert_eq!(of("['*']") + &of("['.', shop]"), "");
+    assert_eq!(of("['.', default]"), "P0128");
+    assert_eq!(of("['*', shop]"), "P0128");
+    assert_eq!(of("['~']"), "P0128");
+    assert_eq!(of("['a b']"), "P0103");
+    let nobody = "{hosts: [a.com], ports: [{number: 80, name: http}], resolution: DNS, exportTo: ['~']}";
+    assert!(codes(&service_entry(&object(nobody))).is_empty());
+    let selected = "{host: a, exportTo: ['*'], workloadSelector: {matchLabels: {a: b}}}";
+    assert_eq!(codes(&destination_rule(&object(selected))), ["P0128"]);
+}
+
+#[test]
+fn tls_settings_fit_the_server() {
+    let of = |protocol: &str, tls: &str| {
+        let port = format!("{{number: 443, name: a, protocol: {protocol}}}");
+        codes(&gateway(&object(&format!("{{servers: [{{port: {port}, hosts: ['*'], tls: {tls}}}]}}")))).join(" ")
+    };
+    assert_eq!(of("HTTPS", "{mode: SIMPLE, credentialName: c}"), "");
+    assert_eq!(of("HTTPS", "{mode: SIMPLE, serverCertificate: c}"), "P0123");
+    assert_eq!(of("HTTPS", "{mode: SIMPLE, serverCertificate: c, privateKey: k}"), "");
+    assert_eq!(of("HTTPS", "{mode: MUTUAL, serverCertificate: c, privateKey: k}"), "P0123");
+    assert_eq!(of("HTTPS", "{mode: MUTUAL, serverCertificate: c, privateKey: k, caCertificates: a}"), "");
+    assert_eq!(of("HTTPS", "{mode: ISTIO_MUTUAL, credentialName: c}"), "P0123");
+    assert_eq!(of("HTTPS", "{}") + &of("TLS", "{mode: PASSTHROUGH}"), "");
+    assert_eq!(of("HTTP", "{httpsRedirect: true}") + &of("HTTPS", "{httpsRedirect: true}"), "");
+    assert_eq!(of("HTTP", "{mode: SIMPLE, credentialName: c}"), "P0123");
+    assert_eq!(of("TCP", "{mode: SIMPLE, credentialName: c}"), "P0123");
+}
+
+#[test]
 fn hosts_that_cover_each_other_are_refused() {
     let of = |hosts: &str| {
         let spec = format!("{{hosts: {hosts}, gateways: [g], http: [{{{TO}}}]}}");
@@ -111,6 +210,8 @@ fn gateways_are_checked() {
     assert_eq!(of("{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], bind: here}"), "P0119");
     let two = "{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, hosts: ['*']}";
     assert_eq!(of(two), "P0114");
+    assert_eq!(of("{port: {number: 80, name: a, protocol: HTTP, targetPort: 8080}, hosts: ['*']}"), "P0120");
+    assert_eq!(of("{port: {number: 80, name: a, protocol: HTTP}, hosts: ['a b/c.com']}"), "P0103");
 }
 
 #[test]
@@ -119,6 +220,13 @@ fn destination_rules_are_checked() {
     assert_eq!(of("{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"), "");
     assert_eq!(of("{subsets: [{name: v1}, {name: v1}]}"), "P0101 P0114");
     assert_eq!(of("{host: a, trafficPolicy: {connectionPool: {}}}"), "P0115");
+    assert_eq!(of("{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}"), "P0115");
+    assert_eq!(of("{host: a, subsets: [{name: 'v 1'}]}"), "P0103");
+    assert_eq!(of("{host: a, trafficPolicy: {outlierDetection: {consecutiveLocalOriginFailures: 1}}}"), "P0120");
+    assert_eq!(
+        of("{host: a, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}}"),
+        "P0120"
+    );
     assert_eq!(
         of("{host: a, trafficPolicy: {outlierDetection: {interval: 1, maxEjectionPercent: 101}}}"
             .replace("1,", "'1',")
@@ -134,10 +242,18 @@ fn service_entries_are_checked() {
             .join(" ")
     };
     assert_eq!(of("resolution: DNS"), "");
-    assert_eq!(of("resolution: STATIC"), "P0101");
+    assert_eq!(of("resolution: STATIC"), "", "Istio takes it, and requests get 503");
     assert_eq!(of("resolution: STATIC, endpoints: [{address: b.com}]"), "P0119");
     assert_eq!(of("resolution: DNS, endpoints: [{address: b.com, ports: {https: 1}}]"), "P0104");
     assert_eq!(of("endpoints: [{address: 10.0.0.1}]"), "P0120");
+    assert_eq!(of("resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.com}, {address: b.com}]"), "P0120");
+    assert_eq!(of("resolution: DNS, addresses: [10.0.0.0/8]"), "P0120");
+    assert_eq!(of("addresses: [here]"), "P0119");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: 'unix:///a', ports: {http: 1}}]"), "P0120");
+    assert_eq!(of("resolution: STATIC, endpoints: [{network: n}]"), "");
+    let two = "{hosts: [a.com, b.com], ports: [{number: 80, name: a, protocol: TCP}], resolution: DNS}";
+    assert_eq!(codes(&service_entry(&object(two))), ["P0130"]);
+    assert!(codes(&service_entry(&object(&two.replace("TCP", "TLS")))).is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::checker::Checker;
-use super::{http_route, tcp_route};
+use super::{export_to, http_route, tcp_route, tls_route};
 use crate::diagnostic::Diagnostic;
 use crate::hosts;
 use crate::object::Object;
@@ -14,9 +14,9 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
     let spec = &object.spec;
     if spec.hosts.is_empty() {
-        checker.missing("spec", "hosts");
+        check_delegate(&mut checker, spec);
     }
-    if spec.http.is_empty() && spec.tls.is_none() && spec.tcp.is_empty() {
+    if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
         checker.error_at_key("P0101", "spec", "one of `http`, `tls`, `tcp` is required");
     }
     check_hosts(&mut checker, object);
@@ -29,10 +29,29 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     for (i, rule) in spec.http.iter().enumerate() {
         http_route::check(&mut checker, &format!("spec.http[{i}]"), rule);
     }
+    for (i, rule) in spec.tls.iter().enumerate() {
+        tls_route::check(&mut checker, &format!("spec.tls[{i}]"), rule, &spec.hosts);
+    }
     for (i, rule) in spec.tcp.iter().enumerate() {
         tcp_route::check(&mut checker, &format!("spec.tcp[{i}]"), rule);
     }
+    export_to::check(&mut checker, &spec.export_to, false);
     checker.finish()
+}
+
+/// Without hosts it is a delegate: its rules take the place of a rule of another VirtualService, which has the rest.
+fn check_delegate(checker: &mut Checker<'_, VirtualService>, spec: &VirtualService) {
+    let of_roots =
+        [("gateways", !spec.gateways.is_empty()), ("tls", !spec.tls.is_empty()), ("tcp", !spec.tcp.is_empty())];
+    for (field, _) in of_roots.iter().filter(|(_, given)| *given) {
+        let text = format!("a VirtualService without `hosts` is a delegate, and has no `{field}`");
+        checker.error_at_key("P0131", &format!("spec.{field}"), text);
+        checker.help("add `hosts`");
+    }
+    for (i, _) in spec.http.iter().enumerate().filter(|(_, rule)| rule.delegate.is_some()) {
+        let text = "a delegate does not delegate further";
+        checker.error_at_key("P0131", &format!("spec.http[{i}].delegate"), text);
+    }
 }
 
 fn check_hosts(checker: &mut Checker<'_, VirtualService>, object: &Object<VirtualService>) {

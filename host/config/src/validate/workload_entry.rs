@@ -15,8 +15,15 @@ pub fn workload_entry(object: &Object<WorkloadEntry>) -> Vec<Diagnostic> {
 /// Also for the endpoints of a ServiceEntry.
 pub(super) fn check_entry<T>(checker: &mut Checker<'_, T>, path: &str, entry: &WorkloadEntry) {
     match entry.address.as_deref() {
+        None | Some("") if entry.network.as_ref().is_some_and(|network| !network.is_empty()) => {
+            checker.warn_at_key("P0101", path, "an endpoint without `address` is one of another network: left out");
+        }
         None | Some("") => checker.missing(path, "address"),
-        Some(address) if address.starts_with("unix://") => {}
+        Some(address) if address.starts_with("unix://") => {
+            if !entry.ports.is_empty() {
+                checker.error_at_key("P0120", &format!("{path}.ports"), "a unix socket has no ports");
+            }
+        }
         Some(address) => {
             if let Some(fault) = crate::hosts::fault_of(address, false) {
                 checker.error("P0119", &format!("{path}.address"), format!("`{address}` is not an address"));
@@ -26,5 +33,6 @@ pub(super) fn check_entry<T>(checker: &mut Checker<'_, T>, path: &str, entry: &W
     }
     for (name, port) in &entry.ports {
         checker.port(&format!("{path}.ports.{name}"), *port);
+        checker.label_name(&format!("{path}.ports.{name}"), "a port's name", name);
     }
 }

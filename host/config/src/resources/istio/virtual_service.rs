@@ -15,12 +15,34 @@ pub struct VirtualService {
     pub gateways: Vec<String>,
     /// Rules, first hit wins.
     pub http: Vec<HttpRoute>,
-    /// Not served yet.
-    pub tls: Option<Value>,
+    /// Rules for TLS connections that go through as they are.
+    pub tls: Vec<TlsRoute>,
     /// Rules for connections, first hit wins.
     pub tcp: Vec<TcpRoute>,
     /// `.`, `*`, `~` or namespaces.
     pub export_to: Vec<String>,
+}
+
+/// One rule for TLS connections.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TlsRoute {
+    /// Alternatives; required.
+    #[serde(rename = "match")]
+    pub matches: Vec<TlsMatch>,
+    /// Weighted destinations.
+    pub route: Vec<TcpRouteDestination>,
+}
+
+/// Conditions of a TLS rule. Server names, port and gateways count at a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TlsMatch {
+    /// Server names that the client asks for; required.
+    pub sni_hosts: Vec<String>,
+    /// The rest, as in a rule for connections.
+    #[serde(flatten)]
+    pub l4: L4Match,
 }
 
 /// One rule for connections.
