@@ -32,3 +32,4 @@ mod tcp;
 mod tcp_filters;
 mod telemetry;
 mod templates;
+mod validation;
