@@ -2,7 +2,7 @@
 //! depend on whom, and that the documents tell the truth about commands.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -294,6 +294,138 @@ fn every_code_is_named_by_a_test() {
         }
     }
     none("write a test that shows the code", codes_in_use().difference(&named).cloned().collect());
+}
+
+/// Kinds of `docs/istio.md`: section, file of the type, type.
+const ISTIO_KINDS: &[(&str, &str, &str)] = &[
+    ("Gateway", "gateway", "Gateway"),
+    ("VirtualService", "virtual_service", "VirtualService"),
+    ("DestinationRule", "destination_rule", "DestinationRule"),
+    ("ServiceEntry and WorkloadEntry", "service_entry", "ServiceEntry"),
+    ("ServiceEntry and WorkloadEntry", "workload_entry", "WorkloadEntry"),
+    ("WasmPlugin and TrafficExtension", "wasm_plugin", "WasmPlugin"),
+    ("WasmPlugin and TrafficExtension", "traffic_extension", "TrafficExtension"),
+    ("Telemetry", "telemetry", "Telemetry"),
+    ("MeshConfig and ProxyConfig", "operator", "MeshConfig"),
+];
+
+/// Fields of the structs of Istio's resources by type: name in YAML (empty when flattened) and type.
+fn istio_types() -> BTreeMap<String, Vec<(String, String)>> {
+    let mut types: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (_, text) in rust_files().filter(|(path, _)| path.starts_with("host/config/src/resources/istio")) {
+        let (mut current, mut rename) = (None, None);
+        for line in text.lines().map(str::trim) {
+            if let Some(rest) = line.strip_prefix("pub struct ") {
+                current = rest.split([' ', '<', '{', ';']).next().map(str::to_owned);
+                types.entry(current.clone().unwrap()).or_default();
+            } else if line == "}" {
+                current = None;
+            } else if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
+                rename = rest.split('"').next().map(str::to_owned);
+            } else if line == "#[serde(flatten)]" {
+                rename = Some(String::new());
+            } else if let (Some(owner), Some(rest)) = (&current, line.strip_prefix("pub "))
+                && let Some((name, kind)) = rest.trim_end_matches(',').split_once(": ")
+            {
+                let name = rename.take().unwrap_or_else(|| camel(name));
+                types.get_mut(owner).unwrap().push((name, inner(kind)));
+            }
+        }
+    }
+    types
+}
+
+fn camel(name: &str) -> String {
+    let mut parts = name.split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |name, part| name + &part[..1].to_uppercase() + &part[1..])
+}
+
+/// `Option<Vec<super::x::T>>` and `BTreeMap<String, T>` are about `T`.
+fn inner(kind: &str) -> String {
+    let last = kind.trim_end_matches('>').rsplit(['<', ' ']).next().unwrap_or_default();
+    last.rsplit("::").next().unwrap_or_default().to_owned()
+}
+
+/// Paths of all fields of a type; what was told of a type once is not told again.
+fn paths(
+    types: &BTreeMap<String, Vec<(String, String)>>,
+    kind: &str,
+    before: &str,
+    told: &mut BTreeSet<String>,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, kind) in types.get(kind).into_iter().flatten() {
+        let path = [before, name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(".");
+        match types.contains_key(kind) && told.insert(kind.clone()) {
+            true => all.extend(paths(types, kind, &path, told)),
+            false if name.is_empty() => {}
+            false => all.push(path),
+        }
+    }
+    all
+}
+
+/// The rows of a section of `docs/istio.md`: fields that it is about, status, tests.
+fn istio_rows(section: &str) -> Vec<(Vec<String>, String, Vec<String>)> {
+    let text = fs::read_to_string(root().join("docs/istio.md")).unwrap();
+    let body = text.split("\n## ").find_map(|part| part.strip_prefix(section)?.strip_prefix('\n')).unwrap_or_default();
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(|name| name.replace("[]", "")).collect();
+    let rows = body.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>())
+        .map(|cells| {
+            (
+                quoted(cells[1]),
+                cells.get(2).copied().unwrap_or_default().to_owned(),
+                quoted(cells.get(3).unwrap_or(&"")),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_field_of_istios_resources_has_a_row() {
+    let types = istio_types();
+    let mut findings = Vec::new();
+    for (section, file, kind) in ISTIO_KINDS {
+        assert!(types.contains_key(*kind), "no type {kind} in {file}.rs");
+        let named: Vec<String> = istio_rows(section).into_iter().flat_map(|(fields, ..)| fields).collect();
+        let mut told = BTreeSet::from([(*kind).to_owned()]);
+        // A row may leave the beginning of a path out, but not so that one word is left of several.
+        let is_told = |path: &String| {
+            let ends = |name: &String| name.contains('.') && path.ends_with(&format!(".{name}"));
+            named.iter().any(|name| name == path || ends(name))
+        };
+        let missing = paths(&types, kind, "", &mut told).into_iter().filter(|path| !is_told(path));
+        findings.extend(missing.map(|path| format!("{section}: `{path}`")));
+    }
+    none("docs/istio.md has no row for these fields", findings);
+}
+
+#[test]
+fn rows_of_istios_fields_say_what_happens_and_name_tests_that_exist() {
+    let sources: String = rust_files().map(|(_, text)| text).collect();
+    let pages: BTreeSet<PathBuf> = files().into_iter().filter(|path| path.starts_with("docs/codes")).collect();
+    let mut findings = Vec::new();
+    let sections: BTreeSet<&str> = ISTIO_KINDS.iter().map(|(section, ..)| *section).collect();
+    for (fields, status, tests) in sections.iter().flat_map(|section| istio_rows(section)) {
+        let field = fields.first().cloned().unwrap_or_default();
+        let known = ["supported", "refused", "ignored"].iter().any(|word| status.starts_with(word));
+        let says_code = status.starts_with("supported") || !codes_in(&status).is_empty() || status.contains("mesh");
+        if !known || !says_code {
+            findings.push(format!("{field}: `{status}` is not `supported`, `refused: CODE` or `ignored: CODE`"));
+        }
+        let lost = codes_in(&status)
+            .into_iter()
+            .filter(|code| !pages.contains(&PathBuf::from(format!("docs/codes/{code}.md"))));
+        findings.extend(lost.map(|code| format!("{field}: no page {code}")));
+        let missing = tests.iter().filter(|test| !sources.contains(&format!("fn {test}(")));
+        findings.extend(missing.map(|test| format!("{field}: no test {test}")));
+        if tests.is_empty() {
+            findings.push(format!("{field}: names no test"));
+        }
+    }
+    none("docs/istio.md", findings);
 }
 
 /// Where the suites are that a table of the ABI may name.

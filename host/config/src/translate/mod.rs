@@ -13,6 +13,7 @@ mod headers;
 mod host_index;
 mod listeners;
 mod mesh;
+mod no_effect;
 mod plugin_traffic;
 mod plugins;
 mod policies;
@@ -95,6 +96,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         access_logs.diagnostics,
         reachability::diagnose(resources),
         analysis,
+        no_effect::diagnose(resources),
         unserved::diagnose(resources),
     ]
     .concat();

@@ -1,0 +1,116 @@
+//! What has no effect at a gateway, in Istio or here: told, so that nothing is passed over in silence.
+
+use crate::ResourceSet;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::object::Object;
+use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntry};
+
+/// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
+const UNSERVED: &[&str] = &[
+    "defaultConfig",
+    "defaultDestinationRuleExportTo",
+    "defaultHttpRetryPolicy",
+    "defaultServiceExportTo",
+    "defaultVirtualServiceExportTo",
+    "dnsRefreshRate",
+    "enableEnvoyAccessLogService",
+    "enableTracing",
+    "h2UpgradePolicy",
+    "ingressClass",
+    "ingressControllerMode",
+    "ingressSelector",
+    "ingressService",
+    "localityLbSetting",
+    "outboundClusterStatName",
+    "pathNormalization",
+    "serviceSettings",
+    "tcpKeepalive",
+    "tlsDefaults",
+    "verifyCertificateAtClient",
+];
+
+/// Findings for all objects.
+pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = resources.gateways().flat_map(of_gateway).collect();
+    found.extend(resources.service_entries().flat_map(of_service_entry));
+    found.extend(resources.workload_entries().flat_map(|object| of_workload(object, "spec", &object.spec)));
+    found.extend(resources.operators().flat_map(of_operator));
+    found.extend(of_mesh(resources));
+    found
+}
+
+fn note<T>(object: &Object<T>, path: &str, field: &str) -> Diagnostic {
+    let text = format!("`{field}` has no effect at a gateway");
+    let finding = Diagnostic::warning("P0324", object.key_place(&format!("{path}.{field}")), text);
+    Diagnostic { severity: Severity::Note, ..finding }
+}
+
+fn is_given(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| !text.is_empty())
+}
+
+fn of_gateway(object: &Object<Gateway>) -> Vec<Diagnostic> {
+    let servers = object.spec.servers.iter().enumerate();
+    let given = servers.filter(|(_, server)| is_given(&server.default_endpoint));
+    given.map(|(i, _)| note(object, &format!("spec.servers[{i}]"), "defaultEndpoint")).collect()
+}
+
+fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
+    let spec = &object.spec;
+    let mut found = Vec::new();
+    if !spec.addresses.is_empty() {
+        found.push(note(object, "spec", "addresses"));
+    }
+    for (i, endpoint) in spec.endpoints.iter().enumerate() {
+        found.extend(of_workload(object, &format!("spec.endpoints[{i}]"), endpoint));
+    }
+    found
+}
+
+fn of_workload<T>(object: &Object<T>, path: &str, entry: &WorkloadEntry) -> Vec<Diagnostic> {
+    let given = [("network", is_given(&entry.network)), ("serviceAccount", is_given(&entry.service_account))];
+    given.iter().filter(|(_, given)| *given).map(|(field, _)| note(object, path, field)).collect()
+}
+
+fn unserved(field: &str) -> String {
+    format!("mesh setting `{field}` is not served yet: it has no effect")
+}
+
+fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
+    let given = |field: &&str| object.places.by_path.contains_key(&format!("spec.meshConfig.{field}"));
+    let tell = |field: &str| {
+        let place = object.key_place(&format!("spec.meshConfig.{field}"));
+        Diagnostic::warning("P0327", place, unserved(field))
+    };
+    UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect()
+}
+
+/// The mesh configuration is a text within a text, whose lines have no places of their own.
+fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
+    let Some(mesh) = resources.mesh_config() else { return Vec::new() };
+    let map = resources.get::<crate::resources::core::ConfigMap>(&mesh.meta.namespace, &mesh.meta.name);
+    let text = map.and_then(|map| map.spec.data.get("mesh"));
+    let keys = text.and_then(|text| serde_yaml::from_str::<serde_yaml::Mapping>(text).ok()).unwrap_or_default();
+    let given = UNSERVED.iter().filter(|field| keys.contains_key(**field));
+    given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(field))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UNSERVED;
+
+    #[test]
+    fn what_is_said_to_be_unserved_is_not_read() {
+        let types = include_str!("../resources/istio/operator.rs");
+        let snake = |field: &str| {
+            let parts =
+                field.chars().map(|c| if c.is_uppercase() { format!("_{}", c.to_lowercase()) } else { c.into() });
+            parts.collect::<String>()
+        };
+        let read: Vec<_> = UNSERVED
+            .iter()
+            .filter(|field| !types.contains(&format!("    pub {}: Option<Value>,", snake(field))))
+            .collect();
+        assert!(read.is_empty(), "these have types now, so take them out of the list: {read:?}");
+    }
+}
