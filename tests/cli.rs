@@ -446,9 +446,9 @@ fn help_of_a_code_is_its_page() {
         let ran = run("seed", &["help", word]);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), page));
     }
-    let unknown = run("seed", &["help", "P0219"]);
+    let unknown = run("seed", &["help", "P0500"]);
     assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
-    assert_eq!(unknown.stderr, "error: there is no code `P0219`; did you mean `P0218`?\n");
+    assert_eq!(unknown.stderr, "error: there is no code `P0500`; did you mean `P0501`?\n");
 }
 
 #[test]
