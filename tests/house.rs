@@ -428,6 +428,18 @@ fn rows_of_istios_fields_say_what_happens_and_name_tests_that_exist() {
     none("docs/istio.md", findings);
 }
 
+#[test]
+fn every_field_that_is_read_stands_in_a_golden_file() {
+    let inputs = files().into_iter().filter(|path| path.to_string_lossy().ends_with(".in.yaml"));
+    let text: String = inputs.map(|path| fs::read_to_string(root().join(path)).unwrap()).collect();
+    let written: BTreeSet<&str> = text.split([' ', '{', '\n']).filter_map(|word| word.strip_suffix(':')).collect();
+    let sections: BTreeSet<&str> = ISTIO_KINDS.iter().map(|(section, ..)| *section).collect();
+    let rows = sections.iter().flat_map(|section| istio_rows(section));
+    let read = rows.filter(|(_, status, _)| status.starts_with("supported")).flat_map(|(fields, ..)| fields);
+    let missing = read.filter(|path| !written.contains(path.rsplit('.').next().unwrap_or_default()));
+    none("write an input for these fields in host/config/tests/testdata/translate", missing.collect());
+}
+
 /// Where the suites are that a table of the ABI may name.
 const SUITES: &[(&str, &str)] = &[
     ("conformance", "tests/conformance"),

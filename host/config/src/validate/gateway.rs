@@ -67,7 +67,7 @@ fn check_server(checker: &mut Checker<'_, Gateway>, path: &str, server: &Server)
 }
 
 fn check_host(checker: &mut Checker<'_, Gateway>, path: &str, host: &str) {
-    let name = match host.split_once('/') {
+    let name = match host.split_once('/').filter(|_| !host.contains("://")) {
         Some(("", _)) => {
             return checker.error("P0103", path, format!("`{host}` has no namespace before the `/`"));
         }
