@@ -5,21 +5,17 @@ use std::net::IpAddr;
 use super::checker::Checker;
 use super::route_destination;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::{L4Match, TcpRoute};
+use crate::resources::istio::virtual_service::{L4Match, TcpRoute, TcpRouteDestination};
 
 /// One rule.
 pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, rule: &TcpRoute) {
     for (i, condition) in rule.matches.iter().enumerate() {
         check_match(checker, &format!("{path}.match[{i}]"), condition);
     }
-    if rule.route.is_empty() {
-        checker.missing(path, "route");
-    }
-    let destinations = rule.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
-    route_destination::check(checker, path, destinations);
+    check_route(checker, path, &rule.route);
 }
 
-/// Conditions of a connection, of `tls` rules too.
+/// What rules of TCP and of TLS have in common.
 pub(super) fn check_match(checker: &mut Checker<'_, VirtualService>, path: &str, condition: &L4Match) {
     if let Some(port) = condition.port {
         checker.port(&format!("{path}.port"), port);
@@ -28,6 +24,15 @@ pub(super) fn check_match(checker: &mut Checker<'_, VirtualService>, path: &str,
         checker.error("P0119", &format!("{path}.destinationSubnets[{j}]"), format!("`{subnet}` is not a subnet"));
         checker.label(SUBNET);
     }
+}
+
+/// Weighted destinations of connections.
+pub(super) fn check_route(checker: &mut Checker<'_, VirtualService>, path: &str, route: &[TcpRouteDestination]) {
+    if route.is_empty() {
+        checker.missing(path, "route");
+    }
+    let destinations = route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
+    route_destination::check(checker, path, destinations);
 }
 
 /// What a subnet is.

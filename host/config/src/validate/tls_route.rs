@@ -1,7 +1,7 @@
 //! Checks of one `tls` rule of a VirtualService.
 
 use super::checker::Checker;
-use super::{route_destination, tcp_route};
+use super::tcp_route;
 use crate::hosts;
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::TlsRoute;
@@ -19,13 +19,9 @@ pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, rule:
         for (j, name) in condition.sni_hosts.iter().enumerate() {
             check_server_name(checker, &format!("{path}.sniHosts[{j}]"), name, hosts);
         }
-        tcp_route::check_match(checker, &path, &condition.l4);
+        tcp_route::check_match(checker, &path, &condition.l4());
     }
-    if rule.route.is_empty() {
-        checker.missing(path, "route");
-    }
-    let destinations = rule.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
-    route_destination::check(checker, path, destinations);
+    tcp_route::check_route(checker, path, &rule.route);
 }
 
 fn check_server_name(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str, hosts: &[String]) {

@@ -40,9 +40,30 @@ pub struct TlsRoute {
 pub struct TlsMatch {
     /// Server names that the client asks for; required.
     pub sni_hosts: Vec<String>,
-    /// The rest, as in a rule for connections.
-    #[serde(flatten)]
-    pub l4: L4Match,
+    /// The server's port number.
+    pub port: Option<u32>,
+    /// Takes the place of the resource's list.
+    pub gateways: Vec<String>,
+    /// For sidecars only.
+    pub destination_subnets: Vec<String>,
+    /// For sidecars only.
+    pub source_labels: BTreeMap<String, String>,
+    /// For sidecars only.
+    pub source_namespace: Option<String>,
+}
+
+impl TlsMatch {
+    /// What it has in common with a rule for connections.
+    pub(crate) fn l4(&self) -> L4Match {
+        L4Match {
+            port: self.port,
+            gateways: self.gateways.clone(),
+            destination_subnets: self.destination_subnets.clone(),
+            source_subnet: None,
+            source_labels: self.source_labels.clone(),
+            source_namespace: self.source_namespace.clone(),
+        }
+    }
 }
 
 /// One rule for connections.
