@@ -100,6 +100,15 @@ pub(crate) struct ConfigArgs {
     /// Label of this gateway, which a Gateway's `selector` must fit [default: istio=ingressgateway]
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub labels: Vec<(String, String)>,
+    /// Namespace of this gateway, which `exportTo`, `sourceNamespace` and the look-up of DestinationRules go by
+    #[arg(long, value_name = "NAME", default_value = "istio-system")]
+    pub namespace: String,
+    /// Serve requests whose path others may read as another one (`//`, `%2F`, `;`) though another rule is for that path
+    ///
+    /// They are answered with 400 otherwise: what guards a path here must not be passed by through a backend that reads
+    /// the path differently.
+    #[arg(long)]
+    pub allow_ambiguous_paths: bool,
     /// Port to bind for a Gateway's port, as a Service maps `port` to `targetPort`
     #[arg(long = "port-map", value_name = "PORT=BIND", value_parser = parse_port_pair)]
     pub port_map: Vec<(u16, u16)>,

@@ -185,6 +185,7 @@ mod tests {
             matches: RouteMatch { uri: Some(StringMatch::Prefix(prefix.to_owned())), ..Default::default() },
             action: RouteAction::Forward(Box::new(Forward { destinations, ..Default::default() })),
             origin: Default::default(),
+            delegated_from: None,
         }
     }
 

@@ -59,8 +59,15 @@ impl Loader {
             return Err(UsageError(format!("`{}` does not exist", path.display())).into());
         }
         let host_env = config.wasm_env.iter().map(|name| (name.clone(), std::env::var(name).ok())).collect();
-        let mut options =
-            TranslateOptions { port_map: config.port_map.clone(), host_env, ..TranslateOptions::default() };
+        let mut options = TranslateOptions {
+            port_map: config.port_map.clone(),
+            allow_ambiguous_paths: config.allow_ambiguous_paths,
+            host_env,
+            ..TranslateOptions::default()
+        };
+        if !config.namespace.is_empty() {
+            options.namespace.clone_from(&config.namespace);
+        }
         if !config.labels.is_empty() {
             options.labels = config.labels.iter().cloned().collect();
         }

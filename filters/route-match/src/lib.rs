@@ -1,11 +1,13 @@
 //! The bundled filter `route-match`: finds the virtual host and the route of a request.
 //!
 //! Sets [`ROUTE_PROPERTY`]; nothing when no route fits. Reads [`ROUTE_TABLE_PROPERTY`] when there are several tables,
-//! and of the request only what the candidate routes ask for.
+//! and of the request only what the candidate routes ask for. Answers 400 to a path that a lenient reader could take
+//! for one of another route.
 
 mod condition;
 mod config;
 mod explain;
+mod guard;
 mod hash;
 mod head;
 mod hosts;
@@ -23,6 +25,7 @@ use crate::head::RequestHead;
 /// The filter.
 pub struct RouteMatch {
     matcher: Matcher,
+    refuse_ambiguous: bool,
     explain: bool,
 }
 
@@ -31,8 +34,8 @@ impl Filter for RouteMatch {
     type Stream = ();
 
     fn configure(config: RouteMatchConfig) -> Result<Self, ConfigError> {
-        let explain = config.explain;
-        Ok(Self { matcher: config::read(config)?, explain })
+        let (refuse_ambiguous, explain) = (config.refuse_ambiguous, config.explain);
+        Ok(Self { matcher: config::read(config)?, refuse_ambiguous, explain })
     }
 
     fn stream(&self) {}
@@ -46,6 +49,12 @@ impl Filter for RouteMatch {
             request.set_property(EXPLAIN_PROPERTY, &serde_json::to_vec(&explanation).unwrap_or_default())?;
         }
         head.outcome()?;
+        if let Some(route) = route.filter(|_| self.refuse_ambiguous)
+            && guard::is_ambiguous(&self.matcher, table, &head, route)
+        {
+            head.outcome()?;
+            return request.reply(&LocalReply::new(400).details("path_ambiguous"));
+        }
         if let Some(route) = route {
             request.set_property(ROUTE_PROPERTY, &route.to_le_bytes())?;
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use portolan_model::{RouteId, RouteMatch, VirtualHost};
 
-use crate::condition;
+use crate::condition::{self, Subject};
 pub use crate::head::Head;
 use crate::hosts::{HostKind, Hosts};
 use crate::index::{HostRoutes, Routes};
@@ -70,6 +70,13 @@ impl Matcher {
         let (host, kind) = table.hosts.find(head.authority())?;
         let (domain, routes) = &table.routes[host as usize];
         Some(ChosenHost { domain, kind, routes })
+    }
+
+    /// The path condition of a route as it was written.
+    pub(crate) fn written_path(&self, route: RouteId) -> &[u8] {
+        let conditions = self.routes.get(route as usize).map(|conditions| &**conditions).unwrap_or_default();
+        let uri = conditions.iter().find(|condition| matches!(condition.subject, Subject::Uri { .. }));
+        uri.map_or(b"", |condition| condition.pattern.written())
     }
 
     pub(crate) fn routes(&self) -> &Routes {

@@ -51,6 +51,15 @@ impl Pattern {
         }
     }
 
+    /// The text in the configuration; empty for any value.
+    pub(crate) fn written(&self) -> &[u8] {
+        match self {
+            Self::Exact(value) | Self::Prefix(value) => value,
+            Self::Regex(regex) => regex.source.as_bytes(),
+            Self::Present => b"",
+        }
+    }
+
     /// In words: `prefix "/api"`.
     pub(crate) fn describe(&self) -> String {
         let quoted = |kind, value: &[u8]| format!("{kind} \"{}\"", String::from_utf8_lossy(value));

@@ -149,3 +149,40 @@ fn no_host_is_explained_as_such() {
     let told: RouteExplanation = serde_json::from_slice(&stream.property(EXPLAIN_PROPERTY).unwrap()).unwrap();
     assert_eq!(told, RouteExplanation::default());
 }
+
+/// `/admin` is guarded by route 0; the rest of `/` is route 2, and route 1 has meant its two slashes.
+fn guarded(refuse: bool) -> TestHost<RouteMatch> {
+    let matches = r#"[{"uri": {"prefix": "/admin"}}, {"uri": {"prefix": "//cdn"}}, {}]"#;
+    TestHost::start(&format!(
+        r#"{{"schema": {SCHEMA}, "tables": [{ONE_HOST}], "matches": {matches}, "refuse_ambiguous": {refuse}}}"#
+    ))
+    .unwrap()
+}
+
+fn taken(host: &TestHost<RouteMatch>, path: &str) -> Result<u32, String> {
+    let mut stream = host.stream();
+    stream.request_headers(&[(":path", path), (":authority", "x")]);
+    match stream.reply() {
+        Some(reply) => Err(format!("{} {}", reply.status, reply.details)),
+        None => Ok(u32::from_le_bytes(stream.property(ROUTE_PROPERTY).unwrap().try_into().unwrap())),
+    }
+}
+
+#[test]
+fn a_path_that_could_be_read_as_another_routes_is_refused() {
+    let host = guarded(true);
+    let refused = || Err("400 path_ambiguous".to_owned());
+    for path in ["//admin", "/%2Fadmin", "/x/..%2fadmin", "/x/..;/admin", "/.;/admin/x", "/x/%c0%ae%c0%ae/admin?q"] {
+        assert_eq!(taken(&host, path), refused(), "{path}");
+    }
+    for (path, route) in
+        [("/x//y", 2), ("/x%2Fy", 2), ("/x;v=1", 2), ("/admin//x", 0), ("//cdn/admin", 1), ("/?//admin", 2)]
+    {
+        assert_eq!(taken(&host, path), Ok(route), "{path}");
+    }
+}
+
+#[test]
+fn ambiguous_paths_are_served_when_the_guard_is_off() {
+    assert_eq!(taken(&guarded(false), "//admin"), Ok(2));
+}

@@ -33,7 +33,7 @@ fn translations_are_as_written() {
 }
 
 /// Model and findings of one input. Options stand in comments: `# label: k=v`, `# port-map: 80=8080`,
-/// `# host-env: NAME=value`.
+/// `# host-env: NAME=value`, `# namespace: NAME`.
 fn outcome(text: &str) -> (String, String) {
     let sources = Sources::from_texts(files(text).iter().map(|(name, text)| (name.as_str(), text.as_str())));
     let mut resources = ResourceSet::default();
@@ -65,6 +65,9 @@ fn options(text: &str) -> TranslateOptions {
         }
         if let Some((from, to)) = line.strip_prefix("# port-map: ").and_then(|map| map.split_once('=')) {
             options.port_map.push((from.parse().unwrap(), to.parse().unwrap()));
+        }
+        if let Some(name) = line.strip_prefix("# namespace: ") {
+            options.namespace = name.to_owned();
         }
         if let Some((name, value)) = line.strip_prefix("# host-env: ").and_then(|env| env.split_once('=')) {
             options.host_env.insert(name.to_owned(), Some(value.to_owned()));

@@ -58,6 +58,9 @@ pub struct RouteMatchConfig {
     pub tables: Vec<Vec<VirtualHost>>,
     /// By [`crate::RouteId`]: the conditions.
     pub matches: Vec<RouteMatch>,
+    /// [`crate::PathPolicy::refuse_ambiguous`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuse_ambiguous: bool,
     /// Set [`EXPLAIN_PROPERTY`] on each request. Only for `portolan explain`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explain: bool,
@@ -71,6 +74,7 @@ impl RouteMatchConfig {
             schema: SCHEMA,
             tables: model.route_tables.iter().map(|t| t.virtual_hosts.iter().map(blank).collect()).collect(),
             matches: model.routes.iter().map(|r| r.matches.clone()).collect(),
+            refuse_ambiguous: model.paths.refuse_ambiguous,
             explain,
         }
     }

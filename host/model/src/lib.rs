@@ -9,6 +9,7 @@ pub mod filter;
 pub mod library;
 pub mod listener;
 pub mod origin;
+pub mod path_policy;
 pub mod plugin;
 pub mod route;
 pub mod secret;
@@ -20,6 +21,7 @@ pub use cluster::{
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
 pub use origin::Origin;
+pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{
     Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,
     PullSecret, RemoteModule,
@@ -48,6 +50,9 @@ pub struct Model {
     pub plugins: Vec<Plugin>,
     /// Access logs, each with its own form and choice of requests; empty means that nothing is logged.
     pub access_logs: Vec<AccessLog>,
+    /// How paths are read.
+    #[serde(skip_serializing_if = "PathPolicy::is_default", default)]
+    pub paths: PathPolicy,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
 }

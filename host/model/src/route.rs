@@ -34,15 +34,19 @@ pub struct VirtualHost {
 /// One match of one rule, with what to do when it holds. Istio makes one Envoy route of each match.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route {
-    /// `rule.match` names from the VirtualService when given, else `default`; `%ROUTE_NAME%` in the access log.
+    /// `rule.match` names from the VirtualService; `%ROUTE_NAME%` in the access log, where an empty one is `-`.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub name: String,
     /// The conditions.
     #[serde(rename = "match")]
     pub matches: RouteMatch,
     /// What to do.
     pub action: RouteAction,
-    /// The rule (and match) in the user's file.
+    /// The rule (and match) in the user's file; of a delegate's rule the delegate's line.
     pub origin: Origin,
+    /// The rule (and match) of the root VirtualService that delegates to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delegated_from: Option<Origin>,
 }
 
 /// Conditions that must all hold. Empty holds always.
@@ -192,6 +196,9 @@ pub struct Rewrite {
 pub struct Redirect {
     /// Replaces the whole path; the query stays unless this has its own.
     pub uri: Option<String>,
+    /// Replaces the matched prefix (no uri match: prefix `/`), of exact and regex the whole path; the query stays.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prefix_rewrite: Option<String>,
     /// Replaces the host and its port.
     pub authority: Option<String>,
     /// Explicit port in the Location.
@@ -200,6 +207,9 @@ pub struct Redirect {
     pub port_from_request: bool,
     /// `http` or `https`; none keeps the scheme of the connection.
     pub scheme: Option<String>,
+    /// The port of Host stays whatever it is: `httpsRedirect`.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub keep_port: bool,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
     /// Header operations on the response.

@@ -55,6 +55,7 @@ fn model() -> Model {
         matches: Default::default(),
         action: RouteAction::Forward(Box::new(forward.clone())),
         origin: origin("VirtualService", "app", line),
+        delegated_from: None,
     };
     let host = VirtualHost {
         name: "*:80".to_owned(),

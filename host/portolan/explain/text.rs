@@ -93,6 +93,9 @@ fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
         let mark = if rule.verdict == "yes" { "->" } else { "  " };
         let text = format!("{mark} {}  {:<3}  {}", rule.number, rule.verdict, rule.reason);
         rows.push(Row::place_only("", text, &rule.source));
+        if let Some(root) = rule.delegated_from.as_ref().filter(|_| rule.verdict == "yes") {
+            rows.push(Row::new("", "        delegated from".to_owned(), root));
+        }
     }
     match unreached.as_slice() {
         [] => {}

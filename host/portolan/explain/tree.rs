@@ -83,8 +83,11 @@ pub(crate) struct RulePart {
     pub verdict: String,
     /// The condition that failed, or what held.
     pub reason: String,
-    /// Where it was written.
+    /// Where it was written; of a delegate's rule there.
     pub source: Source,
+    /// The rule that delegates to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegated_from: Option<Source>,
 }
 
 /// One filter of the chain.
@@ -218,6 +221,7 @@ fn rules(model: &Model, verdicts: &[RouteVerdict]) -> Vec<RulePart> {
         verdict: verdict.verdict.clone(),
         reason: verdict.reason.clone(),
         source: model.routes.get(verdict.route as usize).map(|route| source(&route.origin)).unwrap_or_default(),
+        delegated_from: model.routes.get(verdict.route as usize).and_then(|r| r.delegated_from.as_ref()).map(source),
     };
     (1..).zip(verdicts).map(rule).collect()
 }

@@ -127,7 +127,8 @@ impl Bench {
     /// What the gateway does before the filter sees the request: once, for it is not what is measured.
     fn prepare(&self, request: &BenchRequest<'_>) -> Result<Prepared, BenchError> {
         let mut parts = request.request.clone();
-        head::check(&mut parts).map_err(|_| BenchError::Refused)?;
+        let paths = self.worker.view().snapshot.model.paths.normalization;
+        head::check(&mut parts, paths).map_err(|_| BenchError::Refused)?;
         let stream = Stream::new(self.worker.clone(), self.slot.clone(), self.connection.clone(), parts);
         if stream.with_state(|state| head::prepare(state, &stream).is_err()) {
             return Err(BenchError::Refused);

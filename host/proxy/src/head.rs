@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request, response};
+use portolan_model::PathNormalization;
 use portolan_wasm::StreamState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -22,7 +23,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER: HeaderValue = HeaderValue::from_static("portolan");
 
 /// Refuses what must not be taken, and makes Host and path canonical.
-pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
+pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
@@ -43,7 +44,7 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
     }
-    check_path(parts)
+    check_path(parts, paths)
 }
 
 fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -85,12 +86,12 @@ fn is_plain_host(host: &[u8]) -> bool {
     }
 }
 
-fn check_path(parts: &mut request::Parts) -> Result<(), Refusal> {
+fn check_path(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
     let path = parts.uri.path();
     if path == "*" && parts.method == Method::OPTIONS {
         return Ok(());
     }
-    let normal = path::normalize(path).map_err(|_| Refusal::BadPath)?;
+    let normal = path::normalize(path, paths).map_err(|_| Refusal::BadPath)?;
     let new: Option<Uri> = match normal {
         std::borrow::Cow::Owned(normal) => Some(with_path(&parts.uri, &normal).ok_or(Refusal::BadPath)?),
         std::borrow::Cow::Borrowed(_) => None,

@@ -241,8 +241,11 @@ impl Reply {
         reply
     }
 
-    pub(crate) fn direct(status: StatusCode, body: Bytes) -> Self {
-        let reply = Self::new(status, ResponseFlags::NONE, "direct_response");
+    pub(crate) fn direct(status: StatusCode, body: Bytes, location: Option<&str>) -> Self {
+        let mut reply = Self::new(status, ResponseFlags::NONE, "direct_response");
+        if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
+            reply.headers.insert(header::LOCATION, location);
+        }
         if body.is_empty() { reply } else { reply.with_text(body) }
     }
 

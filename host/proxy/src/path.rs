@@ -1,22 +1,25 @@
-//! Path normalisation before matching, Istio's default mode BASE: dot segments (also percent-encoded), backslashes and
-//! percent-encoded unreserved letters. `//` and `%2F` stay, the query is not touched.
+//! Path normalisation before matching, in Istio's modes. By default (BASE) dot segments (also percent-encoded),
+//! backslashes and percent-encoded unreserved letters are made canonical; `//` and `%2F` stay. The query is not touched.
 
 use std::borrow::Cow;
+
+use portolan_model::PathNormalization;
 
 /// The path is none: it does not begin with `/`, or climbs above it, or holds a NUL.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadPath;
 
 /// The normalised path. Borrowed, and hardly looked at, when there is nothing to do.
-pub(crate) fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
+pub(crate) fn normalize(path: &str, mode: PathNormalization) -> Result<Cow<'_, str>, BadPath> {
     if !path.starts_with('/') {
         return Err(BadPath);
     }
-    if is_plain(path.as_bytes()) {
+    if mode == PathNormalization::None || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode(path)?;
-    Ok(Cow::Owned(remove_dot_segments(&decoded)))
+    let decoded = decode(path, mode == PathNormalization::DecodeAndMergeSlashes)?;
+    let canonical = remove_dot_segments(&decoded);
+    Ok(Cow::Owned(if mode >= PathNormalization::MergeSlashes { merge_slashes(&canonical) } else { canonical }))
 }
 
 fn is_plain(path: &[u8]) -> bool {
@@ -24,15 +27,21 @@ fn is_plain(path: &[u8]) -> bool {
     for byte in path {
         match byte {
             b'%' | b'\\' => return false,
-            b'.' if last == b'/' => return false,
+            b'.' | b'/' if last == b'/' => return false,
             _ => last = *byte,
         }
     }
     true
 }
 
-/// Decodes unreserved letters (RFC 3986 section 2.3) and turns backslashes around.
-fn decode(path: &str) -> Result<String, BadPath> {
+/// `//` and longer runs become one slash.
+fn merge_slashes(path: &str) -> String {
+    let mut last = '\0';
+    path.chars().filter(|c| !(std::mem::replace(&mut last, *c) == '/' && *c == '/')).collect()
+}
+
+/// Decodes unreserved letters (RFC 3986 section 2.3), and slashes if asked to, and turns backslashes around.
+fn decode(path: &str, slashes: bool) -> Result<String, BadPath> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(at) = rest.find(['%', '\\']) {
@@ -45,6 +54,7 @@ fn decode(path: &str) -> Result<String, BadPath> {
         }
         match from.get(1..3).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(0) => return Err(BadPath),
+            Some(b'/' | b'\\') if slashes => out.push('/'),
             Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(char::from(byte)),
             Some(_) => out.push_str(&from[..3]),
             None => {
@@ -86,6 +96,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn base(path: &str) -> Result<Cow<'_, str>, BadPath> {
+        normalize(path, PathNormalization::Base)
+    }
+
     #[test]
     fn base_mode() {
         let cases = [
@@ -104,16 +118,36 @@ mod tests {
             ("/.hidden", "/.hidden"),
         ];
         for (from, to) in cases {
-            assert_eq!(normalize(from).unwrap(), to, "{from}");
+            assert_eq!(base(from).unwrap(), to, "{from}");
         }
-        assert_eq!(normalize("a"), Err(BadPath));
-        assert_eq!(normalize("/a%00"), Err(BadPath));
+        assert_eq!(base("a"), Err(BadPath));
+        assert_eq!(base("/a%00"), Err(BadPath));
+    }
+
+    #[test]
+    fn each_mode_does_more_than_the_one_before() {
+        let modes = [
+            PathNormalization::None,
+            PathNormalization::Base,
+            PathNormalization::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes,
+        ];
+        for (from, to) in [
+            ("/a/../b", ["/a/../b", "/b", "/b", "/b"]),
+            ("/a//b", ["/a//b", "/a//b", "/a/b", "/a/b"]),
+            ("///", ["///", "///", "/", "/"]),
+            ("/a%2fb", ["/a%2fb", "/a%2fb", "/a%2fb", "/a/b"]),
+            ("/a%5C..%2Fb", ["/a%5C..%2Fb", "/a%5C..%2Fb", "/a%5C..%2Fb", "/b"]),
+            ("/%61", ["/%61", "/a", "/a", "/a"]),
+        ] {
+            assert_eq!(modes.map(|mode| normalize(from, mode).unwrap().into_owned()), to, "{from}");
+        }
     }
 
     proptest! {
         #[test]
         fn the_result_is_a_path_without_dot_segments(path in "/[a-z./%2eE\\\\]{0,24}") {
-            if let Ok(path) = normalize(&path) {
+            if let Ok(path) = base(&path) {
                 prop_assert!(path.starts_with('/'));
                 prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
             }

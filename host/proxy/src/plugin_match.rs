@@ -175,6 +175,7 @@ mod tests {
             matches: RouteMatch::default(),
             action: RouteAction::DirectResponse(Box::new(response)),
             origin: Origin { kind: "VirtualService".into(), name: object.into(), ..Origin::default() },
+            delegated_from: None,
         }
     }
 

@@ -11,14 +11,19 @@ use crate::route::{RewriteEntry, RouteEntry};
 pub(crate) fn rewritten(uri: &Uri, route: &RouteEntry, rewrite: &RewriteEntry) -> Option<Uri> {
     let path = uri.path();
     let new = match (&rewrite.uri, &rewrite.regex) {
-        (Some(uri), _) => match &route.prefix {
-            Some(prefix) => format!("{uri}{}", strip(path, prefix, route.ignore_case)?),
-            None => uri.clone(),
-        },
+        (Some(uri), _) => replaced(path, route, uri)?,
         (None, Some((regex, substitution))) => regex.replace_all(path, substitution.as_str()).into_owned(),
         (None, None) => return None,
     };
     with_path(uri, &new)
+}
+
+/// The path with `new` in the place of the matched prefix, or of the whole when no prefix was matched.
+fn replaced(path: &str, route: &RouteEntry, new: &str) -> Option<String> {
+    Some(match &route.prefix {
+        Some(prefix) => format!("{new}{}", strip(path, prefix, route.ignore_case)?),
+        None => new.to_owned(),
+    })
 }
 
 /// The URI with another path and its own query; none when that is no URI.
@@ -39,29 +44,56 @@ fn strip<'a>(path: &'a str, prefix: &str, ignore_case: bool) -> Option<&'a str> 
     fits.then(|| &path[prefix.len()..])
 }
 
-/// The `location` of a redirect. Ports 80 for http and 443 for https are left out.
-pub(crate) fn location(redirect: &Redirect, scheme: &str, host: &str, uri: &Uri, listener_port: u16) -> String {
-    let new_scheme = redirect.scheme.as_deref().unwrap_or(scheme);
-    let (name, port) = split_port(redirect.authority.as_deref().unwrap_or(host));
-    let port = match (redirect.port, redirect.port_from_request) {
-        (Some(port), _) => Some(port),
-        (None, true) => Some(listener_port),
-        (None, false) if redirect.authority.is_none() && new_scheme != scheme => None,
-        (None, false) => port,
+/// What a redirect's `location` is made from.
+pub(crate) struct Asked<'a> {
+    /// Of the connection.
+    pub(crate) scheme: &'a str,
+    /// With its port.
+    pub(crate) host: &'a str,
+    pub(crate) uri: &'a Uri,
+    /// As the Gateway writes it.
+    pub(crate) listener_port: u16,
+}
+
+/// The `location` of a redirect, piece by piece as Istio configures Envoy: a port of 80 for http and 443 for https is as
+/// good as none; a port takes the place of the Host's and stands behind an authority as it is; a new scheme takes the
+/// old one's default port out of the Host and leaves others.
+pub(crate) fn location(redirect: &Redirect, route: &RouteEntry, asked: &Asked<'_>) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or(asked.scheme);
+    let port = redirect.port.or_else(|| redirect.port_from_request.then_some(asked.listener_port));
+    let port = port.filter(|port| !is_default(scheme, *port));
+    let host = match &redirect.authority {
+        Some(authority) => authority,
+        None if redirect.keep_port => asked.host,
+        None => kept_host(asked, port.is_some(), scheme),
     };
-    let port = match (new_scheme, port) {
-        ("http", Some(80)) | ("https", Some(443)) | (_, None) => String::new(),
-        (_, Some(port)) => format!(":{port}"),
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", redirected_path(redirect, route, asked.uri))
+}
+
+fn is_default(scheme: &str, port: u16) -> bool {
+    matches!((scheme, port), ("http", 80) | ("https", 443))
+}
+
+fn kept_host<'a>(asked: &Asked<'a>, replaced: bool, scheme: &str) -> &'a str {
+    match split_port(asked.host) {
+        (name, Some(port)) if replaced || (scheme != asked.scheme && is_default(asked.scheme, port)) => name,
+        _ => asked.host,
+    }
+}
+
+fn redirected_path(redirect: &Redirect, route: &RouteEntry, uri: &Uri) -> String {
+    let with_query = |path: String| match uri.query() {
+        Some(query) if !path.contains('?') => format!("{path}?{query}"),
+        _ => path,
     };
-    let path = match &redirect.uri {
+    let prefix = || redirect.prefix_rewrite.as_ref().and_then(|new| replaced(uri.path(), route, new));
+    match redirect.uri.clone().or_else(prefix) {
+        // Envoy sends a path in any case.
+        Some(path) if !path.starts_with('/') => with_query(format!("/{path}")),
+        Some(path) => with_query(path),
         None => uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
-        Some(new) if new.contains('?') => new.clone(),
-        Some(new) => match uri.query() {
-            Some(query) => format!("{new}?{query}"),
-            None => new.clone(),
-        },
-    };
-    format!("{new_scheme}://{name}{port}{path}")
+    }
 }
 
 fn split_port(host: &str) -> (&str, Option<u16>) {
@@ -89,6 +121,7 @@ mod tests {
                 ..Forward::default()
             })),
             origin: portolan_model::Origin::default(),
+            delegated_from: None,
         });
         let crate::route::Action::Forward(forward) = &route.action else { return String::new() };
         let uri: Uri = path.parse().unwrap();
@@ -107,24 +140,59 @@ mod tests {
     fn redirect() -> Redirect {
         Redirect {
             uri: None,
+            prefix_rewrite: None,
             authority: None,
             port: None,
             port_from_request: false,
             scheme: None,
+            keep_port: false,
             status: 301,
             headers: portolan_model::HeaderOperations::default(),
         }
     }
 
+    fn to(redirect: &Redirect, host: &str, uri: Option<StringMatch>) -> String {
+        let route = RouteEntry::compile(&Route {
+            name: "r".to_owned(),
+            matches: RouteMatch { uri, ..RouteMatch::default() },
+            action: RouteAction::Redirect(Box::new(redirect.clone())),
+            origin: portolan_model::Origin::default(),
+            delegated_from: None,
+        });
+        let uri: Uri = "/a?b=c".parse().unwrap();
+        location(redirect, &route, &Asked { scheme: "http", host, uri: &uri, listener_port: 80 })
+    }
+
+    /// Envoy 1.40 gave each of these answers.
     #[test]
     fn a_redirect_keeps_what_it_does_not_replace() {
-        let uri: Uri = "/a?b=c".parse().unwrap();
-        let to = |r: &Redirect| location(r, "http", "h.io:8080", &uri, 80);
-        assert_eq!(to(&Redirect { uri: Some("/x".to_owned()), ..redirect() }), "http://h.io:8080/x?b=c");
-        assert_eq!(to(&Redirect { uri: Some("/x?y".to_owned()), ..redirect() }), "http://h.io:8080/x?y");
-        assert_eq!(to(&Redirect { authority: Some("o.io".to_owned()), ..redirect() }), "http://o.io/a?b=c");
-        assert_eq!(to(&Redirect { scheme: Some("https".to_owned()), ..redirect() }), "https://h.io/a?b=c");
-        assert_eq!(to(&Redirect { port: Some(80), ..redirect() }), "http://h.io/a?b=c");
-        assert_eq!(to(&Redirect { port_from_request: true, ..redirect() }), "http://h.io/a?b=c");
+        let at = |host: &str, redirect: Redirect| to(&redirect, host, None);
+        let scheme = || Redirect { scheme: Some("https".to_owned()), ..redirect() };
+        let port = |port| Redirect { port: Some(port), ..redirect() };
+        let uri = |uri: &str| Redirect { uri: Some(uri.to_owned()), ..redirect() };
+        let authority = |name: &str| Redirect { authority: Some(name.to_owned()), ..redirect() };
+        assert_eq!(at("h.io:8080", uri("/x")), "http://h.io:8080/x?b=c");
+        assert_eq!(at("h.io:8080", uri("/x?y")), "http://h.io:8080/x?y");
+        assert_eq!(at("h.io", uri("x")), "http://h.io/x?b=c");
+        assert_eq!(at("h.io:8080", authority("o.io")), "http://o.io/a?b=c");
+        assert_eq!(at("h.io:8080", Redirect { port: Some(8), ..authority("o.io:9") }), "http://o.io:9:8/a?b=c");
+        assert_eq!(at("h.io:8080", scheme()), "https://h.io:8080/a?b=c");
+        assert_eq!(at("h.io:80", scheme()), "https://h.io/a?b=c");
+        assert_eq!(at("h.io:443", scheme()), "https://h.io:443/a?b=c");
+        assert_eq!(at("h.io:80", Redirect { keep_port: true, ..scheme() }), "https://h.io:80/a?b=c");
+        assert_eq!(at("h.io:8080", port(8)), "http://h.io:8/a?b=c");
+        assert_eq!(at("[::1]:8080", port(8)), "http://[::1]:8/a?b=c");
+        assert_eq!(at("h.io:8080", port(80)), "http://h.io:8080/a?b=c");
+        assert_eq!(at("h.io", Redirect { port: Some(443), ..scheme() }), "https://h.io/a?b=c");
+        assert_eq!(at("h.io", Redirect { port_from_request: true, ..scheme() }), "https://h.io:80/a?b=c");
+    }
+
+    #[test]
+    fn a_redirect_replaces_the_matched_prefix_or_all_of_another_match() {
+        let redirect = Redirect { prefix_rewrite: Some("/new".to_owned()), ..redirect() };
+        let at = |uri| to(&redirect, "h.io", Some(uri));
+        assert_eq!(at(StringMatch::Prefix("/".to_owned())), "http://h.io/newa?b=c");
+        assert_eq!(at(StringMatch::Exact("/a".to_owned())), "http://h.io/new?b=c");
+        assert_eq!(at(StringMatch::Regex("/.*".to_owned())), "http://h.io/new?b=c");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use portolan_model::MISSING_CLUSTER;
 use portolan_telemetry::ClusterMetrics;
@@ -25,6 +25,7 @@ use crate::stream::{Guard, Stream};
 use crate::upgrade;
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
@@ -122,12 +123,25 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
         Action::Redirect(redirect, _) => {
             let location = stream.with_state(|state| {
                 let host = state.request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-                rewrite::location(redirect, state.scheme, host, &state.request.uri, stream.slot.server_port())
+                let (scheme, uri) = (state.scheme, &state.request.uri);
+                let asked = rewrite::Asked { scheme, host, uri, listener_port: stream.slot.server_port() };
+                rewrite::location(redirect, route, &asked)
             });
             stream.reply(Reply::redirect(redirect.status, &location), guard).await
         }
-        Action::Direct(status, body, _) => stream.reply(Reply::direct(*status, body.clone()), guard).await,
+        Action::Direct(status, body, _) => {
+            // As Envoy does: an answer that points somewhere points at what was asked for.
+            let pointing = *status == StatusCode::CREATED || status.is_redirection();
+            let location = pointing.then(|| stream.with_state(|state| here(state.scheme, &state.request)));
+            stream.reply(Reply::direct(*status, body.clone(), location.as_deref()), guard).await
+        }
     }
+}
+
+/// The URL of a request.
+fn here(scheme: &str, request: &http::request::Parts) -> String {
+    let host = request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    format!("{scheme}://{host}{}", request.uri.path_and_query().map_or("/", |path| path.as_str()))
 }
 
 /// One request on its way to a cluster.
@@ -173,15 +187,19 @@ impl Forwarding<'_> {
                     }
                     state.request.uri = uri;
                 }
-                if let Some(authority) = &rewrite.authority {
-                    state.request.headers.insert(header::HOST, authority.clone());
-                }
             }
             let headers = &mut state.request.headers;
+            let host = headers.get(header::HOST).cloned();
             if let Some(destination) = destination {
                 destination.headers.request.apply(headers);
             }
             self.forward.headers.request.apply(headers);
+            if let Some(authority) = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref()) {
+                headers.insert(header::HOST, authority.clone());
+            }
+            if let Some(original) = host.filter(|host| headers.get(header::HOST) != Some(host)) {
+                headers.insert(ORIGINAL_HOST, original);
+            }
             headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
         });
     }

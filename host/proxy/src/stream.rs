@@ -76,7 +76,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (mut parts, mut body) = request.into_parts();
-    let refusal = head::check(&mut parts).err();
+    let refusal = head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err();
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard(stream.clone());
     if let Some(refusal) = refusal {
@@ -405,7 +405,8 @@ impl Stream {
         let number = self.with_state(|state| {
             info.flags = state.host.flags;
             info.details = std::mem::take(&mut state.host.details);
-            info.route_name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
+            let name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
+            info.route_name = name.filter(|name| !name.is_empty());
             if self.view.snapshot.trace.is_some() { state.number() } else { 0 }
         });
         info.response_code = self.record.status.get();

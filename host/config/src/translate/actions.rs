@@ -4,11 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portolan_model::{Destination, DirectResponse, Forward, MISSING_CLUSTER, Redirect, Rewrite, RouteAction, Sticky};
 
+use super::delegates::Rule;
 use super::destinations::{ClusterKey, Destinations};
 use super::{headers, retries};
 use crate::duration;
-use crate::object::Object;
-use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{HttpDirectResponse, HttpRedirect, HttpRoute, HttpRouteDestination};
 
 /// Annotation that names the cookie which keeps a user on one destination of a split.
@@ -27,14 +26,13 @@ pub(super) struct Reference {
     pub(super) origin: portolan_model::Origin,
 }
 
-/// The action of rule `index`, and the clusters that it needs; none for a delegate.
+/// The action of a rule, and the clusters that it needs; none when it has none.
 pub(super) fn translate(
-    object: &Object<VirtualService>,
-    index: usize,
+    served: &Rule<'_>,
     destinations: &Destinations<'_>,
     listener_port: u16,
 ) -> Option<(RouteAction, Vec<Reference>)> {
-    let rule = &object.spec.http[index];
+    let rule = &*served.written;
     if let Some(redirect) = &rule.redirect {
         return Some((RouteAction::Redirect(Box::new(self::redirect(rule, redirect))), Vec::new()));
     }
@@ -44,7 +42,7 @@ pub(super) fn translate(
     if rule.route.is_empty() {
         return None;
     }
-    let (forward, references) = forward(object, index, destinations, listener_port);
+    let (forward, references) = forward(served, destinations, listener_port);
     Some((RouteAction::Forward(Box::new(forward)), references))
 }
 
@@ -53,26 +51,22 @@ pub(super) fn depends_on_listener(rule: &HttpRoute) -> bool {
     rule.route.iter().filter_map(|entry| entry.destination.as_ref()).any(|destination| destination.port.is_none())
 }
 
-fn forward(
-    object: &Object<VirtualService>,
-    index: usize,
-    destinations: &Destinations<'_>,
-    listener_port: u16,
-) -> (Forward, Vec<Reference>) {
-    let rule = &object.spec.http[index];
+fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u16) -> (Forward, Vec<Reference>) {
+    let (object, rule) = (served.object, &*served.written);
     let single = rule.route.len() == 1;
+    let authority = route_authority(rule);
     let mut translated = Vec::new();
     let mut references = Vec::new();
     for (j, entry) in rule.route.iter().enumerate() {
         let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
         let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
         let (key, known) = destinations.resolve(&object.meta.namespace, written, listener_port);
-        let origin = object.origin(&format!("spec.http[{index}].route[{j}].destination"));
+        let origin = object.origin(&format!("{}.route[{j}].destination", served.path()));
         translated.push(Destination {
             cluster: MISSING_CLUSTER,
             cluster_name: key.name(),
             weight: weight.max(1),
-            headers: if single { Default::default() } else { destination_headers(entry) },
+            headers: if single { Default::default() } else { destination_headers(entry, authority.is_some()) },
             origin: origin.clone(),
         });
         if known {
@@ -83,30 +77,34 @@ fn forward(
     let only = rule.route.first().filter(|_| single).and_then(|entry| entry.headers.as_ref());
     let forward = Forward {
         destinations: translated,
-        rewrite: rewrite(rule, headers::authority(only)),
+        rewrite: rewrite(rule, authority.or_else(|| headers::authority(only))),
         timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
         retry: retries::translate(rule.retries.as_ref()),
         headers: if single { headers::merge(own, headers::translate(only)) } else { own },
-        sticky: sticky(object),
+        sticky: sticky(served),
     };
     (forward, references)
 }
 
-/// With several destinations each has its own scope; an authority that it sets stays there as header `host`.
-fn destination_headers(entry: &HttpRouteDestination) -> portolan_model::HeaderOperations {
+/// With several destinations each has its own scope; an authority that it sets stays there as header `host`, and gives
+/// way to the route's own.
+fn destination_headers(entry: &HttpRouteDestination, overruled: bool) -> portolan_model::HeaderOperations {
     let mut operations = headers::translate(entry.headers.as_ref());
-    if let Some(authority) = headers::authority(entry.headers.as_ref()) {
+    if let Some(authority) = headers::authority(entry.headers.as_ref()).filter(|_| !overruled) {
         operations.request_set.push(("host".into(), authority));
         operations.request_set.sort();
     }
     operations
 }
 
-/// The route's own authority beats the one of its only destination.
-fn rewrite(rule: &HttpRoute, destination_authority: Option<String>) -> Option<Rewrite> {
+/// What the rule itself sets as authority, which beats what its destinations set.
+fn route_authority(rule: &HttpRoute) -> Option<String> {
+    let written = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
+    written.filter(|authority| !authority.is_empty()).or_else(|| headers::authority(rule.headers.as_ref()))
+}
+
+fn rewrite(rule: &HttpRoute, authority: Option<String>) -> Option<Rewrite> {
     let written = rule.rewrite.as_ref();
-    let authority = written.and_then(|rewrite| rewrite.authority.clone()).filter(|authority| !authority.is_empty());
-    let authority = authority.or_else(|| headers::authority(rule.headers.as_ref())).or(destination_authority);
     let regex = written.and_then(|rewrite| rewrite.uri_regex_rewrite.as_ref());
     let rewrite = Rewrite {
         uri: written.and_then(|rewrite| rewrite.uri.clone()).filter(|uri| !uri.is_empty()),
@@ -116,8 +114,8 @@ fn rewrite(rule: &HttpRoute, destination_authority: Option<String>) -> Option<Re
     (rewrite != Rewrite::default()).then_some(rewrite)
 }
 
-fn sticky(object: &Object<VirtualService>) -> Option<Sticky> {
-    let annotation = |name| object.meta.annotations.get(name).filter(|value| !value.is_empty()).cloned();
+fn sticky(served: &Rule<'_>) -> Option<Sticky> {
+    let annotation = |name| served.annotation(name).cloned();
     let header = || annotation(STICKY_HEADER).map(|name| Sticky::Header(name.to_ascii_lowercase()));
     annotation(STICKY_COOKIE).map(Sticky::Cookie).or_else(header)
 }
@@ -125,10 +123,12 @@ fn sticky(object: &Object<VirtualService>) -> Option<Sticky> {
 fn redirect(rule: &HttpRoute, written: &HttpRedirect) -> Redirect {
     Redirect {
         uri: written.uri.clone().filter(|uri| !uri.is_empty()),
+        prefix_rewrite: written.prefix_rewrite.clone().filter(|prefix| !prefix.is_empty()),
         authority: written.authority.clone().filter(|authority| !authority.is_empty()),
         port: written.port.and_then(|port| u16::try_from(port).ok()),
         port_from_request: written.derive_port.as_deref() == Some("FROM_REQUEST_PORT"),
         scheme: written.scheme.clone().filter(|scheme| !scheme.is_empty()),
+        keep_port: false,
         status: written.redirect_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301),
         headers: headers::translate(rule.headers.as_ref()),
     }

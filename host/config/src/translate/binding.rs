@@ -2,6 +2,7 @@
 
 use super::age;
 use super::gateways::Gateways;
+use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::hosts;
@@ -19,14 +20,26 @@ pub(super) struct Bindings<'a> {
 }
 
 impl<'a> Bindings<'a> {
-    pub(super) fn of(resources: &'a ResourceSet, gateways: &Gateways<'_>) -> Self {
-        let mut virtual_services: Vec<_> = resources.virtual_services().collect();
-        virtual_services.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    pub(super) fn of(resources: &'a ResourceSet, gateways: &Gateways<'_>, visibility: &Visibility) -> Self {
+        let seen = |object: &'a Object<VirtualService>| {
+            (visibility.of_virtual_service(&object.meta, &object.spec.export_to), object)
+        };
+        let mut ordered: Vec<_> = resources.virtual_services().map(seen).collect();
+        // Hidden ones last: they are bound to nothing.
+        ordered.sort_by(|(a, x), (b, y)| (a.is_none(), a, age(&x.meta)).cmp(&(b.is_none(), b, age(&y.meta))));
+        let visible = ordered.iter().filter(|(seen, _)| seen.is_some()).count();
+        let virtual_services: Vec<_> = ordered.into_iter().map(|(_, object)| object).collect();
         let mut by_gateway = vec![Vec::new(); gateways.all.len()];
         let mut diagnostics = Vec::new();
         for (i, object) in virtual_services.iter().enumerate() {
             let bound = bound_gateways(object, gateways, &mut diagnostics);
             diagnose_hosts(object, &bound, gateways, &mut diagnostics);
+            if i >= visible {
+                let elsewhere = bound.iter().all(|gateway| !gateways.all[*gateway].selected) && !bound.is_empty();
+                let asks = object.spec.gateways.iter().any(|name| name != "mesh");
+                diagnostics.extend((asks && !elsewhere).then(|| not_exported(object, visibility)));
+                continue;
+            }
             for gateway in bound {
                 by_gateway[gateway].push(i);
             }
@@ -61,12 +74,19 @@ fn bound_gateways(object: &Object<VirtualService>, gateways: &Gateways<'_>, foun
             None => found.push(unknown_gateway(object, i, name, gateways)),
         }
     }
-    if written.iter().all(|name| name == "mesh") {
+    if written.iter().all(|name| name == "mesh") && !object.spec.hosts.is_empty() {
         let place = object.key_place("spec.gateways");
         let text = "this VirtualService is for the mesh only: no ingress gateway serves it";
         found.push(Diagnostic::warning("P0203", place, text).with_help("name a Gateway in `spec.gateways`"));
     }
     bound
+}
+
+fn not_exported(object: &Object<VirtualService>, visibility: &Visibility) -> Diagnostic {
+    let text = format!("`exportTo` keeps namespace `{}` of this gateway out: nothing is served", visibility.gateway);
+    let label =
+        "who may see it: `.` its own namespace, `*` all, or names; without `exportTo` the mesh's default counts";
+    Diagnostic::warning("P0322", object.key_place("spec.exportTo"), text).with_label(label)
 }
 
 fn unknown_gateway(object: &Object<VirtualService>, index: usize, name: &str, gateways: &Gateways<'_>) -> Diagnostic {

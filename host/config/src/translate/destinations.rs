@@ -101,6 +101,11 @@ impl<'a> Destinations<'a> {
             found.push(self.unknown_subset(object, path, written, &host));
         }
         match self.registry.ports(&host) {
+            _ if self.registry.is_hidden(&host) => {
+                let place = object.place(&format!("{path}.host"));
+                let text = format!("`exportTo` keeps this gateway from `{}`: requests get 503", written.host);
+                found.push(Diagnostic::warning("P0322", place, text));
+            }
             // An address needs no DNS, and no labels beside its own.
             None if host.parse::<std::net::IpAddr>().is_ok() => {}
             None => {

@@ -1,6 +1,6 @@
 //! What is read of Istio's mesh configuration: from the ConfigMap `istio`, else from an IstioOperator, field by field.
 
-use portolan_model::Origin;
+use portolan_model::{Origin, PathNormalization};
 
 use crate::ResourceSet;
 use crate::duration;
@@ -21,6 +21,17 @@ pub(super) fn connect_timeout(resources: &ResourceSet) -> u64 {
 pub(super) fn root_namespace(resources: &ResourceSet) -> String {
     let written = first(resources, |mesh| mesh.root_namespace.clone()).filter(|name| !name.is_empty());
     written.unwrap_or_else(|| ROOT_NAMESPACE.to_owned())
+}
+
+/// `pathNormalization.normalization`; a word that Istio does not know counts as its default.
+pub(super) fn path_normalization(resources: &ResourceSet) -> PathNormalization {
+    let written = first(resources, |mesh| mesh.path_normalization.as_ref()?.normalization.clone());
+    match written.as_deref() {
+        Some("NONE") => PathNormalization::None,
+        Some("MERGE_SLASHES") => PathNormalization::MergeSlashes,
+        Some("DECODE_AND_MERGE_SLASHES") => PathNormalization::DecodeAndMergeSlashes,
+        _ => PathNormalization::Base,
+    }
 }
 
 /// The first document that says something.

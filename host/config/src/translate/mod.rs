@@ -7,6 +7,7 @@ mod analysis;
 mod binding;
 mod clusters;
 mod conditions;
+mod delegates;
 mod destinations;
 mod gateways;
 mod headers;
@@ -26,10 +27,11 @@ mod service_backends;
 mod tables;
 mod tcp;
 mod unserved;
+mod visibility;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{Model, RouteAction};
+use portolan_model::{Model, PathPolicy, RouteAction};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -41,8 +43,12 @@ pub struct TranslateOptions {
     /// Labels of this gateway, which selectors of Gateways and WasmPlugins must fit.
     /// Default: `istio=ingressgateway`, those of Istio's own.
     pub labels: BTreeMap<String, String>,
-    /// The gateway's own namespace, whose Telemetries it reads; default: `istio-system`, that of Istio's own.
+    /// Namespace of this gateway: what `exportTo`, `sourceNamespace`, the look-up of DestinationRules and Telemetries go by.
+    /// Default: `istio-system`, that of Istio's own.
     pub namespace: String,
+    /// Requests are served whose path others may read as another one (`//`, `%2F`, `;`), though another rule is for that
+    /// path. Default: they are refused.
+    pub allow_ambiguous_paths: bool,
     /// A Gateway's port and the port to bind for it; beats what Services say.
     pub port_map: Vec<(u16, u16)>,
     /// Variables of the gateway's own environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`), with
@@ -53,8 +59,13 @@ pub struct TranslateOptions {
 impl Default for TranslateOptions {
     fn default() -> Self {
         let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
-        let namespace = "istio-system".to_owned();
-        Self { labels, namespace, port_map: Vec::new(), host_env: BTreeMap::new() }
+        Self {
+            labels,
+            namespace: "istio-system".to_owned(),
+            allow_ambiguous_paths: false,
+            port_map: Vec::new(),
+            host_env: BTreeMap::new(),
+        }
     }
 }
 
@@ -70,13 +81,15 @@ pub struct Translation {
 /// Translates the resources for one gateway.
 pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Translation {
     let gateways = gateways::Gateways::of(resources, options);
-    let bindings = binding::Bindings::of(resources, &gateways);
-    let registry = registry::Registry::of(resources);
-    let policies = policies::Policies::of(resources, &registry);
+    let visibility = visibility::Visibility::of(resources, options);
+    let bindings = binding::Bindings::of(resources, &gateways, &visibility);
+    let delegates = delegates::Delegates::of(resources, &bindings.virtual_services, &visibility);
+    let registry = registry::Registry::of(resources, &visibility);
+    let policies = policies::Policies::of(resources, &registry, &visibility);
     let destinations = destinations::Destinations::new(&registry, &policies);
     let tcp = tcp::translate(&gateways, &bindings, &destinations, &policies);
     let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options), &tcp);
-    let tables = tables::translate(&gateways, &listeners, &bindings, &destinations, options);
+    let tables = tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options);
     let references = [tables.references, listeners.references].concat();
     let plugins = plugins::translate(resources, &gateways, options);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
@@ -89,6 +102,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         listeners.diagnostics,
         tcp.diagnostics,
         bindings.diagnostics,
+        delegates.diagnostics,
         destinations.diagnose(resources),
         policies.diagnose(&registry, resources),
         clusters.diagnostics,
@@ -108,6 +122,10 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         clusters: clusters.clusters,
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
+        paths: PathPolicy {
+            normalization: mesh::path_normalization(resources),
+            refuse_ambiguous: !options.allow_ambiguous_paths,
+        },
         secrets: Vec::new(),
     };
     Translation { model, diagnostics }

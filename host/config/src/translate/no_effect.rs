@@ -8,10 +8,7 @@ use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntr
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
 const UNSERVED: &[&str] = &[
     "defaultConfig",
-    "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
-    "defaultServiceExportTo",
-    "defaultVirtualServiceExportTo",
     "dnsRefreshRate",
     "enableEnvoyAccessLogService",
     "enableTracing",
@@ -22,7 +19,6 @@ const UNSERVED: &[&str] = &[
     "ingressService",
     "localityLbSetting",
     "outboundClusterStatName",
-    "pathNormalization",
     "serviceSettings",
     "tcpKeepalive",
     "tlsDefaults",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::age;
 use super::registry::Registry;
+use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::hosts;
@@ -14,15 +15,28 @@ use crate::resources::istio::destination_rule::{
 };
 use crate::suggest;
 
-/// Istio's root namespace, whose rules count for hosts of all namespaces.
-const ROOT_NAMESPACE: &str = "istio-system";
-
-/// DestinationRules by the full name of their host.
+/// DestinationRules by who owns them and the full name of their host.
 pub(super) struct Policies<'a> {
+    registry: &'a Registry<'a>,
+    visibility: &'a Visibility,
+    /// What clients of the gateway's namespace find there. In the root namespace only what is for it alone: its other
+    /// rules come last, so that they do not hide those beside the services.
+    own: Rules<'a>,
+    /// By namespace: what it exports.
+    exported: BTreeMap<&'a str, Rules<'a>>,
+    /// Of each host the rules of the first namespace that has some: for hosts that nothing defines, as Istio has none.
+    anywhere: Rules<'a>,
+}
+
+/// Rules of one namespace by the full name of their host. One without rules has some that the gateway does not see.
+#[derive(Default)]
+struct Rules<'a> {
     by_host: HashMap<String, HostRules<'a>>,
+    wildcards: bool,
 }
 
 /// The rules of one host that count, oldest first: subsets are joined, the first top-level policy wins.
+#[derive(Clone, Default)]
 pub(super) struct HostRules<'a> {
     rules: Vec<&'a Object<DestinationRule>>,
 }
@@ -39,28 +53,39 @@ pub(super) struct InForce<'a> {
 }
 
 impl<'a> Policies<'a> {
-    pub(super) fn of(resources: &'a ResourceSet, registry: &Registry<'_>) -> Self {
+    pub(super) fn of(resources: &'a ResourceSet, registry: &'a Registry<'a>, visibility: &'a Visibility) -> Self {
         let mut rules: Vec<_> = resources.destination_rules().collect();
         rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
-        let mut all: BTreeMap<String, BTreeMap<&str, Vec<&Object<DestinationRule>>>> = BTreeMap::new();
+        let mut policies =
+            Self { registry, visibility, own: Rules::default(), exported: BTreeMap::new(), anywhere: Rules::default() };
+        let in_root = visibility.gateway == visibility.root;
         for rule in rules {
-            let host = hosts::complete(&rule.spec.host, &rule.meta.namespace);
-            all.entry(host).or_default().entry(&rule.meta.namespace).or_default().push(rule);
+            let scope = visibility.of_rule(&rule.meta, &rule.spec.export_to);
+            let namespace = rule.meta.namespace.as_str();
+            if namespace == visibility.gateway && scope.local && !(in_root && scope.exported) {
+                policies.own.add(rule, true);
+            }
+            if scope.exported {
+                policies.exported.entry(namespace).or_default().add(rule, scope.seen);
+            }
         }
-        let by_host = all.into_iter().map(|(host, by_namespace)| {
-            let rules = nearest_namespace(&host, by_namespace, registry);
-            (host, HostRules { rules })
-        });
-        Self { by_host: by_host.collect() }
+        for rules in policies.exported.values() {
+            policies.anywhere.add_missing(rules);
+        }
+        policies
     }
 
-    /// The rules for a full host name: those with its own name, else those of the narrowest wildcard over it.
+    /// The rules for a full host name: of the gateway's namespace, else the service's, else the root's. In each those
+    /// with its own name, else those of the narrowest wildcard over it.
     pub(super) fn of_host(&self, host: &str) -> Option<&HostRules<'a>> {
-        let over = || hosts::wildcards_over(host).find_map(|wildcard| self.by_host.get(&wildcard));
-        self.by_host.get(host).or_else(over)
+        let namespace = self.registry.namespace(host).or_else(|| in_cluster(host));
+        let of_service = namespace.and_then(|namespace| self.exported.get(namespace));
+        let places = [Some(&self.own), of_service, self.exported.get(self.visibility.root.as_str())];
+        let found = places.into_iter().flatten().find_map(|rules| rules.of_host(host));
+        found.or_else(|| if namespace.is_none() { self.anywhere.of_host(host) } else { None })
     }
 
-    /// Rules for hosts that nothing knows, and rules that another one hides.
+    /// Rules for hosts that nothing knows, rules that another one hides, and rules where nobody looks for them.
     pub(super) fn diagnose(&self, registry: &Registry<'_>, resources: &ResourceSet) -> Vec<Diagnostic> {
         let used = routed_hosts(resources);
         let mut found = Vec::new();
@@ -69,25 +94,66 @@ impl<'a> Policies<'a> {
             let known = registry.ports(&host).is_some() || used.contains(&host) || host.contains('*');
             if !known {
                 found.push(unknown_host(rule, &host, registry));
+            } else if used.contains(&host) {
+                found.extend(self.not_found(rule, &host));
             }
         }
-        let several = self.by_host.values().filter(|rules| rules.rules.len() > 1);
+        let all = std::iter::once(&self.own).chain(self.exported.values());
+        let several = all.flat_map(|rules| rules.by_host.values()).filter(|rules| rules.rules.len() > 1);
         found.extend(several.flat_map(HostRules::hidden_policies));
         found
     }
+
+    /// A rule of a routed host that has no effect for where it is, or for whom it is.
+    fn not_found(&self, rule: &Object<DestinationRule>, host: &str) -> Option<Diagnostic> {
+        let counting = self.of_host(host);
+        if counting.is_some_and(|rules| rules.rules.iter().any(|counting| std::ptr::eq(*counting, rule))) {
+            return None;
+        }
+        let scope = self.visibility.of_rule(&rule.meta, &rule.spec.export_to);
+        let text =
+            format!("this rule has no effect at this gateway, which is in namespace `{}`", self.visibility.gateway);
+        let label = match counting {
+            _ if !scope.seen => "`exportTo` keeps that namespace out".to_owned(),
+            Some(rules) => format!("another rule counts: {}", rules.first().origin("").place()),
+            None => {
+                let service = self.registry.namespace(host).or_else(|| in_cluster(host)).unwrap_or_default();
+                let namespaces = [&self.visibility.gateway, service, &self.visibility.root];
+                format!("looked for in: {}", suggest::list(namespaces.into_iter().filter(|name| !name.is_empty())))
+            }
+        };
+        Some(Diagnostic::warning("P0322", rule.key_place("spec.host"), text).with_label(label))
+    }
 }
 
-/// Istio asks the client's namespace, the service's and the root's. The gateway's own namespace is not known here, so
-/// rules elsewhere count only when neither of the others has one.
-fn nearest_namespace<'a>(
-    host: &str,
-    mut by_namespace: BTreeMap<&str, Vec<&'a Object<DestinationRule>>>,
-    registry: &Registry<'_>,
-) -> Vec<&'a Object<DestinationRule>> {
-    let in_cluster = || host.split('.').nth(1).filter(|_| host.ends_with(&format!(".svc.{}", hosts::CLUSTER_DOMAIN)));
-    let own = registry.namespace(host).or_else(in_cluster);
-    let preferred = [own, Some(ROOT_NAMESPACE)].into_iter().flatten().find_map(|n| by_namespace.remove(n));
-    preferred.or_else(|| by_namespace.into_values().next()).unwrap_or_default()
+/// The namespace in the name of a service of the cluster.
+fn in_cluster(host: &str) -> Option<&str> {
+    let name = host.strip_suffix(hosts::CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
+    name.split_once('.').map(|(_, namespace)| namespace).filter(|namespace| !namespace.contains('.'))
+}
+
+impl<'a> Rules<'a> {
+    fn add(&mut self, rule: &'a Object<DestinationRule>, seen: bool) {
+        let host = hosts::complete(&rule.spec.host, &rule.meta.namespace);
+        self.wildcards |= host.starts_with('*');
+        let rules = self.by_host.entry(host).or_default();
+        if seen {
+            rules.rules.push(rule);
+        }
+    }
+
+    fn add_missing(&mut self, others: &Self) {
+        self.wildcards |= others.wildcards;
+        for (host, rules) in others.by_host.iter().filter(|(_, rules)| !rules.rules.is_empty()) {
+            self.by_host.entry(host.clone()).or_insert_with(|| rules.clone());
+        }
+    }
+
+    fn of_host(&self, host: &str) -> Option<&HostRules<'a>> {
+        let over = || hosts::wildcards_over(host).find_map(|wildcard| self.by_host.get(&wildcard));
+        let found = self.by_host.get(host).or_else(|| if self.wildcards { over() } else { None });
+        found.filter(|rules| !rules.rules.is_empty())
+    }
 }
 
 fn routed_hosts(resources: &ResourceSet) -> std::collections::HashSet<String> {
@@ -120,7 +186,7 @@ impl<'a> HostRules<'a> {
 
     /// The oldest rule.
     pub(super) fn first(&self) -> &'a Object<DestinationRule> {
-        // There is no entry without a rule: `Policies::of` makes one of each first rule.
+        // Those without a rule are not handed out.
         self.rules[0]
     }
 

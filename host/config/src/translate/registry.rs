@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::age;
+use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::hosts;
 use crate::object::{Meta, Object};
@@ -33,7 +34,7 @@ pub(super) enum Provider<'a> {
 }
 
 impl<'a> Registry<'a> {
-    pub(super) fn of(resources: &'a ResourceSet) -> Self {
+    pub(super) fn of(resources: &'a ResourceSet, visibility: &Visibility) -> Self {
         let mut registry = Self {
             by_host: HashMap::new(),
             slices: group(resources.endpoint_slices().filter_map(|slice| {
@@ -45,33 +46,37 @@ impl<'a> Registry<'a> {
             pods_by_namespace: group(resources.pods().map(|pod| (pod.meta.namespace.as_str(), pod))),
             workloads: group(resources.workload_entries().map(|entry| (entry.meta.namespace.as_str(), entry))),
         };
-        registry.add_services(resources);
-        registry.add_entries(resources);
+        registry.add_services(resources, visibility);
+        registry.add_entries(resources, visibility);
         registry
     }
 
-    fn add_services(&mut self, resources: &'a ResourceSet) {
+    fn add_services(&mut self, resources: &'a ResourceSet, visibility: &Visibility) {
         for service in resources.services() {
             let host = hosts::complete(&service.meta.name, &service.meta.namespace);
-            self.by_host.entry(host).or_default().push(Provider::Service(service));
+            let providers = self.by_host.entry(host).or_default();
+            if visibility.sees_service(&service.meta) {
+                providers.push(Provider::Service(service));
+            }
         }
         let bare = resources.endpoints().map(|e| (e.meta.name.as_str(), &*e.meta));
         let slices = resources.endpoint_slices();
         let bare = bare.chain(slices.filter_map(|s| Some((s.meta.labels.get(SERVICE_NAME)?.as_str(), &*s.meta))));
         for (name, meta) in bare {
-            let providers = self.by_host.entry(hosts::complete(name, &meta.namespace)).or_default();
-            if providers.is_empty() {
-                providers.push(Provider::Bare(meta));
-            }
+            // A Service that is there, if only for others, has them for itself.
+            self.by_host.entry(hosts::complete(name, &meta.namespace)).or_insert_with(|| vec![Provider::Bare(meta)]);
         }
     }
 
-    fn add_entries(&mut self, resources: &'a ResourceSet) {
+    fn add_entries(&mut self, resources: &'a ResourceSet, visibility: &Visibility) {
         let mut entries: Vec<_> = resources.service_entries().collect();
         entries.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
         for entry in entries {
             for host in &entry.spec.hosts {
-                self.by_host.entry(host.to_ascii_lowercase()).or_default().push(Provider::Entry(entry));
+                let providers = self.by_host.entry(host.to_ascii_lowercase()).or_default();
+                if visibility.sees_entry(&entry.meta, &entry.spec.export_to) {
+                    providers.push(Provider::Entry(entry));
+                }
             }
         }
     }
@@ -79,6 +84,11 @@ impl<'a> Registry<'a> {
     /// Who defines a host, first the Service, then ServiceEntries by age.
     pub(super) fn providers(&self, host: &str) -> &[Provider<'a>] {
         self.by_host.get(host).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// True when all that defines a host is for other namespaces: there is no such service here, and DNS is not asked.
+    pub(super) fn is_hidden(&self, host: &str) -> bool {
+        self.by_host.get(host).is_some_and(Vec::is_empty)
     }
 
     /// The ports of a host in order; none when nothing defines it.

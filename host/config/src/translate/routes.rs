@@ -8,6 +8,7 @@ use super::TranslateOptions;
 use super::actions::{self, Reference};
 use super::binding::{Bindings, gateway_name};
 use super::conditions;
+use super::delegates::{Delegates, Rule};
 use super::destinations::Destinations;
 use super::fits;
 use crate::object::Object;
@@ -26,6 +27,7 @@ struct RouteKey {
 /// Makes routes when they are first asked for, so that virtual hosts share them by id.
 pub(super) struct RouteBuilder<'a> {
     bindings: &'a Bindings<'a>,
+    delegates: &'a Delegates<'a>,
     destinations: &'a Destinations<'a>,
     options: &'a TranslateOptions,
     made: HashMap<RouteKey, Option<RouteId>>,
@@ -38,12 +40,14 @@ pub(super) struct RouteBuilder<'a> {
 impl<'a> RouteBuilder<'a> {
     pub(super) fn new(
         bindings: &'a Bindings<'a>,
+        delegates: &'a Delegates<'a>,
         destinations: &'a Destinations<'a>,
         options: &'a TranslateOptions,
     ) -> Self {
         let made = HashMap::new();
         Self {
             bindings,
+            delegates,
             destinations,
             options,
             made,
@@ -57,13 +61,14 @@ impl<'a> RouteBuilder<'a> {
     pub(super) fn routes_of(&mut self, virtual_service: usize, gateway: &str, port: u16) -> Vec<RouteId> {
         let object = self.bindings.virtual_services[virtual_service];
         let mut ids = Vec::new();
-        for (rule, written) in object.spec.http.iter().enumerate() {
-            for condition in alternatives(written) {
-                let asked = condition.map(|c| &written.matches[c]);
-                if asked.is_some_and(|asked| !self.applies(object, asked, gateway, port)) {
+        for (number, rule) in self.delegates.rules(virtual_service, object).iter().enumerate() {
+            for condition in alternatives(&rule.written) {
+                let asked = condition.map(|c| &rule.written.matches[c]);
+                if asked.is_some_and(|asked| !self.applies(rule.object, asked, gateway, port)) {
                     continue;
                 }
-                let Some(id) = self.route(virtual_service, rule, condition, port) else { continue };
+                let key = RouteKey { virtual_service, rule: number, condition, port: None };
+                let Some(id) = self.route(key, rule, port) else { continue };
                 ids.push(id);
                 if self.catch_all[id as usize] {
                     return ids;
@@ -78,42 +83,31 @@ impl<'a> RouteBuilder<'a> {
         let own_port = asked.port.is_none_or(|asked| asked == u32::from(port));
         let here = if asked.gateways.is_empty() {
             fits(&asked.source_labels, &self.options.labels)
-                && asked.source_namespace.as_deref().unwrap_or("").is_empty()
+                && asked.source_namespace.as_deref().is_none_or(|n| n.is_empty() || n == self.options.namespace)
         } else {
             asked.gateways.iter().any(|name| gateway_name(name, &object.meta.namespace) == gateway)
         };
         own_port && here && !conditions::asks_for_claims(asked)
     }
 
-    fn route(&mut self, virtual_service: usize, rule: usize, condition: Option<usize>, port: u16) -> Option<RouteId> {
-        let object = self.bindings.virtual_services[virtual_service];
-        let port_matters = actions::depends_on_listener(&object.spec.http[rule]);
-        let key = RouteKey { virtual_service, rule, condition, port: port_matters.then_some(port) };
+    fn route(&mut self, key: RouteKey, rule: &Rule<'_>, port: u16) -> Option<RouteId> {
+        let port_matters = actions::depends_on_listener(&rule.written);
+        let key = RouteKey { port: port_matters.then_some(port), ..key };
         if let Some(made) = self.made.get(&key) {
             return *made;
         }
-        let id = self.make(object, rule, condition, port);
+        let id = self.make(rule, key.condition, port);
         self.made.insert(key, id);
         id
     }
 
-    fn make(
-        &mut self,
-        object: &Object<VirtualService>,
-        rule: usize,
-        condition: Option<usize>,
-        port: u16,
-    ) -> Option<RouteId> {
-        let written = &object.spec.http[rule];
-        let (action, references) = actions::translate(object, rule, self.destinations, port)?;
-        let asked = condition.map(|c| &written.matches[c]);
+    fn make(&mut self, rule: &Rule<'_>, condition: Option<usize>, port: u16) -> Option<RouteId> {
+        let (action, references) = actions::translate(rule, self.destinations, port)?;
+        let asked = condition.map(|c| &rule.written.matches[c]);
         let matches = asked.map_or_else(RouteMatch::default, conditions::translate);
-        let origin = match condition {
-            Some(c) => object.origin(&format!("spec.http[{rule}].match[{c}]")),
-            None => object.origin(&format!("spec.http[{rule}]")),
-        };
+        let (origin, delegated_from) = rule.origins(condition);
         self.references.extend(references);
-        Some(self.push(Route { name: name(written, asked), matches, action, origin }))
+        Some(self.push(Route { name: name(&rule.written, asked), matches, action, origin, delegated_from }))
     }
 
     /// Adds a route that comes from no rule.
@@ -130,8 +124,11 @@ fn alternatives(rule: &HttpRoute) -> impl Iterator<Item = Option<usize>> {
     (0..rule.matches.len()).map(Some).chain(bare)
 }
 
+/// As Istio makes it: empty without names, which logs show as `-`.
 fn name(rule: &HttpRoute, condition: Option<&HttpMatch>) -> String {
-    let names = [rule.name.as_deref(), condition.and_then(|c| c.name.as_deref())];
-    let given: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
-    if given.is_empty() { "default".to_owned() } else { given.join(".") }
+    let own = rule.name.as_deref().unwrap_or_default();
+    match condition.and_then(|c| c.name.as_deref()).filter(|name| !name.is_empty()) {
+        Some(name) => format!("{own}.{name}"),
+        None => own.to_owned(),
+    }
 }

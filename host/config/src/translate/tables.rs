@@ -9,6 +9,7 @@ use portolan_model::{
 use super::TranslateOptions;
 use super::actions::Reference;
 use super::binding::Bindings;
+use super::delegates::Delegates;
 use super::destinations::Destinations;
 use super::gateways::{Gateways, KnownGateway, KnownServer};
 use super::listeners::Listeners;
@@ -26,10 +27,11 @@ pub(super) fn translate(
     gateways: &Gateways<'_>,
     listeners: &Listeners,
     bindings: &Bindings<'_>,
+    delegates: &Delegates<'_>,
     destinations: &Destinations<'_>,
     options: &TranslateOptions,
 ) -> Tables {
-    let mut builder = RouteBuilder::new(bindings, destinations, options);
+    let mut builder = RouteBuilder::new(bindings, delegates, destinations, options);
     let mut tables = Vec::new();
     let of_http = listeners.listeners.iter().zip(&listeners.servers).filter(|(listener, _)| listener.tcp.is_none());
     for (listener, servers) in of_http {
@@ -124,18 +126,21 @@ fn in_order(routes: Vec<RouteId>, catch_all: &[bool]) -> Vec<RouteId> {
 fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer) -> Route {
     let redirect = Redirect {
         uri: None,
+        prefix_rewrite: None,
         authority: None,
         port: None,
         port_from_request: false,
         scheme: Some("https".to_owned()),
+        keep_port: true,
         status: 301,
         headers: HeaderOperations::default(),
     };
     Route {
-        name: "default".to_owned(),
+        name: String::new(),
         matches: RouteMatch::default(),
         action: RouteAction::Redirect(Box::new(redirect)),
         origin: gateway.object.origin(&format!("{}.tls.httpsRedirect", server.path)),
+        delegated_from: None,
     }
 }
 

@@ -26,15 +26,10 @@ fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &m
     }
 }
 
-fn export_to(list: &[String]) -> Setting<'static> {
-    let given = list.iter().any(|entry| entry != "*");
-    (given, "exportTo", "P0322", "the object counts for all namespaces")
-}
-
 fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
-    let settings = [(!spec.tls.is_empty(), "tls", "P0303", "these rules are skipped"), export_to(&spec.export_to)];
+    let settings = [(!spec.tls.is_empty(), "tls", "P0303", "these rules are skipped")];
     report(object, "spec", &settings, &mut found);
     for (i, rule) in spec.http.iter().enumerate() {
         of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);
@@ -69,21 +64,12 @@ fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found:
         (rule.mirror.is_some(), "mirror", "P0305", "requests are not copied"),
         (rule.mirrors.is_some(), "mirrors", "P0305", "requests are not copied"),
         (rule.cors_policy.is_some(), "corsPolicy", "P0306", "requests go on without it"),
-        (rule.delegate.is_some(), "delegate", "P0307", "this rule is skipped"),
     ];
     report(object, path, &settings, found);
-    let prefix = rule.redirect.as_ref().is_some_and(|redirect| redirect.prefix_rewrite.is_some());
-    let settings = [(prefix, "prefixRewrite", "P0318", "the path stays as it is")];
-    report(object, &format!("{path}.redirect"), &settings, found);
     of_retries(object, path, rule, found);
     for (i, condition) in rule.matches.iter().enumerate() {
         let path = format!("{path}.match[{i}]");
-        let namespace =
-            condition.gateways.is_empty() && condition.source_namespace.as_ref().is_some_and(|n| !n.is_empty());
-        let settings = [
-            (namespace, "sourceNamespace", "P0308", "this match is left out"),
-            (condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route"),
-        ];
+        let settings = [(condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route")];
         report(object, &path, &settings, found);
         if conditions::asks_for_claims(condition) {
             let text = "claims of a token are not served yet: this match is left out";
@@ -114,10 +100,8 @@ fn of_retries(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, fou
 fn of_destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
-    let settings = [
-        export_to(&spec.export_to),
-        (spec.workload_selector.is_some(), "workloadSelector", "P0315", "the rule counts for every gateway"),
-    ];
+    let settings =
+        [(spec.workload_selector.is_some(), "workloadSelector", "P0315", "the rule counts for every gateway")];
     report(object, "spec", &settings, &mut found);
     let subsets = spec.subsets.iter().enumerate();
     let of_subsets = subsets.map(|(i, subset)| (format!("spec.subsets[{i}].trafficPolicy"), &subset.traffic_policy));
@@ -231,7 +215,6 @@ fn of_outlier(
 
 fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    report(object, "spec", &[export_to(&object.spec.export_to)], &mut found);
     let resolution = object.spec.resolution.as_deref().unwrap_or("NONE");
     if matches!(resolution, "NONE" | "DYNAMIC_DNS") {
         let text = format!("resolution {resolution} is not served yet: requests for these hosts get 503");

@@ -103,6 +103,9 @@ fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
         let text = format!("`{field}` has no meaning in a rule that does not forward");
         checker.error_at_key("P0120", &format!("{path}.{field}"), text);
     }
+    if rule.delegate.as_ref().is_some_and(|delegate| delegate.name.is_empty()) {
+        checker.missing(&format!("{path}.delegate"), "name");
+    }
     if let Some(redirect) = &rule.redirect {
         check_redirect(checker, &format!("{path}.redirect"), redirect);
     }

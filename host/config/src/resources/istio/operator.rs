@@ -166,6 +166,14 @@ pub struct MeshConfig {
     pub root_namespace: Option<String>,
     /// Duration, 10 s by default.
     pub connect_timeout: Option<String>,
+    /// Who sees Services and ServiceEntries that do not say so; `.` or `*`, the default.
+    pub default_service_export_to: Option<Vec<String>>,
+    /// Who sees VirtualServices that do not say so.
+    pub default_virtual_service_export_to: Option<Vec<String>>,
+    /// Who sees DestinationRules that do not say so.
+    pub default_destination_rule_export_to: Option<Vec<String>>,
+    /// How paths are made canonical.
+    pub path_normalization: Option<ProxyPathNormalization>,
     // The rest is not read; see the Istio API.
     pub proxy_listen_port: Option<Value>,
     pub proxy_inbound_listen_port: Option<Value>,
@@ -186,9 +194,6 @@ pub struct MeshConfig {
     pub trust_domain: Option<Value>,
     pub trust_domain_aliases: Option<Value>,
     pub ca_certificates: Option<Value>,
-    pub default_service_export_to: Option<Value>,
-    pub default_virtual_service_export_to: Option<Value>,
-    pub default_destination_rule_export_to: Option<Value>,
     pub locality_lb_setting: Option<Value>,
     pub dns_refresh_rate: Option<Value>,
     pub h2_upgrade_policy: Option<Value>,
@@ -197,7 +202,6 @@ pub struct MeshConfig {
     pub enable_prometheus_merge: Option<Value>,
     pub verify_certificate_at_client: Option<Value>,
     pub discovery_selectors: Option<Value>,
-    pub path_normalization: Option<Value>,
     pub default_http_retry_policy: Option<Value>,
     pub tls_defaults: Option<Value>,
     pub hbone_idle_timeout: Option<Value>,
@@ -282,4 +286,12 @@ pub struct DefaultProviders {
     pub metrics: Vec<String>,
     /// Of access logs.
     pub access_logging: Vec<String>,
+}
+
+/// How paths are made canonical before they are matched and sent on.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyPathNormalization {
+    /// `DEFAULT`, `NONE`, `BASE`, `MERGE_SLASHES` or `DECODE_AND_MERGE_SLASHES`.
+    pub normalization: Option<String>,
 }

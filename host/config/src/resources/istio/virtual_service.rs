@@ -9,7 +9,7 @@ use serde_yaml::Value;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VirtualService {
-    /// Hosts served; short names are completed with the namespace.
+    /// Hosts served; short names are completed with the namespace. A delegate has none.
     pub hosts: Vec<String>,
     /// `name`, `namespace/name` or `./name` of Gateways; empty means `mesh`, hence no ingress gateway.
     pub gateways: Vec<String>,
@@ -120,8 +120,8 @@ pub struct HttpRoute {
     pub redirect: Option<HttpRedirect>,
     /// Instead of `route`.
     pub direct_response: Option<HttpDirectResponse>,
-    /// Not served yet.
-    pub delegate: Option<Value>,
+    /// Instead of `route`: the rules of another VirtualService.
+    pub delegate: Option<Delegate>,
     /// Path and authority.
     pub rewrite: Option<HttpRewrite>,
     /// Duration over all tries.
@@ -142,6 +142,16 @@ pub struct HttpRoute {
     pub cors_policy: Option<Value>,
     /// Header operations of the route scope.
     pub headers: Option<Headers>,
+}
+
+/// A VirtualService without hosts, whose rules take the place of the one that names it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Delegate {
+    /// Required.
+    pub name: String,
+    /// The root's own when absent.
+    pub namespace: Option<String>,
 }
 
 /// Conditions that must all hold.
@@ -250,9 +260,9 @@ pub struct HeaderOperations {
 pub struct HttpRedirect {
     /// Replaces the whole path.
     pub uri: Option<String>,
-    /// Replaces the matched prefix; not served yet.
+    /// Replaces the matched prefix.
     pub prefix_rewrite: Option<String>,
-    /// Replaces the host with its port.
+    /// Replaces the host and its port.
     pub authority: Option<String>,
     /// Port in the Location.
     pub port: Option<u32>,
