@@ -28,13 +28,18 @@ fn a_service_entry_with_names_resolves_them() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_no_healthy_upstream() {
+fn a_host_that_neither_resources_nor_dns_know_is_503_with_an_empty_body_and_nc() {
     let gateway = Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes("- route: [{destination: {host: no-such-host.invalid, port: {number: 80}}}]\n"))
         .start();
     let response = gateway.get("h", "/");
-    assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
+    assert_eq!((response.status, response.text().as_str()), (503, ""));
+    let line = gateway.await_access(" 503 ");
+    assert!(
+        line.contains("503 NC cluster_not_found - ") && line.contains(" outbound|80||no-such-host.invalid "),
+        "{line}"
+    );
 }
 
 /// A gateway whose only service is the name `app.test` at this port, resolved by this server.

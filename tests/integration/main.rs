@@ -33,3 +33,4 @@ mod tcp_filters;
 mod telemetry;
 mod templates;
 mod validation;
+mod virtual_services;

@@ -108,6 +108,14 @@ fn redirects_answer_with_a_location() {
   redirect: {uri: /there, redirectCode: 307}
 - match: [{uri: {prefix: /tls}}]
   redirect: {scheme: https}
+- match: [{uri: {prefix: /port}}]
+  redirect: {port: 8443, scheme: https}
+- match: [{uri: {prefix: /listener}}]
+  redirect: {derivePort: FROM_REQUEST_PORT, authority: o.example.com}
+- match: [{uri: {prefix: /from}}]
+  redirect: {prefixRewrite: /to}
+- match: [{uri: {exact: /whole}}]
+  redirect: {prefixRewrite: /to, redirectCode: 308}
 ";
     let gateway = gateway(rules, &Upstream::start("app"));
     let location = |target: &str| {
@@ -116,7 +124,13 @@ fn redirects_answer_with_a_location() {
     };
     assert_eq!(location("/plain?a=b"), (301, "http://other.example.com/there?a=b".to_owned()));
     assert_eq!(location("/code"), (307, "http://h:8080/there".to_owned()));
-    assert_eq!(location("/tls/x"), (301, "https://h/tls/x".to_owned()));
+    assert_eq!(location("/tls/x"), (301, "https://h:8080/tls/x".to_owned()));
+    assert_eq!(location("/port"), (301, "https://h:8443/port".to_owned()));
+    assert_eq!(location("/listener"), (301, "http://o.example.com/listener".to_owned()));
+    assert_eq!(location("/fromage?a"), (301, "http://h:8080/toage?a".to_owned()));
+    assert_eq!(location("/whole?a"), (308, "http://h:8080/to?a".to_owned()));
+    let line = gateway.await_access("/plain?a=b");
+    assert!(line.contains(" 301 - direct_response - "), "{line}");
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub const MISSING_CLUSTER: ClusterId = u32::MAX;
 pub struct Cluster {
     /// `outbound|port|subset|host` as Istio names it; state and metrics are kept by this name over reloads.
     pub name: String,
+    /// Nothing defines the host: DNS is asked for it as the route writes it, and when DNS does not know it either, there is
+    /// no such cluster.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub undefined: bool,
     /// Where requests go.
     pub endpoints: Vec<Endpoint>,
     /// How many addresses of a name count; without names of no meaning.

@@ -25,6 +25,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
     Cluster {
         name: format!("outbound|7070|{version}|app.default.svc.cluster.local"),
         discovery: portolan_model::Discovery::default(),
+        undefined: false,
         endpoints: ports.iter().map(endpoint).collect(),
         lb_policy: Default::default(),
         connect_timeout_ms: 10_000,

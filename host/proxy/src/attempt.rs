@@ -162,6 +162,15 @@ impl<'a> Attempts<'a> {
         // Nothing is reported of an endpoint that this try has not reached.
         self.job.stream.with_state(|state| state.host.endpoint = None);
         let Some(pool) = self.pick(self.last) else {
+            if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
+                self.job.stream.http.no_cluster.inc();
+                let name = self.job.cluster.state.name.clone();
+                self.job.stream.note(|info| info.upstream_cluster = Some(name));
+                return failed(
+                    Failure::NoCluster,
+                    Some("nothing defines the host, and DNS does not know it".to_owned()),
+                );
+            }
             self.job.cluster.state.metrics.upstream_cx_none_healthy.inc();
             return failed(Failure::NoHealthyUpstream, None);
         };

@@ -23,6 +23,7 @@ pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>) -> ClusterEntry
     ClusterEntry {
         state,
         origin: cluster.origin.clone(),
+        undefined: cluster.undefined,
         lb_policy: cluster.lb_policy,
         limits: PoolLimits {
             breakers: CircuitBreakers::default(),

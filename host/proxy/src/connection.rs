@@ -45,6 +45,9 @@ pub(crate) struct Activity {
     waiting_since: AtomicU64,
     /// 1 when bytes of the awaited head have come.
     head_begun: AtomicU64,
+    /// 1 when the awaited head's first line has a `#` in its target, to which Istio's gateways answer 400: a parsed URI
+    /// has none. A line that comes in pieces, or together with the request before, is not seen and loses its fragment.
+    fragment: AtomicU64,
 }
 
 /// The worker's handle on a connection.
@@ -212,11 +215,28 @@ impl Activity {
         self.waiting_since.store(0, Relaxed);
     }
 
-    fn bytes_came(&self) {
+    /// True when the request that was just read had a fragment. Asked once: it forgets.
+    pub(crate) fn had_fragment(&self) -> bool {
+        self.fragment.swap(0, Relaxed) != 0
+    }
+
+    fn bytes_came(&self, bytes: &[u8]) {
+        if self.waiting_since.load(Relaxed) != 0 && has_fragment(bytes) {
+            self.fragment.store(1, Relaxed);
+        }
         if self.waiting_since.load(Relaxed) != 0 && self.head_begun.load(Relaxed) == 0 {
             self.await_head(true);
         }
     }
+}
+
+/// True when bytes begin with a whole request line that has a `#`. What is left of a body that nobody wanted hardly does.
+fn has_fragment(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else { return false };
+    let mut words = bytes[..end].split(|byte| *byte == b' ');
+    let method = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase));
+    let target = words.next().is_some_and(|word| word.contains(&b'#'));
+    method && target && words.next().is_some_and(|word| word.starts_with(b"HTTP/1"))
 }
 
 /// The client's socket; tells the activity when bytes come.
@@ -230,7 +250,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         if buf.filled().len() != before {
-            self.info.activity.bytes_came();
+            self.info.activity.bytes_came(&buf.filled()[before..]);
         }
         polled
     }
@@ -259,5 +279,22 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_fragment;
+
+    #[test]
+    fn a_fragment_is_seen_in_whole_request_lines_only() {
+        for line in ["GET /a#b HTTP/1.1\r\n", "GET /a?b#c HTTP/1.0\n", "PUT http://h/#c HTTP/1.1\r\nhost: h\r\n"] {
+            assert!(has_fragment(line.as_bytes()), "{line}");
+        }
+        for line in
+            ["GET /a HTTP/1.1\r\nx: #\r\n", "GET /a#b HTTP/1.1", "{\"a\": \"#\"}\n", "a #b HTTP/1\r\n", "\r\n", ""]
+        {
+            assert!(!has_fragment(line.as_bytes()), "{line}");
+        }
     }
 }

@@ -84,6 +84,8 @@ pub struct ClusterEntry {
     pub state: Arc<ClusterState>,
     /// The line of the subset, ServiceEntry or Service.
     pub origin: Origin,
+    /// There is no such cluster unless DNS knows its name.
+    pub(crate) undefined: bool,
     pub(crate) lb_policy: LbPolicy,
     pub(crate) limits: PoolLimits,
     pub(crate) idle_timeout: Duration,

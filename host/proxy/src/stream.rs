@@ -76,7 +76,8 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (mut parts, mut body) = request.into_parts();
-    let refusal = head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err();
+    let fragment = connection.activity.had_fragment().then_some(Refusal::BadPath);
+    let refusal = fragment.or(head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard(stream.clone());
     if let Some(refusal) = refusal {

@@ -111,6 +111,7 @@ fn cluster(
     let pool = blocks.connection_pool.as_ref().map(|(pool, _, _)| *pool);
     Cluster {
         name: key.name(),
+        undefined: registry.providers(&key.host).is_empty() && reference.written.parse::<std::net::IpAddr>().is_err(),
         endpoints: backends.into_iter().map(endpoint).collect(),
         discovery: discovery(registry, &key.host),
         lb_policy: blocks.load_balancer.as_ref().map_or_else(LbPolicy::default, |(lb, _, _)| lb_policy(lb)),

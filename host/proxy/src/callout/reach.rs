@@ -142,6 +142,7 @@ impl MadeUp {
         let entry = ClusterEntry {
             state,
             origin: Origin::default(),
+            undefined: false,
             lb_policy: LbPolicy::default(),
             limits: PoolLimits {
                 breakers: CircuitBreakers::default(),
