@@ -52,7 +52,10 @@ fn unknown_service_subset_or_port_is_503_with_an_empty_body_and_nc() {
 #[test]
 fn no_endpoint_is_503_no_healthy_upstream_and_uh() {
     let gateway = gateway_for(&["empty"], |o| {
-        o.file("empty.yaml", service_entry("empty.test", &[]).replace("  endpoints:\n", "  endpoints: []\n"))
+        o.file(
+            "empty.yaml",
+            service_entry("empty.test", &[]).replace("  endpoints:\n", "  workloadSelector: {labels: {app: nobody}}\n"),
+        )
     });
     let response = gateway.get("h", "/empty");
     assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));

@@ -177,7 +177,7 @@ fn rewrites_join_strings_wherever_the_match_ends() {
 - {{match: [{{uri: {{prefix: /join/}}}}], rewrite: {{uri: /joined}}, {to}}}
 - {{match: [{{uri: {{prefix: /CASE}}, ignoreUriCase: true}}], rewrite: {{uri: /c}}, {to}}}
 - {{match: [{{uri: {{regex: '/re/[0-9]+'}}}}], rewrite: {{uri: /whole}}, {to}}}
-- {{match: [{{uri: {{prefix: /every}}}}], rewrite: {{uriRegexRewrite: {{match: 'e(.)', rewrite: '<\\1>'}}}}, {to}}}
+- {{match: [{{uri: {{prefix: /every}}}}], rewrite: {{uriRegexRewrite: {{match: 'e(.)', rewrite: '_\\1_'}}}}, {to}}}
 - {{match: [{{method: {{exact: PUT}}}}], rewrite: {{uri: /put}}, {to}}}
 - {{match: [{{uri: {{prefix: /host}}}}], rewrite: {{authority: other.test}}, {to}}}
 - {{{to}}}
@@ -193,7 +193,7 @@ fn rewrites_join_strings_wherever_the_match_ends() {
         ("GET", "/join/x", "/joinedx"),
         ("GET", "/caseX/Y", "/cX/Y"),
         ("GET", "/re/12?q", "/whole?q"),
-        ("GET", "/every/ex?e1", "/<v><r>y/<x>?e1"),
+        ("GET", "/every/ex?e1", "/_v__r_y/_x_?e1"),
         ("PUT", "/x", "/putx"),
     ] {
         let response = gateway.send(&Request::new(method, "shop.test", target));

@@ -72,9 +72,26 @@ fn removed(written: Option<&Written>) -> Vec<String> {
 
 fn pairs(written: Option<&BTreeMap<String, String>>) -> Pairs {
     let entries = written.into_iter().flatten().filter(|(name, _)| !is_authority(name));
-    let mut pairs: Pairs = entries.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    // Envoy's values are formats, where a percent sign is written twice.
+    let plain = |value: &String| value.replace("%%", "%");
+    let mut pairs: Pairs = entries.map(|(name, value)| (name.to_ascii_lowercase(), plain(value))).collect();
     pairs.sort();
     pairs
+}
+
+/// The first of Envoy's command operators in a value, e.g. `%REQ(x-user)%`.
+pub(super) fn operator(value: &str) -> Option<&str> {
+    let starts = value.match_indices('%').map(|(start, _)| start);
+    starts.into_iter().find_map(|start| {
+        let rest = &value[start + 1..];
+        let name = rest.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_').count();
+        let argument = match rest.as_bytes().get(name) {
+            Some(b'(') => rest[name..].find(')')? + 1,
+            _ => 0,
+        };
+        let end = name + argument;
+        (name > 1 && rest.as_bytes().get(end) == Some(&b'%')).then(|| &value[start..start + end + 2])
+    })
 }
 
 fn is_authority(name: &str) -> bool {
@@ -86,7 +103,16 @@ mod tests {
     use portolan_model::HeaderOperations;
     use proptest::prelude::*;
 
-    use super::merge;
+    use super::{merge, operator};
+
+    #[test]
+    fn operators_are_told_from_percent_signs() {
+        assert_eq!(operator("a %REQ(X-A?:PATH)% b"), Some("%REQ(X-A?:PATH)%"));
+        assert_eq!(operator("%PROTOCOL%"), Some("%PROTOCOL%"));
+        for plain in ["100%", "100%%", "%20", "%A%", "50% OF 60%", "%REQ(%", ""] {
+            assert_eq!(operator(plain), None, "{plain}");
+        }
+    }
 
     type Lines = Vec<(String, String)>;
 

@@ -1,12 +1,12 @@
 //! What a user wrote and the gateway does not serve yet: said aloud, each with its place and with what happens instead.
 
-use super::conditions;
 use super::retries::UNSERVED_WORDS;
+use super::{conditions, headers};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
-use crate::resources::istio::virtual_service::{HttpRoute, L4Match};
+use crate::resources::istio::virtual_service::{Headers, HttpRoute, L4Match};
 use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
 
 /// One kind of thing: (given, field, code, what happens instead).
@@ -67,6 +67,10 @@ fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found:
     ];
     report(object, path, &settings, found);
     of_retries(object, path, rule, found);
+    of_headers(object, path, rule.headers.as_ref(), found);
+    for (i, entry) in rule.route.iter().enumerate() {
+        of_headers(object, &format!("{path}.route[{i}]"), entry.headers.as_ref(), found);
+    }
     for (i, condition) in rule.matches.iter().enumerate() {
         let path = format!("{path}.match[{i}]");
         let settings = [(condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route")];
@@ -74,6 +78,23 @@ fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found:
         if conditions::asks_for_claims(condition) {
             let text = "claims of a token are not served yet: this match is left out";
             found.push(Diagnostic::warning("P0309", object.key_place(&format!("{path}.headers")), text));
+        }
+    }
+}
+
+/// Envoy makes values of what it knows of a request; here they are texts.
+fn of_headers(object: &Object<VirtualService>, path: &str, headers: Option<&Headers>, found: &mut Vec<Diagnostic>) {
+    let Some(headers) = headers else { return };
+    for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
+        let Some(operations) = operations else { continue };
+        let lists = [("set", &operations.set), ("add", &operations.add)];
+        let all = lists.iter().flat_map(|(list, pairs)| pairs.iter().map(move |pair| (list, pair)));
+        for (list, (name, value)) in all {
+            if let Some(operator) = headers::operator(value) {
+                let place = object.place(&format!("{path}.headers.{side}.{list}.{name}"));
+                let text = format!("`{operator}` in a header's value is not served yet: it is sent as it is");
+                found.push(Diagnostic::warning("P0329", place, text));
+            }
         }
     }
 }
