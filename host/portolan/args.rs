@@ -109,6 +109,9 @@ pub(crate) struct ConfigArgs {
     /// the path differently.
     #[arg(long)]
     pub allow_ambiguous_paths: bool,
+    /// Where this gateway runs, for `localityLbSetting`: as much of it as is known
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE", default_value = "", hide_default_value = true)]
+    pub locality: String,
     /// Port to bind for a Gateway's port, as a Service maps `port` to `targetPort`
     #[arg(long = "port-map", value_name = "PORT=BIND", value_parser = parse_port_pair)]
     pub port_map: Vec<(u16, u16)>,

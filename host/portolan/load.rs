@@ -63,6 +63,7 @@ impl Loader {
             port_map: config.port_map.clone(),
             allow_ambiguous_paths: config.allow_ambiguous_paths,
             host_env,
+            locality: config.locality.clone(),
             ..TranslateOptions::default()
         };
         if !config.namespace.is_empty() {

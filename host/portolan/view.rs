@@ -94,6 +94,7 @@ fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
     let (requests, pending, _connections, retries) = entry.state.in_flight();
     ClusterView {
         name: cluster.name.clone(),
+        lb_policy: cluster.lb_policy.name(),
         circuit_breakers: cluster.circuit_breakers,
         active_requests: requests.into(),
         pending_requests: pending.into(),
@@ -101,7 +102,7 @@ fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
         origin: cluster.origin.place(),
         policy_origin: cluster.policy_origin.as_ref().map(portolan_model::Origin::place),
         names: entry.state.names().into_iter().map(name_view).collect(),
-        endpoints: entry.state.endpoints().endpoints.iter().map(|endpoint| endpoint_view(endpoint)).collect(),
+        endpoints: entry.state.endpoints().endpoints.iter().map(|endpoint| endpoint_view(cluster, endpoint)).collect(),
     }
 }
 
@@ -115,12 +116,17 @@ fn name_view(answer: NameAnswer) -> NameView {
     }
 }
 
-fn endpoint_view(endpoint: &EndpointState) -> EndpointView {
+fn endpoint_view(cluster: &Cluster, endpoint: &EndpointState) -> EndpointView {
     let (requests, errors) = (endpoint.requests.load(Relaxed), endpoint.errors.load(Relaxed));
     let active = endpoint.active_requests.load(Relaxed).into();
     EndpointView {
         address: endpoint.address.to_string(),
         weight: endpoint.weight,
+        locality: endpoint.locality.to_string(),
+        priority: endpoint.priority,
+        locality_weight: endpoint.locality_weight,
+        warmup_percent: cluster.slow_start.map_or(100, |slow| endpoint.warmth_percent(&slow)),
+        ejections: endpoint.ejections(),
         healthy: endpoint.is_healthy(),
         ejected_for_ms: endpoint.ejected_for_ms().unwrap_or(0),
         cx_active: endpoint.connections.load(Relaxed).into(),

@@ -9,6 +9,7 @@
 mod support;
 
 mod auth;
+mod balancing;
 mod bundled;
 mod decisions;
 mod difference;

@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod balancing;
 mod breaker;
 mod bundled;
 mod callouts;

@@ -58,9 +58,14 @@ pub(crate) fn binary() -> Option<PathBuf> {
 impl Envoy {
     /// Starts one; comes back when it is ready.
     pub(crate) fn start(binary: &Path, options: &Options<'_>) -> Self {
+        Self::start_as(binary, |http, admin| configuration(options, http, admin))
+    }
+
+    /// Starts one whose configuration is made for its two addresses, that of requests and that of its admin port.
+    pub(crate) fn start_as(binary: &Path, configuration: impl FnOnce(SocketAddr, SocketAddr) -> Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder for Envoy");
         let (http, admin) = (Port::free(), Port::free());
-        let config = configuration(options, http.address(), admin.address());
+        let config = configuration(http.address(), admin.address());
         fs::write(folder.path().join("envoy.json"), config.to_string()).expect("its configuration");
         let log = File::create(folder.path().join("log")).expect("its log");
         let child = Command::new(binary)

@@ -54,12 +54,28 @@ pub fn classify(status: u16) -> Outcome {
     }
 }
 
+/// What a failure that is no answer says of the endpoint: it is a gateway error unless such failures count apart.
+pub fn classify_failure(status: u16, policy: &OutlierDetection) -> Outcome {
+    match policy.consecutive_local_origin_failures {
+        Some(_) => Outcome::LocalOriginFailure,
+        None => classify(status),
+    }
+}
+
 /// Whether the outcome that `record` includes was one too many.
 pub fn judge(record: &EndpointRecord, outcome: Outcome, policy: &OutlierDetection) -> Verdict {
-    let gateway_errors = outcome == Outcome::GatewayError
-        && reached(record.consecutive_gateway_errors, policy.consecutive_gateway_errors);
-    let errors = outcome != Outcome::Success && reached(record.consecutive_5xx, policy.consecutive_5xx);
-    if record.ejected != 0 || !(gateway_errors || errors) || !may_eject_one_more(record, policy) {
+    let one_too_many = match outcome {
+        Outcome::Success => false,
+        Outcome::LocalOriginFailure => policy
+            .consecutive_local_origin_failures
+            .is_some_and(|threshold| reached(record.consecutive_local_origin_failures, threshold)),
+        Outcome::ServerError => reached(record.consecutive_5xx, policy.consecutive_5xx),
+        Outcome::GatewayError => {
+            reached(record.consecutive_5xx, policy.consecutive_5xx)
+                || reached(record.consecutive_gateway_errors, policy.consecutive_gateway_errors)
+        }
+    };
+    if record.ejected != 0 || !one_too_many || !may_eject_one_more(record, policy) {
         return Verdict::Keep;
     }
     let mut argument = [0; 12];

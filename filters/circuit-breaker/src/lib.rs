@@ -6,13 +6,19 @@
 pub mod breaker;
 mod config;
 
-use breaker::{Limits, Verdict, classify, judge};
-use portolan_model::CircuitBreakers;
+use breaker::{Limits, Verdict, classify, classify_failure, judge};
 use portolan_model::filter::{
     ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, CircuitBreakerConfig, EJECT_FUNCTION, EndpointRecord, REPORT_FUNCTION,
     TRY_ENDED,
 };
+use portolan_model::{CircuitBreakers, OutlierDetection};
 use portolan_sdk::prelude::*;
+
+/// Where the host says what a response is.
+const CODE_DETAILS: &str = "response\0code_details";
+
+/// What it says of an endpoint's answer.
+const ANSWERED: &[u8] = b"via_upstream";
 
 /// The filter: the limits by cluster.
 pub struct CircuitBreaker {
@@ -59,7 +65,13 @@ impl Filter for CircuitBreaker {
 
     fn on_response_headers(&self, _: &mut (), response: &Response<'_>) -> Result<Action, HostError> {
         if self.watches_responses {
-            self.observe(response, || response.status())?;
+            self.observe(response, |policy| {
+                let status = response.status()?;
+                // Asked for only where it matters.
+                let is_apart = policy.consecutive_local_origin_failures.is_some() && status >= 500;
+                let answered = !is_apart || response.property(CODE_DETAILS)? == Some(ANSWERED);
+                Ok((status, answered))
+            })?;
         }
         Ok(Action::Continue)
     }
@@ -68,8 +80,11 @@ impl Filter for CircuitBreaker {
         if function != TRY_ENDED || !self.watches_responses {
             return Ok(());
         }
-        let status = || exchange.call_data().map(|data| data.try_into().map_or(0, u16::from_le_bytes));
-        self.observe(exchange, status)
+        self.observe(exchange, |_| {
+            let data = exchange.call_data()?;
+            let status = data.first_chunk().map_or(0, |status| u16::from_le_bytes(*status));
+            Ok((status, data.get(2) != Some(&1)))
+        })
     }
 }
 
@@ -84,14 +99,18 @@ impl CircuitBreaker {
         if self.same_for_all.is_some() { Ok(None) } else { self.limits(exchange) }
     }
 
-    /// Reports an outcome of the request's endpoint, and ejects the endpoint when that was one too many.
+    /// Reports an outcome of the request's endpoint, and ejects the endpoint when that was one too many. `status` tells it
+    /// and whether it is the endpoint's own answer.
     fn observe(
         &self,
         exchange: &Exchange<'_>,
-        status: impl FnOnce() -> Result<u16, HostError>,
+        status: impl FnOnce(&OutlierDetection) -> Result<(u16, bool), HostError>,
     ) -> Result<(), HostError> {
         let Some(policy) = self.limits(exchange)?.and_then(|limits| limits.outlier.as_ref()) else { return Ok(()) };
-        let outcome = classify(status()?);
+        let outcome = match status(policy)? {
+            (status, true) => classify(status),
+            (status, false) => classify_failure(status, policy),
+        };
         let answer = exchange.call_foreign(REPORT_FUNCTION, &[outcome as u8])?;
         let Some(record) = EndpointRecord::from_bytes(answer) else { return Ok(()) };
         if let Verdict::Eject(argument) = judge(&record, outcome, policy) {

@@ -11,6 +11,7 @@ use super::*;
 const OUTLIER: OutlierDetection = OutlierDetection {
     consecutive_5xx: 2,
     consecutive_gateway_errors: 0,
+    consecutive_local_origin_failures: None,
     interval_ms: 1_000,
     base_ejection_time_ms: 3_000,
     max_ejection_percent: 100,
@@ -126,4 +127,26 @@ fn a_response_without_endpoint_has_no_further_effect() {
     stream.set_property(CLUSTER_PROPERTY, &cluster(2));
     assert_eq!(stream.response_headers(&[(":status", "503")]), Action::Continue);
     assert_eq!(host.logs(), []);
+}
+
+#[test]
+fn what_is_no_answer_is_told_by_the_details_and_by_the_end_of_a_try() {
+    let apart = OutlierDetection { consecutive_local_origin_failures: Some(5), ..OUTLIER };
+    let clusters = vec![Some(Breaker { limits: CircuitBreakers::default(), outlier: Some(apart) })];
+    let config = CircuitBreakerConfig { schema: SCHEMA, clusters };
+    let host: TestHost<CircuitBreaker> = TestHost::start(&serde_json::to_string(&config).unwrap()).unwrap();
+    host.answer(REPORT_FUNCTION, |_| Ok(record(1).to_bytes().to_vec()));
+    for details in ["via_upstream", "upstream_reset_before_response_started{connection_failure}"] {
+        let mut stream = host.stream();
+        stream.set_property(CLUSTER_PROPERTY, &cluster(0));
+        stream.set_property(CODE_DETAILS, details.as_bytes());
+        stream.response_headers(&[(":status", "503")]);
+    }
+    let mut stream = host.stream();
+    stream.set_property(CLUSTER_PROPERTY, &cluster(0));
+    for data in [[0xf7, 1, 0], [0xf7, 1, 1]] {
+        stream.foreign_function(TRY_ENDED, &data);
+    }
+    let outcomes: Vec<_> = host.foreign_calls().into_iter().map(|(_, outcome)| outcome[0]).collect();
+    assert_eq!(outcomes, [2, 3, 2, 3]);
 }

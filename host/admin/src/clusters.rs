@@ -14,6 +14,8 @@ use crate::output::{Form, json, text, unknown_form};
 pub struct ClusterView {
     /// Envoy's name, e.g. `outbound|8080|v1|reviews.default.svc.cluster.local`.
     pub name: String,
+    /// `ROUND_ROBIN`, `LEAST_REQUEST`, `RANDOM`, `RING_HASH` or `MAGLEV`.
+    pub lb_policy: &'static str,
     /// The limits of the cluster.
     pub circuit_breakers: CircuitBreakers,
     /// Requests in flight.
@@ -56,6 +58,14 @@ pub struct EndpointView {
     pub hostname: String,
     /// Load-balancing weight.
     pub weight: u32,
+    /// Region, zone and subzone, as far as they are known.
+    pub locality: String,
+    /// Endpoints of the lowest number take what they can.
+    pub priority: u32,
+    /// What its locality weighs among those of its priority, where they are weighed.
+    pub locality_weight: Option<u32>,
+    /// How much of its weight it has while it warms up, in percent; 100 otherwise.
+    pub warmup_percent: u32,
     /// False while outlier detection keeps it ejected.
     pub healthy: bool,
     /// Milliseconds until an ejected endpoint returns; 0 when it is not ejected.
@@ -98,6 +108,7 @@ impl ClusterView {
             let _ = writeln!(lines, "{}::{key}::{value}", self.name);
         };
         line("observability_name", &self.name);
+        line("lb_policy", &self.lb_policy);
         line("default_priority::max_connections", &self.circuit_breakers.max_connections);
         line("default_priority::max_pending_requests", &self.circuit_breakers.max_pending_requests);
         line("default_priority::max_requests", &self.circuit_breakers.max_requests);
@@ -126,7 +137,8 @@ impl ClusterView {
 }
 
 impl EndpointView {
-    fn fields(&self) -> [(&'static str, String); 13] {
+    fn fields(&self) -> [(&'static str, String); 19] {
+        let place = |part: usize| self.locality.splitn(3, '/').nth(part).unwrap_or_default().to_owned();
         let health = if self.healthy { "healthy" } else { "/failed_outlier_check" };
         [
             ("cx_active", self.cx_active.to_string()),
@@ -140,6 +152,12 @@ impl EndpointView {
             ("hostname", self.hostname.clone()),
             ("health_flags", health.to_owned()),
             ("weight", self.weight.to_string()),
+            ("region", place(0)),
+            ("zone", place(1)),
+            ("sub_zone", place(2)),
+            ("priority", self.priority.to_string()),
+            ("locality_weight", self.locality_weight.map_or_else(String::new, |weight| weight.to_string())),
+            ("warmup_percent", self.warmup_percent.to_string()),
             ("ejections", self.ejections.to_string()),
             ("ejected_for_ms", self.ejected_for_ms.to_string()),
         ]

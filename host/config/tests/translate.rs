@@ -63,6 +63,9 @@ fn options(text: &str) -> TranslateOptions {
         if let Some((name, value)) = line.strip_prefix("# label: ").and_then(|label| label.split_once('=')) {
             options.labels.insert(name.to_owned(), value.to_owned());
         }
+        if let Some(locality) = line.strip_prefix("# locality: ") {
+            options.locality = locality.to_owned();
+        }
         if let Some((from, to)) = line.strip_prefix("# port-map: ").and_then(|map| map.split_once('=')) {
             options.port_map.push((from.parse().unwrap(), to.parse().unwrap()));
         }

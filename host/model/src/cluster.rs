@@ -28,10 +28,19 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How an endpoint is chosen.
     pub lb_policy: LbPolicy,
+    /// What a consistent choice goes by; only with [`LbPolicy::RingHash`] and [`LbPolicy::Maglev`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hash_policy: Option<HashPolicy>,
+    /// `warmup`: new endpoints begin with a part of their weight.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slow_start: Option<SlowStart>,
     /// In milliseconds; Istio's default is 10 s.
     pub connect_timeout_ms: u64,
-    /// `connectionPool.http.idleTimeout` in milliseconds; default 1 h.
+    /// `connectionPool.http.idleTimeout`, else that of `tcp`, in milliseconds; default 1 h.
     pub idle_timeout_ms: u64,
+    /// `connectionPool.tcp.maxConnectionDuration` in milliseconds: older connections serve no further request. None by default.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_connection_duration_ms: Option<u64>,
     /// `connectionPool.http.maxRequestsPerConnection`; 0 means no limit.
     pub max_requests_per_connection: u32,
     /// `connectionPool` limits.
@@ -51,8 +60,22 @@ pub struct Endpoint {
     pub address: Address,
     /// Load-balancing weight, at least 1.
     pub weight: u32,
+    /// `region/zone/subzone`, as much of it as is known.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub locality: String,
+    /// Endpoints of the lowest number take what they can, those of the next one the rest.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub priority: u32,
+    /// What all endpoints of its locality and priority take together, relative to other localities of that priority. None
+    /// in a cluster whose localities are not weighed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub locality_weight: Option<u32>,
     /// The line that brought it.
     pub origin: Origin,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An IP address and port, or a name that DNS resolves again and again.
@@ -88,7 +111,7 @@ impl Discovery {
     }
 }
 
-/// `trafficPolicy.loadBalancer.simple`.
+/// `trafficPolicy.loadBalancer`: `simple`, or what `consistentHash` comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LbPolicy {
@@ -97,8 +120,74 @@ pub enum LbPolicy {
     /// The less loaded of two random endpoints; Istio's default.
     #[default]
     LeastRequest,
-    /// Any.
+    /// Any; weights of endpoints do not count, as in Envoy.
     Random,
+    /// The next point on a ring of hashes.
+    RingHash {
+        /// Least number of points; Envoy's default is 1024.
+        minimum_ring_size: u64,
+    },
+    /// A table of hashes that is evener than a ring.
+    Maglev {
+        /// A prime number; Envoy's default is 65537.
+        table_size: u64,
+    },
+}
+
+impl LbPolicy {
+    /// Envoy's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "ROUND_ROBIN",
+            Self::LeastRequest => "LEAST_REQUEST",
+            Self::Random => "RANDOM",
+            Self::RingHash { .. } => "RING_HASH",
+            Self::Maglev { .. } => "MAGLEV",
+        }
+    }
+
+    /// True when requests of one hash go to one endpoint.
+    pub fn is_consistent(self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
+}
+
+/// The part of a request that a consistent choice goes by. A request without it goes anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashPolicy {
+    /// `httpHeaderName`: all values of this header, in lower case.
+    Header(String),
+    /// `httpCookie`.
+    Cookie(HashCookie),
+    /// `useSourceIp`: the address of the client.
+    SourceIp,
+    /// `httpQueryParameterName`: the first value, as it is written.
+    QueryParameter(String),
+}
+
+/// `httpCookie` of a consistent hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashCookie {
+    /// Its name.
+    pub name: String,
+    /// `Path` of a cookie that the gateway makes; empty for none.
+    pub path: String,
+    /// Seconds that a made cookie lives; 0 is as long as the client's session. None: none is ever made.
+    pub ttl_s: Option<u64>,
+    /// Further attributes of a made cookie: name and value, which may be empty.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// `loadBalancer.warmup`, Envoy's slow start: the weight of an endpoint grows from `min_weight_percent` to all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlowStart {
+    /// How long it takes, in milliseconds.
+    pub window_ms: u64,
+    /// 1 is in a straight line, the default; more grows faster at first.
+    pub aggression: f64,
+    /// Where it starts; default 10.
+    pub min_weight_percent: f64,
 }
 
 /// Limits of a cluster over all workers. Istio's 0 (and absent) means practically unlimited: `u32::MAX` here.
@@ -133,6 +222,10 @@ pub struct OutlierDetection {
     pub consecutive_5xx: u32,
     /// Consecutive 502, 503, 504 until ejection; 0 is off, the default.
     pub consecutive_gateway_errors: u32,
+    /// `splitExternalLocalOriginErrors`: consecutive failures that are not an answer (no connection, reset, timeout) until
+    /// ejection; they are no 5xx then. None without the split: they count as 5xx.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub consecutive_local_origin_failures: Option<u32>,
     /// How often returns are considered, in milliseconds; default 10 s.
     pub interval_ms: u64,
     /// First ejection time in milliseconds, multiplied by the number of ejections, at most 300 s; default 30 s.

@@ -10,7 +10,7 @@ use crate::route::{RouteAction, RouteMatch, Sticky, VirtualHost};
 use crate::{ClusterId, Model};
 
 /// The schema number of all configurations in this module.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Property that `route-match` sets: the [`crate::RouteId`] as 4 little-endian bytes.
 pub const ROUTE_PROPERTY: &str = "portolan.route";
@@ -45,8 +45,8 @@ pub const REPORT_FUNCTION: &str = "portolan_report";
 pub const EJECT_FUNCTION: &str = "portolan_eject";
 
 /// The id that `proxy_on_foreign_function` is called with, on the stream's context, when a try ended and another
-/// follows. The foreign-function buffer holds the try's status as 2 little-endian bytes; connect failures and resets
-/// come as 503, timeouts as 504.
+/// follows. The foreign-function buffer holds the try's status as 2 little-endian bytes, connect failures and resets
+/// as 503 and timeouts as 504; and a byte that is 1 for those, which are no answer of the endpoint.
 pub const TRY_ENDED: u32 = 0x7072_7431;
 
 /// Configuration of `route-match`.
@@ -172,16 +172,21 @@ pub enum Outcome {
     ServerError = 1,
     /// 502, 503, 504: counts as both.
     GatewayError = 2,
+    /// No answer, where that counts apart: the other counts stay as they are. All other outcomes are answers, after which
+    /// this one starts again.
+    LocalOriginFailure = 3,
 }
 
-/// Answer of [`REPORT_FUNCTION`]: what is known of the endpoint, over all workers, this outcome included. Six
-/// 4-byte and two 8-byte little-endian numbers in field order.
+/// Answer of [`REPORT_FUNCTION`]: what is known of the endpoint, over all workers, this outcome included. Eight
+/// 4-byte (the last unused) and two 8-byte little-endian numbers in field order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointRecord {
     /// 5xx in a row.
     pub consecutive_5xx: u32,
     /// Gateway errors in a row.
     pub consecutive_gateway_errors: u32,
+    /// Failures in a row that are no answer, where they count apart.
+    pub consecutive_local_origin_failures: u32,
     /// Ejections so far, less one for each quiet interval since the last return.
     pub ejections: u32,
     /// 1 when the endpoint is ejected now.
@@ -198,7 +203,7 @@ pub struct EndpointRecord {
 
 impl EndpointRecord {
     /// Size on the wire in bytes.
-    pub const SIZE: usize = 40;
+    pub const SIZE: usize = 48;
 
     /// The bytes that cross the boundary.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
@@ -206,16 +211,18 @@ impl EndpointRecord {
         let words = [
             self.consecutive_5xx,
             self.consecutive_gateway_errors,
+            self.consecutive_local_origin_failures,
             self.ejections,
             self.ejected,
             self.endpoints,
             self.ejected_endpoints,
+            0,
         ];
         for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        bytes[24..32].copy_from_slice(&self.since_return_ms.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.now_ms.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.since_return_ms.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.now_ms.to_le_bytes());
         bytes
     }
 
@@ -227,12 +234,13 @@ impl EndpointRecord {
         Some(Self {
             consecutive_5xx: word(0),
             consecutive_gateway_errors: word(4),
-            ejections: word(8),
-            ejected: word(12),
-            endpoints: word(16),
-            ejected_endpoints: word(20),
-            since_return_ms: long(24),
-            now_ms: long(32),
+            consecutive_local_origin_failures: word(8),
+            ejections: word(12),
+            ejected: word(16),
+            endpoints: word(20),
+            ejected_endpoints: word(24),
+            since_return_ms: long(32),
+            now_ms: long(40),
         })
     }
 }

@@ -16,7 +16,8 @@ pub mod secret;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, MISSING_CLUSTER, OutlierDetection,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy, MISSING_CLUSTER,
+    OutlierDetection, SlowStart,
 };
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};

@@ -20,6 +20,9 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
     let endpoint = |port: &u16| Endpoint {
         address: Address::Socket(([127, 0, 0, 1], *port).into()),
         weight: 1,
+        locality: String::new(),
+        priority: 0,
+        locality_weight: None,
         origin: Origin::default(),
     };
     Cluster {
@@ -28,8 +31,11 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         undefined: false,
         endpoints: ports.iter().map(endpoint).collect(),
         lb_policy: Default::default(),
+        hash_policy: None,
+        slow_start: None,
         connect_timeout_ms: 10_000,
         idle_timeout_ms: 3_600_000,
+        max_connection_duration_ms: None,
         max_requests_per_connection: 0,
         circuit_breakers: Default::default(),
         outlier_detection: None,

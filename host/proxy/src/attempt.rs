@@ -126,7 +126,7 @@ impl<'a> Attempts<'a> {
                         self.job.stream.with_state(|state| state.host.flags |= ResponseFlags::URX);
                         return Tried::Answered(answer, self.deadline);
                     }
-                    self.job.stream.on_try_ended(answer.response.status().as_u16());
+                    self.job.stream.on_try_ended(answer.response.status().as_u16(), true);
                     drop(answer);
                     self.pause().await;
                     continue;
@@ -147,7 +147,7 @@ impl<'a> Attempts<'a> {
                 let reply = Reply::failed(failure, cause);
                 return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
             }
-            self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 });
+            self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
             self.pause().await;
         }
     }
@@ -212,14 +212,9 @@ impl<'a> Attempts<'a> {
     }
 
     fn pick(&self, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
-        let cluster = self.job.cluster;
         let set = self.pool.endpoints();
-        let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
-        let picked = self
-            .job
-            .stream
-            .worker
-            .with_rng(|rng| self.pool.balancer.borrow_mut().pick(&set, cluster.lb_policy, min_health, avoid, rng));
+        let worker = &self.job.stream.worker;
+        let picked = worker.with_rng(|rng| self.pool.balancer.borrow_mut().pick(&set, self.job.hash, avoid, rng));
         self.pool.endpoint(picked?)
     }
 

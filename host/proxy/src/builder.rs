@@ -13,7 +13,7 @@ use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, Sta
 use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
 use crate::cluster::ClusterState;
-use crate::cluster_entry::{entry, sockets};
+use crate::cluster_entry::{balancing, entry, sockets};
 use crate::compiler::Compiler;
 use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
@@ -402,6 +402,7 @@ impl Builder {
             let state = known.get(cluster.name.as_str()).cloned().unwrap_or_else(|| {
                 Arc::new(ClusterState::new(cluster.name.as_str().into(), self.options.metrics.cluster(&cluster.name)))
             });
+            state.set_balancing(balancing(cluster));
             match sockets(cluster) {
                 Some(endpoints) => {
                     state.set_endpoints(&endpoints);

@@ -1,6 +1,6 @@
 //! [`ClusterState`]: counters and endpoints of one cluster, shared by all workers; outlives snapshots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -8,12 +8,15 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use portolan_model::OutlierDetection;
 use portolan_model::filter::{EndpointRecord, Outcome};
-use portolan_model::{Origin, OutlierDetection};
 use portolan_telemetry::ClusterMetrics;
 use tokio::sync::Notify;
 
-use crate::endpoint::EndpointState;
+use crate::clock;
+use crate::endpoint::{EndpointState, NewEndpoint};
+use crate::plan::{Balancing, Plan};
+use crate::upkeep;
 
 /// What all workers know together of one cluster, found again by name when a snapshot is built.
 #[derive(Debug)]
@@ -62,12 +65,9 @@ pub struct EndpointSet {
     pub version: u64,
     /// In the model's order.
     pub endpoints: Vec<Arc<EndpointState>>,
-    /// All weights are equal.
-    pub uniform: bool,
+    /// How to choose among them, as their health is now.
+    pub(crate) plan: Plan,
 }
-
-/// An address with its weight and line, before it has state.
-pub(crate) type NewEndpoint = (SocketAddr, u32, Origin);
 
 impl ClusterState {
     /// A cluster without endpoints.
@@ -118,20 +118,18 @@ impl ClusterState {
         self.version.load(Acquire)
     }
 
-    /// Replaces the endpoints; an address that stays keeps its health, counters and connections.
-    pub(crate) fn set_endpoints(&self, new: &[NewEndpoint]) {
+    /// Replaces the endpoints; an address that stays keeps its health, counters and connections. Off the workers: it may
+    /// build a hash table.
+    pub(crate) fn set_endpoints(self: &Arc<Self>, new: &[NewEndpoint]) {
         let Ok(mut slot) = self.endpoints.lock() else { return };
         let old: HashMap<SocketAddr, &Arc<EndpointState>> = slot.endpoints.iter().map(|e| (e.address, e)).collect();
         let mut endpoints: Vec<Arc<EndpointState>> = Vec::with_capacity(new.len());
-        let mut seen = HashMap::with_capacity(new.len());
-        for (address, weight, origin) in new {
-            if seen.insert(*address, ()).is_some() {
-                continue;
-            }
-            endpoints.push(match old.get(address) {
-                Some(known) if known.weight == (*weight).max(1) && known.origin.line == origin.line => (*known).clone(),
-                Some(known) => Arc::new(known.renewed(*weight, origin.clone())),
-                None => Arc::new(EndpointState::new(*address, *weight, origin.clone())),
+        let mut seen = HashSet::with_capacity(new.len());
+        for new in new.iter().filter(|new| seen.insert(new.address)) {
+            endpoints.push(match old.get(&new.address) {
+                Some(known) if known.is(new) => (*known).clone(),
+                Some(known) => Arc::new(known.renewed(new)),
+                None => Arc::new(EndpointState::new(new)),
             });
         }
         let same = endpoints.len() == slot.endpoints.len()
@@ -140,9 +138,38 @@ impl ClusterState {
             return;
         }
         self.metrics.membership_total.set(i64::try_from(endpoints.len()).unwrap_or(i64::MAX));
-        let uniform = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let balancing = slot.plan.balancing;
+        self.replace(&mut slot, endpoints, balancing);
+    }
+
+    /// Chooses by this from now on.
+    pub(crate) fn set_balancing(self: &Arc<Self>, balancing: Balancing) {
+        let Ok(mut slot) = self.endpoints.lock() else { return };
+        if slot.plan.balancing != balancing {
+            let endpoints = slot.endpoints.clone();
+            self.replace(&mut slot, endpoints, balancing);
+        }
+    }
+
+    /// Works the plan out again, since endpoints have been ejected, have come back or have warmed up.
+    pub(crate) fn renew_plan(self: &Arc<Self>) {
+        let Ok(mut slot) = self.endpoints.lock() else { return };
+        let (endpoints, balancing) = (slot.endpoints.clone(), slot.plan.balancing);
+        self.replace(&mut slot, endpoints, balancing);
+    }
+
+    fn replace(
+        self: &Arc<Self>,
+        slot: &mut Arc<EndpointSet>,
+        endpoints: Vec<Arc<EndpointState>>,
+        balancing: Balancing,
+    ) {
         let version = slot.version + 1;
-        *slot = Arc::new(EndpointSet { version, endpoints, uniform });
+        let plan = Plan::new(&endpoints, balancing);
+        if plan.slow_until_ms != 0 {
+            upkeep::renew_at(plan.slow_until_ms, self);
+        }
+        *slot = Arc::new(EndpointSet { version, endpoints, plan });
         self.version.store(version, Release);
     }
 
@@ -206,7 +233,13 @@ impl ClusterState {
     }
 
     /// Ejects an endpoint unless that passes `max_percent` of all, itself included. True when it is ejected now.
-    pub(crate) fn eject(&self, endpoint: &EndpointState, duration_ms: u64, max_percent: u32, interval_ms: u64) -> bool {
+    pub(crate) fn eject(
+        self: &Arc<Self>,
+        endpoint: &EndpointState,
+        duration_ms: u64,
+        max_percent: u32,
+        interval_ms: u64,
+    ) -> bool {
         let Ok(_guard) = self.ejections.lock() else { return false };
         let set = self.endpoints();
         let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
@@ -220,6 +253,14 @@ impl ClusterState {
         }
         endpoint.eject(duration_ms, interval_ms);
         self.metrics.outlier_detection_ejections_enforced_total.inc();
+        let now = clock::now_ms();
+        if set.plan.balancing.policy.is_consistent() {
+            // Its table takes a while; until then the balancer looks past the endpoint.
+            upkeep::renew_at(now, self);
+        } else {
+            self.renew_plan();
+        }
+        upkeep::renew_at(now.saturating_add(duration_ms), self);
         true
     }
 }
@@ -277,7 +318,7 @@ mod tests {
     }
 
     fn at(port: u16) -> NewEndpoint {
-        (SocketAddr::from(([127, 0, 0, 1], port)), 1, Origin::default())
+        NewEndpoint::at(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl StreamContext {
             [0] => Outcome::Success,
             [1] => Outcome::ServerError,
             [2] => Outcome::GatewayError,
+            [3] => Outcome::LocalOriginFailure,
             _ => return Status::BadArgument,
         };
         let Some(endpoint) = &self.endpoint else { return Status::Ok };

@@ -16,7 +16,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::cluster::{ClusterState, NameAnswer, NewEndpoint};
+use crate::cluster::{ClusterState, NameAnswer};
+use crate::endpoint::NewEndpoint;
 
 /// Answers are kept at least and at most this long, whatever their TTL says.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -127,7 +128,14 @@ impl Names {
     pub(crate) fn follow(&self, state: &Arc<ClusterState>, host: &str, port: u16) -> Following {
         let (tell, answered) = watch::channel(false);
         let address = Address::Dns { host: host.to_owned(), port };
-        let endpoint = Endpoint { address, weight: 1, origin: Origin::default() };
+        let endpoint = Endpoint {
+            address,
+            weight: 1,
+            locality: String::new(),
+            priority: 0,
+            locality_weight: None,
+            origin: Origin::default(),
+        };
         // Nobody listens any more when the cluster has gone in between.
         let first: First = Box::new(move || {
             let _ = tell.send(true);
@@ -263,10 +271,10 @@ fn resolved(endpoints: &[Endpoint], known: &HashMap<(String, u16), Known>) -> Ve
     let mut out = Vec::new();
     for endpoint in endpoints {
         match &endpoint.address {
-            Address::Socket(address) => out.push((*address, endpoint.weight, endpoint.origin.clone())),
+            Address::Socket(address) => out.push(NewEndpoint::of(endpoint, *address)),
             Address::Dns { host, port } => {
                 let addresses = known.get(&(host.clone(), *port)).into_iter().flat_map(|known| &known.addresses);
-                out.extend(addresses.map(|address| (*address, endpoint.weight, endpoint.origin.clone())));
+                out.extend(addresses.map(|address| NewEndpoint::of(endpoint, *address)));
             }
         }
     }

@@ -1,13 +1,14 @@
 //! [`EndpointState`]: what all workers know together of one upstream address.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use portolan_model::Origin;
 use portolan_model::filter::{EndpointRecord, Outcome};
+use portolan_model::{Endpoint, Origin, SlowStart};
 
 use crate::clock;
+use crate::plan::warmth;
 
 /// Health and load of one address of a cluster. Outlives snapshots: matched by cluster name and address.
 #[derive(Debug)]
@@ -16,8 +17,16 @@ pub struct EndpointState {
     pub address: SocketAddr,
     /// Load-balancing weight, at least 1.
     pub weight: u32,
+    /// `region/zone/subzone`, as much of it as is known.
+    pub locality: Arc<str>,
+    /// Endpoints of the lowest number come first.
+    pub priority: u32,
+    /// Of its whole locality, where localities are weighed.
+    pub locality_weight: Option<u32>,
     /// The line that brought it.
     pub origin: Origin,
+    /// [`clock::now_ms`] when it joined the cluster: warm-up counts from here.
+    pub(crate) since_ms: u64,
     /// Requests in flight, of all workers.
     pub active_requests: AtomicU32,
     /// Requests sent so far.
@@ -33,9 +42,12 @@ pub struct EndpointState {
 struct Health {
     consecutive_5xx: AtomicU32,
     consecutive_gateway_errors: AtomicU32,
+    consecutive_local_origin_failures: AtomicU32,
     /// [`clock::now_ms`] when the ejection ends; 0 when not ejected.
     ejected_until: AtomicU64,
     ejections: Mutex<Ejections>,
+    /// Since it joined the cluster.
+    all_ejections: AtomicU64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,13 +58,48 @@ struct Ejections {
     returned_ms: Option<u64>,
 }
 
-impl EndpointState {
-    /// A healthy endpoint.
-    pub fn new(address: SocketAddr, weight: u32, origin: Origin) -> Self {
+/// An address with what the model says of it, before it has state.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEndpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) weight: u32,
+    pub(crate) locality: Arc<str>,
+    pub(crate) priority: u32,
+    pub(crate) locality_weight: Option<u32>,
+    pub(crate) origin: Origin,
+}
+
+impl NewEndpoint {
+    /// An address of which nothing else is known.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let (locality, origin) = ("".into(), Origin::default());
+        Self { address, weight: 1, locality, priority: 0, locality_weight: None, origin }
+    }
+
+    /// An endpoint of the model at one of its addresses.
+    pub(crate) fn of(endpoint: &Endpoint, address: SocketAddr) -> Self {
         Self {
             address,
-            weight: weight.max(1),
-            origin,
+            weight: endpoint.weight,
+            locality: endpoint.locality.as_str().into(),
+            priority: endpoint.priority,
+            locality_weight: endpoint.locality_weight,
+            origin: endpoint.origin.clone(),
+        }
+    }
+}
+
+impl EndpointState {
+    /// A healthy endpoint.
+    pub(crate) fn new(new: &NewEndpoint) -> Self {
+        Self {
+            address: new.address,
+            weight: new.weight.max(1),
+            locality: new.locality.clone(),
+            priority: new.priority,
+            locality_weight: new.locality_weight,
+            origin: new.origin.clone(),
+            since_ms: clock::now_ms(),
             active_requests: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -61,14 +108,26 @@ impl EndpointState {
         }
     }
 
-    /// The same endpoint with another weight or line; keeps what is known of its health.
-    pub(crate) fn renewed(&self, weight: u32, origin: Origin) -> Self {
-        let fresh = Self::new(self.address, weight, origin);
+    /// True when the model still says the same of it.
+    pub(crate) fn is(&self, new: &NewEndpoint) -> bool {
+        self.address == new.address
+            && self.weight == new.weight.max(1)
+            && self.locality == new.locality
+            && self.priority == new.priority
+            && self.locality_weight == new.locality_weight
+            && self.origin.line == new.origin.line
+    }
+
+    /// The same endpoint with another weight, place or line; keeps what is known of its health and age.
+    pub(crate) fn renewed(&self, new: &NewEndpoint) -> Self {
+        let fresh = Self { since_ms: self.since_ms, ..Self::new(new) };
         fresh.requests.store(self.requests.load(Relaxed), Relaxed);
         fresh.errors.store(self.errors.load(Relaxed), Relaxed);
         let (old, new) = (&self.health, &fresh.health);
-        new.consecutive_5xx.store(old.consecutive_5xx.load(Relaxed), Relaxed);
-        new.consecutive_gateway_errors.store(old.consecutive_gateway_errors.load(Relaxed), Relaxed);
+        for (old, new) in old.counts().into_iter().zip(new.counts()) {
+            new.store(old.load(Relaxed), Relaxed);
+        }
+        new.all_ejections.store(old.all_ejections.load(Relaxed), Relaxed);
         new.ejected_until.store(old.ejected_until.load(Relaxed), Relaxed);
         if let (Ok(old), Ok(mut new)) = (old.ejections.lock(), new.ejections.lock()) {
             *new = *old;
@@ -84,7 +143,17 @@ impl EndpointState {
 
     /// True when no failure is remembered in a row.
     pub(crate) fn is_clean(&self) -> bool {
-        self.health.consecutive_5xx.load(Relaxed) == 0 && self.health.consecutive_gateway_errors.load(Relaxed) == 0
+        self.health.counts().iter().all(|count| count.load(Relaxed) == 0)
+    }
+
+    /// How often it was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.health.all_ejections.load(Relaxed)
+    }
+
+    /// How much of its weight it has while it warms up, in percent.
+    pub fn warmth_percent(&self, slow: &SlowStart) -> u32 {
+        (warmth(self, slow) * 100.0).round() as u32
     }
 
     /// Milliseconds until it returns; none when it is not ejected.
@@ -98,8 +167,9 @@ impl EndpointState {
             return false;
         }
         if self.health.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok() {
-            self.health.consecutive_5xx.store(0, Relaxed);
-            self.health.consecutive_gateway_errors.store(0, Relaxed);
+            for count in self.health.counts() {
+                count.store(0, Relaxed);
+            }
             if let Ok(mut ejections) = self.health.ejections.lock() {
                 ejections.returned_ms = Some(until);
             }
@@ -118,14 +188,21 @@ impl EndpointState {
                 0
             }
         };
-        let consecutive_5xx = bump(&self.health.consecutive_5xx, outcome != Outcome::Success);
-        let gateway = bump(&self.health.consecutive_gateway_errors, outcome == Outcome::GatewayError);
+        let health = &self.health;
+        let is_local = outcome == Outcome::LocalOriginFailure;
+        let local = bump(&health.consecutive_local_origin_failures, is_local);
+        // A failure that is no answer says nothing of the endpoint's answers.
+        let of_answers =
+            |counter: &AtomicU32, hit: bool| if is_local { counter.load(Relaxed) } else { bump(counter, hit) };
+        let consecutive_5xx = of_answers(&health.consecutive_5xx, outcome != Outcome::Success);
+        let gateway = of_answers(&health.consecutive_gateway_errors, outcome == Outcome::GatewayError);
         let ejected = !self.is_healthy();
         let now = clock::now_ms();
         let (ejections, since_return_ms) = self.decayed(now, interval_ms);
         EndpointRecord {
             consecutive_5xx,
             consecutive_gateway_errors: gateway,
+            consecutive_local_origin_failures: local,
             ejections,
             ejected: u32::from(ejected),
             since_return_ms,
@@ -149,7 +226,14 @@ impl EndpointState {
         if let Ok(mut ejections) = self.health.ejections.lock() {
             *ejections = Ejections { count: count.saturating_add(1), returned_ms: None };
         }
+        self.health.all_ejections.fetch_add(1, Relaxed);
         self.health.ejected_until.store(now.saturating_add(duration_ms).max(1), Relaxed);
+    }
+}
+
+impl Health {
+    fn counts(&self) -> [&AtomicU32; 3] {
+        [&self.consecutive_5xx, &self.consecutive_gateway_errors, &self.consecutive_local_origin_failures]
     }
 }
 
@@ -158,7 +242,7 @@ mod tests {
     use super::*;
 
     fn endpoint() -> EndpointState {
-        EndpointState::new(SocketAddr::from(([127, 0, 0, 1], 80)), 1, Origin::default())
+        EndpointState::new(&NewEndpoint::at(SocketAddr::from(([127, 0, 0, 1], 80))))
     }
 
     #[test]
@@ -190,9 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn failures_that_are_no_answer_count_apart_and_any_answer_ends_their_row() {
+        let endpoint = endpoint();
+        endpoint.report(Outcome::GatewayError, 1000);
+        let local = endpoint.report(Outcome::LocalOriginFailure, 1000);
+        assert_eq!((local.consecutive_5xx, local.consecutive_local_origin_failures), (1, 1));
+        let answered = endpoint.report(Outcome::ServerError, 1000);
+        assert_eq!((answered.consecutive_5xx, answered.consecutive_local_origin_failures), (2, 0));
+    }
+
+    #[test]
     fn renewal_keeps_an_ejection() {
         let endpoint = endpoint();
         endpoint.eject(60_000, 1000);
-        assert!(!endpoint.renewed(5, Origin::default()).is_healthy());
+        let new = NewEndpoint { weight: 5, ..NewEndpoint::at(endpoint.address) };
+        assert!(!endpoint.renewed(&new).is_healthy());
     }
 }

@@ -215,10 +215,11 @@ impl Stream {
     }
 
     /// Tells the circuit breaker that a try ended and another follows.
-    pub(crate) fn on_try_ended(self: &Rc<Self>, status: u16) {
+    pub(crate) fn on_try_ended(self: &Rc<Self>, status: u16, answered: bool) {
         for (at, plugin) in self.view.plugins.iter().enumerate() {
             if plugin.role == Role::CircuitBreaker && plugin.callbacks.foreign_function && self.has_seen(at) {
-                let args = status.to_le_bytes();
+                let [low, high] = status.to_le_bytes();
+                let args = [low, high, u8::from(!answered)];
                 let function = portolan_model::filter::TRY_ENDED;
                 let called =
                     self.call(at, None, false, |vm, id, state| vm.on_foreign_function(id, state, function, &args));

@@ -62,6 +62,7 @@ pub(crate) struct Lease {
     cluster: Rc<ClusterPool>,
     pool: Rc<EndpointPool>,
     max_requests: u32,
+    max_age_ms: u64,
 }
 
 /// What a checkout needs to know of the cluster.
@@ -71,6 +72,8 @@ pub(crate) struct PoolLimits {
     pub(crate) connect_timeout: Duration,
     /// Requests on one connection; 0 is no limit.
     pub(crate) max_requests: u32,
+    /// A connection that is older serves no further request.
+    pub(crate) max_age_ms: u64,
 }
 
 /// Why there is no connection.
@@ -142,7 +145,7 @@ impl ClusterPool {
         limits: PoolLimits,
         fresh: bool,
     ) -> Result<Lease, CheckoutError> {
-        if !fresh && let Some(idle) = pool.take() {
+        if !fresh && let Some(idle) = pool.take(limits.max_age_ms) {
             return Ok(self.lease(pool, idle, limits));
         }
         let pending = self.state.wait_for_connection(limits.breakers.max_pending_requests);
@@ -160,7 +163,7 @@ impl ClusterPool {
             let available = self.state.available.notified();
             tokio::pin!(available);
             available.as_mut().enable();
-            if let Some(idle) = pool.take() {
+            if let Some(idle) = pool.take(limits.max_age_ms) {
                 return Ok(self.lease(pool, idle, limits));
             }
             if let Some(place) = self.state.open_connection(limits.breakers.max_connections) {
@@ -180,6 +183,7 @@ impl ClusterPool {
             cluster: self.clone(),
             pool: pool.clone(),
             max_requests: limits.max_requests,
+            max_age_ms: limits.max_age_ms,
         }
     }
 
@@ -280,8 +284,11 @@ impl EndpointPool {
     }
 
     /// The newest idle connection: warm in the caches, and old ones may expire.
-    fn take(&self) -> Option<Idle> {
+    fn take(&self, max_age_ms: u64) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
+        if max_age_ms != u64::MAX {
+            idle.retain(|idle| idle.open.is_younger_than(max_age_ms));
+        }
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
@@ -317,7 +324,8 @@ impl Lease {
     pub(crate) fn give_back(self) {
         let requests = self.requests + 1;
         let spent = self.max_requests != 0 && requests >= self.max_requests;
-        if spent || self.pool.closed.get() || self.sender.is_closed() {
+        let is_old = !self.open.is_younger_than(self.max_age_ms);
+        if spent || is_old || self.pool.closed.get() || self.sender.is_closed() {
             return;
         }
         let idle = Idle { sender: self.sender, open: self.open, requests, since_ms: clock::coarse_ms() };
@@ -334,13 +342,22 @@ struct OpenConnection {
     /// Our side.
     local: Option<SocketAddr>,
     sent: Arc<SentHead>,
+    /// Coarse stamp.
+    opened_ms: u64,
     _place: Permit,
 }
 
 impl OpenConnection {
     fn new(endpoint: &Arc<EndpointState>, local: Option<SocketAddr>, place: Permit) -> Self {
         endpoint.connections.fetch_add(1, Relaxed);
-        Self { endpoint: endpoint.clone(), local, sent: Arc::default(), _place: place }
+        let opened_ms = clock::coarse_ms();
+        Self { endpoint: endpoint.clone(), local, sent: Arc::default(), opened_ms, _place: place }
+    }
+}
+
+impl OpenConnection {
+    fn is_younger_than(&self, max_age_ms: u64) -> bool {
+        clock::coarse_ms().saturating_sub(self.opened_ms) < max_age_ms
     }
 }
 

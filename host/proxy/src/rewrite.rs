@@ -113,16 +113,19 @@ mod tests {
     use portolan_model::{Forward, Rewrite, Route, RouteAction, RouteMatch, StringMatch};
 
     fn rewrite(uri: StringMatch, to: &str, path: &str) -> String {
-        let route = RouteEntry::compile(&Route {
-            name: "r".to_owned(),
-            matches: RouteMatch { uri: Some(uri), ..RouteMatch::default() },
-            action: RouteAction::Forward(Box::new(Forward {
-                rewrite: Some(Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() }),
-                ..Forward::default()
-            })),
-            origin: portolan_model::Origin::default(),
-            delegated_from: None,
-        });
+        let route = RouteEntry::compile(
+            &Route {
+                name: "r".to_owned(),
+                matches: RouteMatch { uri: Some(uri), ..RouteMatch::default() },
+                action: RouteAction::Forward(Box::new(Forward {
+                    rewrite: Some(Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() }),
+                    ..Forward::default()
+                })),
+                origin: portolan_model::Origin::default(),
+                delegated_from: None,
+            },
+            &[],
+        );
         let crate::route::Action::Forward(forward) = &route.action else { return String::new() };
         let uri: Uri = path.parse().unwrap();
         rewritten(&uri, &route, forward.rewrite.as_ref().unwrap()).map(|u| u.to_string()).unwrap_or_default()

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use portolan_model::{HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
+use portolan_model::{Cluster, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
 use regex::Regex;
+
+use crate::hash_input::HashInput;
 
 /// A route as the router uses it.
 pub(crate) struct RouteEntry {
@@ -28,6 +30,8 @@ pub(crate) struct ForwardEntry {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
     pub(crate) headers: Operations,
+    /// What a consistent choice goes by: the hash policies of all destinations, as Istio puts them on the route.
+    pub(crate) hash: Vec<HashInput>,
     /// By destination.
     pub(crate) destinations: Vec<DestinationEntry>,
 }
@@ -59,13 +63,14 @@ pub(crate) struct Operations {
 }
 
 impl RouteEntry {
-    pub(crate) fn compile(route: &Route) -> Self {
+    pub(crate) fn compile(route: &Route, clusters: &[Cluster]) -> Self {
         let action = match &route.action {
             RouteAction::Forward(forward) => Action::Forward(ForwardEntry {
                 rewrite: forward.rewrite.as_ref().map(RewriteEntry::compile),
                 timeout: forward.timeout_ms.map(Duration::from_millis),
                 retry: forward.retry.clone(),
                 headers: Operations::compile(&forward.headers),
+                hash: HashInput::of(forward, clusters),
                 destinations: forward
                     .destinations
                     .iter()

@@ -15,6 +15,7 @@ use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
 use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
+use crate::hash_input::Hashed;
 use crate::head;
 use crate::local_reply::{Failure, Reply};
 use crate::pool::Lease;
@@ -117,7 +118,8 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
                 stream.note(|info| info.upstream_cluster = name);
                 return stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
             };
-            let job = Forwarding { stream, route, forward, destination, cluster: entry };
+            let (hash, cookies) = (None, Vec::new());
+            let job = Forwarding { stream, route, forward, destination, cluster: entry, hash, cookies };
             job.run(cluster, body, guard).await
         }
         Action::Redirect(redirect, _) => {
@@ -151,6 +153,10 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) forward: &'a ForwardEntry,
     pub(crate) destination: Option<usize>,
     pub(crate) cluster: &'a ClusterEntry,
+    /// What a consistent choice of the endpoint goes by.
+    pub(crate) hash: Option<u64>,
+    /// Made for the hash, and sent with the upstream's answer.
+    cookies: Vec<HeaderValue>,
 }
 
 /// An answer's head, its body, and the connection that it comes on.
@@ -161,12 +167,18 @@ pub(crate) struct Answer {
 }
 
 impl Forwarding<'_> {
-    async fn run(&self, cluster: u32, body: Incoming, guard: Guard) -> Response<ResponseBody> {
+    async fn run(mut self, cluster: u32, body: Incoming, guard: Guard) -> Response<ResponseBody> {
         self.change_request();
+        if self.cluster.is_consistent {
+            // What the route has changed is hashed as it is now, as in Envoy.
+            let inputs = &self.forward.hash;
+            let hashed = self.stream.with_state(|state| Hashed::of(inputs, &state.request, &state.host.connection));
+            (self.hash, self.cookies) = (hashed.hash, hashed.cookies);
+        }
         let Some(pool) = self.stream.view.pools.get(cluster as usize) else {
             return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
         };
-        let mut attempts = Attempts::new(self, pool, body);
+        let mut attempts = Attempts::new(&self, pool, body);
         let tried = self.stream.unless_interrupted(attempts.run()).await;
         drop(attempts);
         match tried {
@@ -215,6 +227,9 @@ impl Forwarding<'_> {
         let took = upstream.answered(response.status().as_u16());
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note(|info| info.upstream_service_time = Some(took));
+        for cookie in &self.cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
         }

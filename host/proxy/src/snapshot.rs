@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_model::{ClusterId, FailPolicy, LbPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
+use portolan_model::{ClusterId, FailPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
 
@@ -86,7 +86,10 @@ pub struct ClusterEntry {
     pub origin: Origin,
     /// There is no such cluster unless DNS knows its name.
     pub(crate) undefined: bool,
-    pub(crate) lb_policy: LbPolicy,
+    /// Requests of one hash go to one endpoint.
+    pub(crate) is_consistent: bool,
+    /// The hash is that of the client's address.
+    pub(crate) hashes_source: bool,
     pub(crate) limits: PoolLimits,
     pub(crate) idle_timeout: Duration,
     pub(crate) outlier_detection: Option<OutlierDetection>,
@@ -115,7 +118,7 @@ impl Snapshot {
         Self {
             generation: parts.generation,
             listeners: parts.listeners,
-            routes: parts.model.routes.iter().map(RouteEntry::compile).collect(),
+            routes: parts.model.routes.iter().map(|route| RouteEntry::compile(route, &parts.model.clusters)).collect(),
             cluster_names: names.collect(),
             clusters: parts.clusters,
             traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),

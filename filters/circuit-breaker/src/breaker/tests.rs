@@ -9,6 +9,7 @@ use super::*;
 const POLICY: OutlierDetection = OutlierDetection {
     consecutive_5xx: 5,
     consecutive_gateway_errors: 0,
+    consecutive_local_origin_failures: None,
     interval_ms: 10_000,
     base_ejection_time_ms: 30_000,
     max_ejection_percent: 100,
@@ -18,6 +19,7 @@ const POLICY: OutlierDetection = OutlierDetection {
 const RECORD: EndpointRecord = EndpointRecord {
     consecutive_5xx: 5,
     consecutive_gateway_errors: 5,
+    consecutive_local_origin_failures: 5,
     ejections: 0,
     ejected: 0,
     endpoints: 2,
@@ -54,6 +56,19 @@ fn a_status_is_classified_as_envoy_does() {
     ] {
         assert_eq!(classify(status), outcome, "{status}");
     }
+}
+
+#[test]
+fn failures_that_are_no_answer_are_gateway_errors_unless_they_count_apart() {
+    assert_eq!(classify_failure(503, &POLICY), Outcome::GatewayError);
+    let apart = OutlierDetection { consecutive_local_origin_failures: Some(3), ..POLICY };
+    assert_eq!(classify_failure(504, &apart), Outcome::LocalOriginFailure);
+    let verdict = |failures| {
+        let record = EndpointRecord { consecutive_local_origin_failures: failures, ..RECORD };
+        time(judge(&record, Outcome::LocalOriginFailure, &apart))
+    };
+    assert_eq!((verdict(2), verdict(3).is_some(), verdict(4)), (None, true, None), "whatever the count of 5xx");
+    assert_eq!(time(judge(&RECORD, Outcome::ServerError, &apart)), gateway_error(RECORD, POLICY));
 }
 
 #[test]
@@ -156,6 +171,7 @@ proptest! {
         let record = EndpointRecord {
             consecutive_5xx: words[0],
             consecutive_gateway_errors: words[1],
+            consecutive_local_origin_failures: words[3],
             ejections: words[2],
             ejected: 0,
             endpoints: words[4],
@@ -166,11 +182,13 @@ proptest! {
         let policy = OutlierDetection {
             consecutive_5xx: 1,
             consecutive_gateway_errors: words[3],
+            consecutive_local_origin_failures: Some(words[2]),
             interval_ms,
             base_ejection_time_ms,
             max_ejection_percent,
             min_health_percent: 0,
         };
         judge(&record, Outcome::GatewayError, &policy);
+        judge(&record, Outcome::LocalOriginFailure, &policy);
     }
 }

@@ -74,6 +74,8 @@ fn cluster() -> ClusterView {
     let endpoint = EndpointView {
         address: "10.0.0.1:8080".to_owned(),
         weight: 1,
+        locality: "eu/eu-1".to_owned(),
+        warmup_percent: 100,
         rq_total: 5,
         rq_success: 3,
         rq_error: 2,
@@ -83,6 +85,7 @@ fn cluster() -> ClusterView {
     };
     ClusterView {
         name: "outbound|80||shop.default.svc.cluster.local".to_owned(),
+        lb_policy: "LEAST_REQUEST",
         circuit_breakers: CircuitBreakers { max_connections: 10, ..CircuitBreakers::default() },
         active_requests: 4,
         pending_requests: 0,

@@ -9,16 +9,21 @@ use portolan_model::{
 use super::actions::Reference;
 use super::destinations::ClusterKey;
 use super::fits;
+use super::load_balancing;
+use super::locality::{self, Own};
 use super::policies::{InForce, Policies};
 use super::registry::{Provider, Registry};
 use super::service_backends::{self, Backend};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection as Written, Subset};
+use crate::resources::istio::load_balancer::LocalityLbSetting;
 use crate::suggest;
 
 /// Istio's defaults, in milliseconds.
 const IDLE_TIMEOUT_MS: u64 = 3_600_000;
+/// A hundred years.
+const NEVER_MS: u64 = 100 * 365 * 86_400_000;
 const INTERVAL_MS: u64 = 10_000;
 const BASE_EJECTION_TIME_MS: u64 = 30_000;
 
@@ -28,6 +33,13 @@ pub(super) struct Clusters {
     pub(super) clusters: Vec<Cluster>,
     pub(super) ids: HashMap<String, ClusterId>,
     pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// What holds for all clusters.
+pub(super) struct Mesh<'a> {
+    pub(super) connect_timeout_ms: u64,
+    pub(super) locality: Option<&'a LocalityLbSetting>,
+    pub(super) own: Own<'a>,
 }
 
 /// Everything that filters may call: they name clusters in code and configuration that the gateway cannot look into.
@@ -54,7 +66,7 @@ pub(super) fn translate(
     of_filters: &[Reference],
     registry: &Registry<'_>,
     policies: &Policies<'_>,
-    connect_timeout_ms: u64,
+    mesh: &Mesh<'_>,
 ) -> Clusters {
     let mut needed: BTreeMap<&ClusterKey, (&Reference, bool)> = BTreeMap::new();
     let routed = references.iter().map(|reference| (reference, true));
@@ -64,7 +76,7 @@ pub(super) fn translate(
     let mut diagnostics = Vec::new();
     let build = |(key, (reference, is_routed))| {
         let mut told = Vec::new();
-        let cluster = cluster(key, reference, registry, policies, connect_timeout_ms, &mut told);
+        let cluster = cluster(key, reference, registry, policies, mesh, &mut told);
         if is_routed {
             diagnostics.append(&mut told);
         }
@@ -80,7 +92,7 @@ fn cluster(
     reference: &Reference,
     registry: &Registry<'_>,
     policies: &Policies<'_>,
-    connect_timeout_ms: u64,
+    mesh: &Mesh<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Cluster {
     let rules = policies.of_host(&key.host);
@@ -109,14 +121,18 @@ fn cluster(
         (None, Some(Provider::Bare(_)) | None) => reference.origin.clone(),
     };
     let pool = blocks.connection_pool.as_ref().map(|(pool, _, _)| *pool);
+    let lb = blocks.load_balancer.as_ref().map(|(lb, _, _)| *lb);
     Cluster {
         name: key.name(),
         undefined: registry.providers(&key.host).is_empty() && reference.written.parse::<std::net::IpAddr>().is_err(),
-        endpoints: backends.into_iter().map(endpoint).collect(),
+        endpoints: endpoints(backends, lb, blocks.outlier_detection.is_some(), mesh),
         discovery: discovery(registry, &key.host),
-        lb_policy: blocks.load_balancer.as_ref().map_or_else(LbPolicy::default, |(lb, _, _)| lb_policy(lb)),
-        connect_timeout_ms: connect_timeout(pool).unwrap_or(connect_timeout_ms),
+        lb_policy: lb.map_or_else(LbPolicy::default, load_balancing::policy),
+        hash_policy: lb.and_then(load_balancing::hash_policy),
+        slow_start: lb.and_then(load_balancing::slow_start),
+        connect_timeout_ms: connect_timeout(pool).unwrap_or(mesh.connect_timeout_ms),
         idle_timeout_ms: idle_timeout(pool),
+        max_connection_duration_ms: max_connection_duration(pool),
         max_requests_per_connection: max_requests_per_connection(pool),
         circuit_breakers: pool.map_or_else(CircuitBreakers::default, circuit_breakers),
         outlier_detection: blocks.outlier_detection.as_ref().map(|(outlier, _, _)| outlier_detection(outlier)),
@@ -135,7 +151,7 @@ fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) ->
         Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, key.port)),
         Err(_) => Address::Dns { host: reference.written.clone(), port: key.port },
     };
-    vec![Backend { address, labels: None, weight: 1, origin: reference.origin.clone() }]
+    vec![Backend { address, labels: None, weight: 1, locality: String::new(), origin: reference.origin.clone() }]
 }
 
 /// The oldest object that defines the host decides, as in Istio.
@@ -163,8 +179,24 @@ fn empty_subset(
     Diagnostic::warning("P0209", place, text).with_label(label)
 }
 
-fn endpoint(backend: Backend) -> Endpoint {
-    Endpoint { address: backend.address, weight: backend.weight, origin: backend.origin }
+fn endpoints(backends: Vec<Backend>, lb: Option<&LoadBalancer>, ejects: bool, mesh: &Mesh<'_>) -> Vec<Endpoint> {
+    let mut labels = Vec::with_capacity(backends.len());
+    let endpoint = |backend: Backend| {
+        labels.push(backend.labels);
+        Endpoint {
+            address: backend.address,
+            weight: backend.weight,
+            locality: backend.locality,
+            priority: 0,
+            locality_weight: None,
+            origin: backend.origin,
+        }
+    };
+    let mut endpoints = backends.into_iter().map(endpoint).collect();
+    if let Some(setting) = locality::in_force(lb.and_then(|lb| lb.locality_lb_setting.as_ref()), mesh.locality) {
+        locality::apply(&mut endpoints, &labels, mesh.own, setting, ejects);
+    }
+    endpoints
 }
 
 /// Where the limits come from; the load balancer only when there is nothing else.
@@ -175,22 +207,23 @@ fn policy_origin(blocks: &InForce<'_>) -> Option<Origin> {
     pool.or_else(outlier).or_else(load_balancer)
 }
 
-fn lb_policy(written: &LoadBalancer) -> LbPolicy {
-    match written.simple.as_deref() {
-        Some("ROUND_ROBIN") => LbPolicy::RoundRobin,
-        Some("RANDOM") => LbPolicy::Random,
-        _ => LbPolicy::LeastRequest,
-    }
-}
-
 fn connect_timeout(pool: Option<&ConnectionPool>) -> Option<u64> {
     let written = pool?.tcp.as_ref()?.connect_timeout.as_deref()?;
     duration::parse_ms(written).filter(|ms| *ms > 0)
 }
 
+/// That of HTTP, else that of TCP; 0 is no timeout.
 fn idle_timeout(pool: Option<&ConnectionPool>) -> u64 {
-    let written = pool.and_then(|pool| pool.http.as_ref()?.idle_timeout.as_deref());
-    written.and_then(duration::parse_ms).filter(|ms| *ms > 0).unwrap_or(IDLE_TIMEOUT_MS)
+    let of_http = pool.and_then(|pool| pool.http.as_ref()?.idle_timeout.as_deref());
+    let of_tcp = || pool.and_then(|pool| pool.tcp.as_ref()?.idle_timeout.as_deref());
+    match of_http.or_else(of_tcp).and_then(duration::parse_ms) {
+        Some(0) => NEVER_MS,
+        written => written.unwrap_or(IDLE_TIMEOUT_MS),
+    }
+}
+
+fn max_connection_duration(pool: Option<&ConnectionPool>) -> Option<u64> {
+    duration::parse_ms(pool?.tcp.as_ref()?.max_connection_duration.as_deref()?).filter(|ms| *ms > 0)
 }
 
 fn max_requests_per_connection(pool: Option<&ConnectionPool>) -> u32 {
@@ -215,9 +248,16 @@ fn outlier_detection(written: &Written) -> OutlierDetection {
     OutlierDetection {
         consecutive_5xx: written.consecutive_5xx_errors.unwrap_or(5),
         consecutive_gateway_errors: written.consecutive_gateway_errors.unwrap_or(0),
+        consecutive_local_origin_failures: local_origin_failures(written),
         interval_ms: ms(&written.interval).unwrap_or(INTERVAL_MS),
         base_ejection_time_ms: ms(&written.base_ejection_time).unwrap_or(BASE_EJECTION_TIME_MS),
         max_ejection_percent: percent(written.max_ejection_percent).unwrap_or(10),
         min_health_percent: percent(written.min_health_percent).unwrap_or(0),
     }
+}
+
+/// Envoy's default is 5, once the split is on; Istio takes 0 for absent.
+fn local_origin_failures(written: &Written) -> Option<u32> {
+    let failures = written.consecutive_local_origin_failures.filter(|failures| *failures > 0).unwrap_or(5);
+    (written.split_external_local_origin_errors == Some(true)).then_some(failures)
 }

@@ -5,6 +5,7 @@ use portolan_model::{Origin, PathNormalization};
 use crate::ResourceSet;
 use crate::duration;
 use crate::resources::istio::MeshConfig;
+use crate::resources::istio::load_balancer::LocalityLbSetting;
 
 /// Istio's default, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -15,6 +16,11 @@ const ROOT_NAMESPACE: &str = "istio-system";
 pub(super) fn connect_timeout(resources: &ResourceSet) -> u64 {
     let written = first(resources, |mesh| mesh.connect_timeout.as_deref().and_then(duration::parse_ms));
     written.filter(|ms| *ms > 0).unwrap_or(CONNECT_TIMEOUT_MS)
+}
+
+/// `localityLbSetting`, for clusters whose DestinationRule has none.
+pub(super) fn locality(resources: &ResourceSet) -> Option<LocalityLbSetting> {
+    first(resources, |mesh| mesh.locality_lb_setting.clone())
 }
 
 /// `rootNamespace`, whose objects count everywhere; `istio-system` by default.

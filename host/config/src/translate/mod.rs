@@ -13,6 +13,8 @@ mod gateways;
 mod headers;
 mod host_index;
 mod listeners;
+mod load_balancing;
+mod locality;
 mod mesh;
 mod no_effect;
 mod plugin_traffic;
@@ -54,6 +56,8 @@ pub struct TranslateOptions {
     /// Variables of the gateway's own environment that filters may ask for (`vmConfig.env`, `valueFrom: HOST`), with
     /// their values; none is passed on by default, for the environment may hold credentials.
     pub host_env: BTreeMap<String, Option<String>>,
+    /// Where this gateway runs: `region/zone/subzone`, as much of it as is known.
+    pub locality: String,
 }
 
 impl Default for TranslateOptions {
@@ -65,6 +69,7 @@ impl Default for TranslateOptions {
             allow_ambiguous_paths: false,
             port_map: Vec::new(),
             host_env: BTreeMap::new(),
+            locality: String::new(),
         }
     }
 }
@@ -93,9 +98,14 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let references = [tables.references, listeners.references].concat();
     let plugins = plugins::translate(resources, &gateways, options);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
-    let connect_timeout_ms = mesh::connect_timeout(resources);
+    let locality = mesh::locality(resources);
+    let mesh = clusters::Mesh {
+        connect_timeout_ms: mesh::connect_timeout(resources),
+        locality: locality.as_ref(),
+        own: locality::Own { locality: &options.locality, labels: &options.labels },
+    };
     let access_logs = access_logs::translate(resources, options);
-    let clusters = clusters::translate(&references, &callable, &registry, &policies, connect_timeout_ms);
+    let clusters = clusters::translate(&references, &callable, &registry, &policies, &mesh);
     let analysis = analysis::diagnose(resources, &gateways);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,

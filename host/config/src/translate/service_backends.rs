@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use portolan_model::{Address, Origin};
 
 use super::fits;
+use super::locality;
 use super::registry::{Provider, Registry, SERVICE_NAME};
 use crate::object::{Meta, Object};
 use crate::resources::core::endpoints::{EndpointPort, TargetRef};
@@ -24,6 +25,8 @@ pub(super) struct Backend {
     pub(super) labels: Option<Labels>,
     /// At least 1.
     pub(super) weight: u32,
+    /// `region/zone/subzone`, as much of it as is known.
+    pub(super) locality: String,
     pub(super) origin: Origin,
 }
 
@@ -69,7 +72,7 @@ fn by_dns(service: &Object<Service>, host: &str, port: &ServicePort) -> Backend 
         _ => port.port,
     };
     let address = Address::Dns { host: external.unwrap_or_else(|| host.to_owned()), port: number };
-    Backend { address, labels: None, weight: 1, origin: service.origin("") }
+    Backend { address, labels: None, weight: 1, locality: String::new(), origin: service.origin("") }
 }
 
 fn of_bare(registry: &Registry<'_>, meta: &Meta, port: u16) -> Vec<Backend> {
@@ -95,9 +98,14 @@ fn of_slice(
         }
         // Kubernetes says that the addresses of one endpoint are interchangeable and uses the first.
         let Some(text) = endpoint.addresses.first() else { continue };
+        let labels = pod_labels(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text);
+        let locality = locality::of_labels(&labels);
+        // A slice knows no region, and writes the zone only.
+        let of_slice = || endpoint.zone.as_ref().map(|zone| format!("/{zone}"));
         backends.push(Backend {
             address: address(text, port),
-            labels: Some(pod_labels(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text)),
+            locality: Some(locality).filter(|l| !l.is_empty()).or_else(of_slice).unwrap_or_default(),
+            labels: Some(labels),
             weight: 1,
             origin: slice.origin(&format!("endpoints[{i}]")),
         });
@@ -117,9 +125,11 @@ fn of_endpoints(
         let ready = subset.addresses.iter().enumerate().map(|(j, a)| ("addresses", j, a));
         let not_ready = subset.not_ready_addresses.iter().enumerate().filter(|_| unready);
         for (field, j, entry) in ready.chain(not_ready.map(|(j, a)| ("notReadyAddresses", j, a))) {
+            let labels = pod_labels(registry, &object.meta.namespace, entry.target_ref.as_ref(), &entry.ip);
             backends.push(Backend {
                 address: address(&entry.ip, port),
-                labels: Some(pod_labels(registry, &object.meta.namespace, entry.target_ref.as_ref(), &entry.ip)),
+                locality: locality::of_labels(&labels),
+                labels: Some(labels),
                 weight: 1,
                 origin: object.origin(&format!("subsets[{i}].{field}[{j}]")),
             });
@@ -148,7 +158,8 @@ fn of_pod(pod: &Object<Pod>, port: &ServicePort) -> Option<Backend> {
     };
     let ip: IpAddr = pod.spec.status.pod_ip.parse().ok()?;
     let address = Address::Socket(SocketAddr::new(ip, number));
-    Some(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, origin: pod.origin("") })
+    let locality = locality::of_labels(&pod.meta.labels);
+    Some(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, locality, origin: pod.origin("") })
 }
 
 /// A Pod written by hand has no conditions: it counts as ready.
@@ -171,7 +182,8 @@ fn of_entry(registry: &Registry<'_>, entry: &Object<ServiceEntry>, host: &str, p
     }
     if entry.spec.endpoints.is_empty() && resolves {
         let address = Address::Dns { host: host.to_owned(), port: entry_port(written, None) };
-        return vec![Backend { address, labels: None, weight: 1, origin: entry.origin("spec.hosts") }];
+        let origin = entry.origin("spec.hosts");
+        return vec![Backend { address, labels: None, weight: 1, locality: String::new(), origin }];
     }
     let endpoints = entry.spec.endpoints.iter().enumerate();
     endpoints.filter_map(|(i, w)| of_workload(w, written, entry.origin(&format!("spec.endpoints[{i}]")))).collect()
@@ -193,7 +205,8 @@ fn of_selector(
     for pod in pods.filter(|pod| fits(&selector.labels, &pod.meta.labels) && is_ready(pod)) {
         let Ok(ip) = pod.spec.status.pod_ip.parse::<IpAddr>() else { continue };
         let address = Address::Socket(SocketAddr::new(ip, entry_port(port, None)));
-        backends.push(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, origin: pod.origin("") });
+        let (labels, locality) = (Some(pod.meta.labels.clone()), locality::of_labels(&pod.meta.labels));
+        backends.push(Backend { address, labels, weight: 1, locality, origin: pod.origin("") });
     }
     backends
 }
@@ -209,7 +222,9 @@ fn of_workload(workload: &WorkloadEntry, port: &Port, origin: Origin) -> Option<
     let text = workload.address.as_deref().filter(|a| !a.is_empty() && !a.starts_with("unix://"))?;
     let address = address(text, entry_port(port, Some(workload)));
     let weight = workload.weight.unwrap_or(1).max(1);
-    Some(Backend { address, labels: Some(workload.labels.clone()), weight, origin })
+    let written = workload.locality.clone().filter(|locality| !locality.is_empty());
+    let locality = written.unwrap_or_else(|| locality::of_labels(&workload.labels));
+    Some(Backend { address, labels: Some(workload.labels.clone()), weight, locality, origin })
 }
 
 /// The workload's own port of that name, else the target port, else the port.

@@ -170,15 +170,8 @@ fn of_load_balancer(
 ) {
     let Some(written) = written else { return };
     let path = format!("{path}.loadBalancer");
-    let settings = [
-        (written.consistent_hash.is_some(), "consistentHash", "P0311", "LEAST_REQUEST is used"),
-        (written.locality_lb_setting.is_some(), "localityLbSetting", "P0312", "all endpoints count alike"),
-        (written.warmup_duration_secs.is_some(), "warmupDurationSecs", "P0312", "new endpoints count fully"),
-        (written.warmup.is_some(), "warmup", "P0312", "new endpoints count fully"),
-    ];
-    report(object, &path, &settings, found);
     if written.simple.as_deref() == Some("PASSTHROUGH") {
-        let text = "PASSTHROUGH is not served yet: LEAST_REQUEST is used";
+        let text = "PASSTHROUGH has no meaning at a gateway, which clients do not address endpoints through: LEAST_REQUEST is used";
         found.push(Diagnostic::warning("P0312", object.place(&format!("{path}.simple")), text));
     }
 }
@@ -186,15 +179,7 @@ fn of_load_balancer(
 fn of_pool(object: &Object<DestinationRule>, path: &str, pool: Option<&ConnectionPool>, found: &mut Vec<Diagnostic>) {
     let Some(pool) = pool else { return };
     if let Some(tcp) = &pool.tcp {
-        let settings = [
-            (tcp.tcp_keepalive.is_some(), "tcpKeepalive", "P0315", "the system's own is used"),
-            (
-                tcp.max_connection_duration.is_some(),
-                "maxConnectionDuration",
-                "P0315",
-                "it counts on listeners of TCP only",
-            ),
-        ];
+        let settings = [(tcp.tcp_keepalive.is_some(), "tcpKeepalive", "P0315", "the system's own is used")];
         report(object, &format!("{path}.connectionPool.tcp"), &settings, found);
     }
     if let Some(http) = &pool.http {
@@ -215,23 +200,19 @@ fn of_outlier(
     found: &mut Vec<Diagnostic>,
 ) {
     let Some(written) = written else { return };
+    let path = format!("{path}.outlierDetection");
+    if written.consecutive_errors.is_some() {
+        let place = object.key_place(&format!("{path}.consecutiveErrors"));
+        let finding = Diagnostic::warning("P0316", place, "`consecutiveErrors` has no effect any more, as in Istio");
+        found.push(finding.with_help("set `consecutiveGatewayErrors` or `consecutive5xxErrors`"));
+    }
     let split = written.split_external_local_origin_errors == Some(true);
-    let settings = [
-        (split, "splitExternalLocalOriginErrors", "P0316", "connect failures count as 5xx"),
-        (
-            written.consecutive_local_origin_failures.is_some(),
-            "consecutiveLocalOriginFailures",
-            "P0316",
-            "connect failures count as 5xx",
-        ),
-        (
-            written.consecutive_errors.is_some(),
-            "consecutiveErrors",
-            "P0316",
-            "Istio replaced it by `consecutive5xxErrors`",
-        ),
-    ];
-    report(object, &format!("{path}.outlierDetection"), &settings, found);
+    if written.consecutive_local_origin_failures.is_some() && !split {
+        let place = object.key_place(&format!("{path}.consecutiveLocalOriginFailures"));
+        let text = "`consecutiveLocalOriginFailures` has no effect without `splitExternalLocalOriginErrors`";
+        let finding = Diagnostic::warning("P0316", place, text);
+        found.push(finding.with_help("set `splitExternalLocalOriginErrors: true`"));
+    }
 }
 
 fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {

@@ -2,6 +2,7 @@
 
 use super::checker::Checker;
 use super::export_to;
+use super::load_balancer;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
@@ -10,9 +11,6 @@ use crate::resources::istio::destination_rule::{
 };
 
 type DrChecker<'a> = Checker<'a, DestinationRule>;
-
-/// Values of `loadBalancer.simple`.
-const SIMPLE: &[&str] = &["UNSPECIFIED", "LEAST_REQUEST", "LEAST_CONN", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH"];
 
 /// Checks a DestinationRule by itself.
 pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
@@ -86,16 +84,12 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
 fn check_blocks(
     checker: &mut DrChecker<'_>,
     path: &str,
-    load_balancer: Option<&LoadBalancer>,
+    balancing: Option<&LoadBalancer>,
     pool: Option<&ConnectionPool>,
     outlier: Option<&OutlierDetection>,
 ) {
-    if let Some(load_balancer) = load_balancer {
-        let path = format!("{path}.loadBalancer");
-        checker.word(&format!("{path}.simple"), load_balancer.simple.as_ref(), SIMPLE);
-        if load_balancer.simple.is_some() && load_balancer.consistent_hash.is_some() {
-            checker.error_at_key("P0102", &path, "set at most one of `simple`, `consistentHash`");
-        }
+    if let Some(balancing) = balancing {
+        load_balancer::check(checker, &format!("{path}.loadBalancer"), balancing, outlier.is_some());
     }
     if let Some(pool) = pool {
         check_pool(checker, &format!("{path}.connectionPool"), pool);

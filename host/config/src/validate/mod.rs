@@ -8,6 +8,7 @@ mod extension;
 mod gateway;
 mod headers;
 mod http_route;
+mod load_balancer;
 mod route_destination;
 mod service_entry;
 mod string_match;

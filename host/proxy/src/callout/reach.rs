@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_model::{CircuitBreakers, ClusterId, LbPolicy, Origin};
+use portolan_model::{CircuitBreakers, ClusterId, Origin};
 use portolan_wasm::Upstream;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::redis::Servers;
 use crate::clock;
 use crate::cluster::ClusterState;
 use crate::dns::Following;
+use crate::endpoint::NewEndpoint;
 use crate::pool::{ClusterPool, EndpointPool, PoolLimits};
 use crate::snapshot::ClusterEntry;
 use crate::view::View;
@@ -132,7 +133,7 @@ impl MadeUp {
         let state = Arc::new(ClusterState::new(name, snapshot.metrics.cluster(MADE_UP)));
         let following = match upstream {
             Upstream::Address(address) => {
-                state.set_endpoints(&[(*address, 1, Origin::default())]);
+                state.set_endpoints(&[NewEndpoint::at(*address)]);
                 None
             }
             Upstream::Name { host, port } => Some(snapshot.names.follow(&state, host, *port)),
@@ -143,11 +144,13 @@ impl MadeUp {
             state,
             origin: Origin::default(),
             undefined: false,
-            lb_policy: LbPolicy::default(),
+            is_consistent: false,
+            hashes_source: false,
             limits: PoolLimits {
                 breakers: CircuitBreakers::default(),
                 connect_timeout: CONNECT_TIMEOUT,
                 max_requests: 0,
+                max_age_ms: u64::MAX,
             },
             idle_timeout: KEPT,
             outlier_detection: None,
@@ -195,9 +198,7 @@ impl Target {
     pub(super) fn pick(&self, worker: &Worker, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
         let (cluster, pool) = (self.cluster()?, self.pool()?);
         let set = pool.endpoints();
-        let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
-        let picked =
-            worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, cluster.lb_policy, min_health, avoid, rng));
+        let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, None, avoid, rng));
         let found = pool.endpoint(picked?);
         if found.is_none() {
             cluster.state.metrics.upstream_cx_none_healthy.inc();

@@ -15,6 +15,7 @@ use super::Connection;
 use crate::cluster::Permit;
 use crate::context::Choice;
 use crate::endpoint::EndpointState;
+use crate::hash_input;
 use crate::snapshot::ClusterEntry;
 
 /// Envoy's `max_ejection_time`, in milliseconds.
@@ -113,26 +114,28 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     metrics.upstream_cx_connect_fail.inc();
     metrics.upstream_cx_connect_attempts_exceeded.inc();
     endpoint.errors.fetch_add(1, Relaxed);
-    report(cluster, &endpoint, Outcome::GatewayError);
+    report(cluster, &endpoint, Outcome::LocalOriginFailure);
     Err(failure)
 }
 
 fn pick(connection: &Connection, id: usize, cluster: &ClusterEntry) -> Option<Arc<EndpointState>> {
     let pool = connection.view.pools.get(id)?;
     let set = pool.endpoints();
-    let min_health = cluster.outlier_detection.map(|detection| detection.min_health_percent);
-    let picked = connection
-        .worker
-        .with_rng(|rng| pool.balancer.borrow_mut().pick(&set, cluster.lb_policy, min_health, None, rng));
+    let hash = cluster.hashes_source.then(|| hash_input::of_address(connection.info.peer));
+    let picked = connection.worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, None, rng));
     set.endpoints.get(picked?).cloned()
 }
 
 /// Counts how a connection attempt went and ejects the endpoint when there were too many failures in a row: connect
-/// failures count as 503, as in Envoy.
+/// failures count as 503 unless they count apart, as in Envoy.
 fn report(cluster: &ClusterEntry, endpoint: &EndpointState, outcome: Outcome) {
     let Some(detection) = &cluster.outlier_detection else { return };
+    let outcome = match outcome {
+        Outcome::LocalOriginFailure if detection.consecutive_local_origin_failures.is_none() => Outcome::GatewayError,
+        outcome => outcome,
+    };
     let record = cluster.state.report(endpoint, outcome, Some(detection));
-    if outcome == Outcome::Success || !is_one_too_many(&record, detection) {
+    if outcome == Outcome::Success || !is_one_too_many(&record, outcome, detection) {
         return;
     }
     let duration_ms = ejection_ms(&record, detection);
@@ -142,11 +145,16 @@ fn report(cluster: &ClusterEntry, endpoint: &EndpointState, outcome: Outcome) {
 }
 
 /// At each multiple of a threshold: Envoy starts to count again once it was reached.
-fn is_one_too_many(record: &EndpointRecord, detection: &OutlierDetection) -> bool {
+fn is_one_too_many(record: &EndpointRecord, outcome: Outcome, detection: &OutlierDetection) -> bool {
     let reached = |count: u32, threshold: u32| threshold != 0 && count != 0 && count.is_multiple_of(threshold);
-    record.ejected == 0
-        && (reached(record.consecutive_5xx, detection.consecutive_5xx)
-            || reached(record.consecutive_gateway_errors, detection.consecutive_gateway_errors))
+    let errors = if outcome == Outcome::LocalOriginFailure {
+        let failures = detection.consecutive_local_origin_failures.unwrap_or(0);
+        reached(record.consecutive_local_origin_failures, failures)
+    } else {
+        reached(record.consecutive_5xx, detection.consecutive_5xx)
+            || reached(record.consecutive_gateway_errors, detection.consecutive_gateway_errors)
+    };
+    record.ejected == 0 && errors
 }
 
 /// Base time times the number of ejections, up to the cap, and on to the next multiple of the interval: Envoy lets

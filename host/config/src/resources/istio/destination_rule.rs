@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::load_balancer::{ConsistentHash, LocalityLbSetting, Warmup};
 use super::virtual_service::PortSelector;
 
 /// Subsets and traffic policy of a host.
@@ -79,14 +80,14 @@ pub struct PortPolicy {
 pub struct LoadBalancer {
     /// `LEAST_REQUEST` by default, `ROUND_ROBIN`, `RANDOM`, `LEAST_CONN`, `PASSTHROUGH`.
     pub simple: Option<String>,
-    /// Instead of `simple`; not served yet.
-    pub consistent_hash: Option<Value>,
-    /// Not served yet.
-    pub locality_lb_setting: Option<Value>,
-    /// Not served yet.
-    pub warmup_duration_secs: Option<Value>,
-    /// Not served yet.
-    pub warmup: Option<Value>,
+    /// Instead of `simple`.
+    pub consistent_hash: Option<ConsistentHash>,
+    /// Beats the mesh's.
+    pub locality_lb_setting: Option<LocalityLbSetting>,
+    /// Duration: the old form of `warmup`.
+    pub warmup_duration_secs: Option<String>,
+    /// With `LEAST_REQUEST` and `ROUND_ROBIN`.
+    pub warmup: Option<Warmup>,
 }
 
 /// Limits of each cluster.
@@ -143,9 +144,9 @@ pub struct HttpPool {
 pub struct OutlierDetection {
     /// Old name of `consecutiveGatewayErrors`.
     pub consecutive_errors: Option<u32>,
-    /// Not served yet.
+    /// Failures that are not an answer count apart.
     pub split_external_local_origin_errors: Option<bool>,
-    /// Not served yet.
+    /// 5 by default, with the split.
     pub consecutive_local_origin_failures: Option<u32>,
     /// Off by default.
     pub consecutive_gateway_errors: Option<u32>,

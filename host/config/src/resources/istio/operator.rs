@@ -174,6 +174,8 @@ pub struct MeshConfig {
     pub default_destination_rule_export_to: Option<Vec<String>>,
     /// How paths are made canonical.
     pub path_normalization: Option<ProxyPathNormalization>,
+    /// For clusters whose DestinationRule has none of its own.
+    pub locality_lb_setting: Option<super::load_balancer::LocalityLbSetting>,
     // The rest is not read; see the Istio API.
     pub proxy_listen_port: Option<Value>,
     pub proxy_inbound_listen_port: Option<Value>,
@@ -194,7 +196,6 @@ pub struct MeshConfig {
     pub trust_domain: Option<Value>,
     pub trust_domain_aliases: Option<Value>,
     pub ca_certificates: Option<Value>,
-    pub locality_lb_setting: Option<Value>,
     pub dns_refresh_rate: Option<Value>,
     pub h2_upgrade_policy: Option<Value>,
     pub inbound_cluster_stat_name: Option<Value>,

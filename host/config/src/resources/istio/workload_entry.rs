@@ -16,7 +16,7 @@ pub struct WorkloadEntry {
     pub labels: BTreeMap<String, String>,
     /// Of no use without a mesh.
     pub network: Option<String>,
-    /// `region/zone/subzone`; not served yet.
+    /// `region/zone/subzone`.
     pub locality: Option<String>,
     /// 1 when absent or 0.
     pub weight: Option<u32>,
