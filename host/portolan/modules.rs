@@ -125,10 +125,12 @@ impl Modules {
         self.source.set_lock(self.lock.as_deref().and_then(Lock::read));
     }
 
-    /// The modules that a model's filters come from, as they are now.
+    /// The modules that a model's filters come from, as they are now, and the files of certificates, which are no code but
+    /// change what is served in the same way.
     pub(crate) fn fingerprint(&self, model: &Model) -> Fingerprint {
         let mut paths: Vec<PathBuf> = self.overrides.iter().map(|(_, path)| path.clone()).collect();
         paths.extend(self.lock.clone());
+        paths.extend(model.certificate_files().cloned());
         let mut fetched = BTreeMap::new();
         for plugin in &model.plugins {
             match &plugin.code {

@@ -5,6 +5,9 @@
 mod support;
 
 mod admin;
+mod backend_http2;
+mod backend_proxy_protocol;
+mod backend_tls;
 mod balancing;
 mod breaker;
 mod bundled;

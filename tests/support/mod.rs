@@ -15,6 +15,7 @@ pub(crate) mod probe;
 pub(crate) mod project;
 pub(crate) mod redis;
 pub(crate) mod registry;
+pub(crate) mod secure;
 pub(crate) mod tcp;
 pub(crate) mod tokens;
 pub(crate) mod upstream;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Origin;
+use crate::{Origin, Transport};
 
 /// Index into [`crate::Model::clusters`].
 pub type ClusterId = u32;
@@ -47,6 +47,9 @@ pub struct Cluster {
     pub circuit_breakers: CircuitBreakers,
     /// `outlierDetection`, when there is such a block.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How connections are made.
+    #[serde(default, skip_serializing_if = "Transport::is_plain")]
+    pub transport: Transport,
     /// The DestinationRule subset, ServiceEntry or Service that it comes from.
     pub origin: Origin,
     /// The traffic policy that set the limits, when one did.

@@ -13,11 +13,12 @@ pub mod path_policy;
 pub mod plugin;
 pub mod route;
 pub mod secret;
+pub mod transport;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy, MISSING_CLUSTER,
-    OutlierDetection, SlowStart,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy,
+    MISSING_CLUSTER, OutlierDetection, SlowStart,
 };
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
@@ -32,6 +33,7 @@ pub use route::{
     RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,
 };
 pub use secret::Secret;
+pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,4 +58,15 @@ pub struct Model {
     pub paths: PathPolicy,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
+}
+
+impl Model {
+    /// The files of certificates and keys that clusters name.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &std::path::PathBuf> {
+        let tls = self.clusters.iter().filter_map(|cluster| cluster.transport.tls.as_ref());
+        tls.flat_map(|tls| tls.pems()).filter_map(|pem| match pem {
+            Pem::File { path } => Some(path),
+            Pem::Secret { .. } | Pem::Missing { .. } => None,
+        })
+    }
 }

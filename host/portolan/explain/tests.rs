@@ -39,6 +39,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         max_requests_per_connection: 0,
         circuit_breakers: Default::default(),
         outlier_detection: None,
+        transport: Default::default(),
         origin: origin("DestinationRule", "app", 31),
         policy_origin: None,
     }

@@ -17,9 +17,11 @@ use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
 use crate::filter_chain::Direction;
 use crate::kept_head::KeptHead;
+use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, ClusterPool, EndpointPool, Lease, PoolLimits};
+use crate::pool::{CheckoutError, ClusterPool, EndpointPool, PoolLimits, Wanted};
 use crate::router::{Answer, Forwarding, Upstream};
+use crate::upstream::{ConnectError, ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
 
 /// Envoy's base interval between tries; each pause is random up to it times 2^n - 1, at most ten times it.
 const BACK_OFF: Duration = Duration::from_millis(25);
@@ -46,6 +48,9 @@ pub(crate) struct Attempts<'a> {
     last: Option<SocketAddr>,
     /// The next connection must be a new one: a pooled one has just turned out to be dead.
     fresh: bool,
+    /// What its connection must be for.
+    key: Option<Rc<ConnectionKey>>,
+    is_http2: bool,
     /// Holds one of the cluster's `maxRetries` places while a retry is under way.
     permit: Option<Permit>,
 }
@@ -70,6 +75,8 @@ enum Try {
     Failed {
         failure: Failure,
         cause: Option<String>,
+        /// Why there was no connection.
+        reason: Option<String>,
         unsent: bool,
         reused: bool,
     },
@@ -79,9 +86,11 @@ impl<'a> Attempts<'a> {
     pub(crate) fn new(job: &'a Forwarding<'a>, pool: &'a Rc<ClusterPool>, body: Incoming) -> Self {
         let policy = &job.forward.retry;
         let stream = job.stream;
+        let (key, is_http2) = job.cluster.transport.needs(stream);
+        let keeps_body = retries_after_sending(policy) || is_http2 && policy.attempts > 0 && policy.refused_stream;
         let body = if http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request) {
             Source::Empty
-        } else if !stream.view.wants.request_body && retries_after_sending(policy) {
+        } else if !stream.view.wants.request_body && keeps_body {
             Source::Replay(Replay::new(body, stream.clone()))
         } else {
             Source::Fresh(body)
@@ -97,6 +106,8 @@ impl<'a> Attempts<'a> {
             tries: 0,
             last: None,
             fresh: false,
+            key,
+            is_http2,
             permit: None,
         }
     }
@@ -113,7 +124,7 @@ impl<'a> Attempts<'a> {
 
     async fn run_all(&mut self) -> Tried {
         loop {
-            let (failure, cause) = match self.attempt().await {
+            let (failure, cause, reason) = match self.attempt().await {
                 Try::Answered(answer) if !self.retries_status(answer.response.status().as_u16()) => {
                     if self.tries > 1 {
                         self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
@@ -132,19 +143,22 @@ impl<'a> Attempts<'a> {
                     continue;
                 }
                 Try::Replied(reply) => return Tried::Failed(reply),
-                Try::Failed { failure, cause, unsent, reused } => {
+                Try::Failed { failure, cause, reason, unsent, reused } => {
                     // The pooled connection had ended before the answer began: nobody has seen the request, or it may
                     // be seen twice. That is no retry in Istio's sense and does not count as one.
-                    if reused && failure == Failure::Reset && self.is_repeatable(unsent) {
+                    if reused && self.is_stale(failure, unsent) {
                         self.fresh = true;
                         self.tries -= 1;
                         continue;
                     }
-                    (failure, cause)
+                    (failure, cause, reason)
                 }
             };
             if !self.retries_failure(failure) || !self.may_try_again() {
-                let reply = Reply::failed(failure, cause);
+                let mut reply = Reply::failed(failure, cause);
+                if let Some(reason) = &reason {
+                    reply = reply.for_reason(reason);
+                }
                 return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
             }
             self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
@@ -183,14 +197,18 @@ impl<'a> Attempts<'a> {
         });
         let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
         let asked = stream.view.wants.course.then(Instant::now);
-        let checkout = self.pool.checkout(&pool, limits, std::mem::take(&mut self.fresh)).await;
+        let (transport, fresh) = (&self.job.cluster.transport, std::mem::take(&mut self.fresh));
+        let wanted = Wanted { limits, transport, key: self.key.clone(), is_http2: self.is_http2, fresh };
+        let checkout = self.pool.checkout(&pool, &wanted).await;
         if !matches!(checkout, Err(CheckoutError::Overflow)) {
             stream.with_state(|state| state.host.endpoint = Some(pool.endpoint.clone()));
         }
         let lease = match checkout {
             Ok(lease) => lease,
             Err(error) => {
-                stream.with_course(|course| course.transport_failure = error.to_string());
+                if let CheckoutError::Connect(_, error) = &error {
+                    stream.with_course(|course| course.transport_failure = error.to_string());
+                }
                 return self.no_connection(error);
             }
         };
@@ -225,47 +243,71 @@ impl<'a> Attempts<'a> {
                 metrics.upstream_rq_pending_overflow.inc();
                 Failure::Overflow
             }
-            CheckoutError::ConnectTimeout(_) => Failure::ConnectTimeout,
+            CheckoutError::Connect(_, ConnectError::Timeout) => Failure::ConnectTimeout,
             CheckoutError::Connect(..) | CheckoutError::Handshake(..) => Failure::Connect,
         };
         if failure != Failure::Overflow {
             metrics.upstream_rq_pending_failure_eject.inc();
         }
-        failed(failure, Some(error.to_string()))
+        match error {
+            CheckoutError::Connect(_, ConnectError::Failed(reason)) => unreachable_because(reason),
+            other => failed(failure, Some(other.to_string())),
+        }
     }
 
     async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
         let reused = lease.requests > 0;
         let Some(request) = self.request() else { return failed(Failure::Reset, None) };
         // On a reused connection the head may have to be sent again on another, whatever the policy.
-        lease.sent().begin(reused && matches!(self.body, Source::Empty));
-        match lease.sender.try_send_request(request).await {
+        lease.sent().begin(reused && !lease.is_http2() && matches!(self.body, Source::Empty));
+        match lease.send(request).await {
             Ok(response) => Try::Answered(Answer { response, lease, upstream }),
             Err(mut error) => {
                 let unsent = error.take_message().map(|request| self.take_back(request)).is_some();
                 if !unsent && reused && self.kept.is_none() {
                     self.kept = KeptHead::parse(&lease.sent().bytes());
                 }
-                let error = error.into_error();
-                self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
-                let stream = self.job.stream;
-                if let Some(reply) = stream.take_body_reply() {
-                    stream.with_state(|state| state.host.endpoint = None);
-                    return Try::Replied(reply);
-                }
-                let failure = match () {
-                    () if stream.has_failed_request_body() => {
-                        stream.with_state(|state| state.host.endpoint = None);
-                        Failure::RequestBody
-                    }
-                    () if error.is_parse() || error.is_parse_status() => Failure::Protocol,
-                    () => Failure::Reset,
-                };
-                let age = if reused { format!(", request {} on it", lease.requests + 1) } else { String::new() };
-                let cause = format!("{}: {error}{age}", lease.endpoint().address);
-                Try::Failed { failure, cause: Some(cause), unsent, reused }
+                self.broke(&lease, &error.into_error(), unsent)
             }
         }
+    }
+
+    /// What it means that there is no answer.
+    fn broke(&self, lease: &Lease, error: &hyper::Error, unsent: bool) -> Try {
+        let reused = lease.requests > 0;
+        let of_stream = stream_failure(error);
+        // A stream that was reset leaves the connection as it is.
+        if of_stream != Some(StreamFailure::Reset) {
+            lease.retire();
+        }
+        self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
+        let stream = self.job.stream;
+        if let Some(reply) = stream.take_body_reply() {
+            stream.with_state(|state| state.host.endpoint = None);
+            return Try::Replied(reply);
+        }
+        if !reused && let Some(reason) = alert(error) {
+            self.job.cluster.state.metrics.ssl_connection_error.inc();
+            stream.with_course(|course| course.transport_failure.clone_from(&reason));
+            return unreachable_because(reason);
+        }
+        let failure = match of_stream {
+            _ if stream.has_failed_request_body() => {
+                stream.with_state(|state| state.host.endpoint = None);
+                Failure::RequestBody
+            }
+            Some(StreamFailure::Refused) => Failure::StreamRefused,
+            Some(StreamFailure::Reset) => Failure::StreamReset,
+            Some(StreamFailure::Protocol) => Failure::Protocol,
+            None if error.is_parse() || error.is_parse_status() => Failure::Protocol,
+            None => Failure::Reset,
+        };
+        if failure == Failure::Protocol {
+            self.job.cluster.state.metrics.upstream_cx_protocol_error.inc();
+        }
+        let age = if reused { format!(", request {} on it", lease.requests + 1) } else { String::new() };
+        let cause = format!("{}: {error}{age}", lease.endpoint().address);
+        Try::Failed { failure, cause: Some(cause), reason: None, unsent, reused }
     }
 
     /// The request of this try. Its head is kept only when another try may need it: a copy costs about as much as a
@@ -281,7 +323,8 @@ impl<'a> Attempts<'a> {
         if self.tries > 1 {
             parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
         }
-        if keep {
+        // Of HTTP/2 nothing can be read back.
+        if keep || self.is_http2 {
             self.kept = Some(KeptHead::of(&parts));
         }
         if stream.view.wants.request_head_later {
@@ -306,7 +349,9 @@ impl<'a> Attempts<'a> {
             Source::Spent => return None,
         };
         // Without a length a body would be left out of methods that rarely have one.
-        if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        if self.is_http2 {
+            as_http2(&mut parts, self.job.cluster.transport.scheme());
+        } else if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         Some(Request::from_parts(parts, body))
@@ -321,6 +366,26 @@ impl<'a> Attempts<'a> {
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
             RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) => {}
         }
+    }
+
+    /// True when the failure is the connection's, which had ended before, and the request can go again on another.
+    fn is_stale(&self, failure: Failure, unsent: bool) -> bool {
+        match failure {
+            Failure::Reset => self.is_repeatable(unsent),
+            // The upstream was about to go and has not looked at it.
+            Failure::StreamRefused => self.has_body_and_head(),
+            _ => false,
+        }
+    }
+
+    fn has_body_and_head(&self) -> bool {
+        let has_body = match &self.body {
+            Source::Empty => true,
+            Source::Replay(replay) => replay.borrow().is_whole(),
+            Source::Fresh(_) | Source::Filtered(_) => self.unsent.is_some(),
+            Source::Spent => false,
+        };
+        has_body && (self.unsent.is_some() || self.kept.is_some())
     }
 
     /// True when sending again can do no harm that the client did not ask for, and is possible.
@@ -340,7 +405,8 @@ impl<'a> Attempts<'a> {
             Failure::Connect | Failure::ConnectTimeout => {
                 policy.connect_failure || policy.reset || policy.on_5xx || policy.gateway_error
             }
-            Failure::Reset => policy.reset || policy.on_5xx || policy.gateway_error,
+            Failure::Reset | Failure::StreamReset => policy.reset || policy.on_5xx || policy.gateway_error,
+            Failure::StreamRefused => policy.refused_stream || policy.reset || policy.on_5xx || policy.gateway_error,
             Failure::Protocol => policy.reset || policy.on_5xx,
             Failure::TryTimeout => {
                 policy.on_5xx || policy.gateway_error || policy.reset || policy.status_codes.contains(&504)
@@ -399,7 +465,14 @@ impl<'a> Attempts<'a> {
 }
 
 fn failed(failure: Failure, cause: Option<String>) -> Try {
-    Try::Failed { failure, cause, unsent: true, reused: false }
+    Try::Failed { failure, cause, reason: None, unsent: true, reused: false }
+}
+
+/// There is no connection, or none under TLS.
+fn unreachable_because(reason: String) -> Try {
+    // The log tells it as it is, beside the address.
+    let cause = Some(reason.clone());
+    Try::Failed { failure: Failure::Connect, cause, reason: Some(reason), unsent: true, reused: false }
 }
 
 fn retries_after_sending(policy: &RetryPolicy) -> bool {

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body_filter::{FilteredBody, Whole};
-use crate::pool::Lease;
+use crate::lease::Lease;
 use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
 

@@ -13,7 +13,7 @@ use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, Sta
 use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
 use crate::cluster::ClusterState;
-use crate::cluster_entry::{balancing, entry, sockets};
+use crate::cluster_entry::{balancing, entry, sockets, transport};
 use crate::compiler::Compiler;
 use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
@@ -26,6 +26,7 @@ use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
+use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
 
 /// What a builder works with.
@@ -68,6 +69,7 @@ pub struct Builder {
     last: Option<Arc<Snapshot>>,
     generations: Arc<Generations>,
     logs: Logs,
+    certificates: Certificates,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +135,7 @@ impl Builder {
             last: None,
             generations: Arc::default(),
             logs: Logs::default(),
+            certificates: Certificates::default(),
             options,
         })
     }
@@ -155,7 +158,7 @@ impl Builder {
         let listeners = self.listeners(&model, &mut problems);
         let instead = self.options.access_log.as_deref();
         let access_logs = self.logs.open(&model, instead, &self.options.metrics, &mut problems);
-        let clusters: Vec<_> = self.clusters(&model);
+        let clusters: Vec<_> = self.clusters(&model, &mut problems);
         let metrics = self.options.metrics.clone();
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
         let snapshot = Arc::new(Snapshot::new(SnapshotParts {
@@ -389,17 +392,15 @@ impl Builder {
         entries
     }
 
-    fn clusters(&mut self, model: &Model) -> Vec<ClusterEntry> {
-        let known: HashMap<Arc<str>, Arc<ClusterState>> = self
-            .last
-            .iter()
-            .flat_map(|last| last.clusters())
-            .map(|cluster| (cluster.state.name.clone(), cluster.state.clone()))
-            .collect();
+    fn clusters(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ClusterEntry> {
+        let last = self.last.clone();
+        let known = last.iter().flat_map(|last| last.clusters()).map(|cluster| (&*cluster.state.name, cluster));
+        let known: HashMap<&str, &ClusterEntry> = known.collect();
         let mut named = Vec::new();
         let mut entries = Vec::with_capacity(model.clusters.len());
         for cluster in &model.clusters {
-            let state = known.get(cluster.name.as_str()).cloned().unwrap_or_else(|| {
+            let known = known.get(cluster.name.as_str());
+            let state = known.map(|known| known.state.clone()).unwrap_or_else(|| {
                 Arc::new(ClusterState::new(cluster.name.as_str().into(), self.options.metrics.cluster(&cluster.name)))
             });
             state.set_balancing(balancing(cluster));
@@ -410,8 +411,12 @@ impl Builder {
                 }
                 None => named.push((state.clone(), cluster.endpoints.clone(), cluster.discovery)),
             }
-            entries.push(entry(cluster, state));
+            let last = known.map(|known| &known.transport);
+            let (transport, problem) = transport(cluster, &mut self.certificates, last);
+            problems.extend(problem);
+            entries.push(entry(cluster, state, transport));
         }
+        self.certificates.forget_files();
         self.resolution.follow(named);
         let names: std::collections::HashSet<&str> = model.clusters.iter().map(|c| c.name.as_str()).collect();
         self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use portolan_model::{Address, CircuitBreakers, Cluster, HashPolicy};
 
+use crate::build_problem::BuildProblem;
 use crate::cluster::ClusterState;
 use crate::endpoint::NewEndpoint;
+use crate::module_source::Cause;
 use crate::plan::Balancing;
 use crate::pool::PoolLimits;
 use crate::snapshot::ClusterEntry;
+use crate::upstream::{Certificates, UpstreamTransport};
 
 /// The endpoints of a cluster without names; none when some must be resolved.
 pub(crate) fn sockets(cluster: &Cluster) -> Option<Vec<NewEndpoint>> {
@@ -26,7 +29,7 @@ pub(crate) fn balancing(cluster: &Cluster) -> Balancing {
 }
 
 /// What a snapshot keeps of a cluster.
-pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>) -> ClusterEntry {
+pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>, transport: Arc<UpstreamTransport>) -> ClusterEntry {
     ClusterEntry {
         state,
         origin: cluster.origin.clone(),
@@ -40,6 +43,25 @@ pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>) -> ClusterEntry
             max_age_ms: cluster.max_connection_duration_ms.unwrap_or(u64::MAX),
         },
         idle_timeout: Duration::from_millis(cluster.idle_timeout_ms),
+        transport,
         outlier_detection: cluster.outlier_detection,
     }
+}
+
+/// The cluster's transport, and what keeps it from being as it is written.
+pub(crate) fn transport(
+    cluster: &Cluster,
+    certificates: &mut Certificates,
+    last: Option<&Arc<UpstreamTransport>>,
+) -> (Arc<UpstreamTransport>, Option<BuildProblem>) {
+    let (transport, error) = UpstreamTransport::build(&cluster.transport, certificates, last);
+    let problem = error.map(|error| BuildProblem {
+        subject: format!("TLS to {}", cluster.name),
+        origin: cluster.transport.tls.as_ref().map(|tls| tls.origin.clone()),
+        message: error.to_string(),
+        kept_old: last.is_some_and(|last| Arc::ptr_eq(last, &transport)),
+        cause: Cause::Broken,
+        config: None,
+    });
+    (transport, problem)
 }

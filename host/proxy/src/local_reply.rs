@@ -66,6 +66,10 @@ pub(crate) enum Failure {
     ConnectTimeout,
     /// The connection ended before the answer.
     Reset,
+    /// The upstream has reset the HTTP/2 stream.
+    StreamReset,
+    /// The upstream has refused the HTTP/2 stream unseen.
+    StreamRefused,
     /// The answer was not HTTP.
     Protocol,
     /// The route's timeout ran out.
@@ -132,6 +136,12 @@ impl Reply {
             }
             Failure::Reset => Self::new(unavailable, ResponseFlags::UC, format!("{before}{{connection_termination}}"))
                 .with_text(format!("{connect}connection termination")),
+            Failure::StreamReset => Self::new(unavailable, ResponseFlags::UR, format!("{before}{{remote_reset}}"))
+                .with_text(format!("{connect}remote reset")),
+            Failure::StreamRefused => {
+                Self::new(unavailable, ResponseFlags::UR, format!("{before}{{remote_refused_stream_reset}}"))
+                    .with_text(format!("{connect}remote refused stream reset"))
+            }
             Failure::Protocol => {
                 Self::new(StatusCode::BAD_GATEWAY, ResponseFlags::UPE, format!("{before}{{protocol_error}}"))
                     .with_text(format!("{connect}protocol error"))
@@ -145,6 +155,13 @@ impl Reply {
             Failure::RequestBody => Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error"),
         };
         Self { cause, ..reply }
+    }
+
+    /// Why no connection could be made, as Envoy tells it: without spaces.
+    pub(crate) fn for_reason(mut self, reason: &str) -> Self {
+        let reason = reason.replace(' ', "_");
+        self.details = format!("upstream_reset_before_response_started{{remote_connection_failure|{reason}}}").into();
+        self
     }
 
     /// The last of several tries failed this way.

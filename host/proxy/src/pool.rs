@@ -11,16 +11,19 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use portolan_model::CircuitBreakers;
 use rand::Rng;
-use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::balancer::Balancer;
 use crate::body::RequestBody;
-use crate::clock;
 use crate::cluster::{ClusterState, EndpointSet, Permit};
 use crate::endpoint::EndpointState;
-use crate::sent::{Recorded, SentHead};
+use crate::lease::{Lease, OpenConnection, Sender};
+use crate::sent::Recorded;
+use crate::upstream::{
+    Application, ConnectError, ConnectionKey, Http2Connection, Http2Stream, Socket, UpstreamTransport, connect,
+};
 
 /// A waiting request looks again after this time even when nothing woke it: a wake-up between two looks of another
 /// worker may have been missed.
@@ -38,31 +41,30 @@ pub(crate) struct ClusterPool {
 /// One worker's connections to one endpoint.
 pub(crate) struct EndpointPool {
     pub(crate) endpoint: Arc<EndpointState>,
-    idle: RefCell<Vec<Idle>>,
+    pub(crate) idle: RefCell<Vec<Idle>>,
+    /// Connections that requests share, newest last.
+    shared: RefCell<Vec<Shared>>,
+    /// Held while such a connection is made, so that many requests at once make one.
+    dialing: Mutex<()>,
+    /// How often that failed, and how last: whoever waited for it fails in the same way.
+    failed: RefCell<(u32, Option<ConnectError>)>,
     /// The endpoint left the cluster: connections are not kept.
-    closed: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
     /// Requests of this worker that wait for one of its connections.
     waiters: Cell<u32>,
 }
 
-struct Idle {
-    sender: SendRequest<RequestBody>,
-    open: Rc<OpenConnection>,
-    requests: u32,
-    since_ms: u64,
+pub(crate) struct Idle {
+    pub(crate) sender: SendRequest<RequestBody>,
+    pub(crate) open: Rc<OpenConnection>,
+    pub(crate) requests: u32,
+    pub(crate) since_ms: u64,
 }
 
-/// A connection in use. Goes back to the pool by [`Lease::give_back`], is closed when dropped.
-pub(crate) struct Lease {
-    pub(crate) sender: SendRequest<RequestBody>,
-    /// Counts the connection as open, also when a tunnel has taken it over from HTTP.
+/// An HTTP/2 connection with what it was made for.
+struct Shared {
+    connection: Rc<Http2Connection>,
     open: Rc<OpenConnection>,
-    /// Requests sent on it before this one.
-    pub(crate) requests: u32,
-    cluster: Rc<ClusterPool>,
-    pool: Rc<EndpointPool>,
-    max_requests: u32,
-    max_age_ms: u64,
 }
 
 /// What a checkout needs to know of the cluster.
@@ -76,18 +78,26 @@ pub(crate) struct PoolLimits {
     pub(crate) max_age_ms: u64,
 }
 
+/// The connection that a request needs.
+pub(crate) struct Wanted<'a> {
+    pub(crate) limits: PoolLimits,
+    pub(crate) transport: &'a Arc<UpstreamTransport>,
+    /// None where all requests of the cluster are alike.
+    pub(crate) key: Option<Rc<ConnectionKey>>,
+    pub(crate) is_http2: bool,
+    /// Not one that has served before.
+    pub(crate) fresh: bool,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckoutError {
     /// One more request than `http1MaxPendingRequests` would wait.
     #[error("pending requests overflow")]
     Overflow,
-    /// The endpoint did not take the connection.
+    /// The endpoint did not take the connection, or there is no TLS to be had with it.
     #[error("connection to {0} failed: {1}")]
-    Connect(SocketAddr, std::io::Error),
-    /// No answer to the connection attempt within `connectTimeout`.
-    #[error("connection to {0} timed out")]
-    ConnectTimeout(SocketAddr),
+    Connect(SocketAddr, ConnectError),
     /// HTTP could not start on it.
     #[error("connection to {0} could not start: {1}")]
     Handshake(SocketAddr, hyper::Error),
@@ -124,8 +134,8 @@ impl ClusterPool {
             let known = old.iter().position(|pool| pool.endpoint.address == endpoint.address);
             match known.map(|at| old.swap_remove(at)) {
                 Some(pool) if Arc::ptr_eq(&pool.endpoint, endpoint) => pool,
-                Some(pool) => EndpointPool::new(endpoint, pool.idle.take()),
-                None => EndpointPool::new(endpoint, Vec::new()),
+                Some(pool) => EndpointPool::new(endpoint, pool.idle.take(), pool.shared.take()),
+                None => EndpointPool::new(endpoint, Vec::new(), Vec::new()),
             }
         });
         let pools = pools.collect();
@@ -134,6 +144,7 @@ impl ClusterPool {
         for gone in old {
             gone.closed.set(true);
             gone.idle.take();
+            gone.shared.take();
         }
     }
 
@@ -142,32 +153,69 @@ impl ClusterPool {
     pub(crate) async fn checkout(
         self: &Rc<Self>,
         pool: &Rc<EndpointPool>,
-        limits: PoolLimits,
-        fresh: bool,
+        wanted: &Wanted<'_>,
     ) -> Result<Lease, CheckoutError> {
-        if !fresh && let Some(idle) = pool.take(limits.max_age_ms) {
-            return Ok(self.lease(pool, idle, limits));
+        if !wanted.fresh
+            && let Some(lease) = self.reuse(pool, wanted)
+        {
+            return Ok(lease);
         }
-        let pending = self.state.wait_for_connection(limits.breakers.max_pending_requests);
+        let pending = self.state.wait_for_connection(wanted.limits.breakers.max_pending_requests);
         let Some(_pending) = pending else { return Err(CheckoutError::Overflow) };
-        let Some(place) = self.state.open_connection(limits.breakers.max_connections) else {
-            return self.wait(pool, limits).await;
-        };
-        self.dial(pool, limits, place).await
+        if !wanted.is_http2 {
+            return self.place_and_dial(pool, wanted).await;
+        }
+        let before = pool.failed.borrow().0;
+        let _dialing = pool.dialing.lock().await;
+        // Another request may have made one in the meantime, or tried to.
+        if let Some(lease) = self.reuse(pool, wanted) {
+            return Ok(lease);
+        }
+        if let (now, Some(error)) = &*pool.failed.borrow()
+            && *now != before
+        {
+            return Err(CheckoutError::Connect(pool.endpoint.address, error.clone()));
+        }
+        let dialed = self.place_and_dial(pool, wanted).await;
+        if let Err(CheckoutError::Connect(_, error)) = &dialed {
+            pool.failed.replace_with(|(times, _)| (times.wrapping_add(1), Some(error.clone())));
+        }
+        dialed
     }
 
-    async fn wait(self: &Rc<Self>, pool: &Rc<EndpointPool>, limits: PoolLimits) -> Result<Lease, CheckoutError> {
+    fn reuse(self: &Rc<Self>, pool: &Rc<EndpointPool>, wanted: &Wanted<'_>) -> Option<Lease> {
+        if wanted.is_http2 {
+            let (stream, open) = pool.take_stream(wanted)?;
+            return Some(self.lease_stream(pool, stream, open));
+        }
+        pool.take(wanted).map(|idle| self.lease(pool, idle, wanted.limits))
+    }
+
+    async fn place_and_dial(
+        self: &Rc<Self>,
+        pool: &Rc<EndpointPool>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Lease, CheckoutError> {
+        match self.state.open_connection(wanted.limits.breakers.max_connections) {
+            Some(place) => self.dial(pool, wanted, place).await,
+            None => self.wait(pool, wanted).await,
+        }
+    }
+
+    async fn wait(self: &Rc<Self>, pool: &Rc<EndpointPool>, wanted: &Wanted<'_>) -> Result<Lease, CheckoutError> {
         self.state.metrics.upstream_cx_overflow.inc();
         let _waiting = Waiting::new(&self.state, pool);
         loop {
             let available = self.state.available.notified();
             tokio::pin!(available);
             available.as_mut().enable();
-            if let Some(idle) = pool.take(limits.max_age_ms) {
-                return Ok(self.lease(pool, idle, limits));
+            if let Some(lease) = self.reuse(pool, wanted) {
+                return Ok(lease);
             }
-            if let Some(place) = self.state.open_connection(limits.breakers.max_connections) {
-                return self.dial(pool, limits, place).await;
+            // One for another host or client holds a place that it does not use.
+            pool.give_up_idle();
+            if let Some(place) = self.state.open_connection(wanted.limits.breakers.max_connections) {
+                return self.dial(pool, wanted, place).await;
             }
             self.state.demand.notify_one();
             // Running out is as good as being woken: look again.
@@ -177,7 +225,7 @@ impl ClusterPool {
 
     fn lease(self: &Rc<Self>, pool: &Rc<EndpointPool>, idle: Idle, limits: PoolLimits) -> Lease {
         Lease {
-            sender: idle.sender,
+            sender: Sender::Http1(idle.sender),
             open: idle.open,
             requests: idle.requests,
             cluster: self.clone(),
@@ -187,17 +235,40 @@ impl ClusterPool {
         }
     }
 
+    fn lease_stream(self: &Rc<Self>, pool: &Rc<EndpointPool>, stream: Http2Stream, open: Rc<OpenConnection>) -> Lease {
+        let requests = stream.requests_before();
+        let sender = Sender::Http2(stream);
+        Lease {
+            sender,
+            open,
+            requests,
+            cluster: self.clone(),
+            pool: pool.clone(),
+            max_requests: 0,
+            max_age_ms: u64::MAX,
+        }
+    }
+
     async fn dial(
         self: &Rc<Self>,
         pool: &Rc<EndpointPool>,
-        limits: PoolLimits,
+        wanted: &Wanted<'_>,
         place: Permit,
     ) -> Result<Lease, CheckoutError> {
+        let Wanted { limits, transport, key, is_http2, .. } = wanted;
         let address = pool.endpoint.address;
-        let stream = connect(&self.state, address, limits.connect_timeout).await?;
-        let open = Rc::new(OpenConnection::new(&pool.endpoint, stream.local_addr().ok(), place));
+        let application = if *is_http2 { Application::Http2 } else { Application::Http1 };
+        let socket = connect(&self.state, address, limits.connect_timeout, transport, key.as_deref(), application)
+            .await
+            .map_err(|error| CheckoutError::Connect(address, error))?;
+        let open = OpenConnection::new(socket.local(), transport, key.clone(), (&pool.endpoint, place));
+        self.yield_on_demand(limits.breakers.max_connections);
+        if *is_http2 {
+            return self.start_http2(pool, wanted, socket, open).await;
+        }
+        self.state.metrics.upstream_cx_http1_total.inc();
         let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(Recorded::new(stream, &open.sent)))
+            .handshake(TokioIo::new(Recorded::new(socket, &open.sent)))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;
         let held = open.clone();
@@ -206,8 +277,27 @@ impl ClusterPool {
             let _ = connection.with_upgrades().await;
             drop(held);
         });
-        self.yield_on_demand(limits.breakers.max_connections);
-        Ok(self.lease(pool, Idle { sender, open, requests: 0, since_ms: 0 }, limits))
+        Ok(self.lease(pool, Idle { sender, open, requests: 0, since_ms: 0 }, *limits))
+    }
+
+    async fn start_http2(
+        self: &Rc<Self>,
+        pool: &Rc<EndpointPool>,
+        wanted: &Wanted<'_>,
+        socket: Socket,
+        open: Rc<OpenConnection>,
+    ) -> Result<Lease, CheckoutError> {
+        let address = pool.endpoint.address;
+        self.state.metrics.upstream_cx_http2_total.inc();
+        let streams = wanted.transport.settings.max_concurrent_streams;
+        let started = Http2Connection::start(socket, streams, open.clone()).await;
+        let connection = started.map_err(|error| CheckoutError::Handshake(address, error))?;
+        // A new connection has a place, unless a limit is 0, which there is none of.
+        let stream = connection.stream(wanted.limits.max_requests).ok_or(CheckoutError::Overflow)?;
+        if !pool.closed.get() {
+            pool.shared.borrow_mut().push(Shared { connection, open: open.clone() });
+        }
+        Ok(self.lease_stream(pool, stream, open))
     }
 
     /// With a connection limit, gives up an idle connection whenever another worker needs the place.
@@ -220,11 +310,9 @@ impl ClusterPool {
             loop {
                 state.demand.notified().await;
                 let Some(pool) = pool.upgrade() else { return };
-                let endpoints = pool.endpoints.borrow();
-                let spare = endpoints.iter().filter(|endpoint| endpoint.waiters.get() == 0);
-                let idle = { spare }.find_map(|endpoint| endpoint.idle.borrow_mut().pop());
-                drop(endpoints);
-                drop(idle);
+                let endpoints = pool.endpoints.borrow().clone();
+                let mut spare = endpoints.iter().filter(|endpoint| endpoint.waiters.get() == 0);
+                spare.any(|endpoint| endpoint.give_up_idle());
             }
         });
         self.yields.replace(Some(task.abort_handle()));
@@ -236,31 +324,7 @@ impl ClusterPool {
             pool.idle
                 .borrow_mut()
                 .retain(|idle| !idle.sender.is_closed() && now_ms.saturating_sub(idle.since_ms) < idle_timeout_ms);
-        }
-    }
-}
-
-/// A socket connected to an endpoint; failures are counted in the cluster's metrics.
-pub(crate) async fn connect(
-    cluster: &ClusterState,
-    address: SocketAddr,
-    limit: Duration,
-) -> Result<TcpStream, CheckoutError> {
-    let metrics = &cluster.metrics;
-    match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => {
-            // A socket that refuses the option still works, only slower.
-            let _ = stream.set_nodelay(true);
-            Ok(stream)
-        }
-        Ok(Err(error)) => {
-            metrics.upstream_cx_connect_fail.inc();
-            Err(CheckoutError::Connect(address, error))
-        }
-        Err(_) => {
-            metrics.upstream_cx_connect_timeout.inc();
-            metrics.upstream_cx_connect_fail.inc();
-            Err(CheckoutError::ConnectTimeout(address))
+            pool.shared.borrow_mut().retain(|shared| shared.connection.is_wanted(now_ms, idle_timeout_ms));
         }
     }
 }
@@ -274,96 +338,66 @@ impl Drop for ClusterPool {
 }
 
 impl EndpointPool {
-    fn new(endpoint: &Arc<EndpointState>, idle: Vec<Idle>) -> Rc<Self> {
+    fn new(endpoint: &Arc<EndpointState>, idle: Vec<Idle>, shared: Vec<Shared>) -> Rc<Self> {
         Rc::new(Self {
             endpoint: endpoint.clone(),
             idle: RefCell::new(idle),
+            shared: RefCell::new(shared),
+            dialing: Mutex::default(),
+            failed: RefCell::default(),
             closed: Cell::new(false),
             waiters: Cell::new(0),
         })
     }
 
-    /// The newest idle connection: warm in the caches, and old ones may expire.
-    fn take(&self, max_age_ms: u64) -> Option<Idle> {
+    /// The newest idle connection that fits: warm in the caches, and old ones may expire. What was made in another way than
+    /// the cluster's now is closed.
+    fn take(&self, wanted: &Wanted<'_>) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
+        let max_age_ms = wanted.limits.max_age_ms;
         if max_age_ms != u64::MAX {
             idle.retain(|idle| idle.open.is_younger_than(max_age_ms));
         }
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            if idle[at].sender.is_ready() {
-                return Some(idle.remove(at));
+            let is_current = Arc::ptr_eq(&idle[at].open.transport, wanted.transport);
+            if is_current && idle[at].sender.is_ready() {
+                if idle[at].open.key == wanted.key {
+                    return Some(idle.remove(at));
+                }
+                continue;
             }
             // Neither ready nor closed: its task has not run since the last answer ended; the next request finds it.
-            if idle[at].sender.is_closed() {
+            if !is_current || idle[at].sender.is_closed() {
                 idle.remove(at);
             }
         }
         None
     }
-}
 
-impl Lease {
-    /// The connection's endpoint.
-    pub(crate) fn endpoint(&self) -> &Arc<EndpointState> {
-        &self.pool.endpoint
+    /// A place on the newest shared connection that has one. Those that take no more are forgotten: their requests hold them.
+    fn take_stream(&self, wanted: &Wanted<'_>) -> Option<(Http2Stream, Rc<OpenConnection>)> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| {
+            shared.connection.is_usable()
+                && Arc::ptr_eq(&shared.open.transport, wanted.transport)
+                && shared.open.is_younger_than(wanted.limits.max_age_ms)
+        });
+        let mut fitting = shared.iter().rev().filter(|shared| shared.open.key == wanted.key);
+        fitting.find_map(|shared| Some((shared.connection.stream(wanted.limits.max_requests)?, shared.open.clone())))
     }
 
-    /// Our address on it.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.open.local
-    }
-
-    /// The head that the connection was last asked to write.
-    pub(crate) fn sent(&self) -> &SentHead {
-        &self.open.sent
-    }
-
-    /// Keeps the connection for the next request, unless it has served its number or nobody may want it.
-    pub(crate) fn give_back(self) {
-        let requests = self.requests + 1;
-        let spent = self.max_requests != 0 && requests >= self.max_requests;
-        let is_old = !self.open.is_younger_than(self.max_age_ms);
-        if spent || is_old || self.pool.closed.get() || self.sender.is_closed() {
-            return;
-        }
-        let idle = Idle { sender: self.sender, open: self.open, requests, since_ms: clock::coarse_ms() };
-        self.pool.idle.borrow_mut().push(idle);
-        if self.cluster.state.waiting.load(Relaxed) > 0 {
-            self.cluster.state.available.notify_waiters();
-        }
-    }
-}
-
-/// An upstream connection, counted until its task and its user have let go of it.
-struct OpenConnection {
-    endpoint: Arc<EndpointState>,
-    /// Our side.
-    local: Option<SocketAddr>,
-    sent: Arc<SentHead>,
-    /// Coarse stamp.
-    opened_ms: u64,
-    _place: Permit,
-}
-
-impl OpenConnection {
-    fn new(endpoint: &Arc<EndpointState>, local: Option<SocketAddr>, place: Permit) -> Self {
-        endpoint.connections.fetch_add(1, Relaxed);
-        let opened_ms = clock::coarse_ms();
-        Self { endpoint: endpoint.clone(), local, sent: Arc::default(), opened_ms, _place: place }
-    }
-}
-
-impl OpenConnection {
-    fn is_younger_than(&self, max_age_ms: u64) -> bool {
-        clock::coarse_ms().saturating_sub(self.opened_ms) < max_age_ms
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.endpoint.connections.fetch_sub(1, Relaxed);
+    /// Closes an idle connection, if there is one.
+    fn give_up_idle(&self) -> bool {
+        // Dropped only after the borrow: closing wakes others.
+        let idle = self.idle.borrow_mut().pop();
+        let shared = || {
+            let mut shared = self.shared.borrow_mut();
+            let at = shared.iter().position(|shared| shared.connection.is_idle())?;
+            Some(shared.remove(at))
+        };
+        idle.is_some() || shared().is_some()
     }
 }
 

@@ -17,13 +17,14 @@ use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
 use crate::hash_input::Hashed;
 use crate::head;
+use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::Lease;
 use crate::rewrite;
 use crate::route::{Action, ForwardEntry, RouteEntry};
 use crate::snapshot::ClusterEntry;
 use crate::stream::{Guard, Stream};
 use crate::upgrade;
+use crate::upstream::announce_trailers;
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
@@ -237,6 +238,9 @@ impl Forwarding<'_> {
         // hyper reads what it can; what another reader may see otherwise is not passed on.
         if head::strip(&mut parts.headers, false).is_err() || parts.status.as_u16() > 599 {
             return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard).await;
+        }
+        if parts.version == http::Version::HTTP_2 {
+            announce_trailers(&mut parts.headers);
         }
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
         self.route.change_response(self.destination, &mut parts.headers);

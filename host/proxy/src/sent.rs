@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::upstream::Socket;
 
 /// Longer heads are not remembered, and so not sent again.
 const MAX_HEAD: usize = 64 * 1024;
@@ -56,12 +57,12 @@ impl SentHead {
 
 /// The socket.
 pub(crate) struct Recorded {
-    socket: TcpStream,
+    socket: Socket,
     sent: Arc<SentHead>,
 }
 
 impl Recorded {
-    pub(crate) fn new(socket: TcpStream, sent: &Arc<SentHead>) -> Self {
+    pub(crate) fn new(socket: Socket, sent: &Arc<SentHead>) -> Self {
         Self { socket, sent: sent.clone() }
     }
 }

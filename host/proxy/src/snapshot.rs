@@ -21,6 +21,7 @@ use crate::rollout::Rollout;
 use crate::route::RouteEntry;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
+use crate::upstream::UpstreamTransport;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
 pub struct Snapshot {
@@ -92,6 +93,7 @@ pub struct ClusterEntry {
     pub(crate) hashes_source: bool,
     pub(crate) limits: PoolLimits,
     pub(crate) idle_timeout: Duration,
+    pub(crate) transport: Arc<UpstreamTransport>,
     pub(crate) outlier_detection: Option<OutlierDetection>,
 }
 

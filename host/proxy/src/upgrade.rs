@@ -11,8 +11,8 @@ use tokio::task::spawn_local;
 
 use crate::body::ResponseBody;
 use crate::head;
+use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::Lease;
 use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
 

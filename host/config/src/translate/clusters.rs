@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use portolan_model::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection, Transport,
 };
 
 use super::actions::Reference;
@@ -136,6 +136,8 @@ fn cluster(
         max_requests_per_connection: max_requests_per_connection(pool),
         circuit_breakers: pool.map_or_else(CircuitBreakers::default, circuit_breakers),
         outlier_detection: blocks.outlier_detection.as_ref().map(|(outlier, _, _)| outlier_detection(outlier)),
+        // Given by `transport`.
+        transport: Transport::default(),
         origin,
         policy_origin: policy_origin(&blocks),
     }

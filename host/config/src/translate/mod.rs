@@ -20,6 +20,7 @@ mod no_effect;
 mod plugin_traffic;
 mod plugins;
 mod policies;
+mod port_protocol;
 mod ports;
 mod reachability;
 mod registry;
@@ -28,7 +29,9 @@ mod routes;
 mod service_backends;
 mod tables;
 mod tcp;
+mod transport;
 mod unserved;
+mod upstream_tls;
 mod visibility;
 
 use std::collections::BTreeMap;
@@ -105,7 +108,8 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         own: locality::Own { locality: &options.locality, labels: &options.labels },
     };
     let access_logs = access_logs::translate(resources, options);
-    let clusters = clusters::translate(&references, &callable, &registry, &policies, &mesh);
+    let mut clusters = clusters::translate(&references, &callable, &registry, &policies, &mesh);
+    let transports = transport::apply(&mut clusters.clusters, &registry, &policies, resources);
     let analysis = analysis::diagnose(resources, &gateways);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
@@ -116,6 +120,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         destinations.diagnose(resources),
         policies.diagnose(&registry, resources),
         clusters.diagnostics,
+        transports,
         plugins.diagnostics,
         access_logs.diagnostics,
         reachability::diagnose(resources),

@@ -12,17 +12,13 @@ const UNSERVED: &[&str] = &[
     "dnsRefreshRate",
     "enableEnvoyAccessLogService",
     "enableTracing",
-    "h2UpgradePolicy",
     "ingressClass",
     "ingressControllerMode",
     "ingressSelector",
     "ingressService",
-    "localityLbSetting",
     "outboundClusterStatName",
     "serviceSettings",
-    "tcpKeepalive",
     "tlsDefaults",
-    "verifyCertificateAtClient",
 ];
 
 /// Findings for all objects.

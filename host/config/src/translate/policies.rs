@@ -11,7 +11,7 @@ use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
-    ConnectionPool, LoadBalancer, OutlierDetection, Subset, TcpPool, TrafficPolicy,
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, Subset, TcpPool, TrafficPolicy,
 };
 use crate::suggest;
 
@@ -50,6 +50,9 @@ pub(super) struct InForce<'a> {
     pub(super) load_balancer: Option<Block<'a, LoadBalancer>>,
     pub(super) connection_pool: Option<Block<'a, ConnectionPool>>,
     pub(super) outlier_detection: Option<Block<'a, OutlierDetection>>,
+    pub(super) tls: Option<Block<'a, ClientTls>>,
+    /// Not of a port: `portLevelSettings` have none, and reset it.
+    pub(super) proxy_protocol: Option<&'a ProxyProtocol>,
 }
 
 impl<'a> Policies<'a> {
@@ -251,6 +254,10 @@ impl<'a> InForce<'a> {
         if let Some(outlier) = &policy.outlier_detection {
             self.outlier_detection = Some((outlier, rule, block("outlierDetection")));
         }
+        if let Some(tls) = &policy.tls {
+            self.tls = Some((tls, rule, block("tls")));
+        }
+        self.proxy_protocol = policy.proxy_protocol.as_ref().or(self.proxy_protocol);
         let of_port = |p: &crate::resources::istio::destination_rule::PortPolicy| {
             p.port.as_ref().is_some_and(|selector| selector.number == u32::from(port))
         };
@@ -260,5 +267,6 @@ impl<'a> InForce<'a> {
         self.load_balancer = settings.load_balancer.as_ref().map(|lb| (lb, rule, block("loadBalancer")));
         self.connection_pool = settings.connection_pool.as_ref().map(|pool| (pool, rule, block("connectionPool")));
         self.outlier_detection = settings.outlier_detection.as_ref().map(|o| (o, rule, block("outlierDetection")));
+        self.tls = settings.tls.as_ref().map(|tls| (tls, rule, block("tls")));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::age;
+use super::port_protocol::PortProtocol;
 use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::hosts;
@@ -114,6 +115,21 @@ impl<'a> Registry<'a> {
         let slices = self.slices.get(&key).into_iter().flatten().flat_map(|slice| &slice.spec.ports);
         let subsets = self.endpoints.get(&key).into_iter().flat_map(|e| &e.spec.subsets).flat_map(|s| &s.ports);
         slices.chain(subsets).filter_map(|port| port.port).collect()
+    }
+
+    /// What a port speaks; none when nothing that defines the host names the port.
+    pub(super) fn port_protocol(&self, host: &str, port: u16) -> Option<PortProtocol> {
+        self.providers(host).iter().find_map(|provider| match provider {
+            Provider::Service(service) => {
+                let port = service.spec.ports.iter().find(|written| written.port == port)?;
+                Some(PortProtocol::of_service(&port.name, port.app_protocol.as_deref()))
+            }
+            Provider::Entry(entry) => {
+                let port = entry.spec.ports.iter().find(|written| written.number == u32::from(port))?;
+                Some(PortProtocol::parse(&port.protocol))
+            }
+            Provider::Bare(_) => None,
+        })
     }
 
     /// Namespace of the object that defines a host.

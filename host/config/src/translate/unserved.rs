@@ -5,7 +5,7 @@ use super::{conditions, headers};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
-use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
+use crate::resources::istio::destination_rule::{ClientTls, LoadBalancer, OutlierDetection, TrafficPolicy};
 use crate::resources::istio::virtual_service::{Headers, HttpRoute, L4Match};
 use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
 
@@ -137,29 +137,27 @@ fn of_destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
 
 fn of_policy(object: &Object<DestinationRule>, path: &str, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
     let settings = [
-        (needs_tls(policy.tls.as_ref()), "tls", "P0313", "requests go out as plain HTTP"),
         (policy.tunnel.is_some(), "tunnel", "P0315", "it has no effect"),
-        (policy.proxy_protocol.is_some(), "proxyProtocol", "P0315", "it has no effect"),
         (policy.retry_budget.is_some(), "retryBudget", "P0315", "it has no effect"),
     ];
     report(object, path, &settings, found);
+    of_tls(object, path, policy.tls.as_ref(), found);
     of_load_balancer(object, path, policy.load_balancer.as_ref(), found);
-    of_pool(object, path, policy.connection_pool.as_ref(), found);
     of_outlier(object, path, policy.outlier_detection.as_ref(), found);
     for (i, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{i}]");
-        let settings = [(needs_tls(port.tls.as_ref()), "tls", "P0313", "requests go out as plain HTTP")];
-        report(object, &path, &settings, found);
+        of_tls(object, &path, port.tls.as_ref(), found);
         of_load_balancer(object, &path, port.load_balancer.as_ref(), found);
-        of_pool(object, &path, port.connection_pool.as_ref(), found);
         of_outlier(object, &path, port.outlier_detection.as_ref(), found);
     }
 }
 
-/// `DISABLE` is plain HTTP, and `ISTIO_MUTUAL` falls back to it where no workload speaks the mesh's TLS.
-fn needs_tls(tls: Option<&serde_yaml::Value>) -> bool {
-    let mode = tls.map(|tls| tls.get("mode").and_then(serde_yaml::Value::as_str).unwrap_or("DISABLE"));
-    mode.is_some_and(|mode| !matches!(mode, "DISABLE" | "ISTIO_MUTUAL"))
+/// The certificates of the mesh are made by its control plane, which this gateway has none of.
+fn of_tls(object: &Object<DestinationRule>, path: &str, tls: Option<&ClientTls>, found: &mut Vec<Diagnostic>) {
+    if tls.and_then(|tls| tls.mode.as_deref()) == Some("ISTIO_MUTUAL") {
+        let text = "ISTIO_MUTUAL is not served: requests go out in the clear, as to workloads without a sidecar";
+        found.push(Diagnostic::warning("P0313", object.place(&format!("{path}.tls.mode")), text));
+    }
 }
 
 fn of_load_balancer(
@@ -173,23 +171,6 @@ fn of_load_balancer(
     if written.simple.as_deref() == Some("PASSTHROUGH") {
         let text = "PASSTHROUGH has no meaning at a gateway, which clients do not address endpoints through: LEAST_REQUEST is used";
         found.push(Diagnostic::warning("P0312", object.place(&format!("{path}.simple")), text));
-    }
-}
-
-fn of_pool(object: &Object<DestinationRule>, path: &str, pool: Option<&ConnectionPool>, found: &mut Vec<Diagnostic>) {
-    let Some(pool) = pool else { return };
-    if let Some(tcp) = &pool.tcp {
-        let settings = [(tcp.tcp_keepalive.is_some(), "tcpKeepalive", "P0315", "the system's own is used")];
-        report(object, &format!("{path}.connectionPool.tcp"), &settings, found);
-    }
-    if let Some(http) = &pool.http {
-        let upgrade = http.h2_upgrade_policy.as_deref() == Some("UPGRADE");
-        let settings = [
-            (upgrade, "h2UpgradePolicy", "P0314", "requests go out as HTTP/1.1"),
-            (http.use_client_protocol == Some(true), "useClientProtocol", "P0314", "requests go out as HTTP/1.1"),
-            (http.max_concurrent_streams.is_some(), "maxConcurrentStreams", "P0314", "requests go out as HTTP/1.1"),
-        ];
-        report(object, &format!("{path}.connectionPool.http"), &settings, found);
     }
 }
 

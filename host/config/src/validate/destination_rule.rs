@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
-    ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, TrafficPolicy,
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, TrafficPolicy,
 };
 
 type DrChecker<'a> = Checker<'a, DestinationRule>;
@@ -61,6 +61,10 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
         policy.connection_pool.as_ref(),
         policy.outlier_detection.as_ref(),
     );
+    check_tls(checker, path, policy.tls.as_ref());
+    if let Some(proxy) = &policy.proxy_protocol {
+        checker.word(&format!("{path}.proxyProtocol.version"), proxy.version.as_ref(), &["V1", "V2"]);
+    }
     for (i, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{i}]");
         match &port.port {
@@ -78,6 +82,7 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
             port.connection_pool.as_ref(),
             port.outlier_detection.as_ref(),
         );
+        check_tls(checker, &path, port.tls.as_ref());
     }
 }
 
@@ -99,6 +104,43 @@ fn check_blocks(
     }
 }
 
+/// What Istio's `validateTLS` refuses.
+fn check_tls(checker: &mut DrChecker<'_>, path: &str, tls: Option<&ClientTls>) {
+    let Some(tls) = tls else { return };
+    let path = format!("{path}.tls");
+    checker.word(&format!("{path}.mode"), tls.mode.as_ref(), &["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]);
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let (certificate, key) = (given(&tls.client_certificate), given(&tls.private_key));
+    let (authorities, credential) = (given(&tls.ca_certificates), given(&tls.credential_name));
+    let mode = tls.mode.as_deref().unwrap_or("DISABLE");
+    let checked = authorities || !tls.subject_alt_names.is_empty() || mode == "SIMPLE" && credential;
+    if tls.insecure_skip_verify == Some(true) && checked && matches!(mode, "SIMPLE" | "MUTUAL") {
+        let text = "with `insecureSkipVerify` nothing is checked: leave out `caCertificates` and `subjectAltNames`";
+        checker.error_at_key("P0102", &format!("{path}.insecureSkipVerify"), text);
+    }
+    if credential && matches!(mode, "SIMPLE" | "MUTUAL") {
+        if certificate || key || authorities || given(&tls.ca_crl) {
+            let text = "set either `credentialName` or files";
+            checker.error_at_key("P0102", &format!("{path}.credentialName"), text);
+        }
+        return;
+    }
+    match mode {
+        "ISTIO_MUTUAL" if certificate || key || authorities || credential => {
+            checker.error_at_key("P0102", &path, "ISTIO_MUTUAL takes no certificates: Istio makes them");
+        }
+        "MUTUAL" => {
+            if !certificate {
+                checker.missing(&path, "clientCertificate");
+            }
+            if !key {
+                checker.missing(&path, "privateKey");
+            }
+        }
+        _ => {}
+    }
+}
+
 fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
     if pool.tcp.is_none() && pool.http.is_none() {
         checker.error_at_key("P0115", path, "an empty `connectionPool` says nothing");
@@ -111,11 +153,16 @@ fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
         checker.duration_or_off(&format!("{path}.tcp.idleTimeout"), tcp.idle_timeout.as_ref());
         checker.duration(&format!("{path}.tcp.maxConnectionDuration"), tcp.max_connection_duration.as_ref(), false);
     }
+    if let Some(keepalive) = pool.tcp.as_ref().and_then(|tcp| tcp.tcp_keepalive.as_ref()) {
+        checker.duration(&format!("{path}.tcp.tcpKeepalive.time"), keepalive.time.as_ref(), false);
+        checker.duration(&format!("{path}.tcp.tcpKeepalive.interval"), keepalive.interval.as_ref(), false);
+    }
     let Some(http) = &pool.http else { return };
     let path = format!("{path}.http");
     checker.range(&format!("{path}.http1MaxPendingRequests"), http.http1_max_pending_requests, 0, most);
     checker.range(&format!("{path}.http2MaxRequests"), http.http2_max_requests, 0, most);
     checker.range(&format!("{path}.maxRequestsPerConnection"), http.max_requests_per_connection, 0, most);
+    checker.range(&format!("{path}.maxConcurrentStreams"), http.max_concurrent_streams.unwrap_or(0), 0, most);
     checker.range(&format!("{path}.maxRetries"), http.max_retries, 0, most);
     checker.duration_or_off(&format!("{path}.idleTimeout"), http.idle_timeout.as_ref());
     let policies = &["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"];

@@ -172,7 +172,8 @@ async fn send(
     let mut fresh = false;
     loop {
         let endpoint = target.pick(worker, None).ok_or(End::new(UNAVAILABLE, "no healthy upstream"))?;
-        let connection = worker.reach.http2.connect(cluster, &endpoint.endpoint).await;
+        let host = request.uri().authority().map(|authority| authority.as_str());
+        let connection = worker.reach.http2.connect(cluster, &endpoint.endpoint, host).await;
         let mut connection = connection.map_err(|error| {
             tracing::debug!(cluster = %cluster.state.name, %error, "no connection for a gRPC callout");
             End::new(UNAVAILABLE, "connection failed")

@@ -13,10 +13,12 @@ use tokio::time::timeout;
 use super::reach::{Reach, Target};
 use crate::body::{CallBody, RequestBody};
 use crate::head;
+use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, EndpointPool, Lease, PoolLimits};
+use crate::pool::{CheckoutError, EndpointPool, PoolLimits, Wanted};
 use crate::router::Upstream;
 use crate::snapshot::ClusterEntry;
+use crate::upstream::{ConnectError, as_http2};
 use crate::worker::Worker;
 
 /// Why there is no answer of the upstream's.
@@ -73,7 +75,8 @@ async fn exchange(
     let mut fresh = false;
     loop {
         let endpoint = target.pick(worker, None).ok_or(Failure::NoHealthyUpstream)?;
-        let lease = pool.checkout(&endpoint, limits, fresh).await.map_err(|error| no_connection(cluster, &error))?;
+        let wanted = message.wants(cluster, limits, fresh);
+        let lease = pool.checkout(&endpoint, &wanted).await.map_err(|error| no_connection(cluster, &error))?;
         let reused = lease.requests > 0;
         match send(lease, cluster, &endpoint, message).await {
             Ok(sent) => return receive(sent, held).await,
@@ -92,7 +95,7 @@ fn no_connection(cluster: &ClusterEntry, error: &CheckoutError) -> Failure {
             metrics.upstream_rq_pending_overflow.inc();
             Failure::Overflow
         }
-        CheckoutError::ConnectTimeout(_) => {
+        CheckoutError::Connect(_, ConnectError::Timeout) => {
             metrics.upstream_rq_pending_failure_eject.inc();
             Failure::ConnectTimeout
         }
@@ -118,10 +121,17 @@ async fn send(
 ) -> Result<Sent, (Failure, bool)> {
     let upstream = Upstream::new(cluster, &endpoint.endpoint);
     lease.sent().begin(false);
-    match lease.sender.try_send_request(message.request()).await {
+    let mut request = message.request();
+    if lease.is_http2() {
+        let (mut head, body) = request.into_parts();
+        as_http2(&mut head, cluster.transport.scheme());
+        request = Request::from_parts(head, body);
+    }
+    match lease.send(request).await {
         Ok(response) => Ok(Sent { response, lease, upstream }),
         Err(mut error) => {
             let unsent = error.take_message().is_some();
+            lease.retire();
             let error = error.into_error();
             cluster.state.metrics.upstream_rq_rx_reset.inc();
             let is_protocol = error.is_parse() || error.is_parse_status();
@@ -176,6 +186,14 @@ impl Message {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         Self { head, body, trailers }
+    }
+
+    /// The connection that the call needs.
+    fn wants<'a>(&self, cluster: &'a ClusterEntry, limits: PoolLimits, fresh: bool) -> Wanted<'a> {
+        let host = self.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| self.head.uri.authority().map(http::uri::Authority::as_str));
+        let (transport, is_http2) = (&cluster.transport, cluster.transport.is_http2(http::Version::HTTP_11));
+        Wanted { limits, transport, key: transport.key(host, None), is_http2, fresh }
     }
 
     fn request(&self) -> Request<RequestBody> {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +16,9 @@ use super::frames::Outgoing;
 use crate::clock;
 use crate::cluster::Permit;
 use crate::endpoint::EndpointState;
-use crate::pool::{CheckoutError, connect};
+use crate::pool::CheckoutError;
 use crate::snapshot::ClusterEntry;
+use crate::upstream::{Application, ConnectionKey, OnWorker, UpstreamTransport, connect};
 
 /// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
 /// again: its peer may have gone without a word, and all further calls would wait for it in vain.
@@ -36,8 +36,15 @@ pub(crate) struct Http2 {
 /// The place of one connection. Locked while it is made, so that many calls at once make one.
 #[derive(Default)]
 struct Slot {
-    sender: Mutex<Option<SendRequest<Outgoing>>>,
+    made: Mutex<Option<Made>>,
     used_ms: Cell<u64>,
+}
+
+/// A connection, and what it was made for.
+struct Made {
+    sender: SendRequest<Outgoing>,
+    transport: Arc<UpstreamTransport>,
+    key: Option<Rc<ConnectionKey>>,
 }
 
 /// A share of a connection. The connection is not swept while there is one.
@@ -52,16 +59,20 @@ impl Http2 {
         &self,
         cluster: &ClusterEntry,
         endpoint: &Arc<EndpointState>,
+        host: Option<&str>,
     ) -> Result<Shared, CheckoutError> {
-        let key = (cluster.state.name.clone(), endpoint.address);
-        let slot = self.connections.borrow_mut().entry(key).or_default().clone();
+        let slot_key = (cluster.state.name.clone(), endpoint.address);
+        let slot = self.connections.borrow_mut().entry(slot_key).or_default().clone();
         slot.used_ms.set(clock::now_ms());
-        let mut place = slot.sender.lock().await;
-        if let Some(sender) = place.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(Shared { sender: sender.clone(), _slot: slot.clone() });
+        let (transport, key) = (&cluster.transport, cluster.transport.key(host, None));
+        let mut place = slot.made.lock().await;
+        let fits =
+            |made: &&Made| !made.sender.is_closed() && Arc::ptr_eq(&made.transport, transport) && made.key == key;
+        if let Some(made) = place.as_ref().filter(fits) {
+            return Ok(Shared { sender: made.sender.clone(), _slot: slot.clone() });
         }
-        let sender = dial(cluster, endpoint.address).await?;
-        *place = Some(sender.clone());
+        let sender = dial(cluster, endpoint.address, key.as_deref()).await?;
+        *place = Some(Made { sender: sender.clone(), transport: transport.clone(), key });
         drop(place);
         Ok(Shared { sender, _slot: slot })
     }
@@ -74,9 +85,16 @@ impl Http2 {
     }
 }
 
-async fn dial(cluster: &ClusterEntry, address: SocketAddr) -> Result<SendRequest<Outgoing>, CheckoutError> {
+async fn dial(
+    cluster: &ClusterEntry,
+    address: SocketAddr,
+    key: Option<&ConnectionKey>,
+) -> Result<SendRequest<Outgoing>, CheckoutError> {
     let place: Permit = cluster.state.open_connection(u32::MAX).ok_or(CheckoutError::Overflow)?;
-    let stream = connect(&cluster.state, address, cluster.limits.connect_timeout).await?;
+    let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
+    let stream = connect(&cluster.state, address, limit, transport, key, Application::Http2)
+        .await
+        .map_err(|error| CheckoutError::Connect(address, error))?;
     let handshake = http2::Builder::new(OnWorker)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
@@ -90,14 +108,4 @@ async fn dial(cluster: &ClusterEntry, address: SocketAddr) -> Result<SendRequest
         drop(place);
     });
     Ok(sender)
-}
-
-/// Runs what hyper needs beside the connection on this worker.
-#[derive(Clone, Copy)]
-struct OnWorker;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
-    fn execute(&self, task: F) {
-        spawn_local(task);
-    }
 }

@@ -20,6 +20,7 @@ use crate::dns::Following;
 use crate::endpoint::NewEndpoint;
 use crate::pool::{ClusterPool, EndpointPool, PoolLimits};
 use crate::snapshot::ClusterEntry;
+use crate::upstream::UpstreamTransport;
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -153,6 +154,7 @@ impl MadeUp {
                 max_age_ms: u64::MAX,
             },
             idle_timeout: KEPT,
+            transport: UpstreamTransport::plain(),
             outlier_detection: None,
         };
         Self { entry, pool, following, used_ms: Cell::new(now_ms) }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan_telemetry::ResponseFlags;
 use portolan_wasm::Peer;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::Connection;
 use super::chain::{Chain, Closed, Passed};
 use super::upstream::Upstream;
+use crate::upstream::Socket;
 
 /// Most bytes that are read at once.
 const PIECE: usize = 64 * 1024;
@@ -50,8 +51,8 @@ enum Gone {
 }
 
 /// Where a direction's bytes come from.
-pub(super) struct Source {
-    half: OwnedReadHalf,
+pub(super) struct Source<R = OwnedReadHalf> {
+    half: R,
     /// Its end has been read.
     ended: bool,
 }
@@ -73,15 +74,20 @@ pub(super) async fn both(
     early: (Bytes, bool),
 ) {
     let held = upstream.held;
-    let (from_client, to_client) = client;
-    let (from_upstream, to_upstream) = upstream.socket.into_split();
     let ends = Ends::default();
-    let (by_client, by_upstream) = match tokio::try_join!(
-        upload(connection, from_client, to_upstream, early, &ends),
-        download(connection, Source::new(from_upstream), to_client, &ends),
-    ) {
+    let carried = match upstream.socket {
+        Socket::Plain(socket) => {
+            let (from, to) = socket.into_split();
+            carry(connection, client, (Source::new(from), to), early, &ends).await
+        }
+        Socket::Tls(stream) => {
+            let (from, to) = split(*stream);
+            carry(connection, client, (Source::new(from), to), early, &ends).await
+        }
+    };
+    let (by_client, by_upstream) = match carried {
         // Who has ended last has ended the connection; of the upstream it counts who was first.
-        Ok(((), ())) => {
+        Ok(()) => {
             let upstream_first = ends.first.get() == Some(Direction::Download);
             (upstream_first, upstream_first)
         }
@@ -94,6 +100,17 @@ pub(super) async fn both(
     };
     connection.by_client.set(by_client);
     held.ended(by_upstream);
+}
+
+async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    connection: &Rc<Connection>,
+    (from_client, to_client): (Source, OwnedWriteHalf),
+    (from_upstream, to_upstream): (Source<R>, W),
+    early: (Bytes, bool),
+    ends: &Ends,
+) -> Result<(), Gone> {
+    let up = upload(connection, from_client, to_upstream, early, ends);
+    tokio::try_join!(up, download(connection, from_upstream, to_client, ends)).map(|_| ())
 }
 
 /// Before there is an upstream: filters see the connection, and may hold it and read of it. None when they close it.
@@ -120,17 +137,18 @@ pub(super) async fn admit(connection: &Connection, from: &mut Source) -> Option<
     }
 }
 
-async fn upload(
+async fn upload<W: AsyncWrite + Unpin>(
     connection: &Connection,
     mut from: Source,
-    mut to: OwnedWriteHalf,
+    mut to: W,
     early: (Bytes, bool),
     ends: &Ends,
 ) -> Result<(), Gone> {
     let (mut piece, mut end) = early;
     loop {
         if !piece.is_empty() {
-            if to.write_all(&piece).await.is_err() {
+            // Under TLS what was written may still wait in the gateway.
+            if to.write_all(&piece).await.is_err() || to.flush().await.is_err() {
                 discard(&mut from, ends).await;
                 return Ok(());
             }
@@ -161,7 +179,12 @@ async fn discard(from: &mut Source, ends: &Ends) {
     }
 }
 
-async fn download(connection: &Connection, mut from: Source, mut to: OwnedWriteHalf, ends: &Ends) -> Result<(), Gone> {
+async fn download<R: AsyncRead + Unpin>(
+    connection: &Connection,
+    mut from: Source<R>,
+    mut to: OwnedWriteHalf,
+    ends: &Ends,
+) -> Result<(), Gone> {
     loop {
         let (piece, end) = match from.next(connection, Direction::Download, Gone::Upstream).await {
             Ok(next) => next,
@@ -195,7 +218,7 @@ fn reset_when_dropped(socket: OwnedWriteHalf) {
 }
 
 /// The next piece; empty at the end.
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Bytes> {
+async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Bytes> {
     std::future::poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
@@ -206,8 +229,8 @@ async fn read(from: &mut OwnedReadHalf) -> io::Result<Bytes> {
     .await
 }
 
-impl Source {
-    pub(super) fn new(half: OwnedReadHalf) -> Self {
+impl<R: AsyncRead + Unpin> Source<R> {
+    pub(super) fn new(half: R) -> Self {
         Self { half, ended: false }
     }
 

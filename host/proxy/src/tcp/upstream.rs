@@ -1,15 +1,12 @@
 //! The upstream side of a TCP connection: cluster by weight, endpoint by the balancer, one attempt (Envoy's default), and
 //! what comes of it for limits and outlier detection.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_model::OutlierDetection;
 use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_telemetry::{ClusterMetrics, ResponseFlags};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::Connection;
 use crate::cluster::Permit;
@@ -17,13 +14,14 @@ use crate::context::Choice;
 use crate::endpoint::EndpointState;
 use crate::hash_input;
 use crate::snapshot::ClusterEntry;
+use crate::upstream::{Application, ConnectError, Socket, connect as open};
 
 /// Envoy's `max_ejection_time`, in milliseconds.
 const MAX_EJECTION_MS: u64 = 300_000;
 
 /// A connection to an endpoint, counted until it is dropped.
 pub(super) struct Upstream {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     pub(super) held: Held,
 }
 
@@ -46,9 +44,9 @@ pub(super) enum ConnectFailure {
     /// `maxConnections` are open.
     #[error("maxConnections is reached")]
     Overflow,
-    /// The endpoint refused.
+    /// The endpoint refused, or there is no TLS to be had with it.
     #[error("{0}")]
-    Refused(io::Error),
+    Refused(String),
     /// The endpoint did not answer within `connectTimeout`.
     #[error("connect timeout")]
     Timeout,
@@ -97,21 +95,18 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         host.attempts = 1;
     });
     let held = Held::new(&endpoint, metrics, place);
-    let connected = timeout(cluster.limits.connect_timeout, TcpStream::connect(endpoint.address)).await;
+    let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
+    let key = transport.key(None, Some((connection.info.peer, connection.info.local)));
+    let connected = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), Application::Tcp).await;
     let failure = match connected {
-        Ok(Ok(socket)) => {
-            let _ = socket.set_nodelay(true);
-            connection.record.upstream_local(socket.local_addr().ok());
+        Ok(socket) => {
+            connection.record.upstream_local(socket.local());
             report(cluster, &endpoint, Outcome::Success);
             return Ok(Upstream { socket, held });
         }
-        Ok(Err(error)) => ConnectFailure::Refused(error),
-        Err(_) => {
-            metrics.upstream_cx_connect_timeout.inc();
-            ConnectFailure::Timeout
-        }
+        Err(ConnectError::Failed(reason)) => ConnectFailure::Refused(reason),
+        Err(ConnectError::Timeout) => ConnectFailure::Timeout,
     };
-    metrics.upstream_cx_connect_fail.inc();
     metrics.upstream_cx_connect_attempts_exceeded.inc();
     endpoint.errors.fetch_add(1, Relaxed);
     report(cluster, &endpoint, Outcome::LocalOriginFailure);

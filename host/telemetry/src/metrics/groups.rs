@@ -128,6 +128,12 @@ group! {
             "Connections ended by the upstream";
         upstream_cx_destroy_with_active_rq: Counter = "envoy_cluster_upstream_cx_destroy_with_active_rq",
             "Connections ended with a request in flight";
+        ssl_handshake: Counter = "envoy_cluster_ssl_handshake", "TLS handshakes with endpoints";
+        ssl_session_reused: Counter = "envoy_cluster_ssl_session_reused", "TLS sessions taken up again";
+        ssl_connection_error: Counter = "envoy_cluster_ssl_connection_error",
+            "TLS connections that failed for another cause than the certificate";
+        ssl_fail_verify_error: Counter = "envoy_cluster_ssl_fail_verify_error", "Certificates that are not trusted";
+        ssl_fail_verify_san: Counter = "envoy_cluster_ssl_fail_verify_san", "Certificates without a wanted name";
         upstream_rq_total: Counter = "envoy_cluster_upstream_rq_total", "Requests";
         upstream_rq_active: Gauge = "envoy_cluster_upstream_rq_active", "Requests in flight now";
         upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed", "Requests that got a response";

@@ -46,14 +46,14 @@ pub struct TrafficPolicy {
     pub connection_pool: Option<ConnectionPool>,
     /// Ejection.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Not served yet.
-    pub tls: Option<Value>,
+    /// TLS to the endpoints.
+    pub tls: Option<ClientTls>,
     /// Replace all blocks for one port.
     pub port_level_settings: Vec<PortPolicy>,
     /// Not served yet.
     pub tunnel: Option<Value>,
-    /// Not served yet.
-    pub proxy_protocol: Option<Value>,
+    /// Tells endpoints who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Not served yet.
     pub retry_budget: Option<Value>,
 }
@@ -70,8 +70,52 @@ pub struct PortPolicy {
     pub connection_pool: Option<ConnectionPool>,
     /// Ejection.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Not served yet.
-    pub tls: Option<Value>,
+    /// TLS to the endpoints.
+    pub tls: Option<ClientTls>,
+}
+
+/// TLS to the endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ClientTls {
+    /// `DISABLE` by default, `SIMPLE`, `MUTUAL`, `ISTIO_MUTUAL`.
+    pub mode: Option<String>,
+    /// File of the gateway's certificate, for `MUTUAL`.
+    pub client_certificate: Option<String>,
+    /// File of its key.
+    pub private_key: Option<String>,
+    /// File of the authorities; `system` for those of the system, the default.
+    pub ca_certificates: Option<String>,
+    /// Secret that holds all of them, instead of files.
+    pub credential_name: Option<String>,
+    /// The endpoint's certificate must have one of these.
+    pub subject_alt_names: Vec<String>,
+    /// Server name; the request's Host by default.
+    pub sni: Option<String>,
+    /// Takes any certificate.
+    pub insecure_skip_verify: Option<bool>,
+    /// File of revoked certificates.
+    pub ca_crl: Option<String>,
+}
+
+/// PROXY protocol to the endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyProtocol {
+    /// `V1` by default, `V2`.
+    pub version: Option<String>,
+}
+
+/// Options of sockets.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TcpKeepalive {
+    /// Probes without an answer; the system's by default.
+    pub probes: Option<u32>,
+    /// Duration until the first probe; the system's by default.
+    pub time: Option<String>,
+    /// Duration between probes; the system's by default.
+    pub interval: Option<String>,
 }
 
 /// Choice of the endpoint.
@@ -108,8 +152,8 @@ pub struct TcpPool {
     pub max_connections: i64,
     /// Duration, 10 s by default.
     pub connect_timeout: Option<String>,
-    /// Not served yet.
-    pub tcp_keepalive: Option<Value>,
+    /// The mesh's by default.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// Duration, none by default; for listeners of TCP.
     pub max_connection_duration: Option<String>,
     /// Duration, 1 h by default, 0 is none; for listeners of TCP.
@@ -130,11 +174,11 @@ pub struct HttpPool {
     pub max_retries: i64,
     /// Duration, 1 h by default.
     pub idle_timeout: Option<String>,
-    /// Not served yet.
+    /// `DEFAULT` (the mesh's), `UPGRADE`, `DO_NOT_UPGRADE`.
     pub h2_upgrade_policy: Option<String>,
-    /// Not served yet.
+    /// HTTP/2 for requests that came as HTTP/2.
     pub use_client_protocol: Option<bool>,
-    /// Not served yet.
+    /// On one HTTP/2 connection.
     pub max_concurrent_streams: Option<i64>,
 }
 

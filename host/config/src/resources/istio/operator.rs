@@ -176,11 +176,15 @@ pub struct MeshConfig {
     pub path_normalization: Option<ProxyPathNormalization>,
     /// For clusters whose DestinationRule has none of its own.
     pub locality_lb_setting: Option<super::load_balancer::LocalityLbSetting>,
+    pub tcp_keepalive: Option<super::destination_rule::TcpKeepalive>,
+    /// `UPGRADE`: HTTP/2 to all ports that speak HTTP.
+    pub h2_upgrade_policy: Option<String>,
+    /// Check certificates of endpoints against the system's authorities where a rule names none; true by default.
+    pub verify_certificate_at_client: Option<bool>,
     // The rest is not read; see the Istio API.
     pub proxy_listen_port: Option<Value>,
     pub proxy_inbound_listen_port: Option<Value>,
     pub proxy_http_port: Option<Value>,
-    pub tcp_keepalive: Option<Value>,
     pub ingress_class: Option<Value>,
     pub ingress_service: Option<Value>,
     pub ingress_controller_mode: Option<Value>,
@@ -197,11 +201,9 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Option<Value>,
     pub ca_certificates: Option<Value>,
     pub dns_refresh_rate: Option<Value>,
-    pub h2_upgrade_policy: Option<Value>,
     pub inbound_cluster_stat_name: Option<Value>,
     pub outbound_cluster_stat_name: Option<Value>,
     pub enable_prometheus_merge: Option<Value>,
-    pub verify_certificate_at_client: Option<Value>,
     pub discovery_selectors: Option<Value>,
     pub default_http_retry_policy: Option<Value>,
     pub tls_defaults: Option<Value>,
