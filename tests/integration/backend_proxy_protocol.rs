@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, policy, routes, service_entry};
 use crate::support::gateway::Options;
+use crate::support::tcp::{Server, Tcp, read_some, to};
 
 /// Answers each request of HTTP/1.1, and keeps what came first on each connection.
 fn backend() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
@@ -78,4 +79,20 @@ fn version_2_is_binary() {
     assert_eq!(&seen[0][..12], b"\r\n\r\n\0\r\nQUIT\n");
     assert_eq!(seen[0][12..20], [0x21, 0x11, 0, 12, 127, 0, 0, 1]);
     assert!(seen[0][28..].starts_with(b"GET / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn connections_of_tcp_listeners_begin_with_it_too() {
+    let server = Server::start();
+    let rule = policy("app.test", "proxyProtocol: {version: V1}\n");
+    let tcp = Tcp::start(&format!("{}---\n{rule}", to(server.address)));
+    let mut client = tcp.connect();
+    client.write_all(b"hello").unwrap();
+    let upstream = server.accept();
+    let wanted = format!(
+        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nhello",
+        client.local_addr().unwrap().port(),
+        tcp.port.address().port()
+    );
+    assert_eq!(read_some(&upstream, wanted.len()), wanted);
 }

@@ -8,6 +8,7 @@ use crate::support::client::{Request, Response};
 use crate::support::config::{ANY_GATEWAY, policy, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::secure::{self, Authority, Backend, Pair, self_signed, write};
+use crate::support::tcp::{Tcp, read_all, to};
 
 const HOST: &str = "backend.test";
 
@@ -350,4 +351,42 @@ fn subsets_and_ports_have_tls_of_their_own() {
         .start();
     assert_eq!(ask(&gateway, &Request::get(HOST, "/tls")).seen("sni").as_deref(), Some(HOST));
     assert_eq!(ask(&gateway, &Request::get(HOST, "/plain")).upstream(), "plain");
+}
+
+#[test]
+fn a_websocket_goes_through_tls() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let backend = tls_backend(&authority.issue(&[HOST]));
+    let ca = files.write("ca.pem", &authority.pem);
+    let gateway = gateway(backend.address(), &format!("mode: SIMPLE, caCertificates: {ca}"));
+    let mut connection = gateway.connect();
+    let head = format!("GET /ws HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    connection.send(head.as_bytes()).unwrap();
+    assert_eq!(connection.head().unwrap().status, 101);
+    for word in ["one", "two"] {
+        connection.send(word.as_bytes()).unwrap();
+        assert_eq!(connection.exactly(3).unwrap(), word.as_bytes());
+    }
+}
+
+#[test]
+fn connections_of_tcp_listeners_go_out_under_tls() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let backend = secure::Options::tls(&authority.issue(&["db.test"]), None).echo().start();
+    let ca = files.write("ca.pem", &authority.pem);
+    for (names, is_good) in [("db.test", true), ("other.test", false)] {
+        let rule =
+            policy("app.test", &format!("tls: {{mode: SIMPLE, caCertificates: {ca}, subjectAltNames: [{names}]}}\n"));
+        let tcp = Tcp::start(&format!("{}---\n{rule}", to(backend.address())));
+        let mut client = tcp.connect();
+        if is_good {
+            client.write_all(b"hello").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(read_all(&client), "hello");
+        } else {
+            assert_eq!(read_all(&client), "");
+            let line = tcp.gateway.await_access("outbound|9000||app.test");
+            assert!(line.contains("SAN_matcher"), "{line}");
+        }
+    }
 }

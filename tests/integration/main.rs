@@ -36,5 +36,6 @@ mod tcp;
 mod tcp_filters;
 mod telemetry;
 mod templates;
+mod upstream_faults;
 mod validation;
 mod virtual_services;

@@ -122,7 +122,7 @@ fn no_upstream_closes_the_connection_and_the_log_says_why() {
     let tcp = Tcp::start(&files);
     assert_eq!(read_all(&tcp.connect()), "");
     let line = tcp.gateway.await_access("outbound|9000||app.test");
-    assert!(line.contains(r#""- - -" 0 UF,URX - - "Connection_refused_"#), "{line}");
+    assert!(line.contains(r#""- - -" 0 UF,URX - - "delayed_connect_error:_Connection_refused"#), "{line}");
     let cluster = r#"envoy_cluster_name="outbound|9000||app.test""#;
     assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_connect_fail", &[cluster]), 1.0);
     assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_connect_attempts_exceeded", &[cluster]), 1.0);

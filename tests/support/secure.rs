@@ -24,7 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 /// An authority that signs certificates.
@@ -136,6 +136,7 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 pub(crate) struct Options {
     tls: Option<Arc<ServerConfig>>,
     http2: bool,
+    echo: bool,
 }
 
 impl Options {
@@ -146,12 +147,17 @@ impl Options {
 
     /// TLS with this certificate; `clients` must have signed the client's, when given. ALPN knows both versions.
     pub(crate) fn tls(pair: &Pair, clients: Option<&str>) -> Self {
-        Self { tls: Some(server_config(pair, clients, &[b"h2", b"http/1.1"])), http2: false }
+        Self { tls: Some(server_config(pair, clients, &[b"h2", b"http/1.1"])), ..Self::default() }
     }
 
     /// HTTP/2 only.
     pub(crate) fn http2(self) -> Self {
         Self { http2: true, ..self }
+    }
+
+    /// Sends bytes back, instead of HTTP.
+    pub(crate) fn echo(self) -> Self {
+        Self { echo: true, ..self }
     }
 
     pub(crate) fn start(self) -> Backend {
@@ -232,6 +238,12 @@ async fn accept(listener: std::net::TcpListener, options: Options, seen: Arc<See
                 None => serve(socket, options.http2, String::new(), seen).await,
                 Some(acceptor) => {
                     let Ok(stream) = acceptor.accept(socket).await else { return };
+                    if options.echo {
+                        let (mut from, mut to) = tokio::io::split(stream);
+                        let _ = tokio::io::copy(&mut from, &mut to).await;
+                        let _ = to.shutdown().await;
+                        return;
+                    }
                     let told = told(stream.get_ref().1);
                     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     serve(stream, is_http2, told, seen).await;
@@ -272,8 +284,11 @@ async fn serve(
 }
 
 /// The head as lines; `/echo` gives the body back, `/big/N` N bytes, `/grpc` trailers after a message, `/grpc-only` nothing
-/// else, `/slow/MS` waits.
+/// else, `/ws` becomes a pipe, `/slow/MS` waits.
 async fn answer(request: Request<Incoming>, told: String) -> Result<Response<Reply>, Infallible> {
+    if request.headers().contains_key("upgrade") && request.uri().path() == "/ws" {
+        return Ok(upgraded(request));
+    }
     let path = request.uri().path().to_owned();
     let number = path.rsplit('/').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default();
     let mut response = Response::new(Reply::Bytes(Bytes::new(), None));
@@ -299,6 +314,21 @@ async fn answer(request: Request<Incoming>, told: String) -> Result<Response<Rep
         }
     }
     Ok(response)
+}
+
+/// A pipe that sends back what it gets.
+fn upgraded(request: Request<Incoming>) -> Response<Reply> {
+    tokio::spawn(async move {
+        let Ok(pipe) = hyper::upgrade::on(request).await else { return };
+        let (mut from, mut to) = tokio::io::split(TokioIo::new(pipe));
+        let _ = tokio::io::copy(&mut from, &mut to).await;
+        let _ = to.shutdown().await;
+    });
+    let mut response = Response::new(Reply::Bytes(Bytes::new(), None));
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+    response
 }
 
 fn seen_head(request: &Request<Incoming>, told: &str) -> String {

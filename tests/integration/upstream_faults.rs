@@ -1,0 +1,147 @@
+//! Upstreams that do not speak HTTP as they should: the client gets 502, or sees that an answer is cut; nobody else is harmed.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::client::Request;
+use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::gateway::{Gateway, Options};
+
+const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
+
+/// A server that answers its n-th request, from 0, with these bytes; an empty answer closes. It counts what it reads.
+fn raw(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (count, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
+    let seen = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (count, answer) = (count.clone(), answer.clone());
+            std::thread::spawn(move || serve(stream, &count, &*answer));
+        }
+    });
+    (address, seen)
+}
+
+fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(usize) -> Vec<u8>) {
+    let (mut all, mut block) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut block) {
+        all.extend_from_slice(&block[..read]);
+        if !all.windows(4).any(|end| end == b"\r\n\r\n") {
+            continue;
+        }
+        all.clear();
+        let bytes = answer(count.fetch_add(1, Ordering::SeqCst));
+        if bytes.is_empty() || stream.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+}
+
+fn gateway(address: SocketAddr) -> Gateway {
+    Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", address)]))
+        .start()
+}
+
+#[test]
+fn an_answer_that_is_no_http_is_502_and_its_connection_is_not_used_again() {
+    for bad in [
+        "HTTP/1.1 99 Low\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 600 High\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 1000 Higher\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\ngood",
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: -4\r\n\r\ngood",
+        "HTTP/1.1 200 OK\r\ncontent-length: +4\r\n\r\ngood",
+        "HTTP/1.1 200 OK\r\nx bad: 1\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n",
+        "nonsense\r\n\r\n",
+    ] {
+        let (address, _) = raw(move |n| if n == 0 { bad.into() } else { GOOD.into() });
+        let gateway = gateway(address);
+        let response = gateway.send(&Request::new("POST", "h", "/").body("x"));
+        assert_eq!(response.status, 502, "{bad:?}: {}", response.text());
+        assert!(gateway.await_access("POST /").contains(" UPE "), "{bad:?}");
+        for _ in 0..4 {
+            assert_eq!(gateway.get("h", "/").text(), "good", "{bad:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_after_an_answer_reach_nobody() {
+    let poison = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngoodHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    let (address, _) = raw(move |n| if n % 2 == 0 { poison.to_vec() } else { GOOD.into() });
+    let gateway = gateway(address);
+    let mut connection = gateway.connect();
+    for _ in 0..20 {
+        let response = connection.request(&Request::get("h", "/")).unwrap();
+        assert_eq!((response.status, response.text().as_str()), (200, "good"));
+    }
+}
+
+#[test]
+fn interim_answers_do_not_take_the_place_of_the_answer() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
+    let (address, _) = raw(move |_| interim.to_vec());
+    let gateway = gateway(address);
+    let mut connection = gateway.connect();
+    for _ in 0..3 {
+        connection.send(&Request::get("h", "/").to_bytes()).unwrap();
+        let mut response = connection.response(false).unwrap();
+        while response.status < 200 {
+            response = connection.response(false).unwrap();
+        }
+        assert_eq!((response.status, response.text().as_str()), (200, "good"));
+    }
+}
+
+#[test]
+fn a_post_on_a_kept_connection_that_dies_is_never_sent_twice() {
+    // Every second request of a connection is read, and then the connection is closed.
+    let (address, seen) = raw(|n| if n % 2 == 0 { GOOD.into() } else { Vec::new() });
+    let gateway = gateway(address);
+    let mut connection = gateway.connect();
+    let mut posts = 0;
+    for _ in 0..10 {
+        assert_eq!(connection.request(&Request::get("h", "/")).unwrap().status, 200);
+        let before = seen.load(Ordering::SeqCst);
+        let response = connection.request(&Request::new("POST", "h", "/").body("once")).unwrap();
+        posts += seen.load(Ordering::SeqCst) - before;
+        assert_eq!(response.status, 503);
+    }
+    assert_eq!(posts, 10);
+}
+
+#[test]
+fn bodies_that_end_early_look_cut() {
+    for half in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"[..],
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(half);
+            }
+        });
+        let gateway = gateway(address);
+        let mut connection = gateway.connect();
+        connection.send(&Request::get("h", "/").to_bytes()).unwrap();
+        let whole = connection.response(false);
+        assert!(whole.is_err(), "{}: {whole:?}", String::from_utf8_lossy(half));
+        let line = gateway.await_access("GET /");
+        assert!(line.contains(" UC ") || line.contains(" UPE "), "{line}");
+    }
+}
