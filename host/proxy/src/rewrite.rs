@@ -155,13 +155,16 @@ mod tests {
     }
 
     fn to(redirect: &Redirect, host: &str, uri: Option<StringMatch>) -> String {
-        let route = RouteEntry::compile(&Route {
-            name: "r".to_owned(),
-            matches: RouteMatch { uri, ..RouteMatch::default() },
-            action: RouteAction::Redirect(Box::new(redirect.clone())),
-            origin: portolan_model::Origin::default(),
-            delegated_from: None,
-        });
+        let route = RouteEntry::compile(
+            &Route {
+                name: "r".to_owned(),
+                matches: RouteMatch { uri, ..RouteMatch::default() },
+                action: RouteAction::Redirect(Box::new(redirect.clone())),
+                origin: portolan_model::Origin::default(),
+                delegated_from: None,
+            },
+            &[],
+        );
         let uri: Uri = "/a?b=c".parse().unwrap();
         location(redirect, &route, &Asked { scheme: "http", host, uri: &uri, listener_port: 80 })
     }
