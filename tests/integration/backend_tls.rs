@@ -390,3 +390,17 @@ fn connections_of_tcp_listeners_go_out_under_tls() {
         }
     }
 }
+
+#[test]
+fn a_place_that_an_idle_connection_for_another_host_holds_is_given_up() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let backend = tls_backend(&authority.issue(&[HOST, "second.test"]));
+    let ca = files.write("ca.pem", &authority.pem);
+    let block = format!("mode: SIMPLE, caCertificates: {ca}");
+    let rule = policy("app.test", &format!("tls: {{{block}}}\nconnectionPool: {{tcp: {{maxConnections: 1}}}}\n"));
+    let gateway = options(backend.address(), &block).file("policy.yaml", rule).start();
+    for host in [HOST, "second.test", HOST, "second.test"] {
+        let response = gateway.get(host, "/");
+        assert_eq!((response.status, response.seen("sni").as_deref()), (200, Some(host)));
+    }
+}

@@ -212,8 +212,8 @@ impl ClusterPool {
             if let Some(lease) = self.reuse(pool, wanted) {
                 return Ok(lease);
             }
-            // One for another host or client holds a place that it does not use.
-            pool.give_up_idle();
+            // One for another host, client or version holds a place that it does not use.
+            pool.give_up_unfit(wanted);
             if let Some(place) = self.state.open_connection(wanted.limits.breakers.max_connections) {
                 return self.dial(pool, wanted, place).await;
             }
@@ -386,6 +386,21 @@ impl EndpointPool {
         });
         let mut fitting = shared.iter().rev().filter(|shared| shared.open.key == wanted.key);
         fitting.find_map(|shared| Some((shared.connection.stream(wanted.limits.max_requests)?, shared.open.clone())))
+    }
+
+    /// Closes an idle connection that this request cannot use, if there is one.
+    fn give_up_unfit(&self, wanted: &Wanted<'_>) {
+        let is_unfit = |open: &OpenConnection, is_http2| is_http2 != wanted.is_http2 || open.key != wanted.key;
+        let mut idle = self.idle.borrow_mut();
+        if let Some(at) = idle.iter().position(|idle| is_unfit(&idle.open, false)) {
+            idle.remove(at);
+            return;
+        }
+        let mut shared = self.shared.borrow_mut();
+        let unfit = |shared: &Shared| shared.connection.is_idle() && is_unfit(&shared.open, true);
+        if let Some(at) = shared.iter().position(unfit) {
+            shared.remove(at);
+        }
     }
 
     /// Closes an idle connection, if there is one.
