@@ -187,13 +187,6 @@ fn of_outlier(
         let finding = Diagnostic::warning("P0316", place, "`consecutiveErrors` has no effect any more, as in Istio");
         found.push(finding.with_help("set `consecutiveGatewayErrors` or `consecutive5xxErrors`"));
     }
-    let split = written.split_external_local_origin_errors == Some(true);
-    if written.consecutive_local_origin_failures.is_some() && !split {
-        let place = object.key_place(&format!("{path}.consecutiveLocalOriginFailures"));
-        let text = "`consecutiveLocalOriginFailures` has no effect without `splitExternalLocalOriginErrors`";
-        let finding = Diagnostic::warning("P0316", place, text);
-        found.push(finding.with_help("set `splitExternalLocalOriginErrors: true`"));
-    }
 }
 
 fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {

@@ -236,6 +236,28 @@ fn destination_rules_are_checked() {
 }
 
 #[test]
+fn load_balancers_are_checked() {
+    let all = |block: &str| {
+        let found = destination_rule(&object(&format!("{{host: a, trafficPolicy: {{loadBalancer: {{{block}}}}}}}")));
+        found.iter().map(|d| d.code).collect::<Vec<_>>().join(" ")
+    };
+    let hash = |block: &str| all(&format!("consistentHash: {{{block}}}"));
+    assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1009}"), "");
+    assert_eq!(hash("maglev: {}"), "P0311", "a warning: there is nothing to hash");
+    assert_eq!(hash("useSourceIp: true, httpHeaderName: x-user"), "P0102");
+    assert_eq!(hash("httpCookie: {ttl: 5}".replace('5', "'5'").as_str()), "P0101 P0105");
+    assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1024}"), "P0117");
+    assert_eq!(hash("useSourceIp: true, ringHash: {minimumRingSize: 8388609}"), "P0117");
+    assert_eq!(all("simple: RANDOM, warmup: {duration: 5s}"), "P0312");
+    assert_eq!(all("warmup: {minimumPercent: 101, aggression: 0.5}"), "P0101 P0117 P0117");
+    let places = |block: &str| all(&format!("localityLbSetting: {{{block}}}"));
+    assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 20}}]"), "");
+    assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 30}}]"), "P0109");
+    assert_eq!(places("failover: [{from: eu, to: us}]"), "P0312", "a warning: nothing is ever ejected");
+    assert_eq!(places("failover: [{from: eu, to: eu}]"), "P0120 P0312");
+}
+
+#[test]
 fn service_entries_are_checked() {
     let of = |rest: &str| {
         codes(&service_entry(&object(&format!("{{hosts: [a.com], ports: [{{number: 80, name: http}}], {rest}}}"))))
