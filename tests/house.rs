@@ -47,6 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("granit-parser", &["portolan-config"]),
     ("notify", &["portolan-config"]),
     ("hickory-resolver", &["portolan-proxy"]),
+    ("h2", &["portolan-proxy"]),
     ("tokio-rustls", &["portolan-proxy"]),
     ("x509-parser", &["portolan-proxy"]),
     ("prometheus", &["portolan-telemetry"]),
