@@ -57,6 +57,7 @@ mod snapshot;
 mod stream;
 mod stream_trace;
 mod tcp;
+mod tls;
 mod upgrade;
 mod upkeep;
 mod upstream;
