@@ -211,7 +211,8 @@ impl Control {
 
     fn watch(&self, read: &Read) {
         if let Some(watcher) = &self.watcher {
-            watcher.set_extra(&read.modules.files());
+            let files = [read.modules.files(), self.loader.named_files(&read.model)].concat();
+            watcher.set_extra(&files);
         }
     }
 

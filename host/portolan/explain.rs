@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portolan_config::Severity;
-use portolan_model::Listener;
+use portolan_model::{Listener, Model};
 use portolan_proxy::{ExplainRequest, explain as run_chain};
 use portolan_telemetry::Metrics;
 
@@ -40,16 +40,19 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         output::remark(&format!("{}\n", loader.diagnose(problem).message));
     }
     let listener = pick_listener(&read.model.listeners, target.port)?;
-    let at = &read.model.listeners[listener];
+    let filter_chain = pick_chain(&read.model.listeners[listener], target.host())?;
+    let model = as_seen(&read.model, listener, filter_chain);
+    let at = &model.listeners[listener];
     if let Some(tcp) = &at.tcp {
-        let explanation = TcpExplanation::new(&read.model, at, tcp);
+        let explanation = TcpExplanation::new(&model, at, tcp);
         output::answer(&match args.output {
             ExplainOutput::Text => text::render_tcp(&explanation),
             ExplainOutput::Json => serde_json::to_string_pretty(&explanation)? + "\n",
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let outcome = run_chain(&snapshot, target.request(listener, args)?).context("the filters cannot run")?;
+    let outcome = run_chain(&snapshot, ExplainRequest { filter_chain, ..target.request(listener, args)? })
+        .context("the filters cannot run")?;
     let outcome = Outcome {
         listener,
         route: outcome.route,
@@ -57,7 +60,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         local_reply: outcome.local_reply,
     };
     let request = RequestPart { method: args.method.clone(), authority: target.authority, path: target.path };
-    let explanation = Explanation::new(&read.model, request, &outcome, &loader.modules().overrides());
+    let explanation = Explanation::new(&model, request, &outcome, &loader.modules().overrides());
     output::answer(&match args.output {
         ExplainOutput::Text => text::render(&explanation),
         ExplainOutput::Json => serde_json::to_string_pretty(&explanation)? + "\n",
@@ -84,7 +87,40 @@ fn pick_listener(listeners: &[Listener], port: u16) -> Result<usize, UsageError>
     })
 }
 
+/// The filter chain that a client gets who asks for this server name; none on a listener without TLS.
+fn pick_chain(listener: &Listener, host: &str) -> Result<Option<usize>, UsageError> {
+    let chains = &listener.filter_chains;
+    let names = |index: usize| chains[index].server_names.iter();
+    let host = host.to_ascii_lowercase();
+    let suffixes = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+    let wanted = std::iter::once(host.clone()).chain(suffixes).chain(std::iter::once("*".to_owned()));
+    let by_name = |name: String| (0..chains.len()).find(|index| names(*index).any(|known| *known == name));
+    let found = wanted.into_iter().find_map(by_name);
+    if found.is_none() && !chains.is_empty() {
+        let known: Vec<_> = chains.iter().flat_map(|chain| &chain.server_names).map(String::as_str).collect();
+        let text = format!("no TLS server on {} has `{host}`: the handshake fails", listener.address);
+        return Err(UsageError(format!("{text}\nhelp: server names are {}", known.join(", "))));
+    }
+    Ok(found)
+}
+
+/// The model as a client of this filter chain sees it: the chain's routes are the listener's.
+fn as_seen(model: &Model, listener: usize, filter_chain: Option<usize>) -> Model {
+    let mut model = model.clone();
+    let seen = &mut model.listeners[listener];
+    if let Some(chain) = filter_chain.and_then(|index| seen.filter_chains.get(index)) {
+        (seen.route_table, seen.tcp) = (chain.route_table, chain.tcp.clone());
+    }
+    model
+}
+
 impl Target {
+    /// The name that the client asks for: the URL's or the header's host, without its port.
+    fn host(&self) -> &str {
+        let (name, port) = self.authority.rsplit_once(':').unwrap_or((&self.authority, ""));
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { &self.authority }
+    }
+
     /// A `host` header wins over the URL's host, as with curl; the URL's port still picks the listener.
     fn parse(url: &str, headers: &[(String, String)]) -> Result<Self, UsageError> {
         let wrong = |why: String| UsageError(format!("`{url}` is not a URL: {why}"));
@@ -118,7 +154,7 @@ impl Target {
             let value = HeaderValue::from_str(value).map_err(|error| wrong(value, &error))?;
             headers.append(name, value);
         }
-        Ok(ExplainRequest { listener, method, uri, headers })
+        Ok(ExplainRequest { listener, filter_chain: None, method, uri, headers })
     }
 }
 

@@ -14,6 +14,7 @@ use portolan_wasm::{Engine, EngineOptions, Shared};
 use crate::UsageError;
 use crate::args::ConfigArgs;
 use crate::modules::{Fingerprint, Lock, Modules};
+use crate::secret_files::{self, CREDENTIAL};
 use crate::view;
 
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
@@ -24,6 +25,8 @@ pub(crate) const PENDING: &str = "P0502";
 const DRIFT: &str = "P0503";
 /// Code of a configuration that a filter, or its schema, refuses.
 const WRONG_CONFIG: &str = "P0504";
+/// Code of a certificate that ends soon.
+const EXPIRY: &str = "P0235";
 /// Code of an unknown field.
 const UNKNOWN_FIELD: &str = "P0007";
 
@@ -96,6 +99,11 @@ impl Loader {
         &self.paths
     }
 
+    /// Files beside the configuration that this model names.
+    pub(crate) fn named_files(&self, model: &Model) -> Vec<PathBuf> {
+        secret_files::paths(model, &secret_files::folder(&self.paths))
+    }
+
     /// What is in force, kept and rejected.
     pub(crate) fn resources(&self) -> &ResourceSet {
         &self.resources
@@ -116,8 +124,9 @@ impl Loader {
                 diagnostic.severity = diagnostic.severity.min(Severity::Warning);
             }
         }
-        let translation = translate(&self.resources, &self.options);
+        let mut translation = translate(&self.resources, &self.options);
         diagnostics.extend(translation.diagnostics);
+        diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&self.paths)));
         let model = Arc::new(translation.model);
         let is_new = self.last.as_ref().is_some_and(|last| *last != model);
         self.modules.want(&model, forced || is_new);
@@ -137,6 +146,8 @@ impl Loader {
             Cause::Broken if problem.config.is_some() => Diagnostic::error(WRONG_CONFIG, place, text),
             Cause::Broken => Diagnostic::error(NOT_BUILT, place, text),
             Cause::Pending => Diagnostic::warning(PENDING, place, text),
+            Cause::Credential => Diagnostic::error(CREDENTIAL, place, text),
+            Cause::Expiry => Diagnostic::warning(EXPIRY, place, text),
             Cause::Drift => {
                 Diagnostic::error(DRIFT, place, text).with_help("run `portolan filter lock`, and read what it changes")
             }

@@ -17,6 +17,7 @@ mod modules;
 mod output;
 mod report;
 mod run;
+mod secret_files;
 mod signals;
 mod starter;
 mod try_to;

@@ -89,7 +89,10 @@ impl Report {
     pub(crate) fn problems(&self, problems: &[(Diagnostic, bool)]) {
         for (problem, kept_old) in problems {
             let rest = if *kept_old { "; the one before serves on" } else { "" };
-            tracing::error!("{}{rest}", line(problem));
+            match problem.severity {
+                Severity::Error => tracing::error!("{}{rest}", line(problem)),
+                _ => tracing::warn!("{}{rest}", line(problem)),
+            }
         }
     }
 

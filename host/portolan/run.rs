@@ -187,7 +187,11 @@ fn say_listeners(snapshot: &Snapshot, errors: &view::ListenerErrors) {
     let bound = |listener: &&Listener| !errors.contains_key(&listener.address);
     for listener in snapshot.model.listeners.iter().filter(bound) {
         let origins: Vec<_> = listener.origins.iter().map(ToString::to_string).collect();
-        let protocol = if listener.tcp.is_some() { "TCP " } else { "HTTP" };
+        let protocol = match (listener.filter_chains.is_empty(), listener.tcp.is_some()) {
+            (false, _) => "TLS ",
+            (true, true) => "TCP ",
+            (true, false) => "HTTP",
+        };
         tracing::info!("listen   {}  {protocol}  {}", listener.address, origins.join(", "));
     }
     if snapshot.model.listeners.is_empty() {

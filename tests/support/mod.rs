@@ -17,6 +17,7 @@ pub(crate) mod redis;
 pub(crate) mod registry;
 pub(crate) mod secure;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 pub(crate) mod wasm;

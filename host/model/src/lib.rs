@@ -21,7 +21,9 @@ pub use cluster::{
     MISSING_CLUSTER, OutlierDetection, SlowStart,
 };
 pub use library::{LIBRARY, LibraryFilter};
-pub use listener::{Listener, RouteTableId, TcpDestination, TcpProxy};
+pub use listener::{
+    ClientCertificate, DownstreamTls, FilterChain, Listener, RouteTableId, TcpDestination, TcpProxy, TlsVersion,
+};
 pub use origin::Origin;
 pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{
@@ -32,7 +34,7 @@ pub use route::{
     Destination, DirectResponse, Forward, HeaderMatch, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route,
     RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,
 };
-pub use secret::Secret;
+pub use secret::{Secret, SecretId};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 
 use serde::{Deserialize, Serialize};

@@ -1,16 +1,18 @@
-//! [`Listener`]: a socket, and the route table that its requests go by, or the [`TcpProxy`] that its connections do.
+//! [`Listener`]: a socket, and the route table that its requests go by, the [`TcpProxy`] that its connections do, or
+//! [`FilterChain`]s, which the server name of a TLS client chooses among.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::SecretId;
 use crate::{ClusterId, Origin};
 
 /// Index into [`crate::Model::route_tables`].
 pub type RouteTableId = u32;
 
-/// One address that is served. Istio merges all plain HTTP servers of a port and bind address into one; a TCP server has
-/// its address for itself.
+/// One address that is served. Istio merges all plain HTTP servers of a port and bind address into one, and so all TLS
+/// servers, each with a filter chain of its own; a TCP server has its address for itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listener {
     /// `ADDRESS_PORT` as Istio names it, e.g. `0.0.0.0_8080`.
@@ -19,13 +21,83 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The port number as the Gateway wrote it: what a route's `port` condition and default destination ports mean.
     pub server_port: u16,
-    /// Which hosts and routes are served here; [`RouteTableId::MAX`] on a listener of TCP.
+    /// Which hosts and routes are served here; [`RouteTableId::MAX`] on a listener of TCP or TLS.
     pub route_table: RouteTableId,
     /// Where connections go as they are; none where HTTP is served.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tcp: Option<TcpProxy>,
+    /// What TLS clients are given, by the server name that they ask for; empty where connections are plain.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub filter_chains: Vec<FilterChain>,
     /// The Gateway servers that were merged into this listener, oldest first.
     pub origins: Vec<Origin>,
+}
+
+/// What TLS clients of some server names are given: the routes of one server, or a place where bytes go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilterChain {
+    /// In lower case: names, `*.suffix`, and `*`, which also takes clients that name no server. The exact name wins, then
+    /// the longest suffix. No two chains of a listener share one.
+    pub server_names: Vec<String>,
+    /// How TLS ends here; none where it goes through to the upstream as it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tls: Option<DownstreamTls>,
+    /// The hosts and routes of requests; [`RouteTableId::MAX`] where `tcp` is set.
+    pub route_table: RouteTableId,
+    /// Where the bytes go, as they are or as TLS brought them; none where HTTP is served.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tcp: Option<TcpProxy>,
+    /// The Gateway's server.
+    pub origin: Origin,
+}
+
+/// TLS settings of a filter chain, Envoy's `DownstreamTlsContext`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DownstreamTls {
+    /// Key pairs, of which a client is shown one that it can verify.
+    pub certificates: Vec<SecretId>,
+    /// Whether clients show a certificate; not by default.
+    pub client_certificate: ClientCertificate,
+    /// Entry `ca.crt`: who may have signed clients' certificates; `ca.crl`: which of them count no more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ca: Option<SecretId>,
+    /// A client's certificate must have one of these; empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub subject_alt_names: Vec<String>,
+    /// SHA-256 of a client's public key in base64; this list or the next one must hold it, unless both are empty.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub verify_certificate_spki: Vec<String>,
+    /// SHA-256 of a client's certificate in hexadecimal, with or without colons.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub verify_certificate_hash: Vec<String>,
+    /// The lowest version; default 1.2.
+    pub min_version: TlsVersion,
+    /// The highest version; default 1.3.
+    pub max_version: TlsVersion,
+    /// Suites of TLS 1.2 by OpenSSL's names; empty: all that are known. Those of 1.3 are always on.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cipher_suites: Vec<String>,
+}
+
+/// Whether a client must show a certificate. One that is shown must be good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientCertificate {
+    /// It is not asked: mode SIMPLE.
+    #[default]
+    None,
+    /// It is asked: mode OPTIONAL_MUTUAL.
+    Optional,
+    /// It must: mode MUTUAL.
+    Required,
+}
+
+/// A version that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
 }
 
 /// Where the connections of a TCP listener go, Envoy's `tcp_proxy`: the first `tcp` rule that fits the server.

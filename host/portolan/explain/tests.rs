@@ -78,6 +78,7 @@ fn model() -> Model {
             server_port: 80,
             route_table: 0,
             tcp: None,
+            filter_chains: Vec::new(),
             origins: vec![origin("Gateway", "main", 9)],
         }],
         route_tables: vec![RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host] }],

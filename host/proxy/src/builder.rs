@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{FailPolicy, Model, PluginKind};
+use portolan_model::{FailPolicy, Listener, Model, PluginKind};
 use portolan_telemetry::Metrics;
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
@@ -26,6 +26,7 @@ use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
+use crate::tls::{ChainMaking, FilterChains};
 use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
 
@@ -364,6 +365,7 @@ impl Builder {
             };
             match bound {
                 Ok(sockets) => entries.push(ListenerEntry {
+                    chains: self.chains(model, listener, problems),
                     address: listener.address,
                     server_port: listener.server_port,
                     route_table: listener.route_table,
@@ -388,8 +390,25 @@ impl Builder {
                 }),
             }
         }
+        self.options.metrics.retain_certificates(|name| model.secrets.iter().any(|secret| secret.name == name));
         self.sockets.retain(|address| model.listeners.iter().any(|listener| listener.address == *address));
         entries
+    }
+
+    /// The filter chains of a listener of TLS.
+    fn chains(
+        &self,
+        model: &Model,
+        listener: &Listener,
+        problems: &mut Vec<BuildProblem>,
+    ) -> Option<Arc<FilterChains>> {
+        if listener.filter_chains.is_empty() {
+            return None;
+        }
+        let mut served = self.last.iter().flat_map(|last| &last.listeners);
+        let last = served.find(|entry| entry.address == listener.address).and_then(|entry| entry.chains.as_deref());
+        let making = ChainMaking { secrets: &model.secrets, last, metrics: &self.options.metrics };
+        Some(Arc::new(making.of(listener, problems)))
     }
 
     fn clusters(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ClusterEntry> {

@@ -14,7 +14,7 @@ use crate::context::ConnectionInfo;
 use crate::filter_chain::Outcome;
 use crate::head;
 use crate::listener::ListenerSlot;
-use crate::properties::ConnectionState;
+use crate::properties::{ConnectionState, TlsInfo};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -24,6 +24,8 @@ use crate::worker::Worker;
 pub struct ExplainRequest {
     /// Index of the listener that it comes to.
     pub listener: usize,
+    /// Index of its filter chain, on a listener of TLS.
+    pub filter_chain: Option<usize>,
     /// Its method.
     pub method: Method,
     /// Path and query.
@@ -63,6 +65,9 @@ pub enum ExplainError {
 pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<ExplainOutcome, ExplainError> {
     let entry = snapshot.listeners.get(request.listener).ok_or(ExplainError::NoListener(request.listener))?;
     let slot = ListenerSlot::new(entry);
+    let chain = request.filter_chain.and_then(|index| slot.chain_at(index));
+    let is_tls = chain.is_some();
+    let slot = chain.unwrap_or(slot);
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Worker::new(0, snapshot.clone());
     let (mut parts, ()) = Request::new(()).into_parts();
@@ -80,6 +85,9 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
         activity: Activity::default(),
         state: ConnectionState::default(),
     });
+    if is_tls {
+        connection.state.set_tls(TlsInfo::default());
+    }
     let stream = Stream::new(worker, slot, connection, parts);
     let local_reply = match refusal {
         Some(refusal) => Some(crate::local_reply::Reply::from(refusal)),

@@ -19,8 +19,12 @@ use crate::stream::Stream;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER: HeaderValue = HeaderValue::from_static("portolan");
+
+/// Most fields of a head, as in Envoy; hyper sees to it for HTTP/1.
+const MAX_FIELDS: usize = 100;
 
 /// Refuses what must not be taken, and makes Host and path canonical.
 pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
@@ -29,6 +33,9 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
     }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
+    }
+    if parts.version == Version::HTTP_2 {
+        check_http2(parts)?;
     }
     let host = parts.headers.get(header::HOST).ok_or(Refusal::NoHost)?;
     // Only when some name repeats can it be this one.
@@ -45,6 +52,26 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
         parts.headers.insert(header::HOST, host);
     }
     check_path(parts, paths)
+}
+
+/// What HTTP/2 says otherwise, in the words of HTTP/1: `:authority` as Host, cookies in one line. A Host that says
+/// something else is refused (RFC 9113 section 8.3.1), and so are more fields than HTTP/1 may have.
+fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
+    if let Some(authority) = parts.uri.authority() {
+        let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+        if !parts.headers.get_all(header::HOST).iter().all(same) {
+            return Err(Refusal::BadHost);
+        }
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
+        parts.headers.insert(header::HOST, host);
+    }
+    let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_some() && crumbs.next().is_some() {
+        let all: Vec<_> = parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let whole = HeaderValue::from_bytes(&all.join(&b"; "[..])).map_err(|_| Refusal::TooManyFields)?;
+        parts.headers.insert(header::COOKIE, whole);
+    }
+    if parts.headers.len() > MAX_FIELDS { Err(Refusal::TooManyFields) } else { Ok(()) }
 }
 
 fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -130,7 +157,10 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -
             }
         }
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(stream.connection.state.scheme()));
+    if let Some(certificate) = stream.connection.state.tls().and_then(|tls| tls.forwarded.clone()) {
+        headers.insert(FORWARDED_CLIENT_CERT, certificate);
+    }
     headers.insert(REQUEST_ID, request_id());
     Ok(())
 }
@@ -216,6 +246,11 @@ pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
     let cookie = stream.with_state(|state| state.host.set_cookie.take());
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
+    }
+    if stream.is_http2() {
+        // Only its connection can be closed, by GOAWAY.
+        parts.headers.remove(header::CONNECTION);
+        return;
     }
     if stream.worker.is_draining() && parts.status != http::StatusCode::SWITCHING_PROTOCOLS {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -41,6 +41,7 @@ mod listener;
 mod local_reply;
 mod log_entry;
 mod module_source;
+mod on_worker;
 mod path;
 mod plan;
 mod plugin_match;

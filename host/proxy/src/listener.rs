@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use crate::connection;
 use crate::snapshot::{ListenerEntry, Snapshot};
 use crate::tcp::{self, TcpEntry};
+use crate::tls::{self, ChainEntry, FilterChains, Transport};
 use crate::worker::Worker;
 
 const BACKLOG: i32 = 4096;
@@ -77,23 +78,46 @@ pub(crate) struct ListenerSlot {
     http: RefCell<Arc<HttpMetrics>>,
     metrics: RefCell<Arc<ListenerMetrics>>,
     tcp: RefCell<Option<Arc<TcpEntry>>>,
+    /// What TLS clients are given; none where connections are plain.
+    chains: RefCell<Option<Chains>>,
     /// Keeps the address in the registry while the slot lives.
     sockets: Arc<Sockets>,
     closed: Notify,
 }
 
+/// The filter chains of a listener, each with a slot of its own, by the same index. A slot lives on over reloads as long as
+/// there is a chain with its server names.
+struct Chains {
+    entries: Arc<FilterChains>,
+    slots: Vec<Rc<ListenerSlot>>,
+}
+
 impl ListenerSlot {
     pub(crate) fn new(entry: &ListenerEntry) -> Rc<Self> {
-        Rc::new(Self {
+        let slot = Self::bare(entry);
+        slot.renew_chains(entry);
+        Rc::new(slot)
+    }
+
+    /// The slot of one filter chain.
+    fn of_chain(entry: &ListenerEntry, chain: &ChainEntry) -> Rc<Self> {
+        let slot = Self::bare(entry);
+        slot.renew_as_chain(entry, chain);
+        Rc::new(slot)
+    }
+
+    fn bare(entry: &ListenerEntry) -> Self {
+        Self {
             address: entry.address,
             route_table: Cell::new(entry.route_table),
             server_port: Cell::new(entry.server_port),
             http: RefCell::new(entry.http.clone()),
             metrics: RefCell::new(entry.metrics.clone()),
             tcp: RefCell::new(entry.tcp.clone()),
+            chains: RefCell::default(),
             sockets: entry.sockets.clone(),
             closed: Notify::new(),
-        })
+        }
     }
 
     pub(crate) fn route_table(&self) -> RouteTableId {
@@ -113,8 +137,69 @@ impl ListenerSlot {
     }
 
     /// Where new connections go; none where HTTP is served.
-    fn tcp(&self) -> Option<Arc<TcpEntry>> {
+    pub(crate) fn tcp(&self) -> Option<Arc<TcpEntry>> {
         self.tcp.borrow().clone()
+    }
+
+    /// The filter chain for a server name.
+    pub(crate) fn chain(&self, server_name: Option<&str>) -> Option<(Rc<Self>, Transport)> {
+        let chains = self.chains.borrow();
+        let chains = chains.as_ref()?;
+        let index = chains.entries.find(server_name)?;
+        Some((chains.slots.get(index)?.clone(), chains.entries.list.get(index)?.transport.clone()))
+    }
+
+    /// The filter chain of this index.
+    pub(crate) fn chain_at(&self, index: usize) -> Option<Rc<Self>> {
+        self.chains.borrow().as_ref()?.slots.get(index).cloned()
+    }
+
+    pub(crate) fn has_passthrough(&self) -> bool {
+        let passes = |chain: &ChainEntry| matches!(chain.transport, Transport::Passthrough);
+        self.chains.borrow().as_ref().is_some_and(|chains| chains.entries.list.iter().any(passes))
+    }
+
+    fn is_tls(&self) -> bool {
+        self.chains.borrow().is_some()
+    }
+
+    /// Takes over the filter chains of a new snapshot; the slots of chains that are gone are the answer.
+    fn renew_chains(&self, entry: &ListenerEntry) -> Vec<Rc<Self>> {
+        let mut old: Vec<_> = match self.chains.take() {
+            Some(chains) => chains.entries.list.iter().map(|c| c.server_names.clone()).zip(chains.slots).collect(),
+            None => Vec::new(),
+        };
+        let slot = |chain: &ChainEntry| match old.iter().position(|(names, _)| *names == chain.server_names) {
+            Some(index) => {
+                let (_, slot) = old.swap_remove(index);
+                slot.renew_as_chain(entry, chain);
+                slot
+            }
+            None => Self::of_chain(entry, chain),
+        };
+        let mut slot = slot;
+        let chains = entry.chains.as_ref().map(|entries| {
+            let slots = entries.list.iter().map(&mut slot).collect();
+            Chains { entries: entries.clone(), slots }
+        });
+        self.chains.replace(chains);
+        old.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    fn renew_as_chain(&self, entry: &ListenerEntry, chain: &ChainEntry) {
+        self.route_table.set(chain.route_table);
+        self.server_port.set(chain.server_port);
+        self.http.replace(entry.http.clone());
+        self.metrics.replace(entry.metrics.clone());
+        self.tcp.replace(chain.tcp.clone());
+    }
+
+    /// Its number means another table from here on: requests that still come find no host.
+    fn retire(&self) {
+        self.route_table.set(RouteTableId::MAX);
+        if let Some(chains) = &*self.chains.borrow() {
+            chains.slots.iter().for_each(|slot| slot.route_table.set(RouteTableId::MAX));
+        }
     }
 
     fn renew(&self, entry: &ListenerEntry) {
@@ -139,8 +224,7 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
         let stays = snapshot.listeners.iter().any(same);
         if !stays {
             slot.close();
-            // Its number means another table from here on: requests that still come find no host.
-            slot.route_table.set(RouteTableId::MAX);
+            slot.retire();
             // Connections of TCP live on until they end by themselves.
             drain_http(worker, *address);
         }
@@ -148,11 +232,15 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
     });
     for entry in &snapshot.listeners {
         if let Some(slot) = slots.get(&entry.address) {
-            if entry.tcp.is_some() {
+            if entry.tcp.is_some() || entry.chains.is_some() && !slot.is_tls() {
                 // It may have served HTTP before: those connections have no host here any more.
                 drain_http(worker, entry.address);
             }
             slot.renew(entry);
+            for gone in slot.renew_chains(entry) {
+                gone.retire();
+                drain(worker, |slot| Rc::ptr_eq(slot, &gone));
+            }
             continue;
         }
         let taken = entry.sockets.by_worker.get(worker.index).and_then(|socket| socket.lock().ok()?.take());
@@ -169,7 +257,11 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
 }
 
 fn drain_http(worker: &Worker, address: SocketAddr) {
-    for (_, handle) in worker.connections.borrow().iter().filter(|(_, handle)| handle.listener() == address) {
+    drain(worker, |slot| slot.address == address);
+}
+
+fn drain(worker: &Worker, of: impl Fn(&Rc<ListenerSlot>) -> bool) {
+    for (_, handle) in worker.connections.borrow().iter().filter(|(_, handle)| of(handle.slot())) {
         handle.drain();
     }
 }
@@ -198,8 +290,9 @@ async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::
 
 fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpStream, peer: SocketAddr) {
     match slot.tcp() {
-        None => connection::serve(worker, slot, socket, peer),
         Some(tcp) => tcp::serve(worker, slot, tcp, socket, peer),
+        None if slot.is_tls() => tls::serve(worker, slot, socket, peer),
+        None => connection::serve(worker, slot, socket, peer),
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) enum Refusal {
     /// CONNECT and TRACE are not served.
     #[error("method_not_allowed")]
     Method,
+    /// More fields than a head may have.
+    #[error("http2.too_many_headers")]
+    TooManyFields,
     /// The target is neither a path nor a URL.
     #[error("path_normalization_failed")]
     BadPath,
@@ -104,6 +107,7 @@ impl Reply {
         let status = match refusal {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut reply = Self::new(status, ResponseFlags::DPE, refusal.to_string());

@@ -51,6 +51,10 @@ pub enum Cause {
     Pending,
     /// It is not what was locked.
     Drift,
+    /// A credential that cannot be used.
+    Credential,
+    /// A certificate that ends soon, or has ended. It is served all the same.
+    Expiry,
 }
 
 /// A module of a build.

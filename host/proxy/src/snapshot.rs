@@ -21,6 +21,7 @@ use crate::rollout::Rollout;
 use crate::route::RouteEntry;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
+use crate::tls::FilterChains;
 use crate::upstream::UpstreamTransport;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
@@ -77,6 +78,8 @@ pub(crate) struct ListenerEntry {
     pub(crate) http: Arc<HttpMetrics>,
     /// Where connections go; none where HTTP is served.
     pub(crate) tcp: Option<Arc<TcpEntry>>,
+    /// What TLS clients are given; none where connections are plain.
+    pub(crate) chains: Option<Arc<FilterChains>>,
 }
 
 /// A cluster's policy in this snapshot, with its lasting state.

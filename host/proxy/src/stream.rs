@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use crate::attempt::Tried;
 use crate::body::{BodyError, ResponseBody};
 use crate::body_filter::FilteredBody;
+use crate::connection::StreamReset;
 use crate::context::{ConnectionInfo, StreamContext};
 use crate::filter_chain::{Direction, Live, Outcome};
 use crate::flow::{Flow, Flows};
@@ -120,12 +121,18 @@ impl Stream {
         let http = slot.http();
         http.downstream_rq_total.inc();
         http.downstream_rq_active.inc();
+        match parts.version {
+            http::Version::HTTP_2 => http.downstream_rq_http2_total.inc(),
+            _ => http.downstream_rq_http1_total.inc(),
+        }
+        let scheme = connection.state.scheme();
         let log = view.snapshot.tells_streams().then(|| {
             RefCell::new(Box::new(StreamInfo {
                 start: std::time::SystemTime::now(),
                 path: parts.uri.path_and_query().cloned(),
                 protocol: Some(parts.version),
                 authority: parts.headers.get(http::header::HOST).cloned(),
+                requested_server_name: connection.state.server_name().cloned(),
                 ..StreamInfo::default()
             }))
         });
@@ -136,7 +143,7 @@ impl Stream {
             connection,
             http,
             started: log.is_some().then(Instant::now),
-            state: Cell::new(Some(Box::new(StreamState::new(parts, "http", context)))),
+            state: Cell::new(Some(Box::new(StreamState::new(parts, scheme, context)))),
             contexts: RefCell::new(contexts),
             flows: RefCell::default(),
             closing: Cell::new(false),
@@ -299,12 +306,22 @@ impl Stream {
         self.finish_head(parts, ResponseBody::replied(body, guard))
     }
 
-    /// Closes the client's connection without an answer: a filter has called `close_stream`.
+    /// Closes the client's connection without an answer: a filter has called `close_stream`. Of HTTP/2 the stream is reset.
     async fn reset(&self) -> Response<ResponseBody> {
         self.flag_if_none(ResponseFlags::LR, "wasm_close_stream");
+        if self.is_http2() {
+            let mut response = Response::new(ResponseBody::head_only());
+            response.extensions_mut().insert(StreamReset);
+            return response;
+        }
         self.cut_connection();
         // The connection's task ends, and with it this future.
         std::future::pending().await
+    }
+
+    /// Whether the request came over HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.with_state(|state| state.request.version == http::Version::HTTP_2)
     }
 
     fn cut_connection(&self) {
@@ -371,7 +388,7 @@ impl Stream {
         if !self.record.complete.get() {
             self.flag_if_none(ResponseFlags::DC, "downstream_remote_disconnect");
         }
-        self.connection.activity.await_head(false);
+        self.connection.activity.end_request();
         self.with_course(Course::end);
         if self.view.wants.contexts_end {
             self.end_contexts();

@@ -2,6 +2,7 @@
 //! of Envoy's `tcp_proxy`.
 
 mod chain;
+mod client;
 mod pump;
 mod record;
 mod upstream;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use portolan_model::{TcpDestination, TcpProxy};
 use portolan_telemetry::{ResponseFlags, TcpMetrics};
@@ -24,12 +26,13 @@ use tokio::task::spawn_local;
 
 use crate::balancer::GOLDEN;
 use crate::clock;
-use crate::connection;
+use crate::connection::{self, OpenSocket};
 use crate::context::{ConnectionInfo, StreamContext};
 use crate::listener::ListenerSlot;
 use crate::view::View;
 use crate::worker::Worker;
 use chain::Chain;
+pub(crate) use client::Client;
 use pump::Source;
 use record::Record;
 
@@ -97,7 +100,8 @@ pub(crate) struct Connection {
     by_client: Cell<bool>,
     /// Filters have been told that there is an upstream, and not of its end.
     upstream_open: Cell<bool>,
-    slot: Rc<ListenerSlot>,
+    /// Counts the connection until it is closed.
+    socket: Cell<Option<OpenSocket>>,
     key: Cell<usize>,
     opened_ms: u64,
     /// Coarse stamp of the last byte.
@@ -117,27 +121,39 @@ pub(crate) fn serve(
     // A socket that refuses the option still works, only slower.
     let _ = socket.set_nodelay(true);
     let Some(info) = connection::info(slot, &socket, peer) else { return };
-    let connection = Connection::open(worker, slot, tcp, info);
+    let open = OpenSocket::new(slot);
+    serve_client(worker, tcp, Client::of_socket(socket, Bytes::new()), info, open);
+}
+
+/// Serves a client in a task of its own.
+pub(crate) fn serve_client(
+    worker: &Rc<Worker>,
+    tcp: Arc<TcpEntry>,
+    client: Client,
+    info: Arc<ConnectionInfo>,
+    socket: OpenSocket,
+) {
+    let connection = Connection::open(worker, tcp, info, socket);
     spawn_local(async move {
         // A fault of ours in one connection costs that connection.
-        if AssertUnwindSafe(run(&connection, socket)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(run(&connection, client)).catch_unwind().await.is_err() {
             connection.view.snapshot.metrics.server.panics_total.inc();
         }
         connection.close();
     });
 }
 
-async fn run(connection: &Rc<Connection>, socket: TcpStream) {
+async fn run(connection: &Rc<Connection>, client: Client) {
     tokio::select! {
         biased;
         () = connection.until_cut() => {}
-        () = carry(connection, socket) => {}
+        () = carry(connection, client) => {}
     }
 }
 
 /// From the accepted socket to the end of both directions.
-async fn carry(connection: &Rc<Connection>, socket: TcpStream) {
-    let (from_client, to_client) = socket.into_split();
+async fn carry(connection: &Rc<Connection>, client: Client) {
+    let Client { from: from_client, to: to_client } = client;
     let mut from_client = Source::new(from_client);
     let Some(early) = pump::admit(connection, &mut from_client).await else { return };
     match upstream::connect(connection).await {
@@ -150,12 +166,9 @@ async fn carry(connection: &Rc<Connection>, socket: TcpStream) {
 }
 
 impl Connection {
-    fn open(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, tcp: Arc<TcpEntry>, info: Arc<ConnectionInfo>) -> Rc<Self> {
+    fn open(worker: &Rc<Worker>, tcp: Arc<TcpEntry>, info: Arc<ConnectionInfo>, socket: OpenSocket) -> Rc<Self> {
         let view = worker.view();
         let now = clock::coarse_ms();
-        let listener = slot.metrics();
-        listener.downstream_cx_total.inc();
-        listener.downstream_cx_active.inc();
         tcp.metrics.downstream_cx_total.inc();
         let record = Record::new(!view.snapshot.access_logs.is_empty());
         let chain = Chain::new(&view, &info);
@@ -168,7 +181,7 @@ impl Connection {
             chain,
             by_client: Cell::new(false),
             upstream_open: Cell::new(false),
-            slot: slot.clone(),
+            socket: Cell::new(Some(socket)),
             key: Cell::new(0),
             opened_ms: now,
             active_ms: Cell::new(now),
@@ -234,9 +247,7 @@ impl Connection {
         }
         self.worker.tcp_connections.borrow_mut().remove(self.key.get());
         self.worker.connection_closed.notify_waiters();
-        let listener = self.slot.metrics();
-        listener.downstream_cx_active.dec();
-        listener.downstream_cx_destroy.inc();
+        drop(self.socket.take());
         self.record.write(&self.view.snapshot.access_logs, &self.info);
     }
 

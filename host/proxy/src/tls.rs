@@ -1,4 +1,21 @@
-//! TLS: certificates and keys as rustls wants them.
+//! TLS of clients' connections: from the server name that a client asks for to the filter chain that serves it.
 
-#[allow(dead_code, reason = "listeners and clusters come to use it with their own changes")]
+mod accept;
+#[allow(dead_code, reason = "clusters come to use it with their own changes")]
 pub(crate) mod certificate;
+mod chains;
+mod hello;
+mod making;
+mod peer;
+mod resolver;
+mod server_config;
+mod verifier;
+
+pub(crate) use accept::{Handshakes, serve};
+pub(crate) use chains::{ChainEntry, FilterChains, Transport};
+pub(crate) use hello::Hello;
+pub(crate) use making::ChainMaking;
+use server_config::ServerTls;
+
+/// A client's connection whose TLS ends here.
+pub(crate) type ClientStream = tokio_rustls::server::TlsStream<Hello>;

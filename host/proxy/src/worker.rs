@@ -20,6 +20,7 @@ use crate::drain::Stage;
 use crate::listener::{self, ListenerSlot};
 use crate::snapshot::Snapshot;
 use crate::tcp;
+use crate::tls::Handshakes;
 use crate::view::View;
 
 /// How often deadlines of connections and idle upstream connections are looked at.
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
     /// Connections of TCP listeners.
     pub(crate) tcp_connections: RefCell<Slab<Rc<tcp::Connection>>>,
+    /// TLS clients that are not yet connections.
+    pub(crate) handshakes: Handshakes,
     pub(crate) connection_closed: Notify,
     /// Upgraded connections: they have left the server's care, but not ours.
     tunnels: Cell<usize>,
@@ -59,6 +62,7 @@ impl Worker {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             tcp_connections: RefCell::default(),
+            handshakes: Handshakes::default(),
             connection_closed: Notify::new(),
             tunnels: Cell::new(0),
             draining: Cell::new(false),
@@ -184,6 +188,7 @@ impl Worker {
         for (_, connection) in self.tcp_connections.borrow().iter() {
             connection.cut(tcp::Cut::Drain);
         }
+        self.handshakes.cut();
         // What was cut still has its line to log.
         let _ = timeout(CUT_TIME, self.all_closed()).await;
     }
@@ -194,7 +199,8 @@ impl Worker {
             let closed = self.connection_closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            if self.connections.borrow().len() + self.tcp_connections.borrow().len() + self.tunnels.get() == 0 {
+            let open = self.connections.borrow().len() + self.tcp_connections.borrow().len();
+            if open + self.handshakes.len() + self.tunnels.get() == 0 {
                 return;
             }
             closed.await;

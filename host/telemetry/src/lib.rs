@@ -14,8 +14,8 @@ pub use access_log::{AccessLog, AccessLogError};
 pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
-    AccessLogMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram, HttpMetrics,
-    ListenerMetrics, Metrics, PluginValue, PluginValueKind, ResponseClasses, ServerMetrics, TcpMetrics,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram,
+    HttpMetrics, ListenerMetrics, Metrics, PluginValue, PluginValueKind, ResponseClasses, ServerMetrics, TcpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::StreamInfo;

@@ -20,8 +20,8 @@ pub use cells::{BUCKETS_MS, Counter, Gauge, Histogram, ResponseClasses, Results,
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
-    AccessLogMetrics, ClusterMetrics, ConfigMetrics, FilterMetrics, HttpMetrics, ListenerMetrics, ServerMetrics,
-    TcpMetrics,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, FilterMetrics, HttpMetrics, ListenerMetrics,
+    ServerMetrics, TcpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 
@@ -45,6 +45,7 @@ pub struct Metrics {
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
     tcp: Members<TcpMetrics>,
+    certificates: Members<CertificateMetrics>,
     clusters: Members<ClusterMetrics>,
     filters: Members<FilterMetrics>,
     plugin_values: RwLock<Option<PluginSource>>,
@@ -67,6 +68,7 @@ impl Metrics {
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
             tcp: Members::new("tcp", limit),
+            certificates: Members::new("certificate", limit),
             clusters: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
             plugin_values: RwLock::new(None),
@@ -88,6 +90,16 @@ impl Metrics {
     /// VirtualService for several.
     pub fn tcp(&self, prefix: &str) -> Arc<TcpMetrics> {
         self.tcp.resolve(prefix)
+    }
+
+    /// Metrics of a certificate by the name of its Secret, or by its files.
+    pub fn certificate(&self, secret: &str) -> Arc<CertificateMetrics> {
+        self.certificates.resolve(secret)
+    }
+
+    /// Ends the series of all certificates whose name `is_configured` denies; once per published configuration.
+    pub fn retain_certificates(&self, is_configured: impl Fn(&str) -> bool) {
+        write(&self.certificates.by_name).retain(|name, _| is_configured(name));
     }
 
     /// Metrics of a cluster by its name. The same name gives the same counters over reloads.
@@ -152,6 +164,7 @@ impl Metrics {
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));
+        families.extend(self.certificates.families("secret"));
         families.extend(self.clusters.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
         families
@@ -183,7 +196,8 @@ impl Metrics {
 
     fn overflow(&self) -> u64 {
         let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow];
-        let all = of_listeners.into_iter().chain([&self.clusters.overflow, &self.filters.overflow]);
+        let others = [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow];
+        let all = of_listeners.into_iter().chain(others);
         all.map(Counter::value).sum()
     }
 }

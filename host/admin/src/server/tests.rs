@@ -189,6 +189,7 @@ async fn the_configuration_shows_no_secret() {
     let admin = Admin::start().await;
     let secret = Secret {
         name: "default/cert".to_owned(),
+        files: Vec::new(),
         entries: vec![("tls.key".to_owned(), b"PRIVATE-KEY".to_vec())],
         origin: Origin::default(),
     };

@@ -82,6 +82,13 @@ impl<'a> Destinations<'a> {
                     self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
                 }
             }
+            for (i, rule) in object.spec.tls.iter().enumerate() {
+                for (j, entry) in rule.route.iter().enumerate() {
+                    let path = format!("spec.tls[{i}].route[{j}].destination");
+                    let Some(written) = &entry.destination else { continue };
+                    self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
+                }
+            }
         }
         found
     }

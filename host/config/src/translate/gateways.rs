@@ -10,6 +10,7 @@ use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::Object;
 use crate::resources::istio::Gateway;
+use crate::resources::istio::gateway::ServerTls;
 use crate::suggest;
 
 /// All Gateways, those for other gateways too: names and hosts are checked against them all.
@@ -39,6 +40,8 @@ pub(super) struct KnownServer {
     pub(super) hosts: HostIndex,
     pub(super) https_redirect: bool,
     pub(super) origin: Origin,
+    /// Index in the object.
+    pub(super) index: usize,
     /// Path in the object, e.g. `spec.servers[0]`.
     pub(super) path: String,
 }
@@ -47,7 +50,14 @@ pub(super) struct KnownServer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http,
+    /// HTTP within TLS that ends here.
+    Https,
+    /// Bytes within TLS that ends here.
     Tls,
+    /// TLS that goes through as it is.
+    Passthrough,
+    /// TLS of the mesh, AUTO_PASSTHROUGH and ISTIO_MUTUAL.
+    Mesh,
     /// Bytes, whatever they mean: Istio's filters for MONGO, MYSQL and REDIS are off unless asked for.
     Tcp,
     /// UDP and HBONE.
@@ -85,33 +95,44 @@ impl KnownServer {
         let path = format!("spec.servers[{index}]");
         Some(Self {
             port: u16::try_from(port.number).ok()?,
-            protocol: Protocol::of(&port.protocol, server.tls.is_some()),
+            protocol: Protocol::of(&port.protocol, server.tls.as_ref()),
             bind: server.bind.as_ref().and_then(|bind| bind.parse().ok()),
             hosts: HostIndex::of(&server.hosts, &object.meta.namespace),
             https_redirect: server.tls.as_ref().is_some_and(|tls| tls.https_redirect),
             origin: object.origin(&path),
+            index,
             path,
         })
     }
 }
 
 impl Protocol {
-    /// A server that is not for HTTP and has TLS settings is one of TLS, as in Istio.
-    fn of(text: &str, tls: bool) -> Self {
-        match text.to_ascii_uppercase().as_str() {
-            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Self::Http,
-            "HTTPS" | "TLS" => Self::Tls,
-            "UDP" | "HBONE" => Self::Other,
-            _ if tls => Self::Tls,
-            _ => Self::Tcp,
+    /// A server that is not for HTTP and has TLS settings is one of TLS, as in Istio. The mode is PASSTHROUGH when none is
+    /// written.
+    fn of(text: &str, tls: Option<&ServerTls>) -> Self {
+        let text = text.to_ascii_uppercase();
+        match (text.as_str(), tls.map(|tls| tls.mode.as_deref().unwrap_or("PASSTHROUGH"))) {
+            ("HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB", _) => Self::Http,
+            ("UDP" | "HBONE", _) => Self::Other,
+            (_, Some("AUTO_PASSTHROUGH" | "ISTIO_MUTUAL")) => Self::Mesh,
+            (_, Some("PASSTHROUGH")) => Self::Passthrough,
+            ("HTTPS", _) => Self::Https,
+            (_, Some(_)) => Self::Tls,
+            ("TLS", None) => Self::Mesh,
+            (_, None) => Self::Tcp,
         }
+    }
+
+    /// Whether the client's server name decides among servers that share an address.
+    pub(super) fn by_server_name(self) -> bool {
+        matches!(self, Self::Https | Self::Tls | Self::Passthrough)
     }
 
     /// As messages call it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Http => "HTTP",
-            Self::Tls => "TLS",
+            Self::Https | Self::Tls | Self::Passthrough | Self::Mesh => "TLS",
             Self::Tcp => "TCP",
             Self::Other => "other",
         }
@@ -129,11 +150,14 @@ fn diagnose(all: &[KnownGateway<'_>], options: &TranslateOptions) -> Vec<Diagnos
         }
         for server in &gateway.servers {
             let (code, what) = match server.protocol {
-                Protocol::Http | Protocol::Tcp => continue,
-                Protocol::Tls => ("P0301", "HTTPS and TLS servers are not served yet: this server is skipped"),
+                Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Passthrough | Protocol::Tcp => continue,
+                Protocol::Mesh => {
+                    ("P0301", "AUTO_PASSTHROUGH and ISTIO_MUTUAL are of the mesh: this server is skipped")
+                }
                 Protocol::Other => ("P0302", "UDP and HBONE servers are not served: this server is skipped"),
             };
-            let place = gateway.object.place(&format!("{}.port.protocol", server.path));
+            let field = if server.protocol == Protocol::Mesh { "tls.mode" } else { "port.protocol" };
+            let place = gateway.object.place(&format!("{}.{field}", server.path));
             found.push(Diagnostic::warning(code, place, what));
         }
     }

@@ -1,80 +1,199 @@
-//! Listeners: the plain HTTP servers of the selected Gateways, merged by the address that is bound, and the TCP servers,
-//! each with an address of its own.
+//! Listeners: the plain HTTP servers of the selected Gateways, merged by the address that is bound; the TLS servers, which
+//! share addresses as filter chains; and the TCP servers, each with an address of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use portolan_model::{Listener, RouteTableId};
+use portolan_model::{FilterChain, Listener, Origin, RouteTableId};
 
 use super::actions::Reference;
-use super::gateways::{Gateways, KnownServer, Protocol};
+use super::gateways::{Gateways, KnownGateway, KnownServer, Protocol};
 use super::ports::PortMapping;
-use super::tcp::TcpServers;
+use super::tcp::{Chosen, TcpServers};
+use super::tls::TlsServers;
+use super::tls_routes::PassthroughServers;
 use crate::diagnostic::{Diagnostic, Place};
 
 /// Listeners and what stands behind each.
 pub(super) struct Listeners {
-    /// In order of address; those of HTTP have a route table each, in the same order.
+    /// In order of address.
     pub(super) listeners: Vec<Listener>,
-    /// By listener: (index of the Gateway, index of its server), oldest Gateway first.
-    pub(super) servers: Vec<Vec<(usize, usize)>>,
+    /// The route tables that they need, by id.
+    pub(super) tables: Vec<TableServers>,
     /// Clusters that listeners of TCP need.
     pub(super) references: Vec<Reference>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn translate(gateways: &Gateways<'_>, ports: &PortMapping, tcp: &TcpServers) -> Listeners {
-    let mut by_address: BTreeMap<SocketAddr, Vec<(usize, usize)>> = BTreeMap::new();
+/// What a route table is made of.
+pub(super) struct TableServers {
+    pub(super) name: String,
+    /// The servers' port.
+    pub(super) port: u16,
+    /// (Index of the Gateway, index of its server), oldest Gateway first.
+    pub(super) servers: Vec<(usize, usize)>,
+}
+
+/// What stands behind servers that are not plain HTTP.
+pub(super) struct Behind<'a> {
+    pub(super) tcp: &'a TcpServers,
+    pub(super) tls: &'a TlsServers,
+    pub(super) passthrough: &'a PassthroughServers,
+}
+
+pub(super) fn translate(gateways: &Gateways<'_>, ports: &PortMapping, behind: &Behind<'_>) -> Listeners {
     let mut diagnostics = Vec::new();
+    let by_address = shared(gateways, ports, &mut diagnostics);
+    let mut draft = Draft { gateways, behind, tables: Vec::new(), references: Vec::new() };
+    let listeners = by_address.iter().filter_map(|(address, servers)| draft.listener(*address, servers)).collect();
+    Listeners { listeners, tables: draft.tables, references: draft.references, diagnostics }
+}
+
+/// Servers by the address that is bound, oldest Gateway first, without those that cannot be there.
+fn shared(
+    gateways: &Gateways<'_>,
+    ports: &PortMapping,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> BTreeMap<SocketAddr, Vec<(usize, usize)>> {
+    let mut names: HashMap<(SocketAddr, String), Origin> = HashMap::new();
+    let mut by_address: BTreeMap<SocketAddr, Vec<(usize, usize)>> = BTreeMap::new();
     for (g, gateway) in gateways.all.iter().enumerate().filter(|(_, gateway)| gateway.selected) {
-        let served = |server: &KnownServer| matches!(server.protocol, Protocol::Http | Protocol::Tcp);
+        let served = |server: &KnownServer| !matches!(server.protocol, Protocol::Mesh | Protocol::Other);
         for (s, server) in gateway.servers.iter().enumerate().filter(|(_, server)| served(server)) {
             if let (None, Some(service)) = (ports.get(server.port), &ports.service) {
                 let place = gateway.object.place(&format!("{}.port.number", server.path));
                 let text = format!("Service `{service}` in front of this gateway has no port {}", server.port);
                 diagnostics.push(Diagnostic::warning("P0210", place, text));
             }
-            let entries = by_address.entry(address(server, ports)).or_default();
+            let address = address(server, ports);
+            let entries = by_address.entry(address).or_default();
             let first = entries.first().map(|&(g, s)| &gateways.all[g].servers[s]);
-            if let Some(first) =
-                first.filter(|first| (first.protocol, server.protocol) != (Protocol::Http, Protocol::Http))
-            {
-                let place = gateway.object.place(&format!("{}.port.number", server.path));
-                diagnostics.push(conflict(first, server, address(server, ports), place));
+            let place = || gateway.object.place(&format!("{}.port.number", server.path));
+            if let Some(first) = first.filter(|first| !share(first, server)) {
+                diagnostics.push(conflict(first, server, address, place()));
                 continue;
             }
+            if server.protocol.by_server_name() {
+                if let Some(repeated) = repeated(gateway, server, address, &names) {
+                    diagnostics.push(repeated);
+                    continue;
+                }
+                let taken = server.hosts.hosts().map(|host| ((address, host.to_owned()), server.origin.clone()));
+                names.extend(taken);
+            }
             if let Some(first) = first.filter(|first| first.port != server.port) {
-                let place = gateway.object.place(&format!("{}.port.number", server.path));
-                let text = format!("ports {} and {} both come to {}", first.port, server.port, address(server, ports));
+                let text = format!("ports {} and {} both come to {address}", first.port, server.port);
                 let label = format!("port {} is at {}", first.port, first.origin.place());
-                diagnostics.push(Diagnostic::warning("P0211", place, text).with_label(label));
+                diagnostics.push(Diagnostic::warning("P0211", place(), text).with_label(label));
             }
             entries.push((g, s));
         }
     }
-    // A server of TCP without a rule holds its address against later servers, and nothing listens there: as in Istio.
-    by_address.retain(|_, servers| {
-        servers.iter().all(|&(g, s)| is_http(gateways, (g, s)) || tcp.chosen.contains_key(&(g, s)))
-    });
-    let mut tables = 0..;
-    let mut listeners = Vec::with_capacity(by_address.len());
-    let mut references = Vec::new();
-    for (address, servers) in &by_address {
-        let chosen = servers.first().and_then(|server| tcp.chosen.get(server));
-        references.extend(chosen.iter().flat_map(|chosen| chosen.references.clone()));
-        let id = if chosen.is_none() { tables.next() } else { None };
-        let proxy = chosen.map(|chosen| chosen.proxy.clone());
-        let base = listener(*address, servers, id.unwrap_or(RouteTableId::MAX), gateways);
-        listeners.push(Listener { tcp: proxy, ..base });
+    by_address
+}
+
+/// Listeners in the making.
+struct Draft<'a> {
+    gateways: &'a Gateways<'a>,
+    behind: &'a Behind<'a>,
+    tables: Vec<TableServers>,
+    references: Vec<Reference>,
+}
+
+impl Draft<'_> {
+    /// None when nothing stands behind the servers: they hold their address against later ones all the same, as in Istio.
+    fn listener(&mut self, address: SocketAddr, servers: &[(usize, usize)]) -> Option<Listener> {
+        let first = *servers.first()?;
+        let base = listener(address, servers, self.gateways);
+        match self.server(first).protocol {
+            Protocol::Http => {
+                let route_table = self.table(format!("http.{}", base.server_port), base.server_port, servers.to_vec());
+                Some(Listener { route_table, ..base })
+            }
+            Protocol::Tcp => {
+                let chosen = self.behind.tcp.chosen.get(&first)?;
+                Some(Listener { tcp: Some(self.proxy(chosen)), ..base })
+            }
+            _ => {
+                let filter_chains: Vec<_> = servers.iter().flat_map(|server| self.chains(*server)).collect();
+                (!filter_chains.is_empty()).then_some(Listener { filter_chains, ..base })
+            }
+        }
     }
-    Listeners { listeners, servers: by_address.into_values().collect(), references, diagnostics }
+
+    fn chains(&mut self, key: (usize, usize)) -> Vec<FilterChain> {
+        let server = self.server(key);
+        let bare = FilterChain {
+            server_names: server.hosts.hosts().map(str::to_owned).collect(),
+            tls: self.behind.tls.by_server.get(&key).cloned(),
+            route_table: RouteTableId::MAX,
+            tcp: None,
+            origin: server.origin.clone(),
+        };
+        match server.protocol {
+            Protocol::Https => {
+                let name = rds_name(&self.gateways.all[key.0], server);
+                let route_table = self.table(name, server.port, vec![key]);
+                vec![FilterChain { route_table, ..bare }]
+            }
+            Protocol::Tls => {
+                let chosen = self.behind.tcp.chosen.get(&key);
+                chosen.map(|chosen| FilterChain { tcp: Some(self.proxy(chosen)), ..bare }).into_iter().collect()
+            }
+            _ => {
+                let chains = self.behind.passthrough.chains.get(&key).into_iter().flatten();
+                let chain = |sni: &super::tls_routes::SniChain| FilterChain {
+                    server_names: sni.server_names.clone(),
+                    tcp: Some(self.proxy(&sni.chosen)),
+                    ..bare.clone()
+                };
+                chains.map(chain).collect()
+            }
+        }
+    }
+
+    fn table(&mut self, name: String, port: u16, servers: Vec<(usize, usize)>) -> RouteTableId {
+        self.tables.push(TableServers { name, port, servers });
+        RouteTableId::try_from(self.tables.len() - 1).unwrap_or(RouteTableId::MAX)
+    }
+
+    fn proxy(&mut self, chosen: &Chosen) -> portolan_model::TcpProxy {
+        self.references.extend(chosen.references.clone());
+        chosen.proxy.clone()
+    }
+
+    fn server(&self, (g, s): (usize, usize)) -> &KnownServer {
+        &self.gateways.all[g].servers[s]
+    }
 }
 
-fn is_http(gateways: &Gateways<'_>, (g, s): (usize, usize)) -> bool {
-    gateways.all[g].servers[s].protocol == Protocol::Http
+/// As Istio names the routes of a TLS server.
+fn rds_name(gateway: &KnownGateway<'_>, server: &KnownServer) -> String {
+    let port_name = gateway.object.spec.servers[server.index].port.as_ref().map_or("", |port| port.name.as_str());
+    let meta = &gateway.object.meta;
+    format!("https.{}.{port_name}.{}.{}", server.port, meta.name, meta.namespace)
 }
 
-/// Only servers of HTTP share an address.
+/// Servers of HTTP share an address, and so do those that the client's server name tells apart.
+fn share(first: &KnownServer, server: &KnownServer) -> bool {
+    (first.protocol, server.protocol) == (Protocol::Http, Protocol::Http)
+        || first.protocol.by_server_name() && server.protocol.by_server_name()
+}
+
+/// A host that another TLS server of this address has.
+fn repeated(
+    gateway: &KnownGateway<'_>,
+    server: &KnownServer,
+    address: SocketAddr,
+    names: &HashMap<(SocketAddr, String), Origin>,
+) -> Option<Diagnostic> {
+    let (host, first) = server.hosts.hosts().find_map(|h| Some((h, names.get(&(address, h.to_owned()))?)))?;
+    let place = gateway.object.place(&format!("{}.hosts", server.path));
+    let text = format!("another TLS server of {address} has host `{host}`: this server is skipped");
+    Some(Diagnostic::warning("P0232", place, text).with_label(format!("the older one is at {}", first.place())))
+}
+
+/// What cannot share an address.
 fn conflict(first: &KnownServer, server: &KnownServer, address: SocketAddr, place: Place) -> Diagnostic {
     let text = format!(
         "a server of {} cannot share {address} with one of {}: this server is skipped",
@@ -89,14 +208,15 @@ fn address(server: &KnownServer, ports: &PortMapping) -> SocketAddr {
     SocketAddr::new(ip, ports.get(server.port).unwrap_or(server.port))
 }
 
-fn listener(address: SocketAddr, servers: &[(usize, usize)], id: RouteTableId, gateways: &Gateways<'_>) -> Listener {
+fn listener(address: SocketAddr, servers: &[(usize, usize)], gateways: &Gateways<'_>) -> Listener {
     let server = |&(g, s): &(usize, usize)| &gateways.all[g].servers[s];
     Listener {
         name: format!("{}_{}", address.ip(), address.port()),
         address,
         server_port: servers.first().map_or(address.port(), |first| server(first).port),
-        route_table: id,
+        route_table: RouteTableId::MAX,
         tcp: None,
+        filter_chains: Vec::new(),
         origins: servers.iter().map(|s| server(s).origin.clone()).collect(),
     }
 }

@@ -7,6 +7,7 @@ mod analysis;
 mod binding;
 mod clusters;
 mod conditions;
+mod credentials;
 mod delegates;
 mod destinations;
 mod gateways;
@@ -29,6 +30,8 @@ mod routes;
 mod service_backends;
 mod tables;
 mod tcp;
+mod tls;
+mod tls_routes;
 mod transport;
 mod unserved;
 mod upstream_tls;
@@ -96,7 +99,11 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let policies = policies::Policies::of(resources, &registry, &visibility);
     let destinations = destinations::Destinations::new(&registry, &policies);
     let tcp = tcp::translate(&gateways, &bindings, &destinations, &policies);
-    let listeners = listeners::translate(&gateways, &ports::PortMapping::of(resources, options), &tcp);
+    let passthrough = tls_routes::translate(&gateways, &bindings, &destinations, &policies);
+    let ports = ports::PortMapping::of(resources, options);
+    let tls = tls::translate(&gateways, resources, ports.service.as_deref());
+    let behind = listeners::Behind { tcp: &tcp, tls: &tls, passthrough: &passthrough };
+    let listeners = listeners::translate(&gateways, &ports, &behind);
     let tables = tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options);
     let references = [tables.references, listeners.references].concat();
     let plugins = plugins::translate(resources, &gateways, options);
@@ -115,6 +122,8 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         gateways.diagnostics,
         listeners.diagnostics,
         tcp.diagnostics,
+        passthrough.diagnostics,
+        tls.diagnostics,
         bindings.diagnostics,
         delegates.diagnostics,
         destinations.diagnose(resources),
@@ -141,7 +150,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
             normalization: mesh::path_normalization(resources),
             refuse_ambiguous: !options.allow_ambiguous_paths,
         },
-        secrets: Vec::new(),
+        secrets: tls.secrets,
     };
     Translation { model, diagnostics }
 }
@@ -166,8 +175,11 @@ fn tcp_with_cluster_ids(
     mut listeners: Vec<portolan_model::Listener>,
     ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
 ) -> Vec<portolan_model::Listener> {
-    let destinations =
-        listeners.iter_mut().filter_map(|listener| listener.tcp.as_mut()).flat_map(|t| &mut t.destinations);
+    let proxies = listeners.iter_mut().flat_map(|listener| {
+        let of_chains = listener.filter_chains.iter_mut().filter_map(|chain| chain.tcp.as_mut());
+        listener.tcp.iter_mut().chain(of_chains)
+    });
+    let destinations = proxies.flat_map(|proxy| &mut proxy.destinations);
     for destination in destinations {
         destination.cluster = ids.get(&destination.cluster_name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
     }

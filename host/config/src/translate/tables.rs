@@ -12,7 +12,7 @@ use super::binding::Bindings;
 use super::delegates::Delegates;
 use super::destinations::Destinations;
 use super::gateways::{Gateways, KnownGateway, KnownServer};
-use super::listeners::Listeners;
+use super::listeners::{Listeners, TableServers};
 use super::routes::RouteBuilder;
 use crate::hosts;
 
@@ -33,14 +33,13 @@ pub(super) fn translate(
 ) -> Tables {
     let mut builder = RouteBuilder::new(bindings, delegates, destinations, options);
     let mut tables = Vec::new();
-    let of_http = listeners.listeners.iter().zip(&listeners.servers).filter(|(listener, _)| listener.tcp.is_none());
-    for (listener, servers) in of_http {
+    for table in &listeners.tables {
         let mut draft = TableDraft::default();
-        for &(g, s) in servers {
+        for &(g, s) in &table.servers {
             let gateway = &gateways.all[g];
             draft.add_server(gateway, &gateway.servers[s], &bindings.by_gateway[g], bindings, &mut builder);
         }
-        tables.push(draft.finish(listener.server_port, &builder.catch_all));
+        tables.push(draft.finish(table, &builder.catch_all));
     }
     Tables { tables, routes: builder.routes, references: builder.references }
 }
@@ -95,14 +94,15 @@ impl TableDraft {
         }
     }
 
-    fn finish(self, port: u16, catch_all: &[bool]) -> RouteTable {
+    fn finish(self, table: &TableServers, catch_all: &[bool]) -> RouteTable {
+        let port = table.port;
         let virtual_hosts = self.by_domain.into_iter().map(|(domain, draft)| VirtualHost {
             name: format!("{domain}:{port}"),
             domain,
             routes: draft.https_redirect.map_or_else(|| in_order(draft.routes, catch_all), |redirect| vec![redirect]),
             origin: draft.origin.unwrap_or_default(),
         });
-        RouteTable { name: format!("http.{port}"), virtual_hosts: virtual_hosts.collect() }
+        RouteTable { name: table.name.clone(), virtual_hosts: virtual_hosts.collect() }
     }
 }
 

@@ -1,4 +1,5 @@
-//! TCP servers: the first `tcp` rule that fits a server takes all of its connections, as in Istio.
+//! Servers of TCP, plain or within TLS that ends here: the first `tcp` rule that fits a server takes all of its
+//! connections, as in Istio.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::duration;
 use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::L4Match;
+use crate::resources::istio::virtual_service::{L4Match, TcpRouteDestination};
 
 /// Envoy's default, in milliseconds.
 const IDLE_TIMEOUT_MS: u64 = 3_600_000;
@@ -42,7 +43,7 @@ pub(super) fn translate(
 ) -> TcpServers {
     let mut servers = TcpServers::default();
     for (g, gateway) in gateways.all.iter().enumerate().filter(|(_, gateway)| gateway.selected) {
-        for (s, server) in gateway.servers.iter().enumerate().filter(|(_, s)| s.protocol == Protocol::Tcp) {
+        for (s, server) in gateway.servers.iter().enumerate().filter(|(_, s)| takes_bytes(s)) {
             let objects = bindings.by_gateway[g].iter().map(|index| bindings.virtual_services[*index]);
             let mut fitting = objects.filter_map(|object| Some((object, fitting_rule(object, gateway, server)?)));
             let Some((object, rule)) = fitting.next() else {
@@ -50,7 +51,9 @@ pub(super) fn translate(
                 continue;
             };
             servers.diagnostics.extend(fitting.map(|(other, index)| hidden(other, index, object, rule, server)));
-            servers.chosen.insert((g, s), chosen(object, rule, server, destinations, policies));
+            let path = format!("spec.tcp[{rule}]");
+            let rule = Rule { object, path, route: &object.spec.tcp[rule].route };
+            servers.chosen.insert((g, s), chosen(&rule, server, destinations, policies));
         }
     }
     servers
@@ -58,17 +61,34 @@ pub(super) fn translate(
 
 /// The first rule of a VirtualService that fits the server, if their hosts meet at all.
 fn fitting_rule(object: &Object<VirtualService>, gateway: &KnownGateway<'_>, server: &KnownServer) -> Option<usize> {
-    let namespace = &object.meta.namespace;
-    let meets = |host: &String| !server.hosts.meet(&hosts::complete(host, namespace), namespace).is_empty();
-    if !object.spec.hosts.iter().any(meets) {
+    if !hosts_meet(object, server) {
         return None;
     }
-    let fits = |condition: &L4Match| {
-        let port = condition.port.is_none_or(|port| port == 0 || port == u32::from(server.port));
-        let named = |name: &String| gateway_name(name, namespace) == gateway.name;
-        port && (condition.gateways.is_empty() || condition.gateways.iter().any(named))
-    };
+    let fits = |condition: &L4Match| fits(condition, object, gateway, server);
     object.spec.tcp.iter().position(|rule| rule.matches.is_empty() || rule.matches.iter().any(fits))
+}
+
+fn takes_bytes(server: &KnownServer) -> bool {
+    matches!(server.protocol, Protocol::Tcp | Protocol::Tls)
+}
+
+/// Whether a VirtualService and a server have hosts in common.
+pub(super) fn hosts_meet(object: &Object<VirtualService>, server: &KnownServer) -> bool {
+    let namespace = &object.meta.namespace;
+    let meets = |host: &String| !server.hosts.meet(&hosts::complete(host, namespace), namespace).is_empty();
+    object.spec.hosts.iter().any(meets)
+}
+
+/// Whether a match is for this Gateway and port.
+pub(super) fn fits(
+    condition: &L4Match,
+    object: &Object<VirtualService>,
+    gateway: &KnownGateway<'_>,
+    server: &KnownServer,
+) -> bool {
+    let port = condition.port.is_none_or(|port| port == 0 || port == u32::from(server.port));
+    let named = |name: &String| gateway_name(name, &object.meta.namespace) == gateway.name;
+    port && (condition.gateways.is_empty() || condition.gateways.iter().any(named))
 }
 
 fn without_rule(gateway: &KnownGateway<'_>, server: &KnownServer) -> Diagnostic {
@@ -90,14 +110,22 @@ fn hidden(
     Diagnostic::warning("P0216", place, text).with_label(label)
 }
 
-fn chosen(
-    object: &Object<VirtualService>,
-    index: usize,
+/// A rule for connections, of `tcp` or of `tls`.
+pub(super) struct Rule<'a> {
+    pub(super) object: &'a Object<VirtualService>,
+    /// Path in the object, e.g. `spec.tcp[0]`.
+    pub(super) path: String,
+    pub(super) route: &'a [TcpRouteDestination],
+}
+
+/// What takes the connections of a rule.
+pub(super) fn chosen(
+    rule: &Rule<'_>,
     server: &KnownServer,
     destinations: &Destinations<'_>,
     policies: &Policies<'_>,
 ) -> Chosen {
-    let rule = &object.spec.tcp[index];
+    let object = rule.object;
     let single = rule.route.len() == 1;
     let mut translated = Vec::new();
     let mut references = Vec::new();
@@ -105,7 +133,7 @@ fn chosen(
         let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
         let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
         let (key, known) = destinations.resolve(&object.meta.namespace, written, server.port);
-        let origin = object.origin(&format!("spec.tcp[{index}].route[{j}].destination"));
+        let origin = object.origin(&format!("{}.route[{j}].destination", rule.path));
         let cluster_name = key.name();
         translated.push(TcpDestination {
             cluster: MISSING_CLUSTER,
@@ -131,7 +159,7 @@ fn chosen(
         destinations: translated,
         idle_timeout_ms: Some(idle.unwrap_or(IDLE_TIMEOUT_MS)).filter(|ms| *ms > 0),
         max_connection_duration_ms: longest.filter(|ms| *ms > 0),
-        origin: object.origin(&format!("spec.tcp[{index}]")),
+        origin: object.origin(&rule.path),
     };
     Chosen { proxy, references }
 }

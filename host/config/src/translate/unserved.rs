@@ -29,14 +29,17 @@ fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &m
 fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
-    let settings = [(!spec.tls.is_empty(), "tls", "P0303", "these rules are skipped")];
-    report(object, "spec", &settings, &mut found);
     for (i, rule) in spec.http.iter().enumerate() {
         of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);
     }
     for (i, rule) in spec.tcp.iter().enumerate() {
         for (j, condition) in rule.matches.iter().enumerate() {
             of_l4_match(object, &format!("spec.tcp[{i}].match[{j}]"), condition, &mut found);
+        }
+    }
+    for (i, rule) in spec.tls.iter().enumerate() {
+        for (j, condition) in rule.matches.iter().enumerate() {
+            of_l4_match(object, &format!("spec.tls[{i}].match[{j}]"), &condition.l4(), &mut found);
         }
     }
     found

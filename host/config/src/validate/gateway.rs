@@ -142,7 +142,7 @@ fn check_certificates(checker: &mut Checker<'_, Gateway>, path: &str, tls: &Serv
         }
         return;
     }
-    if secret || !tls.credential_names.is_empty() || tls.tls_certificates.is_some() {
+    if secret || !tls.credential_names.is_empty() || !tls.tls_certificates.is_empty() {
         return;
     }
     if !certificate || !key {

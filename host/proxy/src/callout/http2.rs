@@ -16,9 +16,10 @@ use super::frames::Outgoing;
 use crate::clock;
 use crate::cluster::Permit;
 use crate::endpoint::EndpointState;
+use crate::on_worker::OnWorker;
 use crate::pool::CheckoutError;
 use crate::snapshot::ClusterEntry;
-use crate::upstream::{Application, ConnectionKey, OnWorker, UpstreamTransport, connect};
+use crate::upstream::{Application, ConnectionKey, UpstreamTransport, connect};
 
 /// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
 /// again: its peer may have gone without a word, and all further calls would wait for it in vain.

@@ -1,6 +1,8 @@
 //! `connection.*`, and what filters keep with a client's connection.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use http::HeaderValue;
 
 use super::{number, text};
 use crate::context::ConnectionInfo;
@@ -12,7 +14,9 @@ const MAX_KEPT: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionState {
     /// What its TLS handshake has told; none on a plain one.
-    pub(crate) tls: Option<TlsInfo>,
+    tls: OnceLock<Box<TlsInfo>>,
+    /// The server name that the client asked for, also where its TLS goes through.
+    server_name: OnceLock<Arc<str>>,
     /// Properties that filters have declared for the connection's life.
     kept: Mutex<Vec<Kept>>,
 }
@@ -31,6 +35,8 @@ pub(crate) struct TlsInfo {
     pub(crate) peer: Certificate,
     /// Hexadecimal digits.
     pub(crate) sha256_peer_certificate_digest: String,
+    /// `x-forwarded-client-cert` of the connection's requests; none without a client's certificate.
+    pub(crate) forwarded: Option<HeaderValue>,
 }
 
 /// One side's certificate.
@@ -44,7 +50,7 @@ pub(crate) struct Certificate {
 
 /// Appends a property of a client's connection.
 pub(super) fn write(connection: &ConnectionInfo, name: &[u8], out: &mut Vec<u8>) -> bool {
-    let tls = connection.state.tls.as_ref();
+    let tls = connection.state.tls();
     match name {
         b"id" => number(connection.id, out),
         b"mtls" => {
@@ -52,7 +58,7 @@ pub(super) fn write(connection: &ConnectionInfo, name: &[u8], out: &mut Vec<u8>)
             true
         }
         // Empty, not absent, without TLS, as in Envoy.
-        b"requested_server_name" => text(tls.map_or("", |tls| &tls.requested_server_name), out),
+        b"requested_server_name" => text(connection.state.server_name().map_or("", |name| name), out),
         _ => tls.is_some_and(|tls| of_tls(tls, name, out)),
     }
 }
@@ -74,6 +80,32 @@ pub(super) fn of_tls(tls: &TlsInfo, name: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 impl ConnectionState {
+    /// Remembers what the handshake has told, before the first request.
+    pub(crate) fn set_tls(&self, tls: TlsInfo) {
+        self.set_server_name(Some(tls.requested_server_name.as_str()).filter(|name| !name.is_empty()));
+        let _ = self.tls.set(Box::new(tls));
+    }
+
+    pub(crate) fn set_server_name(&self, name: Option<&str>) {
+        if let Some(name) = name {
+            let _ = self.server_name.set(name.into());
+        }
+    }
+
+    /// What its TLS handshake has told; none on a plain one.
+    pub(crate) fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.get().map(|tls| &**tls)
+    }
+
+    pub(crate) fn server_name(&self) -> Option<&Arc<str>> {
+        self.server_name.get()
+    }
+
+    /// `:scheme` of its requests, whatever they say.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.get().is_some() { "https" } else { "http" }
+    }
+
     /// Keeps a property for the connection's later streams.
     pub(crate) fn keep(&self, path: &[u8], value: &[u8]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use portolan_wasm::StreamParts;
 
-pub(crate) use connection::ConnectionState;
+pub(crate) use connection::{Certificate, ConnectionState, TlsInfo};
 pub(crate) use course::Course;
 
 use crate::context::StreamContext;

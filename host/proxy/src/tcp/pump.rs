@@ -13,12 +13,12 @@ use bytes::Bytes;
 use portolan_telemetry::ResponseFlags;
 use portolan_wasm::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, split};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Connection;
 use super::chain::{Chain, Closed, Passed};
+use super::client::{FromPeer, ToPeer};
 use super::upstream::Upstream;
 use crate::upstream::Socket;
 
@@ -51,7 +51,7 @@ enum Gone {
 }
 
 /// Where a direction's bytes come from.
-pub(super) struct Source<R = OwnedReadHalf> {
+pub(super) struct Source<R = FromPeer> {
     half: R,
     /// Its end has been read.
     ended: bool,
@@ -69,7 +69,7 @@ struct Ends {
 /// Carries bytes until both directions have ended. `early` is what filters have let go of the client's before.
 pub(super) async fn both(
     connection: &Rc<Connection>,
-    client: (Source, OwnedWriteHalf),
+    client: (Source, ToPeer),
     upstream: Upstream,
     early: (Bytes, bool),
 ) {
@@ -104,7 +104,7 @@ pub(super) async fn both(
 
 async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     connection: &Rc<Connection>,
-    (from_client, to_client): (Source, OwnedWriteHalf),
+    (from_client, to_client): (Source, ToPeer),
     (from_upstream, to_upstream): (Source<R>, W),
     early: (Bytes, bool),
     ends: &Ends,
@@ -182,7 +182,7 @@ async fn discard(from: &mut Source, ends: &Ends) {
 async fn download<R: AsyncRead + Unpin>(
     connection: &Connection,
     mut from: Source<R>,
-    mut to: OwnedWriteHalf,
+    mut to: ToPeer,
     ends: &Ends,
 ) -> Result<(), Gone> {
     loop {
@@ -192,13 +192,14 @@ async fn download<R: AsyncRead + Unpin>(
                 if gone == Gone::Upstream {
                     // Envoy hands an upstream's reset on: the client must not take what it has for the whole.
                     connection.flag(ResponseFlags::UR);
-                    reset_when_dropped(to);
+                    to.reset();
                 }
                 return Err(gone);
             }
         };
         // When the client takes no more, its own direction ends too, with what it has sent before.
-        let refused = !piece.is_empty() && to.write_all(&piece).await.is_err();
+        // TLS keeps what is written until it is told to send it.
+        let refused = !piece.is_empty() && (to.write_all(&piece).await.is_err() || to.flush().await.is_err());
         connection.touch();
         if end && !refused {
             let _ = to.shutdown().await;
@@ -209,12 +210,6 @@ async fn download<R: AsyncRead + Unpin>(
             return Ok(());
         }
     }
-}
-
-fn reset_when_dropped(socket: OwnedWriteHalf) {
-    // A socket that refuses it sends an end instead.
-    let _ = socket2::SockRef::from(socket.as_ref()).set_linger(Some(Duration::ZERO));
-    socket.forget();
 }
 
 /// The next piece; empty at the end.

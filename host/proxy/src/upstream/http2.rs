@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use super::socket::Socket;
 use crate::body::RequestBody;
 use crate::clock;
+use crate::on_worker::OnWorker;
 
 /// Streams on one connection, where neither the rule nor the peer says less.
 const MAX_STREAMS: u32 = 100;
@@ -135,16 +136,6 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.idle_since_ms.set(clock::coarse_ms());
-    }
-}
-
-/// Runs what hyper needs beside the connection on this worker.
-#[derive(Clone, Copy)]
-pub(crate) struct OnWorker;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
-    fn execute(&self, task: F) {
-        spawn_local(task);
     }
 }
 

@@ -14,6 +14,6 @@ mod verify;
 pub(crate) use certificates::Certificates;
 pub(crate) use connect::{Application, ConnectError, connect};
 pub(crate) use failure::{StreamFailure, alert, stream_failure};
-pub(crate) use http2::{Http2Connection, Http2Stream, OnWorker, announce_trailers, as_http2};
+pub(crate) use http2::{Http2Connection, Http2Stream, announce_trailers, as_http2};
 pub(crate) use socket::Socket;
 pub(crate) use transport::{ConnectionKey, UpstreamTransport};

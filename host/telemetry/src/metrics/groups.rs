@@ -41,6 +41,19 @@ group! {
             "Connections refused at the process's limit";
         no_filter_chain_match: Counter = "envoy_listener_no_filter_chain_match",
             "Connections that no filter chain matched";
+        downstream_cx_transport_socket_connect_timeout: Counter =
+            "envoy_listener_downstream_cx_transport_socket_connect_timeout", "TLS handshakes that took too long";
+        ssl_handshake: Counter = "envoy_listener_ssl_handshake", "TLS handshakes done";
+        ssl_connection_error: Counter = "envoy_listener_ssl_connection_error", "TLS handshakes that failed";
+        ssl_session_reused: Counter = "envoy_listener_ssl_session_reused", "TLS sessions that were resumed";
+        ssl_no_certificate: Counter = "envoy_listener_ssl_no_certificate",
+            "TLS handshakes done without a client's certificate";
+        ssl_fail_verify_no_cert: Counter = "envoy_listener_ssl_fail_verify_no_cert",
+            "TLS handshakes that failed for want of a client's certificate";
+        ssl_fail_verify_error: Counter = "envoy_listener_ssl_fail_verify_error",
+            "TLS handshakes that failed for a client's certificate that does not count";
+        ssl_fail_verify_san: Counter = "envoy_listener_ssl_fail_verify_san",
+            "TLS handshakes that failed for a client's certificate that is none of those wanted";
     }
 }
 
@@ -98,6 +111,14 @@ group! {
         idle_timeout: Counter = "envoy_tcp_idle_timeout", "Connections ended for idleness";
         max_downstream_connection_duration: Counter = "envoy_tcp_max_downstream_connection_duration",
             "Connections ended at their longest duration";
+    }
+}
+
+group! {
+    /// A certificate that listeners show, label `secret`.
+    CertificateMetrics {
+        expiration_seconds: Gauge = "portolan_certificate_expiration_unix_time_seconds",
+            "Unix time at which the first certificate of the chain ends";
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_yaml::Value;
 
 /// Ports and hosts that a gateway serves.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -70,7 +69,7 @@ pub struct ServerTls {
     /// Name of a Secret with the CA.
     pub ca_cert_credential_name: Option<String>,
     /// Pairs of files.
-    pub tls_certificates: Option<Value>,
+    pub tls_certificates: Vec<TlsCertificate>,
     /// Of client certificates.
     pub subject_alt_names: Vec<String>,
     /// Of client certificates.
@@ -83,4 +82,16 @@ pub struct ServerTls {
     pub max_protocol_version: Option<String>,
     /// OpenSSL names.
     pub cipher_suites: Vec<String>,
+}
+
+/// One certificate with its key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TlsCertificate {
+    /// A file.
+    pub server_certificate: Option<String>,
+    /// A file.
+    pub private_key: Option<String>,
+    /// A file.
+    pub ca_certificates: Option<String>,
 }

@@ -1,0 +1,92 @@
+//! [`Activity`]: what the sweep knows of a connection, shared with its socket and its streams.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::clock;
+
+/// Only the connection's own thread writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Coarse stamp since when a head is awaited or under way; 0 while a request is served.
+    waiting_since: AtomicU64,
+    /// 1 when bytes of the awaited head have come.
+    head_begun: AtomicU64,
+    /// 1 when the awaited head's first line has a `#` in its target, to which Istio's gateways answer 400: a parsed URI
+    /// has none. A line that comes in pieces, or together with the request before, is not seen and loses its fragment.
+    fragment: AtomicU64,
+    /// Requests that are served now: over HTTP/2 there may be several.
+    serving: AtomicU64,
+}
+
+impl Activity {
+    /// A head is awaited. The first one of a connection counts as begun: whoever connects has something to say.
+    pub(crate) fn await_head(&self, begun: bool) {
+        self.head_begun.store(u64::from(begun), Relaxed);
+        self.waiting_since.store(clock::coarse_ms().max(1), Relaxed);
+    }
+
+    pub(super) fn serve_request(&self) {
+        self.serving.store(self.serving.load(Relaxed) + 1, Relaxed);
+        self.waiting_since.store(0, Relaxed);
+    }
+
+    /// A request has ended; after the last one a head is awaited.
+    pub(crate) fn end_request(&self) {
+        let others = self.serving.load(Relaxed).saturating_sub(1);
+        self.serving.store(others, Relaxed);
+        if others == 0 {
+            self.await_head(false);
+        }
+    }
+
+    /// True when the request that was just read had a fragment. Asked once: it forgets.
+    pub(crate) fn had_fragment(&self) -> bool {
+        self.fragment.swap(0, Relaxed) != 0
+    }
+
+    pub(super) fn bytes_came(&self, bytes: &[u8]) {
+        if self.waiting_since.load(Relaxed) != 0 && has_fragment(bytes) {
+            self.fragment.store(1, Relaxed);
+        }
+        if self.waiting_since.load(Relaxed) != 0 && self.head_begun.load(Relaxed) == 0 {
+            self.await_head(true);
+        }
+    }
+
+    /// True while a head is under way.
+    pub(super) fn has_begun(&self) -> bool {
+        self.waiting_since.load(Relaxed) != 0 && self.head_begun.load(Relaxed) != 0
+    }
+
+    /// Since when a head is awaited, and whether some of it has come; none while a request is served.
+    pub(super) fn waits(&self) -> Option<(u64, bool)> {
+        let since = self.waiting_since.load(Relaxed);
+        (since != 0).then(|| (since, self.head_begun.load(Relaxed) != 0))
+    }
+}
+
+/// True when bytes begin with a whole request line that has a `#`. What is left of a body that nobody wanted hardly does.
+fn has_fragment(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else { return false };
+    let mut words = bytes[..end].split(|byte| *byte == b' ');
+    let method = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase));
+    let target = words.next().is_some_and(|word| word.contains(&b'#'));
+    method && target && words.next().is_some_and(|word| word.starts_with(b"HTTP/1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_fragment;
+
+    #[test]
+    fn a_fragment_is_seen_in_whole_request_lines_only() {
+        for line in ["GET /a#b HTTP/1.1\r\n", "GET /a?b#c HTTP/1.0\n", "PUT http://h/#c HTTP/1.1\r\nhost: h\r\n"] {
+            assert!(has_fragment(line.as_bytes()), "{line}");
+        }
+        for line in
+            ["GET /a HTTP/1.1\r\nx: #\r\n", "GET /a#b HTTP/1.1", "{\"a\": \"#\"}\n", "a #b HTTP/1\r\n", "\r\n", ""]
+        {
+            assert!(!has_fragment(line.as_bytes()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! HTTP/2 over one connection: hyper's server on the worker's own thread, with Envoy's limits for the edge.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::watched::Watched;
+use super::{Handle, Open};
+use crate::context::ConnectionInfo;
+use crate::on_worker::OnWorker;
+use crate::stream;
+
+/// Streams of one client at once.
+const MAX_STREAMS: u32 = 100;
+/// What a client may send of one stream before it is read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// And of all its streams.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Names and values of a head together; hyper answers a longer one with 431.
+const MAX_HEADER_LIST: u32 = 60 * 1024;
+/// What waits to be written of one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that a client resets before they were taken; more end the connection ("rapid reset").
+const MAX_EARLY_RESETS: usize = 20;
+/// Streams that we reset for a client's mistakes; more end the connection.
+const MAX_OWN_RESETS: usize = 100;
+/// A connection from which nothing comes is asked after this time, and closed without an answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// In the extensions of a response: none is to be sent, and the stream of HTTP/2 is to be reset.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a filter closed the stream")]
+pub(crate) struct StreamReset;
+
+/// Serves requests until the client goes, or is told to.
+pub(super) async fn serve<S>(open: Open, io: Watched<S>, info: Arc<ConnectionInfo>, handle: Rc<Handle>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let open = Rc::new(open);
+    open.slot.http().downstream_cx_http2_total.inc();
+    let service = service_fn({
+        let open = open.clone();
+        move |request| {
+            info.activity.serve_request();
+            let answer = stream::handle(open.worker.clone(), open.slot(), info.clone(), request);
+            let open = open.clone();
+            async move {
+                // A fault of ours in one request costs that request.
+                let answer = AssertUnwindSafe(answer).catch_unwind().await;
+                let answer = answer.unwrap_or_else(|_| stream::fault(&open.worker));
+                if answer.extensions().get::<StreamReset>().is_some() { Err(StreamReset) } else { Ok(answer) }
+            }
+        }
+    });
+    let connection = http2::Builder::new(OnWorker)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(MAX_OWN_RESETS)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    if open.worker.is_draining() {
+        handle.drain.set(true);
+    }
+    let mut draining = false;
+    let result = handle
+        .unless_killed(|cx| {
+            if handle.drain.get() && !std::mem::replace(&mut draining, true) {
+                // GOAWAY: streams that are open end by themselves.
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await;
+    if let Some(Err(error)) = result
+        && is_protocol_error(&error)
+    {
+        open.slot.http().downstream_cx_protocol_error.inc();
+    }
+}
+
+/// What the client has done wrong, unlike a connection that is gone.
+fn is_protocol_error(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_none_or(|source| source.downcast_ref::<std::io::Error>().is_none()) && !error.is_timeout()
+}

@@ -1,0 +1,208 @@
+//! From an accepted socket to a filter chain: the client's hello, the chain of its server name, the handshake. Runs beside
+//! the accept loop, for a bounded time and with a bounded number of clients at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::HandshakeKind;
+use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use super::{ClientStream, Hello, ServerTls, Transport, peer};
+use crate::connection::{self, OpenSocket};
+use crate::context::ConnectionInfo;
+use crate::listener::ListenerSlot;
+use crate::tcp;
+use crate::worker::Worker;
+
+/// From the accept to the end of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way on one worker. At the bound the oldest is ended: it has had most time, and whoever fills the
+/// places with silence gets rid of himself first.
+const MAX_HANDSHAKES: usize = 4096;
+/// `unrecognized_name` of RFC 6066.
+const UNRECOGNIZED_NAME: u8 = 112;
+/// `internal_error`: we have no certificate.
+const INTERNAL_ERROR: u8 = 80;
+
+/// The handshakes under way on a worker, oldest first.
+#[derive(Default)]
+pub(crate) struct Handshakes {
+    by_id: RefCell<BTreeMap<u64, Rc<Notify>>>,
+}
+
+/// The place of one handshake.
+struct Place {
+    worker: Rc<Worker>,
+    id: u64,
+    ended: Rc<Notify>,
+}
+
+/// A client whose chain is known.
+enum Client {
+    Tls(Box<ClientStream>),
+    /// Its socket, and what it has sent so far.
+    Bytes(TcpStream, Bytes),
+}
+
+impl Handshakes {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.borrow().len()
+    }
+
+    /// Ends all of them.
+    pub(crate) fn cut(&self) {
+        self.by_id.borrow().values().for_each(|ended| ended.notify_one());
+    }
+
+    fn begin(worker: &Rc<Worker>, slot: &ListenerSlot, id: u64) -> Place {
+        let mut places = worker.handshakes.by_id.borrow_mut();
+        if places.len() >= MAX_HANDSHAKES
+            && let Some((_, oldest)) = places.pop_first()
+        {
+            slot.metrics().downstream_cx_overflow.inc();
+            oldest.notify_one();
+        }
+        let ended = Rc::new(Notify::new());
+        places.insert(id, ended.clone());
+        Place { worker: worker.clone(), id, ended }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.handshakes.by_id.borrow_mut().remove(&self.id);
+        self.worker.connection_closed.notify_waiters();
+    }
+}
+
+/// Serves an accepted socket of a listener with filter chains in a task of its own.
+pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStream, peer: SocketAddr) {
+    // A socket that refuses the option still works, only slower.
+    let _ = socket.set_nodelay(true);
+    let Some(info) = connection::info(slot, &socket, peer) else { return };
+    let open = OpenSocket::new(slot);
+    let place = Handshakes::begin(worker, slot, info.id);
+    let (worker, slot) = (worker.clone(), slot.clone());
+    spawn_local(async move {
+        let shaken = tokio::select! {
+            biased;
+            () = place.ended.notified() => return,
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(&slot, socket, &info)) => shaken,
+        };
+        match shaken {
+            Ok(Some((chain, client))) => hand_over(&worker, &chain, client, info, open),
+            Ok(None) => {}
+            Err(_) => slot.metrics().downstream_cx_transport_socket_connect_timeout.inc(),
+        }
+        drop(place);
+    });
+}
+
+fn hand_over(
+    worker: &Rc<Worker>,
+    chain: &Rc<ListenerSlot>,
+    client: Client,
+    info: Arc<ConnectionInfo>,
+    open: OpenSocket,
+) {
+    match (chain.tcp(), client) {
+        (Some(tcp), Client::Tls(stream)) => tcp::serve_client(worker, tcp, tcp::Client::of_tls(*stream), info, open),
+        (Some(tcp), Client::Bytes(socket, early)) => {
+            tcp::serve_client(worker, tcp, tcp::Client::of_socket(socket, early), info, open);
+        }
+        (None, Client::Tls(stream)) => connection::serve_tls(worker, chain, *stream, info, open),
+        // The chain has become another in between: nobody can say anything to this client.
+        (None, Client::Bytes(..)) => {}
+    }
+}
+
+/// None when the client has been turned away, or has gone.
+async fn shake(slot: &ListenerSlot, socket: TcpStream, info: &ConnectionInfo) -> Option<(Rc<ListenerSlot>, Client)> {
+    let hello = Hello::new(socket, slot.has_passthrough());
+    let metrics = slot.metrics();
+    let start = match LazyConfigAcceptor::new(Acceptor::default(), hello).await {
+        Ok(start) => start,
+        Err(_) => {
+            metrics.ssl_connection_error.inc();
+            return None;
+        }
+    };
+    let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let Some((chain, transport)) = slot.chain(name.as_deref()) else {
+        metrics.no_filter_chain_match.inc();
+        metrics.ssl_connection_error.inc();
+        return turn_away(start, UNRECOGNIZED_NAME).await;
+    };
+    match transport {
+        Transport::Down => {
+            metrics.ssl_connection_error.inc();
+            turn_away(start, INTERNAL_ERROR).await
+        }
+        Transport::Passthrough => {
+            let (socket, early) = start.io.into_parts();
+            info.state.set_server_name(name.as_deref());
+            Some((chain, Client::Bytes(socket, early)))
+        }
+        Transport::Tls(tls) => match terminate(start, &tls).await {
+            Ok(stream) => {
+                told(&chain, &stream, &tls, name.as_deref(), info);
+                Some((chain, Client::Tls(Box::new(stream))))
+            }
+            Err(error) => {
+                count(&chain, &error);
+                None
+            }
+        },
+    }
+}
+
+async fn terminate(mut start: StartHandshake<Hello>, tls: &ServerTls) -> io::Result<ClientStream> {
+    start.io.forget();
+    start.into_stream(tls.config.clone()).await
+}
+
+fn told(chain: &ListenerSlot, stream: &ClientStream, tls: &ServerTls, name: Option<&str>, info: &ConnectionInfo) {
+    let (_, session) = stream.get_ref();
+    let metrics = chain.metrics();
+    metrics.ssl_handshake.inc();
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        metrics.ssl_session_reused.inc();
+    }
+    if session.peer_certificates().is_none() {
+        metrics.ssl_no_certificate.inc();
+    }
+    info.state.set_tls(peer::tls_info(session, name, &tls.local));
+}
+
+/// Envoy counts a certificate that was refused, or not shown, apart from what else goes wrong.
+fn count(chain: &ListenerSlot, error: &io::Error) {
+    let metrics = chain.metrics();
+    metrics.ssl_connection_error.inc();
+    match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::NoCertificatesPresented) => metrics.ssl_fail_verify_no_cert.inc(),
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure)) => {
+            metrics.ssl_fail_verify_san.inc();
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => metrics.ssl_fail_verify_error.inc(),
+        _ => {}
+    }
+}
+
+/// A fatal alert in the clear, and nothing else: no certificate is shown.
+async fn turn_away<T>(mut start: StartHandshake<Hello>, alert: u8) -> Option<T> {
+    // A client that is gone needs no alert.
+    let _ = start.io.write_all(&[21, 3, 3, 0, 2, 2, alert]).await;
+    let _ = start.io.shutdown().await;
+    None
+}

@@ -1,0 +1,140 @@
+//! [`ServerTls`]: what rustls serves a filter chain with.
+
+use std::sync::Arc;
+
+use portolan_model::{ClientCertificate, DownstreamTls, Secret, SecretId, TlsVersion};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+
+use super::certificate::{self, CredentialError};
+use super::peer;
+use super::resolver::Certificates;
+use super::verifier::ClientVerifier;
+use crate::properties::Certificate;
+
+/// Suites of TLS 1.2 by OpenSSL's names.
+const CIPHERS: [(&str, SupportedCipherSuite); 6] = [
+    ("ECDHE-ECDSA-AES256-GCM-SHA384", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ("ECDHE-ECDSA-CHACHA20-POLY1305", cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ("ECDHE-RSA-AES256-GCM-SHA384", cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+    ("ECDHE-RSA-AES128-GCM-SHA256", cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    ("ECDHE-RSA-CHACHA20-POLY1305", cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+];
+
+/// How TLS ends at a filter chain.
+pub(crate) struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+    /// What filters may know of our certificate, the first one.
+    pub(super) local: Certificate,
+    /// When the first of its certificates ends, in seconds of Unix time, with its Secret's name.
+    pub(crate) expiries: Vec<(String, i64)>,
+    /// Who may come in: tickets count only among chains that agree on that.
+    admission: Admission,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// What a ticket stands for: a client that passed this.
+#[derive(PartialEq)]
+struct Admission {
+    tls: (ClientCertificate, Vec<String>, Vec<String>, Vec<String>),
+    ca: Option<Vec<(String, Vec<u8>)>>,
+}
+
+/// Why a chain cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChainError {
+    /// The files have said so already.
+    #[error("a credential is missing")]
+    Missing,
+    /// What is there cannot be used.
+    #[error("{1}")]
+    Credential(SecretId, CredentialError),
+    /// No version, or what else rustls does not take.
+    #[error("{0}")]
+    Settings(#[from] rustls::Error),
+}
+
+/// Makes a chain's TLS ready. `last` is what served it before, whose tickets stay good when the same clients may come in.
+pub(crate) fn build(
+    tls: &DownstreamTls,
+    secrets: &[Secret],
+    alpn: &[&str],
+    last: Option<&ServerTls>,
+) -> Result<Arc<ServerTls>, ChainError> {
+    let secret = |id: SecretId| secrets.get(id as usize).filter(|secret| !secret.entries.is_empty());
+    let mut pairs = Vec::new();
+    let mut expiries = Vec::new();
+    for id in &tls.certificates {
+        let secret = secret(*id).ok_or(ChainError::Missing)?;
+        let pair = pair(secret).map_err(|error| ChainError::Credential(*id, error))?;
+        let end = pair.cert.iter().filter_map(certificate::not_after).min();
+        expiries.extend(end.map(|end| (secret.name.clone(), end)));
+        pairs.push(Arc::new(pair));
+    }
+    let first = pairs.first().ok_or(ChainError::Missing)?;
+    let local = first.cert.first().map(|certificate| peer::described(certificate)).unwrap_or_default();
+    let ca = match (tls.client_certificate, tls.ca) {
+        (ClientCertificate::None, _) => None,
+        (_, id) => {
+            let id = id.ok_or(ChainError::Missing)?;
+            Some((id, secret(id).ok_or(ChainError::Missing)?))
+        }
+    };
+    let admission = Admission::new(tls, ca.map(|(_, secret)| secret));
+    let verifier = match ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some((id, secret)) => {
+            Arc::new(ClientVerifier::new(tls, secret).map_err(|error| ChainError::Credential(id, error))?)
+        }
+    };
+    let kept = last.filter(|last| last.admission == admission).map(|last| last.tickets.clone());
+    let tickets = kept.map_or_else(Ticketer::new, Ok)?;
+    let builder = ServerConfig::builder_with_provider(provider(tls)).with_protocol_versions(&versions(tls))?;
+    let certificates = Arc::new(Certificates::new(pairs));
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates);
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.ticketer = tickets.clone();
+    // Tickets are enough, and know no lock.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(ServerTls { config: Arc::new(config), local, expiries, admission, tickets }))
+}
+
+impl Admission {
+    fn new(tls: &DownstreamTls, ca: Option<&Secret>) -> Self {
+        let lists = (
+            tls.client_certificate,
+            tls.subject_alt_names.clone(),
+            tls.verify_certificate_spki.clone(),
+            tls.verify_certificate_hash.clone(),
+        );
+        Self { tls: lists, ca: ca.map(|secret| secret.entries.clone()) }
+    }
+}
+
+fn pair(secret: &Secret) -> Result<CertifiedKey, CredentialError> {
+    let certificate = secret.entry("tls.crt").ok_or(CredentialError::NoCertificate)?;
+    let key = secret.entry("tls.key").unwrap_or_default();
+    certificate::key_pair(certificate, key)
+}
+
+fn versions(tls: &DownstreamTls) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)];
+    let wanted = all.into_iter().filter(|(version, _)| (tls.min_version..=tls.max_version).contains(version));
+    wanted.map(|(_, version)| version).collect()
+}
+
+/// The one provider, with the suites of TLS 1.2 that were written.
+fn provider(tls: &DownstreamTls) -> Arc<CryptoProvider> {
+    let all = certificate::provider();
+    if tls.cipher_suites.is_empty() {
+        return all.clone();
+    }
+    let of_1_3 = all.cipher_suites.iter().copied().filter(|suite| suite.tls13().is_some());
+    let written = tls.cipher_suites.iter().filter_map(|name| CIPHERS.iter().find(|(known, _)| known == name));
+    let cipher_suites = of_1_3.chain(written.map(|(_, suite)| *suite)).collect();
+    Arc::new(CryptoProvider { cipher_suites, ..(**all).clone() })
+}

@@ -1,0 +1,121 @@
+//! Certificates of clients: who must show one, whose count, and what the backend is told of them.
+
+use rcgen::DnType;
+
+use crate::support::client::Request;
+use crate::support::config::service_entry;
+use crate::support::tls::{Authority, Special, Tls, gateway, https, secret, tls_secret, virtual_service};
+use crate::support::upstream::Upstream;
+
+const SPIFFE: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
+/// Host `a.test` with these settings; the CA of clients is in `a-cacert`.
+fn start(authority: &Authority, clients: &str, settings: &str, upstream: &Upstream) -> Tls {
+    let files = [
+        gateway(&[https(1, "a.test", &format!("credentialName: a, {settings}"))]),
+        virtual_service("a.test", "a.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
+        tls_secret("a", &authority.issue(&["a.test"])),
+        clients.to_owned(),
+    ];
+    Tls::start(&files.concat())
+}
+
+fn forwarded(tls: &Tls, client: &crate::support::tls::Client) -> Option<String> {
+    let request = Request::get("a.test", "/").header("x-forwarded-client-cert", "Hash=made-up");
+    let answer = client.http("a.test").unwrap().request(&request).unwrap();
+    assert_eq!(answer.status, 200, "{}", tls.gateway.log());
+    answer.seen("x-forwarded-client-cert")
+}
+
+#[test]
+fn mutual_takes_whom_the_ca_has_signed_and_tells_the_backend() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let ca = secret("a-cacert", &[("ca.crt", &clients.pem())]);
+    let tls = start(&authority, &ca, "mode: MUTUAL", &upstream);
+    let client = tls.client(&authority);
+    let subject = [(DnType::OrganizationName, "Shop, Inc"), (DnType::CommonName, "web")];
+    let special = Special { uris: &[SPIFFE], subject: &subject, ..Special::default() };
+    let known = client.with(&clients.special(&["web.test"], &special));
+    let told = forwarded(&tls, &known).expect("a header");
+    let parts: Vec<_> = told.split(';').collect();
+    assert!(parts[0].starts_with("Hash=") && parts[0].len() == 69, "{told}");
+    assert!(parts[1].starts_with("Cert=\"-----BEGIN%20CERTIFICATE-----%0A"), "{told}");
+    assert_eq!(parts[2], r#"Subject="CN=web,O=Shop\, Inc""#);
+    assert_eq!(parts[3..], [&format!("URI={SPIFFE}"), "DNS=web.test"]);
+    let error = client.refusal("a.test");
+    assert!(error.contains("CertificateRequired"), "{error}");
+    let stranger = client.with(&authority.issue(&["web.test"]));
+    assert!(stranger.refusal("a.test").contains("UnknownC"), "{}", stranger.refusal("a.test"));
+    assert_eq!(upstream.requests(), 1);
+    assert_eq!(tls.gateway.metric("envoy_listener_ssl_fail_verify_no_cert", &[]), 1.0);
+    assert!(tls.gateway.metric("envoy_listener_ssl_fail_verify_error", &[]) >= 1.0);
+}
+
+#[test]
+fn optional_mutual_takes_clients_without_a_certificate_and_refuses_a_bad_one() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let ca = secret("a-cacert", &[("cacert", &clients.pem())]);
+    let tls = start(&authority, &ca, "mode: OPTIONAL_MUTUAL", &upstream);
+    let client = tls.client(&authority);
+    assert_eq!(forwarded(&tls, &client), None, "what the client makes up is dropped");
+    assert!(forwarded(&tls, &client.with(&clients.issue(&["web.test"]))).is_some());
+    client.with(&authority.issue(&["web.test"])).refusal("a.test");
+}
+
+#[test]
+fn simple_asks_nobody_and_believes_no_header() {
+    let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
+    let tls = start(&authority, "", "mode: SIMPLE", &upstream);
+    let client = tls.client(&authority);
+    assert_eq!(forwarded(&tls, &client.with(&authority.issue(&["web.test"]))), None);
+}
+
+#[test]
+fn names_and_pins_of_clients_are_checked() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let ca = secret("a-cacert", &[("ca.crt", &clients.pem())]);
+    let named = start(&authority, &ca, &format!("mode: MUTUAL, subjectAltNames: ['{SPIFFE}', good.test]"), &upstream);
+    let client = named.client(&authority);
+    let spiffe = Special { uris: &[SPIFFE], ..Special::default() };
+    assert!(forwarded(&named, &client.with(&clients.special(&["x.test"], &spiffe))).is_some());
+    assert!(forwarded(&named, &client.with(&clients.issue(&["good.test"]))).is_some());
+    client.with(&clients.issue(&["bad.test"])).refusal("a.test");
+
+    let (pinned, other) = (clients.issue(&["a"]), clients.issue(&["b"]));
+    let digest = digest(&pinned.certificate);
+    let tls = start(&authority, &ca, &format!("mode: MUTUAL, verifyCertificateHash: ['{digest}']"), &upstream);
+    let client = tls.client(&authority);
+    assert!(forwarded(&tls, &client.with(&pinned)).is_some());
+    client.with(&other).refusal("a.test");
+    assert!(tls.gateway.metric("envoy_listener_ssl_fail_verify_san", &[]) >= 1.0);
+}
+
+fn digest(certificate: &str) -> String {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use sha2::Digest;
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    sha2::Sha256::digest(&der).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}
+
+#[test]
+fn a_revoked_client_is_refused() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let ca = secret("a-cacert", &[("ca.crt", &clients.pem()), ("ca.crl", &clients.revoke(77))]);
+    let tls = start(&authority, &ca, "mode: MUTUAL", &upstream);
+    let client = tls.client(&authority);
+    let with_serial = |serial| clients.special(&["web.test"], &Special { serial, ..Special::default() });
+    assert!(forwarded(&tls, &client.with(&with_serial(78))).is_some());
+    let error = client.with(&with_serial(77)).refusal("a.test");
+    assert!(error.contains("Revoked"), "{error}");
+}
+
+#[test]
+fn mutual_without_a_ca_lets_nobody_in() {
+    let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
+    let tls = start(&authority, "", "mode: MUTUAL", &upstream);
+    let client = tls.client(&authority);
+    assert!(client.with(&authority.issue(&["web.test"])).connect("a.test").is_err());
+    assert!(tls.gateway.log().contains("neither Secret `default/a-cacert` nor `default/a` has a `ca.crt`"));
+}
