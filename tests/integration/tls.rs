@@ -208,7 +208,8 @@ fn explain_takes_the_routes_of_the_server_name() {
     let tls = Tls::start(&two_hosts(&authority, &a, &b));
     let explain = |url: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portolan"));
-        let output = command.args(["explain", "--config"]).arg(tls.gateway.config()).arg(url).output().unwrap();
+        let output =
+            command.args(["explain", "--config"]).arg(tls.gateway.config()).args(["--url", url]).output().unwrap();
         String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
     };
     let of_b = explain("https://x.b.test/cart");

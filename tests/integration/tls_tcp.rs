@@ -9,9 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::DEADLINE;
 use crate::support::tcp::{Server, service};
 use crate::support::tls::{Authority, Pair, Tls, tls_secret};
+use crate::support::{DEADLINE, await_true};
 
 /// A server of TLS that says its name and ends.
 fn speaker(pair: &Pair, name: &'static str) -> std::net::SocketAddr {
@@ -174,6 +174,10 @@ fn half_a_hello_is_closed_in_time() {
     socket.set_read_timeout(Some(2 * DEADLINE)).unwrap();
     socket.write_all(&[22, 3, 1, 0, 200, 1, 0]).unwrap();
     assert!(matches!(socket.read(&mut [0]), Ok(0)), "the gateway ends it");
-    assert_eq!(tls.gateway.metric("envoy_listener_downstream_cx_transport_socket_connect_timeout", &[]), 1.0);
-    assert_eq!(tls.gateway.metric("envoy_listener_downstream_cx_active", &[&tls.port.number().to_string()]), 0.0);
+    let counted = "envoy_listener_downstream_cx_transport_socket_connect_timeout";
+    await_true("the timeout to be counted", || tls.gateway.metric(counted, &[]) == 1.0);
+    let port = tls.port.number().to_string();
+    await_true("the connection to be gone", || {
+        tls.gateway.metric("envoy_listener_downstream_cx_active", &[&port]) == 0.0
+    });
 }
