@@ -8,6 +8,9 @@ use std::path::Path;
 use portolan_config::translate::{TranslateOptions, translate};
 use portolan_config::{ResourceSet, Sources, render_text};
 
+/// Codes whose examples need more than the files: a certificate that ends soon ends some day.
+const NEEDS_MORE: &[&str] = &["P0235"];
+
 #[test]
 fn every_example_causes_its_code() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/codes");
@@ -18,7 +21,11 @@ fn every_example_causes_its_code() {
         let code = path.file_stem().unwrap().to_string_lossy().into_owned();
         let page = fs::read_to_string(&path).unwrap();
         // Codes from P0500 on need more than the files to show.
-        let Some((_, example)) = page.split_once("```yaml\n").filter(|_| *code < *"P0500") else { continue };
+        let Some((_, example)) =
+            page.split_once("```yaml\n").filter(|_| *code < *"P0500" && !NEEDS_MORE.contains(&&*code))
+        else {
+            continue;
+        };
         let example = example.split("```").next().unwrap();
         let sources = Sources::from_texts([("example.yaml", example)]);
         let mut resources = ResourceSet::default();
