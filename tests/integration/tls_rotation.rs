@@ -9,13 +9,17 @@ use crate::support::gateway::Options;
 use crate::support::tls::{Authority, Client, Pair, Tls, gateway, https, secret, tls_secret, virtual_service};
 use crate::support::upstream::Upstream;
 
-fn start(upstream: &Upstream, settings: &str, secrets: &str) -> Tls {
+fn files(upstream: &Upstream, settings: &str) -> String {
     let files = [
         gateway(&[https(1, "a.test", &format!("credentialName: a, {settings}"))]),
         virtual_service("a.test", "a.backend"),
         format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
     ];
-    Tls::start_with(Options::new().file("tls.yaml", files.concat()).file("secret.yaml", secrets))
+    files.concat()
+}
+
+fn start(upstream: &Upstream, settings: &str, secrets: &str) -> Tls {
+    Tls::start_with(Options::new().file("tls.yaml", files(upstream, settings)).file("secret.yaml", secrets))
 }
 
 /// The certificate that a new client is shown.
@@ -85,8 +89,23 @@ fn the_last_good_certificate_serves_on_until_a_good_one_comes() {
     await_true("the good certificate", || shown(&client) == Some(der(&next)));
 }
 
+/// Whoever was to be kept out would come in.
 #[test]
-fn sessions_are_resumed_on_any_worker_and_after_a_reload() {
+fn a_server_that_asks_more_of_its_clients_does_not_serve_on_as_it_did() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let pair = tls_secret("a", &authority.issue(&["a.test"]));
+    let tls = start(&upstream, "mode: SIMPLE", &pair);
+    let client = tls.client(&authority);
+    assert!(shown(&client).is_some());
+    tls.gateway.replace("tls.yaml", files(&upstream, "mode: MUTUAL"));
+    await_true("the server without a CA to be down", || client.connect("a.test").is_err());
+    tls.gateway.replace("secret.yaml", format!("{pair}{}", secret("a-cacert", &[("ca.crt", &clients.pem())])));
+    let known = client.with(&clients.issue(&["web.test"]));
+    await_true("the CA", || known.http("a.test").is_ok_and(|mut c| c.request(&Request::get("a.test", "/")).is_ok()));
+}
+
+#[test]
+fn sessions_are_resumed_on_any_worker() {
     let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
     let tls = start(&upstream, "mode: SIMPLE", &tls_secret("a", &authority.issue(&["a.test"])));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {

@@ -81,5 +81,5 @@ fn a_cookie_that_names_no_destination_is_replaced() {
 #[test]
 fn an_unknown_schema_is_refused() {
     let refusal = TestHost::<TrafficSplit>::start(r#"{"schema": 99, "routes": []}"#).err().unwrap();
-    assert_eq!(refusal, "invalid configuration: schema 99 is not 1, the one that this filter knows");
+    assert_eq!(refusal, "invalid configuration: schema 99 is not 2, the one that this filter knows");
 }

@@ -1,5 +1,5 @@
 //! [`ChainMaking`]: the filter chains of a snapshot. What cannot be made costs its own chain only, which serves on with what
-//! it had, if it had something.
+//! it had, if it had something that keeps out the same clients.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -47,6 +47,7 @@ impl ChainMaking<'_> {
                 Transport::Tls(made)
             }
             Err(error) => {
+                let last = last.filter(|last| last.admits_as(tls));
                 problems.extend(self.problem(chain, &error, last.is_some()));
                 last.map_or(Transport::Down, |last| Transport::Tls(last.clone()))
             }

@@ -103,6 +103,14 @@ pub(crate) fn build(
     Ok(Arc::new(ServerTls { config: Arc::new(config), local, expiries, admission, tickets }))
 }
 
+impl ServerTls {
+    /// True when it asks of clients what these settings ask. Else it must not serve in their place: who is to be kept out by
+    /// them would come in.
+    pub(super) fn admits_as(&self, tls: &DownstreamTls) -> bool {
+        self.admission.tls == Admission::new(tls, None).tls
+    }
+}
+
 impl Admission {
     fn new(tls: &DownstreamTls, ca: Option<&Secret>) -> Self {
         let lists = (
