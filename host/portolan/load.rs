@@ -213,7 +213,7 @@ pub(crate) fn builder(
         metrics,
         workers: purpose.workers.max(1),
         source,
-        embedded: portolan_filters::BUNDLED,
+        embedded: portolan_filters::bundled,
         overrides: config.filters.clone(),
         access_log: purpose.access_log.map(|path| path.display().to_string()),
         dns_server: config.dns_server,

@@ -4,6 +4,7 @@
 
 pub mod address;
 mod budget;
+mod by_route;
 mod client;
 mod head;
 mod name;
@@ -15,6 +16,7 @@ mod text;
 pub mod time;
 
 pub use budget::CpuBudget;
+pub use by_route::ByRoute;
 pub use client::ClientAddress;
 pub use head::{Head, LateHead};
 pub use name::HeaderName;

@@ -23,6 +23,11 @@ pub enum StringMatch {
 }
 
 impl StringMatch {
+    /// The beginning of a text; none for an empty one.
+    pub fn prefix(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self::Prefix(Part(text.to_owned())))
+    }
+
     /// True when it holds for this text.
     pub fn holds(&self, text: &[u8]) -> bool {
         match self {

@@ -1,6 +1,8 @@
 //! What the filter accepts: the fields of Istio's `corsPolicy`, and a few more.
 
-use portolan_filter_conditions::{HeaderName, Period, StringMatch};
+use portolan_filter_conditions::{HeaderName, Pattern, Period, StringMatch};
+use portolan_model::filter::{CorsConfig, SCHEMA};
+use portolan_model::{CorsPolicy, RouteId, StringMatch as Written};
 use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::Deserialize;
 
@@ -72,6 +74,7 @@ impl Config {
             credentials: self.allow_credentials,
             private_network: self.allow_private_network,
             ignores_others: self.unmatched_preflights == UnmatchedPreflights::Ignore,
+            like_envoy: false,
         };
         if policy.credentials && policy.allows(STRANGER) {
             return Err(ConfigError::new(
@@ -85,6 +88,41 @@ impl Config {
             ));
         }
         Ok(policy)
+    }
+}
+
+/// The policies of the gateway's own routes, by rising id.
+pub(crate) fn of_routes(config: CorsConfig) -> Result<Vec<(RouteId, Policy)>, ConfigError> {
+    if config.schema != SCHEMA {
+        let text = format!("schema {} is not {SCHEMA}, the one that this filter knows", config.schema);
+        return Err(ConfigError::new(text));
+    }
+    Ok(config.routes.into_iter().map(|(route, policy)| (route, of_policy(policy))).collect())
+}
+
+fn of_policy(policy: CorsPolicy) -> Policy {
+    let mut origins = Vec::with_capacity(policy.allow_origins.len());
+    for written in policy.allow_origins {
+        origins.extend(match written {
+            Written::Exact(text) => Some(StringMatch::Exact(text)),
+            Written::Prefix(text) => StringMatch::prefix(&text),
+            // One that cannot be read here allows nobody; the other routes keep their policies.
+            Written::Regex(text) => Pattern::new(&text).ok().map(StringMatch::Regex),
+            Written::Present => None,
+        });
+    }
+    let names = |list: String| if list == "*" { Names::Asked } else { Names::Listed(list) };
+    Policy {
+        any_origin: origins.iter().any(|condition| condition.holds(b"*")),
+        origins,
+        methods: names(policy.allow_methods),
+        headers: names(policy.allow_headers),
+        expose: policy.expose_headers,
+        max_age: policy.max_age.map(|seconds| seconds.to_string()),
+        credentials: policy.allow_credentials,
+        private_network: false,
+        ignores_others: !policy.forward_unmatched,
+        like_envoy: true,
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Policy {
     pub private_network: bool,
     /// Preflights of other origins do not go upstream.
     pub ignores_others: bool,
+    /// Headers are those that Envoy sends: no `vary`, the upstream's own marks stay, and preflights of other origins that
+    /// are answered here learn all but the origin.
+    pub like_envoy: bool,
 }
 
 /// A list of names.
@@ -56,6 +59,19 @@ impl Policy {
         self.any_origin || self.origins.iter().any(|condition| condition.holds(origin.as_bytes()))
     }
 
+    /// The headers that answer a preflight, as Envoy has them.
+    pub fn envoys_answer<'a>(&'a self, asked: &Preflight<'a>, allowed: bool) -> Vec<(&'static str, &'a str)> {
+        let lists = [
+            ("access-control-allow-methods", self.methods.envoys_answer(asked.method)),
+            ("access-control-allow-headers", self.headers.envoys_answer(asked.headers)),
+            ("access-control-max-age", self.max_age.as_deref()),
+            ("access-control-allow-credentials", self.credentials.then_some("true")),
+            ("access-control-allow-origin", allowed.then_some(asked.origin)),
+            ("access-control-expose-headers", Some(self.expose.as_str()).filter(|names| allowed && !names.is_empty())),
+        ];
+        lists.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
     /// The headers that answer a preflight of an allowed origin.
     pub fn answer<'a>(&'a self, asked: &Preflight<'a>) -> Vec<(&'static str, &'a str)> {
         let mut headers = vec![("access-control-allow-origin", asked.origin)];
@@ -79,6 +95,14 @@ impl Policy {
 pub const PREFLIGHT_VARIES: &str = "origin, access-control-request-method, access-control-request-headers";
 
 impl Names {
+    /// None when nothing is said; what is asked for may be nothing, and is said all the same.
+    fn envoys_answer<'a>(&'a self, asked: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Listed(names) => Some(names.as_str()).filter(|names| !names.is_empty()),
+            Self::Asked => Some(self.answer(asked)),
+        }
+    }
+
     fn answer<'a>(&'a self, asked: &'a str) -> &'a str {
         match self {
             Self::Listed(names) => names,
@@ -114,6 +138,7 @@ mod tests {
             credentials: true,
             private_network: true,
             ignores_others: false,
+            like_envoy: false,
         }
     }
 

@@ -112,3 +112,50 @@ fn a_wrong_configuration_is_refused_with_its_place() {
         assert!(text.contains(reason), "{json}: {text}");
     }
 }
+
+/// Route 3 answers all preflights, route 5 forwards those of others.
+const BY_ROUTE: &str = r#"{"schema": 1, "routes": [
+    [3, {"allow_origins": [{"exact": "http://a"}], "allow_methods": "GET,PUT", "allow_headers": "*", "expose_headers": "x-e",
+         "max_age": 60, "allow_credentials": true, "forward_unmatched": false}],
+    [5, {"allow_origins": [{"regex": ".*"}], "allow_methods": "", "allow_headers": "", "expose_headers": "",
+         "max_age": null, "allow_credentials": true, "forward_unmatched": true}]]}"#;
+
+fn of_route(host: &TestHost<Cors>, route: u32, head: &[(&str, &str)]) -> Option<Vec<String>> {
+    let mut stream = host.stream();
+    stream.set_property(ROUTE_PROPERTY, &route.to_le_bytes());
+    stream.request_headers(head);
+    let mut headers: Vec<_> = stream.reply()?.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    headers.sort();
+    Some(headers)
+}
+
+#[test]
+fn in_the_gateway_s_own_place_preflights_get_what_envoy_says() {
+    let host = start(BY_ROUTE);
+    let preflight = [(":method", "OPTIONS"), ("access-control-request-method", "PUT")];
+    let of = |route, origin| of_route(&host, route, &[&preflight[..], &[("origin", origin)]].concat());
+    let others = [
+        "access-control-allow-credentials: true",
+        "access-control-allow-headers: ",
+        "access-control-allow-methods: GET,PUT",
+    ];
+    let age = "access-control-max-age: 60";
+    assert_eq!(of(3, "http://b").unwrap(), [others.as_slice(), &[age]].concat());
+    let own = ["access-control-allow-origin: http://a", "access-control-expose-headers: x-e", age];
+    assert_eq!(of(3, "http://a").unwrap(), [others.as_slice(), &own].concat());
+    let any = ["access-control-allow-credentials: true", "access-control-allow-origin: null"];
+    assert_eq!(of(5, "null").unwrap(), any, "a regex that holds for everything");
+    assert_eq!(of(4, "http://a"), None, "a route without a policy");
+}
+
+#[test]
+fn in_the_gateway_s_own_place_responses_do_not_vary_and_keep_the_upstream_s_marks() {
+    let host = start(&BY_ROUTE.replace(r#""allow_credentials": true"#, r#""allow_credentials": false"#));
+    let mut stream = host.stream();
+    stream.set_property(ROUTE_PROPERTY, &3_u32.to_le_bytes());
+    stream.request_headers(&[(":method", "GET"), ("origin", "http://a")]);
+    stream.response_headers(&[(":status", "200"), ("access-control-allow-credentials", "true")]);
+    let of = |name| stream.response_header(name).concat();
+    assert_eq!([of("access-control-allow-origin"), of("access-control-expose-headers")], ["http://a", "x-e"]);
+    assert_eq!([of("access-control-allow-credentials"), of("vary")], ["true", ""]);
+}

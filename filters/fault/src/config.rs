@@ -1,6 +1,10 @@
 //! What the filter accepts.
 
+use std::time::Duration;
+
 use portolan_filter_conditions::{HeaderName, Period, RequestMatch};
+use portolan_model::filter::{FaultConfig, SCHEMA};
+use portolan_model::{FaultAbort, FaultPolicy, RouteId};
 use portolan_sdk::schema::Node;
 use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::{Deserialize, Deserializer, de};
@@ -116,6 +120,29 @@ impl Config {
             None => None,
         };
         Ok((Injector { condition, delay, abort, controls }, max_active_faults))
+    }
+}
+
+/// The faults of the gateway's own routes, by rising id.
+pub(crate) fn of_routes(config: FaultConfig) -> Result<Vec<(RouteId, Injector)>, ConfigError> {
+    if config.schema != SCHEMA {
+        let text = format!("schema {} is not {SCHEMA}, the one that this filter knows", config.schema);
+        return Err(ConfigError::new(text));
+    }
+    Ok(config.routes.into_iter().map(|(route, policy)| (route, of_policy(&policy))).collect())
+}
+
+fn of_policy(policy: &FaultPolicy) -> Injector {
+    let abort = |abort| match abort {
+        FaultAbort::Http(status) => Abort { status: status.into(), grpc_status: None, body: default_body() },
+        // Clients that do not speak gRPC get 200 and the text, from Envoy too.
+        FaultAbort::Grpc(status) => Abort { status: 200, grpc_status: Some(status.into()), body: default_body() },
+    };
+    Injector {
+        condition: RequestMatch::default(),
+        delay: policy.delay.map(|(ms, share)| (Duration::from_millis(ms), Share::of_millionths(share))),
+        abort: policy.abort.map(|(with, share)| (abort(with), Share::of_millionths(share))),
+        controls: None,
     }
 }
 

@@ -71,6 +71,11 @@ impl Share {
         (is_whole && (0.0..=1_000_000.0).contains(&whole)).then_some(Self(whole as u32))
     }
 
+    /// As it is; more than a million is everybody.
+    pub fn of_millionths(millionths: u32) -> Self {
+        Self(millionths.min(Self::ALL.0))
+    }
+
     fn at_most(self, percent: Option<u32>) -> Self {
         percent.map_or(self, |percent| Self(self.0.min(percent.saturating_mul(10_000))))
     }

@@ -1,4 +1,6 @@
 //! The bundled filter `fault`: delays and aborts requests on purpose, with the semantics of Envoy's filter of this name.
+//!
+//! The gateway has one of its own for the `fault` of VirtualServices, configured by route with a [`FaultConfig`].
 
 mod config;
 pub mod delays;
@@ -10,6 +12,9 @@ use std::time::Duration;
 use config::Config;
 use delays::Delays;
 use injector::{Abort, Dice, Injector, Plan};
+use portolan_filter_conditions::ByRoute;
+use portolan_model::RouteId;
+use portolan_model::filter::{FAULT_PROPERTY, FaultConfig, ROUTE_PROPERTY};
 use portolan_sdk::metrics::{Counter, Gauge};
 use portolan_sdk::{Held, prelude::*, timer};
 
@@ -18,7 +23,7 @@ const MAX_WAITING: usize = 100_000;
 
 /// The filter.
 pub struct Fault {
-    injector: Injector,
+    faults: Faults,
     max_active: Option<u64>,
     dice: Cell<Dice>,
     delays: RefCell<Delays<Held<Fault>>>,
@@ -26,6 +31,14 @@ pub struct Fault {
     aborted: Counter,
     overflown: Counter,
     active: Gauge,
+}
+
+/// Which faults there are.
+enum Faults {
+    /// For all requests that the filter sees.
+    One(Box<Injector>),
+    /// By rising id of the route.
+    ByRoute(Vec<(RouteId, Injector)>),
 }
 
 /// What a request with a fault keeps until it is over.
@@ -45,14 +58,20 @@ impl Drop for Active {
 }
 
 impl Filter for Fault {
-    type Config = Config;
+    type Config = ByRoute<Config, FaultConfig>;
     type Stream = Injected;
 
-    fn configure(config: Config) -> Result<Self, ConfigError> {
-        let (injector, max_active) = config.injector()?;
+    fn configure(config: Self::Config) -> Result<Self, ConfigError> {
+        let (faults, max_active) = match config {
+            ByRoute::Whole(config) => {
+                let (injector, max_active) = config.injector()?;
+                (Faults::One(Box::new(injector)), max_active)
+            }
+            ByRoute::Routes(config) => (Faults::ByRoute(config::of_routes(config)?), None),
+        };
         let injected = Counter::named("fault_injected_total");
         Ok(Self {
-            injector,
+            faults,
             max_active,
             dice: Cell::new(Dice(portolan_sdk::now()?)),
             delays: RefCell::default(),
@@ -68,8 +87,9 @@ impl Filter for Fault {
     }
 
     fn on_request_headers(&self, injected: &mut Injected, request: &Request<'_>) -> Result<Action, HostError> {
+        let Some(injector) = self.injector(request)? else { return Ok(Action::Continue) };
         let mut dice = self.dice.get();
-        let plan = self.injector.plan(request, &mut dice)?;
+        let plan = injector.plan(request, &mut dice)?;
         self.dice.set(dice);
         if plan == Plan::default() {
             return Ok(Action::Continue);
@@ -83,6 +103,7 @@ impl Filter for Fault {
         match plan {
             Plan { delay: Some(delay), abort } => {
                 self.delayed.increment()?;
+                request.set_property(FAULT_PROPERTY, b"DI")?;
                 self.wait(request, delay, abort)?;
                 Ok(Action::Pause)
             }
@@ -102,6 +123,17 @@ impl Filter for Fault {
 }
 
 impl Fault {
+    /// The faults of this request's route.
+    fn injector(&self, request: &Request<'_>) -> Result<Option<&Injector>, HostError> {
+        let routes = match &self.faults {
+            Faults::One(injector) => return Ok(Some(injector)),
+            Faults::ByRoute(routes) => routes,
+        };
+        let Some(route) = request.property(ROUTE_PROPERTY)?.and_then(|id| id.try_into().ok()) else { return Ok(None) };
+        let at = routes.binary_search_by_key(&RouteId::from_le_bytes(route), |(known, _)| *known);
+        Ok(at.ok().map(|at| &routes[at].1))
+    }
+
     fn wait(&self, request: &Request<'_>, delay: Duration, abort: Option<Abort>) -> Result<(), HostError> {
         let held = request.hold(move |fault: &Self, _, request| match &abort {
             None => Ok(Action::Continue),
@@ -113,6 +145,7 @@ impl Fault {
 
     fn abort(&self, request: &Request<'_>, abort: &Abort) -> Result<Action, HostError> {
         self.aborted.increment()?;
+        request.set_property(FAULT_PROPERTY, b"FI")?;
         let reply = LocalReply::new(abort.status).body(abort.body.as_bytes()).details("fault_filter_abort");
         request.reply(&LocalReply { grpc_status: abort.grpc_status, ..reply })
     }

@@ -111,3 +111,24 @@ fn a_wrong_configuration_is_refused_with_its_place() {
         assert!(text.contains(reason), "{json}: {text}");
     }
 }
+
+#[test]
+fn in_the_gateway_s_own_place_each_route_has_its_faults() {
+    let host = start(
+        r#"{"schema": 1, "routes": [
+            [3, {"delay": null, "abort": [{"grpc": 14}, 1000000]}], [7, {"delay": [20, 1000000], "abort": null}]
+        ]}"#,
+    );
+    let mut outcomes = Vec::new();
+    for route in [0_u32, 3, 7, 8] {
+        let mut stream = host.stream();
+        stream.set_property(ROUTE_PROPERTY, &route.to_le_bytes());
+        let action = stream.request_headers(&[]);
+        outcomes.push((action, stream.reply().map(|reply| (reply.status, reply.grpc_status))));
+    }
+    let (goes_on, waits) = ((Action::Continue, None), (Action::Pause, None));
+    assert_eq!(outcomes, [goes_on, (Action::Pause, Some((200, 14))), waits, goes_on]);
+    assert_eq!(host.stream().request_headers(&[]), Action::Continue, "no route at all");
+    let other = TestHost::<Fault>::start(r#"{"schema": 99, "routes": []}"#).err().unwrap();
+    assert!(other.contains("schema 99 is not 1"), "{other}");
+}

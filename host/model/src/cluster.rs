@@ -50,6 +50,9 @@ pub struct Cluster {
     /// How connections are made.
     #[serde(default, skip_serializing_if = "Transport::is_plain")]
     pub transport: Transport,
+    /// `retryBudget`, in the place of `max_retries`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_budget: Option<RetryBudget>,
     /// The DestinationRule subset, ServiceEntry or Service that it comes from.
     pub origin: Origin,
     /// The traffic policy that set the limits, when one did.
@@ -215,6 +218,23 @@ impl Default for CircuitBreakers {
             max_requests: u32::MAX,
             max_retries: u32::MAX,
         }
+    }
+}
+
+/// How many retries may be in flight: a share of the requests in flight, and at least a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryBudget {
+    /// In millionths; default 20 %.
+    pub share: u32,
+    /// Default 3.
+    pub min_retry_concurrency: u32,
+}
+
+impl RetryBudget {
+    /// The limit of retries while so many requests are in flight, all tries of each counted once.
+    pub fn limit(&self, requests: u32) -> u32 {
+        let share = u64::from(requests) * u64::from(self.share) / 1_000_000;
+        u32::try_from(share).unwrap_or(u32::MAX).max(self.min_retry_concurrency)
     }
 }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{CircuitBreakers, OutlierDetection};
-use crate::route::{RouteAction, RouteMatch, Sticky, VirtualHost};
+use crate::route::{CorsPolicy, FaultPolicy, Forward, RouteAction, RouteId, RouteMatch, Sticky, VirtualHost};
 use crate::{ClusterId, Model};
 
 /// The schema number of all configurations in this module.
@@ -28,6 +28,9 @@ pub const EXPLAIN_PROPERTY: &str = "portolan.explain";
 /// Property that `traffic-split` sets for a sticky split: the value of a `set-cookie` header that the host adds to
 /// the response.
 pub const SET_COOKIE_PROPERTY: &str = "portolan.set_cookie";
+
+/// Property that `fault` sets: `DI` when it delays a request, `FI` when it aborts one. The access log tells it.
+pub const FAULT_PROPERTY: &str = "portolan.fault";
 
 /// Foreign function: asks for a permit for the request's cluster. Argument: `max_connections`,
 /// `max_pending_requests`, `max_requests`, `max_retries`, and the lowest response status that the filter wants to see,
@@ -119,6 +122,48 @@ pub struct Split {
     /// Keeps one user on one destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+}
+
+/// Configuration of `fault` in the gateway's own place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Routes with faults, by rising id.
+    pub routes: Vec<(RouteId, FaultPolicy)>,
+}
+
+impl FaultConfig {
+    /// The part of the model that `fault` needs.
+    pub fn of(model: &Model) -> Self {
+        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.fault.clone()) }
+    }
+}
+
+/// Configuration of `cors` in the gateway's own place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorsConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Routes with a policy, by rising id.
+    pub routes: Vec<(RouteId, CorsPolicy)>,
+}
+
+impl CorsConfig {
+    /// The part of the model that `cors` needs.
+    pub fn of(model: &Model) -> Self {
+        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.cors.clone()) }
+    }
+}
+
+/// What some routes that forward have. Envoy's filters pass redirects and direct answers by.
+fn of_routes<T>(model: &Model, part: impl Fn(&Forward) -> Option<T>) -> Vec<(RouteId, T)> {
+    let routes = (0..).zip(&model.routes);
+    let of = |(id, route): (RouteId, &crate::Route)| match &route.action {
+        RouteAction::Forward(forward) => Some((id, part(forward)?)),
+        RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => None,
+    };
+    routes.filter_map(of).collect()
 }
 
 /// Configuration of `circuit-breaker`.

@@ -18,7 +18,7 @@ pub mod transport;
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy,
-    MISSING_CLUSTER, OutlierDetection, SlowStart,
+    MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart,
 };
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
@@ -31,8 +31,9 @@ pub use plugin::{
     PullSecret, RemoteModule,
 };
 pub use route::{
-    Destination, DirectResponse, Forward, HeaderMatch, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route,
-    RouteAction, RouteId, RouteMatch, RouteTable, Sticky, StringMatch, VirtualHost,
+    CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
+    HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,
+    Share, Sticky, StringMatch, VirtualHost,
 };
 pub use secret::{Secret, SecretId};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};

@@ -145,6 +145,72 @@ pub struct Forward {
     /// (or `-header`) of the VirtualService.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sticky: Option<Sticky>,
+    /// Delays and aborts on purpose.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<FaultPolicy>,
+    /// What pages of other sites may do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cors: Option<CorsPolicy>,
+    /// Who gets copies of requests.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A share of the requests in millionths, 0 to 1,000,000: Envoy's `FractionalPercent` as Istio makes it.
+pub type Share = u32;
+
+/// Everybody.
+pub const EVERY_REQUEST: Share = 1_000_000;
+
+/// Istio's HTTPFaultInjection: the delay first, then the abort, each with a draw of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultPolicy {
+    /// How long a request waits, in milliseconds.
+    pub delay: Option<(u64, Share)>,
+    /// What it is answered with.
+    pub abort: Option<(FaultAbort, Share)>,
+}
+
+/// An answer in place of the upstream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultAbort {
+    /// 200 to 599.
+    Http(u16),
+    /// 0 to 16; clients that do not speak gRPC get 200 and a text.
+    Grpc(u8),
+}
+
+/// Istio's CorsPolicy; what is empty is not said to browsers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorsPolicy {
+    /// One must hold for `origin`, or for `*`.
+    pub allow_origins: Vec<StringMatch>,
+    /// With commas; `*` alone means whichever a preflight asks for.
+    pub allow_methods: String,
+    /// With commas; `*` alone means whichever a preflight asks for.
+    pub allow_headers: String,
+    /// With commas.
+    pub expose_headers: String,
+    /// In seconds.
+    pub max_age: Option<u64>,
+    /// Cookies and the like may be sent.
+    pub allow_credentials: bool,
+    /// Preflights of other origins go upstream, Istio's default.
+    pub forward_unmatched: bool,
+}
+
+/// A cluster that gets copies of requests; its answers are dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// As [`Destination::cluster`]; nothing is sent to a missing one.
+    pub cluster: ClusterId,
+    /// `outbound|port|subset|host`, also when missing.
+    pub cluster_name: String,
+    /// Of the requests.
+    pub share: Share,
+    /// The mirror in the user's file.
+    pub origin: Origin,
 }
 
 /// What identifies a user whose requests must all take the same destination of a split.
@@ -266,6 +332,22 @@ pub struct RetryPolicy {
     pub retriable_4xx: bool,
     /// Numbers in `retryOn`.
     pub status_codes: Vec<u16>,
+    /// `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`: values of `grpc-status` in the
+    /// head of an answer.
+    #[serde(skip_serializing_if = "is_default_grpc", default = "default_grpc")]
+    pub grpc_statuses: Vec<u8>,
+    /// `reset-before-request`: the upstream ended before anything of the request was sent.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub reset_before_request: bool,
+    /// `envoy-ratelimited`: an answer with `x-envoy-ratelimited`, which is never tried again otherwise.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub envoy_ratelimited: bool,
+    /// Pauses before the second, third .. try are random up to 1, 2, 4, 8 and then 10 times this, in milliseconds.
+    #[serde(skip_serializing_if = "is_default_back_off", default = "default_back_off")]
+    pub back_off_ms: u64,
+    /// Endpoints that failed a try of this request are passed over, if another one comes up within five picks more.
+    #[serde(skip_serializing_if = "is_true", default = "yes")]
+    pub avoid_previous_hosts: bool,
 }
 
 impl Default for RetryPolicy {
@@ -281,8 +363,39 @@ impl Default for RetryPolicy {
             gateway_error: false,
             retriable_4xx: false,
             status_codes: Vec::new(),
+            grpc_statuses: default_grpc(),
+            reset_before_request: false,
+            envoy_ratelimited: false,
+            back_off_ms: default_back_off(),
+            avoid_previous_hosts: true,
         }
     }
+}
+
+/// CANCELLED and UNAVAILABLE.
+fn default_grpc() -> Vec<u8> {
+    vec![1, 14]
+}
+
+fn is_default_grpc(statuses: &[u8]) -> bool {
+    statuses == [1, 14]
+}
+
+/// Envoy's.
+fn default_back_off() -> u64 {
+    25
+}
+
+fn is_default_back_off(ms: &u64) -> bool {
+    *ms == default_back_off()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -40,6 +40,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         circuit_breakers: Default::default(),
         outlier_detection: None,
         transport: Default::default(),
+        retry_budget: None,
         origin: origin("DestinationRule", "app", 31),
         policy_origin: None,
     }

@@ -235,7 +235,13 @@ fn filters(model: &Model, overrides: &[(String, String)]) -> Vec<FilterPart> {
         source: None,
     };
     let first = ["route-match", "traffic-split"].into_iter().map(bundled);
-    let last = ["circuit-breaker"].into_iter().map(bundled);
+    let forwards = model.routes.iter().filter_map(|route| match &route.action {
+        RouteAction::Forward(forward) => Some(forward),
+        RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => None,
+    });
+    let fault = { forwards.clone() }.any(|forward| forward.fault.is_some()).then_some("fault");
+    let cors = { forwards }.any(|forward| forward.cors.is_some()).then_some("cors");
+    let last = [fault, cors, Some("circuit-breaker")].into_iter().flatten().map(bundled);
     first.chain(plugins(model, PluginKind::Http)).chain(last).collect()
 }
 

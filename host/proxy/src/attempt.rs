@@ -1,5 +1,4 @@
-//! Tries: picks an endpoint, gets a connection, sends, and decides whether to try again. Istio's default is two more
-//! tries when no connection could be made; everything else is by the route's policy.
+//! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,27 +7,27 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, header, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
-use portolan_telemetry::ResponseFlags;
 use rand::Rng;
-use tokio::time::{Instant, sleep, timeout_at};
+use smallvec::SmallVec;
+use tokio::time::{Instant, sleep};
 
-use crate::body::{Reader, Replay, RequestBody, deadline};
+use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
+use crate::deadline::Deadline;
 use crate::filter_chain::Direction;
+use crate::grpc_reply;
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, ClusterPool, EndpointPool, PoolLimits, Wanted};
+use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
+use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
 use crate::upstream::{ConnectError, ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
 
-/// Envoy's base interval between tries; each pause is random up to it times 2^n - 1, at most ten times it.
-const BACK_OFF: Duration = Duration::from_millis(25);
-
 /// What came of all tries.
 pub(crate) enum Tried {
-    Answered(Answer, Option<Instant>),
+    Answered(Answer, Option<Deadline>),
     Failed(Reply),
 }
 
@@ -42,10 +41,12 @@ pub(crate) struct Attempts<'a> {
     kept: Option<KeptHead>,
     /// The head itself, given back unsent.
     unsent: Option<request::Parts>,
-    deadline: Option<Instant>,
+    /// The head of each try is kept before it is sent.
+    keeps: bool,
+    deadline: Option<Deadline>,
     tries: u32,
-    /// The endpoint of the last try, for the next one to avoid.
-    last: Option<SocketAddr>,
+    /// The endpoints of earlier tries, for the next one to avoid.
+    tried: SmallVec<[SocketAddr; 3]>,
     /// The next connection must be a new one: a pooled one has just turned out to be dead.
     fresh: bool,
     /// What its connection must be for.
@@ -87,10 +88,15 @@ impl<'a> Attempts<'a> {
         let policy = &job.forward.retry;
         let stream = job.stream;
         let (key, is_http2) = job.cluster.transport.needs(stream);
-        let keeps_body = retries_after_sending(policy) || is_http2 && policy.attempts > 0 && policy.refused_stream;
-        let body = if http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request) {
+        let is_empty = http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request);
+        let keeps = retry::asks_after_sending(policy)
+            || is_http2 && policy.attempts > 0 && policy.refused_stream
+            || !is_empty
+                && retry::asks_for_grpc(policy)
+                && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
+        let body = if is_empty {
             Source::Empty
-        } else if !stream.view.wants.request_body && keeps_body {
+        } else if !stream.view.wants.request_body && keeps {
             Source::Replay(Replay::new(body, stream.clone()))
         } else {
             Source::Fresh(body)
@@ -102,9 +108,10 @@ impl<'a> Attempts<'a> {
             body,
             kept: None,
             unsent: None,
-            deadline: deadline(job.forward.timeout),
+            keeps,
+            deadline: job.forward.timeout.and_then(|limit| Deadline::new(stream, limit)),
             tries: 0,
-            last: None,
+            tried: SmallVec::new(),
             fresh: false,
             key,
             is_http2,
@@ -112,36 +119,35 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// True when there is a body, read or not.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.body, Source::Empty)
+    }
+
     pub(crate) async fn run(&mut self) -> Tried {
-        match self.deadline {
-            None => self.run_all().await,
-            Some(at) => match timeout_at(at, self.run_all()).await {
-                Ok(tried) => tried,
-                Err(_) => Tried::Failed(self.timed_out()),
-            },
+        let Some(mut deadline) = self.deadline.take() else { return self.run_all().await };
+        match deadline.within(self.run_all()).await {
+            Some(Tried::Answered(answer, _)) => Tried::Answered(answer, Some(deadline)),
+            Some(failed) => failed,
+            None => Tried::Failed(self.timed_out()),
         }
     }
 
     async fn run_all(&mut self) -> Tried {
         loop {
-            let (failure, cause, reason) = match self.attempt().await {
-                Try::Answered(answer) if !self.retries_status(answer.response.status().as_u16()) => {
-                    if self.tries > 1 {
-                        self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
+            let (failure, cause, reason, unsent) = match self.attempt().await {
+                Try::Answered(answer) => match self.after_answer(&answer) {
+                    Again::Yes => {
+                        self.job.stream.on_try_ended(answer.response.status().as_u16(), true);
+                        drop(answer);
+                        self.pause().await;
+                        continue;
                     }
-                    return Tried::Answered(answer, self.deadline);
-                }
-                Try::Answered(answer) => {
-                    if !self.may_try_again() {
-                        // Envoy's flag for an answer that would have been tried again, had there been a try left.
-                        self.job.stream.with_state(|state| state.host.flags |= ResponseFlags::URX);
-                        return Tried::Answered(answer, self.deadline);
+                    no => {
+                        self.job.stream.with_state(|state| state.host.flags |= no.flags());
+                        return Tried::Answered(answer, None);
                     }
-                    self.job.stream.on_try_ended(answer.response.status().as_u16(), true);
-                    drop(answer);
-                    self.pause().await;
-                    continue;
-                }
+                },
                 Try::Replied(reply) => return Tried::Failed(reply),
                 Try::Failed { failure, cause, reason, unsent, reused } => {
                     // The pooled connection had ended before the answer began: nobody has seen the request, or it may
@@ -149,21 +155,44 @@ impl<'a> Attempts<'a> {
                     if reused && self.is_stale(failure, unsent) {
                         self.fresh = true;
                         self.tries -= 1;
+                        self.tried.pop();
                         continue;
                     }
-                    (failure, cause, reason)
+                    (failure, cause, reason, unsent)
                 }
             };
-            if !self.retries_failure(failure) || !self.may_try_again() {
-                let mut reply = Reply::failed(failure, cause);
-                if let Some(reason) = &reason {
-                    reply = reply.for_reason(reason);
+            let wanted = self.policy.attempts > 0 && retry::after_failure(self.policy, failure, unsent);
+            match if wanted { self.may_try_again() } else { Again::No } {
+                Again::Yes => {
+                    self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
+                    self.pause().await;
                 }
-                return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
+                no => {
+                    let mut reply = Reply::failed(failure, cause).with_flags(no.flags());
+                    if let Some(reason) = &reason {
+                        reply = reply.for_reason(reason);
+                    }
+                    return Tried::Failed(reply);
+                }
             }
-            self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
-            self.pause().await;
         }
+    }
+
+    /// Whether an answer is tried again, if the policy, the request and the cluster's limit have a try left.
+    fn after_answer(&mut self, answer: &Answer) -> Again {
+        let response = &answer.response;
+        if self.policy.attempts == 0
+            || !retry::after_answer(self.policy, response.status().as_u16(), response.headers())
+        {
+            if self.tries > 1 {
+                self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
+            }
+            return Again::No;
+        }
+        if self.kept.is_none() && matches!(self.body, Source::Empty) {
+            self.kept = KeptHead::parse(&answer.lease.sent().bytes());
+        }
+        self.may_try_again()
     }
 
     fn timed_out(&self) -> Reply {
@@ -175,7 +204,8 @@ impl<'a> Attempts<'a> {
         self.tries += 1;
         // Nothing is reported of an endpoint that this try has not reached.
         self.job.stream.with_state(|state| state.host.endpoint = None);
-        let Some(pool) = self.pick(self.last) else {
+        let avoid = if self.policy.avoid_previous_hosts { self.tried.as_slice() } else { &[] };
+        let Some(pool) = self.pool.pick(&self.job.stream.worker, self.job.hash, avoid) else {
             if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
                 self.job.stream.http.no_cluster.inc();
                 let name = self.job.cluster.state.name.clone();
@@ -189,7 +219,7 @@ impl<'a> Attempts<'a> {
             return failed(Failure::NoHealthyUpstream, None);
         };
         let stream = self.job.stream;
-        self.last = Some(pool.endpoint.address);
+        self.tried.push(pool.endpoint.address);
         stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
         let limits = stream.with_state(|state| {
             state.host.attempts = self.tries;
@@ -217,23 +247,17 @@ impl<'a> Attempts<'a> {
         }
         stream.note(|info| info.upstream_local = lease.local());
         let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
-        match self.policy.per_try_timeout_ms {
+        let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
+        match limit.and_then(|limit| Deadline::new(stream, limit)) {
             None => self.send(lease, upstream).await,
-            Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), self.send(lease, upstream)).await {
-                Ok(tried) => tried,
-                Err(_) => {
+            Some(mut deadline) => match deadline.within(self.send(lease, upstream)).await {
+                Some(tried) => tried,
+                None => {
                     self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
-                    failed(Failure::TryTimeout, Some("per try timeout".to_owned()))
+                    sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())
                 }
             },
         }
-    }
-
-    fn pick(&self, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
-        let set = self.pool.endpoints();
-        let worker = &self.job.stream.worker;
-        let picked = worker.with_rng(|rng| self.pool.balancer.borrow_mut().pick(&set, self.job.hash, avoid, rng));
-        self.pool.endpoint(picked?)
     }
 
     fn no_connection(&self, error: CheckoutError) -> Try {
@@ -258,8 +282,10 @@ impl<'a> Attempts<'a> {
     async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
         let reused = lease.requests > 0;
         let Some(request) = self.request() else { return failed(Failure::Reset, None) };
-        // On a reused connection the head may have to be sent again on another, whatever the policy.
-        lease.sent().begin(reused && !lease.is_http2() && matches!(self.body, Source::Empty));
+        // On a reused connection the head may have to be sent again on another, whatever the policy; and where a status of
+        // gRPC asks for it.
+        let may_repeat = reused || !self.keeps && retry::asks_for_grpc(self.policy);
+        lease.sent().begin(may_repeat && !lease.is_http2() && matches!(self.body, Source::Empty));
         match lease.send(request).await {
             Ok(response) => Try::Answered(Answer { response, lease, upstream }),
             Err(mut error) => {
@@ -314,7 +340,6 @@ impl<'a> Attempts<'a> {
     /// filter.
     fn request(&mut self) -> Option<Request<RequestBody>> {
         let stream = self.job.stream;
-        let keep = retries_after_sending(self.policy);
         let mut parts = match (self.unsent.take(), self.kept.take()) {
             (Some(parts), _) => parts,
             (None, Some(kept)) => kept.into_parts(),
@@ -324,7 +349,7 @@ impl<'a> Attempts<'a> {
             parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
         }
         // Of HTTP/2 nothing can be read back.
-        if keep || self.is_http2 {
+        if self.keeps || self.is_http2 {
             self.kept = Some(KeptHead::of(&parts));
         }
         if stream.view.wants.request_head_later {
@@ -337,7 +362,7 @@ impl<'a> Attempts<'a> {
             }
             Source::Fresh(incoming) if stream.view.wants.request_body => {
                 parts.headers.remove(header::CONTENT_LENGTH);
-                let body = FilteredBody::new(incoming, stream.clone(), Direction::Request, self.deadline);
+                let body = FilteredBody::new(incoming, stream.clone(), Direction::Request, self.until());
                 RequestBody::Filtered(Box::new(body))
             }
             Source::Fresh(incoming) => RequestBody::Streamed(Box::new(incoming), stream.clone()),
@@ -364,7 +389,7 @@ impl<'a> Attempts<'a> {
         match body {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
-            RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) => {}
+            RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) | RequestBody::Copied(_) => {}
         }
     }
 
@@ -399,66 +424,48 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn retries_failure(&self, failure: Failure) -> bool {
-        let policy = self.policy;
-        match failure {
-            Failure::Connect | Failure::ConnectTimeout => {
-                policy.connect_failure || policy.reset || policy.on_5xx || policy.gateway_error
-            }
-            Failure::Reset | Failure::StreamReset => policy.reset || policy.on_5xx || policy.gateway_error,
-            Failure::StreamRefused => policy.refused_stream || policy.reset || policy.on_5xx || policy.gateway_error,
-            Failure::Protocol => policy.reset || policy.on_5xx,
-            Failure::TryTimeout => {
-                policy.on_5xx || policy.gateway_error || policy.reset || policy.status_codes.contains(&504)
-            }
-            Failure::NoCluster
-            | Failure::NoHealthyUpstream
-            | Failure::Overflow
-            | Failure::Timeout
-            | Failure::RequestBody => false,
-        }
-    }
-
-    fn retries_status(&self, status: u16) -> bool {
-        let policy = self.policy;
-        policy.attempts > 0
-            && (policy.on_5xx && status >= 500
-                || policy.gateway_error && matches!(status, 502..=504)
-                || policy.retriable_4xx && status == 409
-                || policy.status_codes.contains(&status))
-    }
-
-    /// Takes a place for one more try, if the policy, the body and the cluster's limit have one left.
-    fn may_try_again(&mut self) -> bool {
+    /// Takes a place for one more try, if the policy, the request and the cluster's limit have one left.
+    fn may_try_again(&mut self) -> Again {
         let body_is_there = match &self.body {
             Source::Empty | Source::Fresh(_) | Source::Filtered(_) => true,
             Source::Replay(replay) => replay.borrow().is_whole(),
             Source::Spent => false,
         };
+        let head_is_there = self.kept.is_some() || self.unsent.is_some() || self.has_unsent_head();
+        if !body_is_there || !head_is_there {
+            return Again::No;
+        }
         let metrics = &self.job.cluster.state.metrics;
         if self.tries > self.policy.attempts {
-            if self.policy.attempts > 0 {
-                metrics.upstream_rq_retry_limit_exceeded.inc();
-            }
-            return false;
+            metrics.upstream_rq_retry_limit_exceeded.inc();
+            return Again::LimitExceeded;
         }
-        if !body_is_there {
-            return false;
-        }
-        let max_retries = self.job.stream.with_state(|state| state.host.limits.max_retries);
+        let limit = match self.job.cluster.retry_budget {
+            Some(budget) => budget.limit(self.job.cluster.state.in_flight().0),
+            None => self.job.stream.with_state(|state| state.host.limits.max_retries),
+        };
         self.permit = None;
-        self.permit = self.job.cluster.state.retry(max_retries);
+        self.permit = self.job.cluster.state.retry(limit);
         if self.permit.is_none() {
             metrics.upstream_rq_retry_overflow.inc();
-            return false;
+            return Again::Overflow;
         }
         metrics.upstream_rq_retry.inc();
-        true
+        Again::Yes
+    }
+
+    /// No connection has taken the head yet.
+    fn has_unsent_head(&self) -> bool {
+        self.job.stream.with_state(|state| !state.request.headers.is_empty())
+    }
+
+    /// When the route's timeout runs out for what waits of a body in filters.
+    fn until(&self) -> Option<Instant> {
+        crate::body::deadline(self.job.forward.timeout)
     }
 
     async fn pause(&self) {
-        let steps = (1_u32 << self.tries.min(4)) - 1;
-        let longest = (BACK_OFF * steps).min(BACK_OFF * 10);
+        let longest = retry::longest_pause(self.policy, self.tries);
         let share = self.job.stream.worker.with_rng(|rng| rng.random::<f64>());
         sleep(longest.mul_f64(share)).await;
     }
@@ -475,13 +482,8 @@ fn unreachable_because(reason: String) -> Try {
     Try::Failed { failure: Failure::Connect, cause, reason: Some(reason), unsent: true, reused: false }
 }
 
-fn retries_after_sending(policy: &RetryPolicy) -> bool {
-    policy.attempts > 0
-        && (policy.reset
-            || policy.on_5xx
-            || policy.gateway_error
-            || policy.retriable_4xx
-            || !policy.status_codes.is_empty())
+fn sent_and_failed(failure: Failure, cause: String) -> Try {
+    Try::Failed { failure, cause: Some(cause), reason: None, unsent: false, reused: false }
 }
 
 fn is_idempotent(method: &Method) -> bool {

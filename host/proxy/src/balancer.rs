@@ -12,9 +12,9 @@ use crate::cluster::EndpointSet;
 use crate::edf::Edf;
 use crate::plan::{Group, Level, Plan};
 
-/// How many times another endpoint than the one that failed is looked for on a retry: Envoy's
+/// How many picks there are for another endpoint than those that failed: the first, and Envoy's
 /// `host_selection_retry_max_attempts` as Istio sets it.
-const RETRY_PICKS: usize = 5;
+const PICKS: u32 = 6;
 
 /// At most so many turns are skipped at the start.
 const SKIPPED: u32 = 1 << 16;
@@ -54,28 +54,32 @@ impl Balancer {
         Self { seed: rng.random_range(0..SKIPPED), ..Self::default() }
     }
 
-    /// Index of an endpoint; `hash` is the request's, for consistent policies. It is another one than that at `avoid` when that
-    /// can be had in a few picks, and consistent policies keep to theirs. None when none may be used.
+    /// Index of an endpoint; `hash` is the request's, for consistent policies. It is another one than those at `avoid` when that
+    /// can be had in a few picks; consistent policies go on in their table for it. None when none may be used.
     pub(crate) fn pick(
         &mut self,
         set: &EndpointSet,
         hash: Option<u64>,
-        avoid: Option<SocketAddr>,
+        avoid: &[SocketAddr],
         rng: &mut impl Rng,
     ) -> Option<usize> {
-        if set.plan.balancing.policy.is_consistent() {
-            return pick_consistent(set, hash.unwrap_or_else(|| rng.random()));
-        }
-        if self.version != set.version {
+        let is_consistent = set.plan.balancing.policy.is_consistent();
+        let hash = is_consistent.then(|| hash.unwrap_or_else(|| rng.random()));
+        if !is_consistent && self.version != set.version {
             self.follow(set);
         }
-        for _ in 0..RETRY_PICKS {
-            let picked = self.pick_any(set, rng)?;
-            if avoid.is_none_or(|avoid| set.endpoints[picked].address != avoid) {
-                return Some(picked);
+        let mut picked = None;
+        for attempt in 0..PICKS {
+            let index = match hash {
+                Some(hash) => pick_consistent(set, hash, attempt)?,
+                None => self.pick_any(set, rng)?,
+            };
+            picked = Some(index);
+            if !avoid.contains(&set.endpoints[index].address) {
+                break;
             }
         }
-        self.pick_any(set, rng)
+        picked
     }
 
     /// Makes turns for a new set; equal members go on where they were.
@@ -164,10 +168,10 @@ fn any(group: &Group, rng: &mut impl Rng) -> Option<u32> {
 }
 
 /// An endpoint that has been ejected since the table was made gives its keys to the next place of the table.
-fn pick_consistent(set: &EndpointSet, hash: u64) -> Option<usize> {
+fn pick_consistent(set: &EndpointSet, hash: u64, attempt: u32) -> Option<usize> {
     let level = set.plan.levels.get(set.plan.level(hash)?)?;
     let may_use = |index: u32| level.panic || set.endpoints[index as usize].is_healthy();
-    Some(level.table.as_ref()?.find(hash, may_use)? as usize)
+    Some(level.table.as_ref()?.find(hash, attempt, may_use)? as usize)
 }
 
 #[cfg(test)]

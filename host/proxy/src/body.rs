@@ -10,15 +10,18 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::body_filter::{FilteredBody, Whole};
+use crate::deadline::Deadline;
 use crate::lease::Lease;
+use crate::mirror::CopiedBody;
 use crate::router::Upstream;
 use crate::stream::{Guard, Stream};
 
-/// Most bytes of a request body that are kept for another try; a longer one is not tried again.
-const MAX_REPLAY: usize = 64 * 1024;
+/// Most bytes of a request body that are kept for another try; a longer one is not tried again. Envoy's limit of a
+/// connection's buffer.
+const MAX_REPLAY: usize = 1024 * 1024;
 
 /// Why a body ended early. The peer that reads it sees its stream cut.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,8 @@ pub(crate) enum RequestBody {
     Filtered(Box<FilteredBody<Incoming>>),
     /// A filter's callout.
     Call(Box<CallBody>),
+    /// A copy for a mirror.
+    Copied(CopiedBody),
 }
 
 /// The body of a filter's callout: there as a whole.
@@ -138,11 +143,15 @@ impl Replay {
         {
             self.kept += data.len();
             self.overflowed |= self.kept > MAX_REPLAY;
-            if !self.overflowed {
+            if self.overflowed {
+                // It cannot be sent again: whoever reads now has passed what was kept.
+                self.chunks = Vec::new();
+            } else {
                 self.chunks.push(data.clone());
                 *at += 1;
             }
         }
+        copy(&self.stream, frame.as_ref(), self.incoming.is_end_stream());
         Poll::Ready(frame)
     }
 }
@@ -153,7 +162,11 @@ pub(crate) fn poll_incoming(
     stream: &Stream,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let frame = ready!(Pin::new(incoming).poll_frame(cx));
+    let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        stream.upload().waits();
+        return Poll::Pending;
+    };
+    stream.upload().came();
     match &frame {
         Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
         // Remembered: what the upstream then reports is the client's fault.
@@ -163,6 +176,13 @@ pub(crate) fn poll_incoming(
     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
 }
 
+/// Passes what has been read on to mirrors.
+fn copy(stream: &Stream, frame: Option<&Result<Frame<Bytes>, BodyError>>, last: bool) {
+    if !stream.copies.is_empty() {
+        stream.copies.pass(frame, last);
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -170,10 +190,19 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streamed(incoming, stream) => poll_incoming(incoming, stream, cx),
+            Self::Streamed(incoming, stream) => {
+                let frame = ready!(poll_incoming(incoming, stream, cx));
+                copy(stream, frame.as_ref(), incoming.is_end_stream());
+                Poll::Ready(frame)
+            }
             Self::Replayed(reader) => reader.poll(cx),
-            Self::Filtered(filtered) => filtered.poll(cx),
+            Self::Filtered(filtered) => {
+                let frame = ready!(filtered.poll(cx));
+                copy(filtered.stream(), frame.as_ref(), false);
+                Poll::Ready(frame)
+            }
             Self::Call(body) => Poll::Ready(body.poll()),
+            Self::Copied(body) => body.poll(cx),
         }
     }
 
@@ -187,6 +216,7 @@ impl Body for RequestBody {
             }
             Self::Filtered(_) => false,
             Self::Call(body) => body.is_end_stream(),
+            Self::Copied(body) => body.is_end_stream(),
         }
     }
 
@@ -195,7 +225,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(incoming, _) => incoming.size_hint(),
             Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().incoming.size_hint(),
-            Self::Replayed(_) | Self::Filtered(_) => SizeHint::default(),
+            Self::Replayed(_) | Self::Filtered(_) | Self::Copied(_) => SizeHint::default(),
             Self::Call(body) => body.size_hint(),
         }
     }
@@ -222,7 +252,7 @@ pub(crate) struct UpstreamBody {
     lease: Option<Lease>,
     /// Counts the request as active until the body has ended.
     upstream: Upstream,
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Deadline>,
 }
 
 impl ResponseBody {
@@ -252,8 +282,7 @@ impl ResponseBody {
 
 impl UpstreamBody {
     /// Boxed: a response is moved through hyper's layers several times on its way out.
-    pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Instant>) -> Box<Self> {
-        let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
+    pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Deadline>) -> Box<Self> {
         let mut body = Box::new(Self { incoming, lease: Some(lease), upstream, deadline });
         body.release_at_end();
         body
@@ -275,7 +304,7 @@ impl UpstreamBody {
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+            && deadline.poll(cx).is_ready()
         {
             self.lease = None;
             return Poll::Ready(Some(Err(BodyError::Timeout)));

@@ -72,6 +72,10 @@ impl<I: Inflow> FilteredBody<I> {
         Self { inflow, stream, direction, ended: false, deadline }
     }
 
+    pub(crate) fn stream(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match ready!(self.poll_filters(cx)) {
             Ok(frame) => Poll::Ready(frame.map(Ok)),

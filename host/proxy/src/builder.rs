@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portolan_model::filter::{CircuitBreakerConfig, RouteMatchConfig, TrafficSplitConfig};
+use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig, RouteMatchConfig, TrafficSplitConfig};
 use portolan_model::{FailPolicy, Listener, Model, PluginKind};
 use portolan_telemetry::Metrics;
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
@@ -30,6 +30,10 @@ use crate::tls::{ChainMaking, FilterChains};
 use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
 
+/// The library's filters that the gateway itself puts into the chain.
+pub(crate) const FAULT: &str = "fault";
+pub(crate) const CORS: &str = "cors";
+
 /// What a builder works with.
 pub struct BuilderOptions {
     /// Compiles modules.
@@ -40,8 +44,8 @@ pub struct BuilderOptions {
     pub metrics: Arc<Metrics>,
     /// Number of workers: each gets a VM of every plugin and a socket of every listener.
     pub workers: usize,
-    /// The filters in the binary, by name.
-    pub embedded: &'static [(&'static str, &'static [u8])],
+    /// The module of a filter in the binary, by name.
+    pub embedded: fn(&str) -> Option<&'static [u8]>,
     /// Where users' modules come from.
     pub source: Arc<dyn ModuleSource>,
     /// Files that take the place of embedded filters, by name (`--filter`).
@@ -191,8 +195,24 @@ impl Builder {
         let breakers = CircuitBreakerConfig::of(model);
         // Before the users', whose modules may keep every core busy.
         let breaker = self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?;
+        let policies = self.route_policies(model, problems)?;
         plugins.extend(self.user_plugins(model, PluginKind::Http, problems));
+        plugins.extend(policies);
         plugins.push(breaker);
+        Some(plugins)
+    }
+
+    /// The filters for faults and CORS, where some route has such a policy. Nobody is held or answered by them where a
+    /// decision is only to be explained.
+    fn route_policies(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Vec<Attached>> {
+        let (faults, cors) = (FaultConfig::of(model), CorsConfig::of(model));
+        let mut plugins = Vec::new();
+        if !faults.routes.is_empty() && !self.options.explain {
+            plugins.push(self.attach_bundled(FAULT, Role::Fault, &faults, problems)?);
+        }
+        if !cors.routes.is_empty() && !self.options.explain {
+            plugins.push(self.attach_bundled(CORS, Role::Cors, &cors, problems)?);
+        }
         Some(plugins)
     }
 
@@ -338,12 +358,8 @@ impl Builder {
     /// At the first start nothing older is there: the filter in the binary serves in place of the file.
     fn embedded_instead(&self, wanted: &Wanted<'_>) -> Option<Arc<PluginGeneration>> {
         let Code::Bundled(name) = wanted.code else { return None };
-        let module = self.modules.load(self.embedded(name)?).ok()?;
+        let module = self.modules.load((self.options.embedded)(name)?).ok()?;
         self.started(wanted, module, None).ok()
-    }
-
-    fn embedded(&self, name: &str) -> Option<&'static [u8]> {
-        self.options.embedded.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
     }
 
     fn bundled(&self, name: &str) -> Result<Arc<PluginModule>, PluginError> {
@@ -351,7 +367,7 @@ impl Builder {
             let bytes = std::fs::read(path).map_err(|error| PluginError::Read(path.clone(), error))?;
             return Ok(self.modules.load(&bytes)?);
         }
-        let bytes = self.embedded(name).ok_or_else(|| PluginError::Unknown(name.to_owned()))?;
+        let bytes = (self.options.embedded)(name).ok_or_else(|| PluginError::Unknown(name.to_owned()))?;
         Ok(self.modules.load(bytes)?)
     }
 

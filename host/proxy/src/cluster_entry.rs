@@ -45,6 +45,7 @@ pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>, transport: Arc<
         idle_timeout: Duration::from_millis(cluster.idle_timeout_ms),
         transport,
         outlier_detection: cluster.outlier_detection,
+        retry_budget: cluster.retry_budget,
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portolan_model::filter::{
-    ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY, Outcome, REPORT_FUNCTION,
-    ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
+    ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY, FAULT_PROPERTY, Outcome,
+    REPORT_FUNCTION, ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
 };
 use portolan_model::{CircuitBreakers, ClusterId, RouteId, RouteTableId};
 use portolan_telemetry::ResponseFlags;
@@ -218,6 +218,12 @@ impl StreamHost for StreamContext {
             self.set_choice(value);
         } else if path == SET_COOKIE_PROPERTY.as_bytes() {
             self.set_cookie = HeaderValue::from_bytes(value).ok();
+        } else if path == FAULT_PROPERTY.as_bytes() {
+            self.flags |= match value {
+                b"DI" => ResponseFlags::DI,
+                b"FI" => ResponseFlags::FI,
+                _ => ResponseFlags::NONE,
+            };
         } else if path == EXPLAIN_PROPERTY.as_bytes() {
             self.explanation = Some(value.to_vec());
         } else {

@@ -66,7 +66,7 @@ impl Stream {
                 Run::Through => return Outcome::Continue,
                 Run::Reply(reply) => return Outcome::Reply(reply),
                 Run::Paused(holder) => {
-                    let deadline = self.route_deadline();
+                    let deadline = self.deadline_of_hold(holder);
                     if let Some(reply) = self.hold_head(holder, Direction::Request, body, deadline).await {
                         return Outcome::Reply(reply);
                     }
@@ -483,11 +483,12 @@ impl Stream {
 
     pub(crate) fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
         let reply = self.with_state(|state| state.local_reply.take())?;
-        let is_breaker = self.plugin(at).role == Role::CircuitBreaker;
-        if is_breaker {
-            return Some(Box::new(Reply::overflow(self, reply)));
-        }
-        Some(Box::new(Reply::from_filter(reply).because(format!("answered by {}", self.plugin(at).named()))))
+        Some(Box::new(match self.plugin(at).role {
+            Role::CircuitBreaker => Reply::overflow(self, reply),
+            Role::Fault => Reply::fault(self, reply),
+            Role::Cors => Reply::preflight(self, reply),
+            _ => Reply::from_filter(reply).because(format!("answered by {}", self.plugin(at).named())),
+        }))
     }
 }
 

@@ -29,8 +29,19 @@ pub enum Role {
     TrafficSplit,
     /// A filter of the user.
     User,
+    /// `fault` of the library, for the faults of routes.
+    Fault,
+    /// `cors` of the library, for the CORS policies of routes.
+    Cors,
     /// `circuit-breaker`.
     CircuitBreaker,
+}
+
+impl Role {
+    /// True when the filter may hold a stream and let it go from a tick or a callout.
+    pub(crate) fn may_hold(self) -> bool {
+        matches!(self, Self::User | Self::Fault)
+    }
 }
 
 /// One version of one filter with one configuration. Workers take a started VM each; a spare replaces one that failed.
@@ -41,7 +52,7 @@ pub struct PluginGeneration {
     pub role: Role,
     /// Digest of the module's bytes.
     pub digest: String,
-    /// The WasmPlugin that brought it; none for the bundled three.
+    /// The WasmPlugin that brought it; none for the gateway's own.
     pub origin: Option<Origin>,
     /// What requests get when it cannot run.
     pub fail_policy: FailPolicy,

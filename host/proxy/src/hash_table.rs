@@ -43,15 +43,17 @@ impl HashTable {
         }
     }
 
-    /// The endpoint of a hash: the first that may be used, as seen from its place.
-    pub(crate) fn find(&self, hash: u64, may_use: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The endpoint of a hash: the first that may be used, as seen from its place. Later attempts, for another endpoint, start at
+    /// other places, Envoy's.
+    pub(crate) fn find(&self, hash: u64, attempt: u32, may_use: impl Fn(u32) -> bool) -> Option<u32> {
         match self {
             Self::Ring(ring) => {
-                let at = ring.partition_point(|(point, _)| *point < hash);
+                let at = ring.partition_point(|(point, _)| *point < hash) + attempt as usize;
                 let from = |step: usize| ring[(at + step) % ring.len()].1;
                 (0..NEAR.min(ring.len())).map(from).find(|index| may_use(*index))
             }
             Self::Maglev(table) => {
+                let hash = if attempt > 0 { hash ^ (u64::MAX - u64::from(attempt) + 1) } else { hash };
                 let at = (hash % table.len() as u64) as usize;
                 let from = |step: usize| table[(at + step) % table.len()];
                 (0..NEAR.min(table.len())).map(from).find(|index| may_use(*index))
@@ -150,7 +152,7 @@ mod tests {
 
     fn choices(policy: LbPolicy, weights: &[(u32, u32)]) -> Vec<u32> {
         let table = HashTable::of(policy, endpoints(weights)).unwrap();
-        (0..KEYS).map(|key| table.find(xxh64(&key.to_le_bytes(), 0), |_| true).unwrap()).collect()
+        (0..KEYS).map(|key| table.find(xxh64(&key.to_le_bytes(), 0), 0, |_| true).unwrap()).collect()
     }
 
     fn moved(before: &[u32], after: &[u32]) -> usize {
@@ -193,9 +195,9 @@ mod tests {
         for policy in [RING, MAGLEV] {
             let table = HashTable::of(policy, endpoints(&[(1, 1), (2, 1)])).unwrap();
             for key in 0..1000_u64 {
-                assert_eq!(table.find(xxh64(&key.to_le_bytes(), 0), |index| index == 2), Some(2));
+                assert_eq!(table.find(xxh64(&key.to_le_bytes(), 0), 0, |index| index == 2), Some(2));
             }
-            assert_eq!(table.find(7, |_| false), None);
+            assert_eq!(table.find(7, 0, |_| false), None);
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::body_filter::{Inflow, is_last, take_in};
 use crate::filter_chain::Direction;
+use crate::generation::Role;
 use crate::local_reply::Reply;
 use crate::route::Action;
 use crate::stream::Stream;
@@ -105,8 +106,13 @@ impl Stream {
         self.fail(at, Reply::paused_too_long).err()
     }
 
+    /// When the route's timeout ends a request's head that this plugin holds: a fault's delay is no part of it.
+    pub(crate) fn deadline_of_hold(&self, at: usize) -> Option<Instant> {
+        if self.plugin(at).role == Role::Fault { None } else { self.route_deadline() }
+    }
+
     /// When the timeout of the request's route runs out, counted from now.
-    pub(crate) fn route_deadline(&self) -> Option<Instant> {
+    fn route_deadline(&self) -> Option<Instant> {
         let route = self.with_state(|state| state.host.route)?;
         match &self.view.snapshot.routes.get(route as usize)?.action {
             Action::Forward(forward) => crate::body::deadline(forward.timeout),

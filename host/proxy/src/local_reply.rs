@@ -26,6 +26,8 @@ pub(crate) struct Reply {
     grpc_status: Option<u32>,
     /// No answer at all: the stream is cut.
     reset: bool,
+    /// The route's header operations do not apply.
+    bare: bool,
 }
 
 /// Why a request is not taken at all.
@@ -94,6 +96,7 @@ impl Reply {
             cause: None,
             grpc_status: None,
             reset: false,
+            bare: false,
         }
     }
 
@@ -168,9 +171,9 @@ impl Reply {
         self
     }
 
-    /// The last of several tries failed this way.
-    pub(crate) fn after_retries(mut self) -> Self {
-        self.flags |= ResponseFlags::URX;
+    /// With flags besides its own.
+    pub(crate) fn with_flags(mut self, flags: ResponseFlags) -> Self {
+        self.flags |= flags;
         self
     }
 
@@ -184,15 +187,26 @@ impl Reply {
 
     /// The circuit breaker refused the request.
     pub(crate) fn overflow(stream: &Stream, reply: LocalReply) -> Self {
-        stream.with_state(|state| {
-            let cluster = state.host.choice.and_then(|choice| stream.view.snapshot.cluster(choice.cluster));
-            if let Some(cluster) = cluster {
-                cluster.state.metrics.upstream_rq_pending_overflow.inc();
-                stream.note(|info| info.upstream_cluster = Some(cluster.state.name.clone()));
-            }
-        });
+        stream.note_cluster(|cluster| cluster.state.metrics.upstream_rq_pending_overflow.inc());
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
+    }
+
+    /// The route's fault.
+    pub(crate) fn fault(stream: &Stream, reply: LocalReply) -> Self {
+        stream.note_cluster(|_| {});
+        Self::from_filter(reply)
+    }
+
+    /// The answer to a preflight: as of Envoy's filter, which passes the route's header operations by.
+    pub(crate) fn preflight(stream: &Stream, reply: LocalReply) -> Self {
+        stream.note_cluster(|_| {});
+        Self { bare: true, ..Self::from_filter(reply) }
+    }
+
+    /// True when the route's header operations do not apply.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bare
     }
 
     pub(crate) fn from_filter(reply: LocalReply) -> Self {

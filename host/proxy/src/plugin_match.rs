@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use http::header::HOST;
-use portolan_model::{Model, PathMatch, PluginMatch, RouteId};
+use portolan_model::{Forward, Model, PathMatch, PluginMatch, RouteAction, RouteId};
 
+use crate::builder::{CORS, FAULT};
 use crate::snapshot::Attached;
 use crate::stream::Stream;
 
@@ -53,6 +54,16 @@ impl PluginTraffic {
         Self { entries: matches.iter().map(|entry| Entry::compile(entry, model)).collect() }
     }
 
+    /// Requests of routes that forward and have this.
+    fn of_routes(model: &Model, has: impl Fn(&Forward) -> bool) -> Self {
+        let routes = model.routes.iter().map(|route| match &route.action {
+            RouteAction::Forward(forward) => has(forward),
+            RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => false,
+        });
+        let routes = Some(routes.collect());
+        Self { entries: vec![Entry { ports: Vec::new(), hosts: Vec::new(), paths: Vec::new(), routes }] }
+    }
+
     /// By attached plugin, none for one that sees all requests.
     pub(crate) fn of_all(plugins: &[Attached], model: &Model) -> Vec<Option<Self>> {
         let of = |attached: &Attached| {
@@ -60,6 +71,12 @@ impl PluginTraffic {
                 Attached::Ready(generation) => &generation.name,
                 Attached::Failed { name, .. } => name,
             };
+            // Names of users' plugins have a dot.
+            match name {
+                FAULT => return Some(Self::of_routes(model, |forward| forward.fault.is_some())),
+                CORS => return Some(Self::of_routes(model, |forward| forward.cors.is_some())),
+                _ => {}
+            }
             let plugin = model.plugins.iter().find(|plugin| plugin.name == name)?;
             Some(Self::compile(plugin.matches.as_ref()?, model))
         };

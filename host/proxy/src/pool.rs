@@ -24,6 +24,7 @@ use crate::sent::Recorded;
 use crate::upstream::{
     Application, ConnectError, ConnectionKey, Http2Connection, Http2Stream, Socket, UpstreamTransport, connect,
 };
+use crate::worker::Worker;
 
 /// A waiting request looks again after this time even when nothing woke it: a wake-up between two looks of another
 /// worker may have been missed.
@@ -123,8 +124,19 @@ impl ClusterPool {
     }
 
     /// The pool of an endpoint of the set that [`Self::endpoints`] gave last.
-    pub(crate) fn endpoint(&self, index: usize) -> Option<Rc<EndpointPool>> {
+    fn endpoint(&self, index: usize) -> Option<Rc<EndpointPool>> {
         self.endpoints.borrow().get(index).cloned()
+    }
+
+    /// The pool of an endpoint by the cluster's policy, other than those to avoid when one is found in a few picks.
+    pub(crate) fn pick(
+        &self,
+        worker: &Worker,
+        hash: Option<u64>,
+        avoid: &[SocketAddr],
+    ) -> Option<Rc<EndpointPool>> {
+        let set = self.endpoints();
+        self.endpoint(worker.with_rng(|rng| self.balancer.borrow_mut().pick(&set, hash, avoid, rng))?)
     }
 
     fn renew(&self) {

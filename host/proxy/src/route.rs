@@ -9,6 +9,7 @@ use portolan_model::{Cluster, HeaderOperations, Redirect, RetryPolicy, Rewrite, 
 use regex::Regex;
 
 use crate::hash_input::HashInput;
+use crate::mirror::MirrorEntry;
 
 /// A route as the router uses it.
 pub(crate) struct RouteEntry {
@@ -34,6 +35,7 @@ pub(crate) struct ForwardEntry {
     pub(crate) hash: Vec<HashInput>,
     /// By destination.
     pub(crate) destinations: Vec<DestinationEntry>,
+    pub(crate) mirrors: Vec<MirrorEntry>,
 }
 
 pub(crate) struct DestinationEntry {
@@ -78,6 +80,11 @@ impl RouteEntry {
                         cluster_name: d.cluster_name.as_str().into(),
                         headers: Operations::compile(&d.headers),
                     })
+                    .collect(),
+                mirrors: forward
+                    .mirrors
+                    .iter()
+                    .map(|mirror| MirrorEntry { cluster: mirror.cluster, share: mirror.share })
                     .collect(),
             }),
             RouteAction::Redirect(redirect) => {

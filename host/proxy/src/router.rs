@@ -13,12 +13,14 @@ use portolan_telemetry::ClusterMetrics;
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
+use crate::deadline::Deadline;
 use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
 use crate::hash_input::Hashed;
 use crate::head;
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
+use crate::mirror;
 use crate::rewrite;
 use crate::route::{Action, ForwardEntry, RouteEntry};
 use crate::snapshot::ClusterEntry;
@@ -180,6 +182,9 @@ impl Forwarding<'_> {
             return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
         };
         let mut attempts = Attempts::new(&self, pool, body);
+        if !self.forward.mirrors.is_empty() {
+            mirror::send(&self, attempts.has_body());
+        }
         let tried = self.stream.unless_interrupted(attempts.run()).await;
         drop(attempts);
         match tried {
@@ -217,12 +222,7 @@ impl Forwarding<'_> {
         });
     }
 
-    async fn answer(
-        &self,
-        answer: Answer,
-        deadline: Option<tokio::time::Instant>,
-        guard: Guard,
-    ) -> Response<ResponseBody> {
+    async fn answer(&self, answer: Answer, deadline: Option<Deadline>, guard: Guard) -> Response<ResponseBody> {
         let stream = self.stream;
         let Answer { mut response, lease, mut upstream } = answer;
         let took = upstream.answered(response.status().as_u16());
@@ -244,13 +244,14 @@ impl Forwarding<'_> {
         }
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
         self.route.change_response(self.destination, &mut parts.headers);
+        let until = deadline.as_ref().map(Deadline::at);
         let mut body = UpstreamBody::new(incoming, lease, upstream, deadline);
         if !stream.has_contexts() {
             return stream.finish_head(parts, ResponseBody::upstream(body, guard));
         }
         let end = body.is_end_stream();
         stream.with_state(|state| state.response = Some(parts));
-        if let Outcome::Reply(reply) = stream.on_response_headers(end, &mut *body, deadline).await {
+        if let Outcome::Reply(reply) = stream.on_response_headers(end, &mut *body, until).await {
             return stream.reply_instead(*reply, guard).await;
         }
         let parts = stream.with_state(|state| state.response.take());
@@ -259,7 +260,7 @@ impl Forwarding<'_> {
         };
         if stream.view.wants.response_body && !end {
             parts.headers.remove(header::CONTENT_LENGTH);
-            let body = FilteredBody::new(*body, stream.clone(), Direction::Response, deadline);
+            let body = FilteredBody::new(*body, stream.clone(), Direction::Response, until);
             return stream.finish_head(parts, ResponseBody::filtered(body, guard));
         }
         stream.finish_head(parts, ResponseBody::upstream(body, guard))

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_model::{ClusterId, FailPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RouteTableId};
+use portolan_model::{
+    ClusterId, FailPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RetryBudget, RouteTableId,
+};
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
 
@@ -98,6 +100,8 @@ pub struct ClusterEntry {
     pub(crate) idle_timeout: Duration,
     pub(crate) transport: Arc<UpstreamTransport>,
     pub(crate) outlier_detection: Option<OutlierDetection>,
+    /// In the place of the limit on retries.
+    pub(crate) retry_budget: Option<RetryBudget>,
 }
 
 /// Parts that the builder has made.

@@ -21,13 +21,16 @@ use crate::body::{BodyError, ResponseBody};
 use crate::body_filter::FilteredBody;
 use crate::connection::StreamReset;
 use crate::context::{ConnectionInfo, StreamContext};
+use crate::deadline::Upload;
 use crate::filter_chain::{Direction, Live, Outcome};
 use crate::flow::{Flow, Flows};
 use crate::head;
 use crate::listener::ListenerSlot;
 use crate::local_reply::{Refusal, Reply};
+use crate::mirror::Copies;
 use crate::properties::Course;
 use crate::router;
+use crate::snapshot::ClusterEntry;
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -50,6 +53,9 @@ pub(crate) struct Stream {
     pub(crate) closing: Cell<bool>,
     /// The answer of a filter that refused the request's body.
     body_reply: RefCell<Option<Reply>>,
+    /// Where the request's body goes besides.
+    pub(crate) copies: Copies,
+    upload: Upload,
     /// The client's side of a connection that asked for a WebSocket.
     upgrade: Cell<Option<OnUpgrade>>,
     record: Record,
@@ -148,6 +154,8 @@ impl Stream {
             flows: RefCell::default(),
             closing: Cell::new(false),
             body_reply: RefCell::default(),
+            copies: Copies::default(),
+            upload: Upload::default(),
             upgrade: Cell::default(),
             record: Record::default(),
             log,
@@ -275,6 +283,15 @@ impl Stream {
         }
     }
 
+    /// Tells the access log the chosen cluster, for answers that come from before the router.
+    pub(crate) fn note_cluster(&self, also: impl FnOnce(&ClusterEntry)) {
+        let choice = self.with_state(|state| state.host.choice);
+        if let Some(cluster) = choice.and_then(|choice| self.view.snapshot.cluster(choice.cluster)) {
+            also(cluster);
+            self.note(|info| info.upstream_cluster = Some(cluster.state.name.clone()));
+        }
+    }
+
     /// Sets a response flag and the details, if nothing was said before.
     pub(crate) fn flag(&self, flags: ResponseFlags, details: impl Into<std::borrow::Cow<'static, str>>) {
         self.with_state(|state| {
@@ -288,8 +305,10 @@ impl Stream {
         if reply.is_reset() {
             return self.reset().await;
         }
+        let is_bare = reply.is_bare();
         let (mut parts, body) = reply.into_parts(self);
         let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
+        let route = route.filter(|_| !is_bare);
         if let Some(route) = route.and_then(|id| self.view.snapshot.routes.get(id as usize)) {
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
             route.change_response(destination, &mut parts.headers);
@@ -358,6 +377,11 @@ impl Stream {
 
     pub(crate) fn received(&self, bytes: usize) {
         self.record.received.set(self.record.received.get() + bytes as u64);
+    }
+
+    /// How the request's body comes in.
+    pub(crate) fn upload(&self) -> &Upload {
+        &self.upload
     }
 
     /// The client's body broke off or was malformed.

@@ -1,14 +1,18 @@
 //! [`Wanted`]: a plugin to be started: its code, and what its VMs are started with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portolan_model::{FailPolicy, Origin, Plugin};
-use portolan_wasm::{Tracer, VmSettings};
+use portolan_wasm::{Tracer, VmLimits, VmSettings};
 
 use crate::config_schema;
 use crate::generation::Role;
 use crate::limits::limits;
 use crate::module_source::{LoadError, Loaded};
+
+/// Longer than anybody waits for a fault.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a plugin runs.
 #[derive(Clone, Copy)]
@@ -47,6 +51,11 @@ impl<'a> Wanted<'a> {
             root_id: name.to_owned(),
             vm_id: name.to_owned(),
             configuration: configuration.into_bytes(),
+            limits: match role {
+                // It holds streams for as long as it was told to.
+                Role::Fault => VmLimits { paused_deadline: LONGEST_DELAY, ..VmLimits::default() },
+                _ => VmLimits::default(),
+            },
             ..VmSettings::default()
         };
         Self {

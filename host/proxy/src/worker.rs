@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     cut: Notify,
     /// What callouts of filters keep.
     pub(crate) reach: Reach,
+    /// Copies of requests that are on their way to mirrors.
+    pub(crate) copies: Cell<usize>,
 }
 
 impl Worker {
@@ -69,6 +71,7 @@ impl Worker {
             has_begun: Cell::new(false),
             cut: Notify::new(),
             reach: Reach::default(),
+            copies: Cell::new(0),
         })
     }
 

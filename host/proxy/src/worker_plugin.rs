@@ -101,7 +101,7 @@ impl WorkerPlugin {
 
     /// True when the module may name streams in callbacks of other contexts.
     pub(crate) fn reaches_streams(&self) -> bool {
-        self.callbacks.effective_context && self.role == Role::User
+        self.callbacks.effective_context && self.role.may_hold()
     }
 
     /// True when body callbacks run while the filter holds the head: Higress's ABI 0.2.100, or its WasmPlugin says so.
@@ -119,7 +119,7 @@ impl WorkerPlugin {
 
     /// Starts what runs beside the streams: ticks, queues, and callouts that the VM has asked for while it started.
     pub(crate) fn begin(self: &Rc<Self>, worker: &Rc<Worker>) {
-        if self.slot.is_none() || self.role != Role::User || self.begun.replace(true) {
+        if self.slot.is_none() || !self.role.may_hold() || self.begun.replace(true) {
             return;
         }
         plugin_task::spawn(worker, self);

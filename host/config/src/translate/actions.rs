@@ -6,7 +6,7 @@ use portolan_model::{Destination, DirectResponse, Forward, MISSING_CLUSTER, Redi
 
 use super::delegates::Rule;
 use super::destinations::{ClusterKey, Destinations};
-use super::{headers, retries};
+use super::{headers, http_policies, retries};
 use crate::duration;
 use crate::resources::istio::virtual_service::{HttpDirectResponse, HttpRedirect, HttpRoute, HttpRouteDestination};
 
@@ -48,7 +48,9 @@ pub(super) fn translate(
 
 /// True when the action changes with the port of the listener.
 pub(super) fn depends_on_listener(rule: &HttpRoute) -> bool {
-    rule.route.iter().filter_map(|entry| entry.destination.as_ref()).any(|destination| destination.port.is_none())
+    let mirrors = http_policies::mirrors_of(rule).map(|mirror| mirror.destination);
+    let destinations = rule.route.iter().filter_map(|entry| entry.destination.as_ref()).chain(mirrors);
+    destinations.into_iter().any(|destination| destination.port.is_none())
 }
 
 fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u16) -> (Forward, Vec<Reference>) {
@@ -73,15 +75,22 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
             references.push(Reference { key, written: written.host.clone(), origin });
         }
     }
+    // Istio asks the only destination.
+    let is_hashed = single && references.first().is_some_and(|only: &Reference| destinations.is_hashed(&only.key));
+    let (mirrors, mirrored) = http_policies::mirrors(served, destinations, listener_port);
+    references.extend(mirrored);
     let own = headers::translate(rule.headers.as_ref());
     let only = rule.route.first().filter(|_| single).and_then(|entry| entry.headers.as_ref());
     let forward = Forward {
         destinations: translated,
         rewrite: rewrite(rule, authority.or_else(|| headers::authority(only))),
         timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
-        retry: retries::translate(rule.retries.as_ref()),
+        retry: retries::translate(rule.retries.as_ref().or(destinations.default_retries()), !is_hashed),
         headers: if single { headers::merge(own, headers::translate(only)) } else { own },
         sticky: sticky(served),
+        fault: http_policies::fault(rule),
+        cors: http_policies::cors(rule),
+        mirrors,
     };
     (forward, references)
 }

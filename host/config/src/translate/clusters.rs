@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use portolan_model::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection, Transport,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection, RetryBudget,
+    Transport,
 };
 
 use super::actions::Reference;
@@ -16,7 +17,10 @@ use super::registry::{Provider, Registry};
 use super::service_backends::{self, Backend};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
-use crate::resources::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection as Written, Subset};
+use crate::resources::istio::destination_rule::{
+    ConnectionPool, LoadBalancer, OutlierDetection as Written, RetryBudget as WrittenBudget, Subset,
+};
+use crate::resources::istio::http_policy::Percent;
 use crate::resources::istio::load_balancer::LocalityLbSetting;
 use crate::suggest;
 
@@ -138,6 +142,7 @@ fn cluster(
         outlier_detection: blocks.outlier_detection.as_ref().map(|(outlier, _, _)| outlier_detection(outlier)),
         // Given by `transport`.
         transport: Transport::default(),
+        retry_budget: blocks.retry_budget.map(retry_budget),
         origin,
         policy_origin: policy_origin(&blocks),
     }
@@ -241,6 +246,13 @@ fn circuit_breakers(pool: &ConnectionPool) -> CircuitBreakers {
         max_pending_requests: limit(http.http1_max_pending_requests),
         max_requests: limit(http.http2_max_requests),
         max_retries: limit(http.max_retries),
+    }
+}
+
+fn retry_budget(written: &WrittenBudget) -> RetryBudget {
+    RetryBudget {
+        share: written.percent.map_or(200_000, Percent::millionths),
+        min_retry_concurrency: written.min_retry_concurrency.and_then(|n| u32::try_from(n).ok()).unwrap_or(3),
     }
 }
 

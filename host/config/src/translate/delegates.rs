@@ -53,6 +53,14 @@ impl<'a> Rule<'a> {
         format!("spec.http[{}]", self.index)
     }
 
+    /// The object and the rule's place in it that give a field: the delegate's where it has it.
+    pub(super) fn source(&self, has: impl Fn(&HttpRoute) -> bool) -> (&'a Object<VirtualService>, usize) {
+        match &self.root {
+            Some(root) if !has(&self.object.spec.http[self.index]) => (root.object, root.index),
+            _ => (self.object, self.index),
+        }
+    }
+
     /// Where a match stands, or the rule when there is none; and the root's line that delegates to it.
     pub(super) fn origins(&self, condition: Option<usize>) -> (Origin, Option<Origin>) {
         let of = |object: &Object<VirtualService>, rule: usize, condition: Option<usize>| match condition {
@@ -165,9 +173,9 @@ fn joined<'a>(
         retries: inner.retries.clone().or_else(|| outer.retries.clone()),
         fault: inner.fault.clone().or_else(|| outer.fault.clone()),
         mirror: inner.mirror.clone().or_else(|| outer.mirror.clone()),
-        mirrors: inner.mirrors.clone().or_else(|| outer.mirrors.clone()),
-        mirror_percent: inner.mirror_percent.clone().or_else(|| outer.mirror_percent.clone()),
-        mirror_percentage: inner.mirror_percentage.clone().or_else(|| outer.mirror_percentage.clone()),
+        mirrors: if inner.mirrors.is_empty() { &outer.mirrors } else { &inner.mirrors }.clone(),
+        mirror_percent: inner.mirror_percent.or(outer.mirror_percent),
+        mirror_percentage: inner.mirror_percentage.or(outer.mirror_percentage),
         cors_policy: inner.cors_policy.clone().or_else(|| outer.cors_policy.clone()),
         headers: inner.headers.clone().or_else(|| outer.headers.clone()),
         ..inner.clone()

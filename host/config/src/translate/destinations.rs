@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::http_policies;
 use super::policies::Policies;
 use super::registry::Registry;
 use crate::ResourceSet;
@@ -9,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::RouteDestination;
+use crate::resources::istio::virtual_service::{HttpRetry, RouteDestination};
 use crate::suggest;
 
 /// Above this many names no similar ones are looked for: each look costs as much as all of them.
@@ -19,6 +20,7 @@ const MAX_COMPARED: usize = 2000;
 pub(super) struct Destinations<'a> {
     registry: &'a Registry<'a>,
     policies: &'a Policies<'a>,
+    default_retries: Option<HttpRetry>,
 }
 
 /// What a cluster is known by.
@@ -39,7 +41,23 @@ impl ClusterKey {
 
 impl<'a> Destinations<'a> {
     pub(super) fn new(registry: &'a Registry<'a>, policies: &'a Policies<'a>) -> Self {
-        Self { registry, policies }
+        Self { registry, policies, default_retries: None }
+    }
+
+    /// With the mesh configuration's retries for rules that have none.
+    pub(super) fn with_default_retries(self, default_retries: Option<HttpRetry>) -> Self {
+        Self { default_retries, ..self }
+    }
+
+    /// Retries of rules that have none; absent in nearly all meshes, and then Istio's own count.
+    pub(super) fn default_retries(&self) -> Option<&HttpRetry> {
+        self.default_retries.as_ref()
+    }
+
+    /// True when the cluster's endpoint is chosen by hash.
+    pub(super) fn is_hashed(&self, key: &ClusterKey) -> bool {
+        let blocks = self.policies.of_host(&key.host).map(|rules| rules.in_force(key.port, &key.subset));
+        blocks.and_then(|blocks| blocks.load_balancer).is_some_and(|(lb, _, _)| lb.consistent_hash.is_some())
     }
 
     /// The cluster of a destination, and whether there is such a cluster.
@@ -73,6 +91,10 @@ impl<'a> Destinations<'a> {
                     let path = format!("spec.http[{i}].route[{j}].destination");
                     let Some(written) = &entry.destination else { continue };
                     self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
+                }
+                for mirror in http_policies::mirrors_of(rule) {
+                    let path = format!("spec.http[{i}].{}", mirror.path());
+                    self.diagnose_one(object, &path, mirror.destination, &mut by_dns, &mut found);
                 }
             }
             for (i, rule) in object.spec.tcp.iter().enumerate() {

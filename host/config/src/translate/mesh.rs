@@ -6,6 +6,7 @@ use crate::ResourceSet;
 use crate::duration;
 use crate::resources::istio::MeshConfig;
 use crate::resources::istio::load_balancer::LocalityLbSetting;
+use crate::resources::istio::virtual_service::HttpRetry;
 
 /// Istio's default, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -38,6 +39,11 @@ pub(super) fn path_normalization(resources: &ResourceSet) -> PathNormalization {
         Some("DECODE_AND_MERGE_SLASHES") => PathNormalization::DecodeAndMergeSlashes,
         _ => PathNormalization::Base,
     }
+}
+
+/// `defaultHttpRetryPolicy`.
+pub(super) fn default_retries(resources: &ResourceSet) -> Option<HttpRetry> {
+    first(resources, |mesh| mesh.default_http_retry_policy.clone())
 }
 
 /// The first document that says something.

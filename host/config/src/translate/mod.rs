@@ -13,6 +13,7 @@ mod destinations;
 mod gateways;
 mod headers;
 mod host_index;
+mod http_policies;
 mod listeners;
 mod load_balancing;
 mod locality;
@@ -36,6 +37,8 @@ mod transport;
 mod unserved;
 mod upstream_tls;
 mod visibility;
+
+pub(crate) use http_policies::GRPC_STATUSES;
 
 use std::collections::BTreeMap;
 
@@ -97,7 +100,8 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let delegates = delegates::Delegates::of(resources, &bindings.virtual_services, &visibility);
     let registry = registry::Registry::of(resources, &visibility);
     let policies = policies::Policies::of(resources, &registry, &visibility);
-    let destinations = destinations::Destinations::new(&registry, &policies);
+    let destinations =
+        destinations::Destinations::new(&registry, &policies).with_default_retries(mesh::default_retries(resources));
     let tcp = tcp::translate(&gateways, &bindings, &destinations, &policies);
     let passthrough = tls_routes::translate(&gateways, &bindings, &destinations, &policies);
     let ports = ports::PortMapping::of(resources, options);
@@ -162,9 +166,12 @@ fn with_cluster_ids(
 ) -> Vec<portolan_model::Route> {
     for route in &mut routes {
         if let RouteAction::Forward(forward) = &mut route.action {
+            let id = |name: &String| ids.get(name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
             for destination in &mut forward.destinations {
-                destination.cluster =
-                    ids.get(&destination.cluster_name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
+                destination.cluster = id(&destination.cluster_name);
+            }
+            for mirror in &mut forward.mirrors {
+                mirror.cluster = id(&mirror.cluster_name);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
-    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, Subset, TcpPool, TrafficPolicy,
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget, Subset, TcpPool, TrafficPolicy,
 };
 use crate::suggest;
 
@@ -53,6 +53,7 @@ pub(super) struct InForce<'a> {
     pub(super) tls: Option<Block<'a, ClientTls>>,
     /// Not of a port: `portLevelSettings` have none, and reset it.
     pub(super) proxy_protocol: Option<&'a ProxyProtocol>,
+    pub(super) retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> Policies<'a> {
@@ -258,6 +259,7 @@ impl<'a> InForce<'a> {
             self.tls = Some((tls, rule, block("tls")));
         }
         self.proxy_protocol = policy.proxy_protocol.as_ref().or(self.proxy_protocol);
+        self.retry_budget = policy.retry_budget.as_ref().or(self.retry_budget);
         let of_port = |p: &crate::resources::istio::destination_rule::PortPolicy| {
             p.port.as_ref().is_some_and(|selector| selector.number == u32::from(port))
         };

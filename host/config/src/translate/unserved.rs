@@ -1,6 +1,6 @@
 //! What a user wrote and the gateway does not serve yet: said aloud, each with its place and with what happens instead.
 
-use super::retries::UNSERVED_WORDS;
+use super::retries::WITHOUT_EFFECT;
 use super::{conditions, headers};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -62,13 +62,6 @@ fn of_l4_match(object: &Object<VirtualService>, path: &str, condition: &L4Match,
 }
 
 fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
-    let settings = [
-        (rule.fault.is_some(), "fault", "P0304", "requests go on without it"),
-        (rule.mirror.is_some(), "mirror", "P0305", "requests are not copied"),
-        (rule.mirrors.is_some(), "mirrors", "P0305", "requests are not copied"),
-        (rule.cors_policy.is_some(), "corsPolicy", "P0306", "requests go on without it"),
-    ];
-    report(object, path, &settings, found);
     of_retries(object, path, rule, found);
     of_headers(object, path, rule.headers.as_ref(), found);
     for (i, entry) in rule.route.iter().enumerate() {
@@ -105,19 +98,12 @@ fn of_headers(object: &Object<VirtualService>, path: &str, headers: Option<&Head
 fn of_retries(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
     let Some(retries) = &rule.retries else { return };
     let path = format!("{path}.retries");
-    let other = |value: &Option<serde_yaml::Value>, usual: bool| {
-        value.as_ref().is_some_and(|value| value.as_bool() != Some(usual))
-    };
-    let settings = [
-        (retries.backoff.is_some(), "backoff", "P0317", "the default back-off is used"),
-        (other(&retries.retry_remote_localities, false), "retryRemoteLocalities", "P0317", "it has no effect"),
-        (other(&retries.retry_ignore_previous_hosts, true), "retryIgnorePreviousHosts", "P0317", "it has no effect"),
-    ];
-    report(object, &path, &settings, found);
+    let remote = retries.retry_remote_localities == Some(true);
+    report(object, &path, &[(remote, "retryRemoteLocalities", "P0317", "it has no effect")], found);
     let words = retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim);
-    for word in words.filter(|word| UNSERVED_WORDS.contains(word)) {
+    for word in words.filter(|word| WITHOUT_EFFECT.contains(word)) {
         let place = object.place(&format!("{path}.retryOn"));
-        found.push(Diagnostic::warning("P0317", place, format!("retry condition `{word}` is not served yet")));
+        found.push(Diagnostic::warning("P0317", place, format!("retry condition `{word}` has no effect here")));
     }
 }
 
@@ -139,11 +125,7 @@ fn of_destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
 }
 
 fn of_policy(object: &Object<DestinationRule>, path: &str, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
-    let settings = [
-        (policy.tunnel.is_some(), "tunnel", "P0315", "it has no effect"),
-        (policy.retry_budget.is_some(), "retryBudget", "P0315", "it has no effect"),
-    ];
-    report(object, path, &settings, found);
+    report(object, path, &[(policy.tunnel.is_some(), "tunnel", "P0315", "it has no effect")], found);
     of_tls(object, path, policy.tls.as_ref(), found);
     of_load_balancer(object, path, policy.load_balancer.as_ref(), found);
     of_outlier(object, path, policy.outlier_detection.as_ref(), found);

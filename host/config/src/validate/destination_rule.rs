@@ -65,6 +65,15 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
     if let Some(proxy) = &policy.proxy_protocol {
         checker.word(&format!("{path}.proxyProtocol.version"), proxy.version.as_ref(), &["V1", "V2"]);
     }
+    if let Some(budget) = &policy.retry_budget {
+        let path = format!("{path}.retryBudget");
+        if let Some(percent) = budget.percent.filter(|percent| !(0.0..=100.0).contains(&percent.value)) {
+            checker.error("P0117", &format!("{path}.percent.value"), format!("{} is out of range", percent.value));
+            checker.label("0 to 100");
+        }
+        let least = budget.min_retry_concurrency.unwrap_or(0);
+        checker.range(&format!("{path}.minRetryConcurrency"), least, 0, i64::from(u32::MAX));
+    }
     for (i, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{i}]");
         match &port.port {

@@ -3,7 +3,7 @@
 use base64::Engine;
 
 use super::checker::Checker;
-use super::{headers, route_destination, string_match};
+use super::{headers, http_policy, route_destination, string_match};
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{
     HttpDirectResponse, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
@@ -62,9 +62,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
         checker.error_at_key("P0118", &format!("{path}.headers"), "the authority is set twice");
         checker.help("use either `rewrite.authority` or a `Host` header");
     }
-    if rule.mirror.is_some() && rule.mirrors.is_some() {
-        checker.error_at_key("P0120", &format!("{path}.mirrors"), "`mirror` and `mirrors` exclude each other");
-    }
+    http_policy::check(checker, path, rule);
 }
 
 fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {

@@ -7,6 +7,7 @@ mod export_to;
 mod extension;
 mod gateway;
 mod headers;
+mod http_policy;
 mod http_route;
 mod load_balancer;
 mod route_destination;

@@ -156,6 +156,7 @@ impl MadeUp {
             idle_timeout: KEPT,
             transport: UpstreamTransport::plain(),
             outlier_detection: None,
+            retry_budget: None,
         };
         Self { entry, pool, following, used_ms: Cell::new(now_ms) }
     }
@@ -199,9 +200,7 @@ impl Target {
     /// An endpoint, by the cluster's policy.
     pub(super) fn pick(&self, worker: &Worker, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
         let (cluster, pool) = (self.cluster()?, self.pool()?);
-        let set = pool.endpoints();
-        let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, None, avoid, rng));
-        let found = pool.endpoint(picked?);
+        let found = pool.pick(worker, None, avoid.as_slice());
         if found.is_none() {
             cluster.state.metrics.upstream_cx_none_healthy.inc();
         }

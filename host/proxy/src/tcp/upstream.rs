@@ -117,7 +117,7 @@ fn pick(connection: &Connection, id: usize, cluster: &ClusterEntry) -> Option<Ar
     let pool = connection.view.pools.get(id)?;
     let set = pool.endpoints();
     let hash = cluster.hashes_source.then(|| hash_input::of_address(connection.info.peer));
-    let picked = connection.worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, None, rng));
+    let picked = connection.worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, &[], rng));
     set.endpoints.get(picked?).cloned()
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::http_policy::Percent;
 use super::load_balancer::{ConsistentHash, LocalityLbSetting, Warmup};
 use super::virtual_service::PortSelector;
 
@@ -54,8 +55,18 @@ pub struct TrafficPolicy {
     pub tunnel: Option<Value>,
     /// Tells endpoints who the client is.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Not served yet.
-    pub retry_budget: Option<Value>,
+    /// Limit of retries in flight, in the place of `maxRetries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// How many retries may be in flight.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RetryBudget {
+    /// Of the requests in flight; 20 by default.
+    pub percent: Option<Percent>,
+    /// At least so many; 3 by default.
+    pub min_retry_concurrency: Option<i64>,
 }
 
 /// The policy of one port.

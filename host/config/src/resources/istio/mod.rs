@@ -4,6 +4,7 @@
 
 pub mod destination_rule;
 pub mod gateway;
+pub mod http_policy;
 pub mod load_balancer;
 pub mod operator;
 pub mod service_entry;

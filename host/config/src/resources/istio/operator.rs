@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::virtual_service::HttpRetry;
+
 /// An installation of Istio.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -181,6 +183,8 @@ pub struct MeshConfig {
     pub h2_upgrade_policy: Option<String>,
     /// Check certificates of endpoints against the system's authorities where a rule names none; true by default.
     pub verify_certificate_at_client: Option<bool>,
+    /// For rules without `retries`.
+    pub default_http_retry_policy: Option<HttpRetry>,
     // The rest is not read; see the Istio API.
     pub proxy_listen_port: Option<Value>,
     pub proxy_inbound_listen_port: Option<Value>,
@@ -205,7 +209,6 @@ pub struct MeshConfig {
     pub outbound_cluster_stat_name: Option<Value>,
     pub enable_prometheus_merge: Option<Value>,
     pub discovery_selectors: Option<Value>,
-    pub default_http_retry_policy: Option<Value>,
     pub tls_defaults: Option<Value>,
     pub hbone_idle_timeout: Option<Value>,
     pub service_settings: Option<Value>,

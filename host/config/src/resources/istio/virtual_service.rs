@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_yaml::Value;
+
+use super::http_policy::{CorsPolicy, HttpFaultInjection, HttpMirrorPolicy, Percent};
 
 /// Routes of hosts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -128,18 +129,18 @@ pub struct HttpRoute {
     pub timeout: Option<String>,
     /// Absent: Istio's default of two retries.
     pub retries: Option<HttpRetry>,
-    /// Not served yet.
-    pub fault: Option<Value>,
-    /// Not served yet.
-    pub mirror: Option<Value>,
-    /// Not served yet.
-    pub mirrors: Option<Value>,
-    /// Deprecated share of `mirror`.
-    pub mirror_percent: Option<Value>,
-    /// Share of `mirror`.
-    pub mirror_percentage: Option<Value>,
-    /// Not served yet.
-    pub cors_policy: Option<Value>,
+    /// Delays and aborts on purpose.
+    pub fault: Option<HttpFaultInjection>,
+    /// Where copies go.
+    pub mirror: Option<RouteDestination>,
+    /// Where copies go, when there are several such places.
+    pub mirrors: Vec<HttpMirrorPolicy>,
+    /// Deprecated share of `mirror`, whole percents.
+    pub mirror_percent: Option<i64>,
+    /// Share of `mirror`; absent means all.
+    pub mirror_percentage: Option<Percent>,
+    /// What pages of other sites may do.
+    pub cors_policy: Option<CorsPolicy>,
     /// Header operations of the route scope.
     pub headers: Option<Headers>,
 }
@@ -327,10 +328,10 @@ pub struct HttpRetry {
     pub per_try_timeout: Option<String>,
     /// Envoy's words and status codes, by commas.
     pub retry_on: Option<String>,
-    /// Not served yet.
-    pub retry_remote_localities: Option<Value>,
-    /// Not served yet.
-    pub retry_ignore_previous_hosts: Option<Value>,
-    /// Duration; not served yet.
+    /// Tries may go to endpoints of other localities.
+    pub retry_remote_localities: Option<bool>,
+    /// Endpoints that failed are passed over; true unless the endpoint is chosen by hash.
+    pub retry_ignore_previous_hosts: Option<bool>,
+    /// Base of the pauses, a duration; 25 ms by default.
     pub backoff: Option<String>,
 }
