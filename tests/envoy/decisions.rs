@@ -74,8 +74,10 @@ impl Both {
             show("portolan.cluster", "x-cluster"),
         ];
         let services = [("app.test", app[0].address())];
-        let envoy =
-            Envoy::start(&binary, &envoy::Options { filters: &filters, services: &services, stop_iteration: false });
+        let envoy = Envoy::start(
+            &binary,
+            &envoy::Options { filters: &filters, services: &services, stop_iteration: false, routes: None },
+        );
         let gateway = Options::new().file("all.yaml", yaml).start();
         Some(Self { gateway, envoy, model, _app: app, _modules: modules })
     }

@@ -16,6 +16,7 @@ mod difference;
 mod edits;
 mod examples;
 mod pair;
+mod route_policies;
 mod sdk;
 mod templates;
 mod toolchains;

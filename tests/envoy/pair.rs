@@ -23,6 +23,8 @@ pub(crate) struct Case {
     services: Vec<(&'static str, Script)>,
     varying: Vec<&'static str>,
     stop_iteration: bool,
+    /// Rules of a VirtualService, and the same as routes of Envoy.
+    routes: Option<(String, serde_json::Value)>,
 }
 
 #[allow(dead_code, reason = "each filter needs a part of it")]
@@ -30,8 +32,22 @@ impl Case {
     /// One filter with its configuration in JSON, in front of an upstream that answers each request with 200.
     pub(crate) fn new(name: &str, module: impl Into<PathBuf>, config: &str) -> Self {
         let app: Script = Arc::new(|_| answer(200, &[("content-type", "text/plain")], b"from the upstream"));
-        Self { filters: Vec::new(), services: vec![(APP, app)], varying: Vec::new(), stop_iteration: false }
-            .filter(name, module, config)
+        Self { services: vec![(APP, app)], ..Self::empty() }.filter(name, module, config)
+    }
+
+    /// No filter, but routes: a VirtualService's rules, and the same in Envoy's words.
+    pub(crate) fn of_routes(
+        rules: &str,
+        routes: serde_json::Value,
+        script: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let routes = Some((rules.to_owned(), routes));
+        Self { services: vec![(APP, Arc::new(script))], routes, ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        let (filters, services, varying) = (Vec::new(), Vec::new(), Vec::new());
+        Self { filters, services, varying, stop_iteration: false, routes: None }
     }
 
     /// Another filter behind those that are there.
@@ -173,7 +189,12 @@ impl Reference {
         let services: Vec<_> = upstreams.iter().map(|(host, upstream)| (*host, upstream.address())).collect();
         let envoy = Envoy::start(
             binary,
-            &envoy::Options { filters: &case.filters, services: &services, stop_iteration: case.stop_iteration },
+            &envoy::Options {
+                filters: &case.filters,
+                services: &services,
+                stop_iteration: case.stop_iteration,
+                routes: case.routes.as_ref().map(|(_, routes)| routes.clone()),
+            },
         );
         Self { envoy, upstreams }
     }
@@ -187,9 +208,9 @@ struct Portolan {
 impl Portolan {
     fn start(case: &Case) -> Self {
         let upstreams = case.upstreams();
-        let mut options = Options::new()
-            .file("gateway.yaml", ANY_GATEWAY)
-            .file("routes.yaml", routes(&format!("- route: [{{destination: {{host: {APP}}}}}]\n")));
+        let plain = || format!("- route: [{{destination: {{host: {APP}}}}}]\n");
+        let rules = case.routes.as_ref().map_or_else(plain, |(rules, _)| rules.clone());
+        let mut options = Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", routes(&rules));
         for (host, upstream) in &upstreams {
             options = options.file(&format!("{host}.yaml"), service_entry(host, &[("v1", upstream.address())]));
         }

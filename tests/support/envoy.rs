@@ -35,6 +35,8 @@ pub(crate) struct Options<'a> {
     pub(crate) services: &'a [(&'a str, SocketAddr)],
     /// Body callbacks run while the head waits.
     pub(crate) stop_iteration: bool,
+    /// Routes in the place of the one for everything; then Envoy's own filters for faults and CORS are in the chain.
+    pub(crate) routes: Option<Value>,
 }
 
 /// A running Envoy; killed when dropped.
@@ -124,8 +126,16 @@ pub(crate) fn cluster(host: &str) -> String {
 fn configuration(options: &Options<'_>, http: SocketAddr, admin: SocketAddr) -> Value {
     let clusters: Vec<_> = options.services.iter().map(|(host, address)| cluster_of(host, *address)).collect();
     let mut filters: Vec<_> = options.filters.iter().map(|f| wasm_filter(f, options.stop_iteration)).collect();
+    if options.routes.is_some() {
+        filters.push(extension("envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault", json!({})));
+        filters.push(extension("envoy.filters.http.cors", "filters.http.cors.v3.Cors", json!({})));
+    }
     filters.push(extension("router", "filters.http.router.v3.Router", json!({})));
     let first = options.services.first().map_or_else(String::new, |(host, _)| cluster(host));
+    let mut virtual_host = virtual_host(&first);
+    if let Some(routes) = &options.routes {
+        virtual_host["routes"] = routes.clone();
+    }
     let manager = json!({
         "stat_prefix": "test",
         "server_name": "portolan",
@@ -134,7 +144,7 @@ fn configuration(options: &Options<'_>, http: SocketAddr, admin: SocketAddr) -> 
         "forward_client_cert_details": "SANITIZE_SET",
         "http_protocol_options": {"accept_http_10": true},
         "http_filters": filters,
-        "route_config": {"virtual_hosts": [virtual_host(&first)]},
+        "route_config": {"virtual_hosts": [virtual_host]},
     });
     let manager = extension("http", "filters.network.http_connection_manager.v3.HttpConnectionManager", manager);
     json!({

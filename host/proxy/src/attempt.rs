@@ -94,12 +94,15 @@ impl<'a> Attempts<'a> {
             || !is_empty
                 && retry::asks_for_grpc(policy)
                 && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
-        let body = if is_empty {
-            Source::Empty
-        } else if !stream.view.wants.request_body && keeps {
-            Source::Replay(Replay::new(body, stream.clone()))
-        } else {
-            Source::Fresh(body)
+        let body = match () {
+            () if is_empty => Source::Empty,
+            () if !keeps => Source::Fresh(body),
+            () if !stream.view.wants.request_body => Source::Replay(Replay::new(body, stream.clone())),
+            () => {
+                let until = crate::body::deadline(job.forward.timeout);
+                let filtered = FilteredBody::new(body, stream.clone(), Direction::Request, until);
+                Source::Replay(Replay::filtered(filtered))
+            }
         };
         Self {
             job,
@@ -367,6 +370,9 @@ impl<'a> Attempts<'a> {
             }
             Source::Fresh(incoming) => RequestBody::Streamed(Box::new(incoming), stream.clone()),
             Source::Replay(replay) => {
+                if stream.view.wants.request_body {
+                    parts.headers.remove(header::CONTENT_LENGTH);
+                }
                 self.body = Source::Replay(replay.clone());
                 RequestBody::Replayed(Box::new(Reader::new(replay)))
             }

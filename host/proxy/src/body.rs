@@ -86,13 +86,46 @@ impl CallBody {
 
 /// A body that can be read again from the start.
 pub(crate) struct Replay {
-    incoming: Incoming,
+    source: Source,
     stream: Rc<Stream>,
     chunks: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    /// The source has nothing more.
+    ended: bool,
     kept: usize,
     overflowed: bool,
     /// How many readers were made. Only the newest reads on: an answered connection may still be sending.
     readers: u32,
+}
+
+/// Where a body that can be read again comes from.
+enum Source {
+    Client(Incoming),
+    /// With what filters made of it.
+    Filters(Box<FilteredBody<Incoming>>),
+}
+
+impl Source {
+    fn poll(&mut self, stream: &Stream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Client(incoming) => poll_incoming(incoming, stream, cx),
+            Self::Filters(filtered) => filtered.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Filters(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(incoming) => incoming.size_hint(),
+            Self::Filters(_) => SizeHint::default(),
+        }
+    }
 }
 
 /// One try's place in a [`Replay`].
@@ -124,7 +157,19 @@ impl Reader {
 
 impl Replay {
     pub(crate) fn new(incoming: Incoming, stream: Rc<Stream>) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { incoming, stream, chunks: Vec::new(), kept: 0, overflowed: false, readers: 0 }))
+        Self::of(Source::Client(incoming), stream)
+    }
+
+    /// Of a body that filters want to see.
+    pub(crate) fn filtered(filtered: FilteredBody<Incoming>) -> Rc<RefCell<Self>> {
+        let stream = filtered.stream().clone();
+        Self::of(Source::Filters(Box::new(filtered)), stream)
+    }
+
+    fn of(source: Source, stream: Rc<Stream>) -> Rc<RefCell<Self>> {
+        let (chunks, trailers) = (Vec::new(), None);
+        let replay = Self { source, stream, chunks, trailers, ended: false, kept: 0, overflowed: false, readers: 0 };
+        Rc::new(RefCell::new(replay))
     }
 
     /// True while everything that was read is still there.
@@ -137,22 +182,42 @@ impl Replay {
             *at += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
-        let frame = ready!(poll_incoming(&mut self.incoming, &self.stream, cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.kept += data.len();
-            self.overflowed |= self.kept > MAX_REPLAY;
-            if self.overflowed {
-                // It cannot be sent again: whoever reads now has passed what was kept.
-                self.chunks = Vec::new();
-            } else {
-                self.chunks.push(data.clone());
-                *at += 1;
-            }
+        if self.ended {
+            let trailers = self.trailers.clone().filter(|_| *at == self.chunks.len());
+            *at += 1;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        copy(&self.stream, frame.as_ref(), self.incoming.is_end_stream());
+        let frame = ready!(self.source.poll(&self.stream, cx));
+        match &frame {
+            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => self.keep(data, at),
+                (None, Some(trailers)) => self.end(Some(trailers.clone()), at),
+                (None, None) => {}
+            },
+            Some(Err(_)) => {}
+            None => self.end(None, at),
+        }
+        copy(&self.stream, frame.as_ref(), self.source.is_end_stream());
         Poll::Ready(frame)
+    }
+
+    fn keep(&mut self, data: &Bytes, at: &mut usize) {
+        self.kept += data.len();
+        self.overflowed |= self.kept > MAX_REPLAY;
+        if self.overflowed {
+            // It cannot be sent again: whoever reads now has passed what was kept.
+            self.chunks = Vec::new();
+        } else {
+            self.chunks.push(data.clone());
+            *at += 1;
+        }
+    }
+
+    /// The reader that comes to the end has its trailers, or there are none.
+    fn end(&mut self, trailers: Option<HeaderMap>, at: &mut usize) {
+        self.trailers = trailers;
+        self.ended = true;
+        *at = self.chunks.len() + 1;
     }
 }
 
@@ -212,7 +277,7 @@ impl Body for RequestBody {
             Self::Streamed(incoming, _) => incoming.is_end_stream(),
             Self::Replayed(reader) => {
                 let replay = reader.replay.borrow();
-                reader.at >= replay.chunks.len() && replay.incoming.is_end_stream()
+                reader.at >= replay.chunks.len() && replay.source.is_end_stream() && replay.trailers.is_none()
             }
             Self::Filtered(_) => false,
             Self::Call(body) => body.is_end_stream(),
@@ -224,7 +289,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(incoming, _) => incoming.size_hint(),
-            Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().incoming.size_hint(),
+            Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().source.size_hint(),
             Self::Replayed(_) | Self::Filtered(_) | Self::Copied(_) => SizeHint::default(),
             Self::Call(body) => body.size_hint(),
         }
