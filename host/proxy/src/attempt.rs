@@ -175,7 +175,7 @@ impl<'a> Attempts<'a> {
                     if let Some(reason) = &reason {
                         reply = reply.for_reason(reason);
                     }
-                    return Tried::Failed(reply);
+                    return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
                 }
             }
         }

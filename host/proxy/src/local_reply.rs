@@ -171,6 +171,17 @@ impl Reply {
         self
     }
 
+    /// The last of several tries failed this way: Envoy's text says so.
+    pub(crate) fn after_retries(mut self) -> Self {
+        const REASON: &str = "headers. reset reason: ";
+        if let Ok(text) = std::str::from_utf8(&self.body)
+            && text.contains(REASON)
+        {
+            self.body = text.replacen(REASON, "headers. retried and the latest reset reason: ", 1).into();
+        }
+        self
+    }
+
     /// With flags besides its own.
     pub(crate) fn with_flags(mut self, flags: ResponseFlags) -> Self {
         self.flags |= flags;

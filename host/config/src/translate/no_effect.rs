@@ -8,7 +8,6 @@ use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntr
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
 const UNSERVED: &[&str] = &[
     "defaultConfig",
-    "defaultHttpRetryPolicy",
     "dnsRefreshRate",
     "enableEnvoyAccessLogService",
     "enableTracing",
