@@ -10,6 +10,7 @@ use portolan_wasm::{CallResponse, LocalReply};
 
 use crate::filter_chain::Direction;
 use crate::grpc_reply;
+use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
 
 /// An answer of the gateway's own.
@@ -327,5 +328,16 @@ impl Reply {
             return (parts, NO_BODY);
         }
         (parts, self.body)
+    }
+}
+
+impl Stream {
+    /// Tells the access log the chosen cluster, for answers that come from before the router.
+    fn note_cluster(&self, also: impl FnOnce(&ClusterEntry)) {
+        let choice = self.with_state(|state| state.host.choice);
+        if let Some(cluster) = choice.and_then(|choice| self.view.snapshot.cluster(choice.cluster)) {
+            also(cluster);
+            self.note(|info| info.upstream_cluster = Some(cluster.state.name.clone()));
+        }
     }
 }

@@ -72,7 +72,14 @@ pub(crate) fn asks_after_sending(policy: &RetryPolicy) -> bool {
             || policy.gateway_error
             || policy.retriable_4xx
             || policy.envoy_ratelimited
-            || !policy.status_codes.is_empty())
+            || !policy.status_codes.is_empty()
+            || !policy.grpc_statuses.is_empty() && !is_default_list(policy))
+}
+
+/// With the words that Istio gives to all routes; keeping each request for the two of gRPC would cost them all, so only
+/// requests of gRPC are kept, and those without a body.
+fn is_default_list(policy: &RetryPolicy) -> bool {
+    policy.connect_failure && policy.refused_stream && policy.grpc_statuses == [1, 14]
 }
 
 /// True when a status of gRPC may.

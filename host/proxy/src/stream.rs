@@ -30,7 +30,6 @@ use crate::local_reply::{Refusal, Reply};
 use crate::mirror::Copies;
 use crate::properties::Course;
 use crate::router;
-use crate::snapshot::ClusterEntry;
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -280,15 +279,6 @@ impl Stream {
     pub(crate) fn note(&self, tell: impl FnOnce(&mut StreamInfo)) {
         if let Some(log) = &self.log {
             tell(&mut log.borrow_mut());
-        }
-    }
-
-    /// Tells the access log the chosen cluster, for answers that come from before the router.
-    pub(crate) fn note_cluster(&self, also: impl FnOnce(&ClusterEntry)) {
-        let choice = self.with_state(|state| state.host.choice);
-        if let Some(cluster) = choice.and_then(|choice| self.view.snapshot.cluster(choice.cluster)) {
-            also(cluster);
-            self.note(|info| info.upstream_cluster = Some(cluster.state.name.clone()));
         }
     }
 
