@@ -55,7 +55,8 @@ fn details(gateway: &Gateway) -> String {
 fn assert_refused(gateway: &Gateway, host: &str, reason: &str) {
     let response = gateway.get(host, "/");
     assert_eq!(response.status, 503, "{}", response.text());
-    let text = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+    let text = "upstream connect error or disconnect/reset before headers. \
+                retried and the latest reset reason: remote connection failure";
     assert_eq!(response.text(), text);
     let line = details(gateway);
     assert!(line.contains(&format!("remote_connection_failure|TLS_error:|{reason}")), "{line}");

@@ -114,7 +114,7 @@ fn a_wrong_configuration_is_refused_with_its_place() {
 }
 
 /// Route 3 answers all preflights, route 5 forwards those of others.
-const BY_ROUTE: &str = r#"{"schema": 1, "routes": [
+const BY_ROUTE: &str = r#"{"schema": 2, "routes": [
     [3, {"allow_origins": [{"exact": "http://a"}], "allow_methods": "GET,PUT", "allow_headers": "*", "expose_headers": "x-e",
          "max_age": 60, "allow_credentials": true, "forward_unmatched": false}],
     [5, {"allow_origins": [{"regex": ".*"}], "allow_methods": "", "allow_headers": "", "expose_headers": "",

@@ -115,7 +115,7 @@ fn a_wrong_configuration_is_refused_with_its_place() {
 #[test]
 fn in_the_gateway_s_own_place_each_route_has_its_faults() {
     let host = start(
-        r#"{"schema": 1, "routes": [
+        r#"{"schema": 2, "routes": [
             [3, {"delay": null, "abort": [{"grpc": 14}, 1000000]}], [7, {"delay": [20, 1000000], "abort": null}]
         ]}"#,
     );
@@ -130,5 +130,5 @@ fn in_the_gateway_s_own_place_each_route_has_its_faults() {
     assert_eq!(outcomes, [goes_on, (Action::Pause, Some((200, 14))), waits, goes_on]);
     assert_eq!(host.stream().request_headers(&[]), Action::Continue, "no route at all");
     let other = TestHost::<Fault>::start(r#"{"schema": 99, "routes": []}"#).err().unwrap();
-    assert!(other.contains("schema 99 is not 1"), "{other}");
+    assert!(other.contains("schema 99 is not 2"), "{other}");
 }

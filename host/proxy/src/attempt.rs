@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, header, request};
+use http::{HeaderValue, Request, header, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
 use rand::Rng;
@@ -17,7 +17,7 @@ use crate::cluster::Permit;
 use crate::deadline::Deadline;
 use crate::filter_chain::Direction;
 use crate::grpc_reply;
-use crate::kept_head::KeptHead;
+use crate::kept_head::{self, KeptHead};
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
 use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
@@ -346,7 +346,7 @@ impl<'a> Attempts<'a> {
         let mut parts = match (self.unsent.take(), self.kept.take()) {
             (Some(parts), _) => parts,
             (None, Some(kept)) => kept.into_parts(),
-            (None, None) => stream.with_state(|state| Some(take_head(state)))?,
+            (None, None) => stream.with_state(|state| Some(kept_head::take(&mut state.request)))?,
         };
         if self.tries > 1 {
             parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
@@ -425,7 +425,7 @@ impl<'a> Attempts<'a> {
         match (&self.unsent, &self.kept) {
             _ if matches!(self.body, Source::Spent) => false,
             (Some(_), _) => unsent,
-            (None, Some(kept)) => is_empty && is_idempotent(kept.method()),
+            (None, Some(kept)) => is_empty && kept.is_idempotent(),
             (None, None) => false,
         }
     }
@@ -490,17 +490,4 @@ fn unreachable_because(reason: String) -> Try {
 
 fn sent_and_failed(failure: Failure, cause: String) -> Try {
     Try::Failed { failure, cause: Some(cause), reason: None, unsent: false, reused: false }
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE)
-}
-
-/// Moves the head's fields out of the state; method and target stay known there.
-fn take_head(state: &mut portolan_wasm::StreamState<crate::context::StreamContext>) -> request::Parts {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = state.request.method.clone();
-    parts.uri = state.request.uri.clone();
-    parts.headers = std::mem::take(&mut state.request.headers);
-    parts
 }

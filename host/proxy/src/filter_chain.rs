@@ -483,12 +483,7 @@ impl Stream {
 
     pub(crate) fn taken_reply(&self, at: usize) -> Option<Box<Reply>> {
         let reply = self.with_state(|state| state.local_reply.take())?;
-        Some(Box::new(match self.plugin(at).role {
-            Role::CircuitBreaker => Reply::overflow(self, reply),
-            Role::Fault => Reply::fault(self, reply),
-            Role::Cors => Reply::preflight(self, reply),
-            _ => Reply::from_filter(reply).because(format!("answered by {}", self.plugin(at).named())),
-        }))
+        Some(Box::new(Reply::of_plugin(self, self.plugin(at), reply)))
     }
 }
 

@@ -39,8 +39,10 @@ impl KeptHead {
         })
     }
 
-    pub(crate) fn method(&self) -> &Method {
-        &self.method
+    /// True when sending it again does no harm that the client did not ask for.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        use Method as M;
+        matches!(self.method, M::GET | M::HEAD | M::PUT | M::DELETE | M::OPTIONS | M::TRACE)
     }
 
     /// The head again.
@@ -53,6 +55,15 @@ impl KeptHead {
         }
         parts
     }
+}
+
+/// Moves the fields out of a head; method and target stay known there.
+pub(crate) fn take(head: &mut request::Parts) -> request::Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = head.method.clone();
+    parts.uri = head.uri.clone();
+    parts.headers = std::mem::take(&mut head.headers);
+    parts
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use portolan_telemetry::ResponseFlags;
 use portolan_wasm::{CallResponse, LocalReply};
 
 use crate::filter_chain::Direction;
+use crate::generation::Role;
 use crate::grpc_reply;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
+use crate::worker_plugin::WorkerPlugin;
 
 /// An answer of the gateway's own.
 #[derive(Debug)]
@@ -197,21 +199,31 @@ impl Reply {
         reply
     }
 
+    /// A filter's answer, as it counts for the filter's place in the chain.
+    pub(crate) fn of_plugin(stream: &Stream, plugin: &WorkerPlugin, reply: LocalReply) -> Self {
+        match plugin.role {
+            Role::CircuitBreaker => Self::overflow(stream, reply),
+            Role::Fault => Self::fault(stream, reply),
+            Role::Cors => Self::preflight(stream, reply),
+            _ => Self::from_filter(reply).because(format!("answered by {}", plugin.named())),
+        }
+    }
+
     /// The circuit breaker refused the request.
-    pub(crate) fn overflow(stream: &Stream, reply: LocalReply) -> Self {
+    fn overflow(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|cluster| cluster.state.metrics.upstream_rq_pending_overflow.inc());
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
     }
 
     /// The route's fault.
-    pub(crate) fn fault(stream: &Stream, reply: LocalReply) -> Self {
+    fn fault(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|_| {});
         Self::from_filter(reply)
     }
 
     /// The answer to a preflight: as of Envoy's filter, which passes the route's header operations by.
-    pub(crate) fn preflight(stream: &Stream, reply: LocalReply) -> Self {
+    fn preflight(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|_| {});
         Self { bare: true, ..Self::from_filter(reply) }
     }

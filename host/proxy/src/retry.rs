@@ -123,7 +123,14 @@ mod tests {
             after_failure(&policy, Failure::Connect, true) && after_failure(&policy, Failure::ConnectTimeout, true)
         );
         assert!(after_failure(&policy, Failure::StreamRefused, false));
-        for failure in [Failure::Reset, Failure::StreamReset, Failure::Protocol, Failure::TryTimeout, Failure::Overflow, Failure::Timeout] {
+        for failure in [
+            Failure::Reset,
+            Failure::StreamReset,
+            Failure::Protocol,
+            Failure::TryTimeout,
+            Failure::Overflow,
+            Failure::Timeout,
+        ] {
             assert!(!after_failure(&policy, failure, true), "{failure:?}");
         }
         let retried = |grpc| after_answer(&policy, 200, &head(&[("grpc-status", grpc)]));

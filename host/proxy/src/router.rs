@@ -197,14 +197,14 @@ impl Forwarding<'_> {
     fn change_request(&self) {
         let destination = self.destination.and_then(|index| self.forward.destinations.get(index));
         self.stream.with_state(|state| {
-            if let Some(rewrite) = &self.forward.rewrite {
-                if let Some(uri) = rewrite::rewritten(&state.request.uri, self.route, rewrite) {
-                    let original = state.request.uri.path_and_query().map_or("/", |p| p.as_str());
-                    if let Ok(original) = HeaderValue::from_str(original) {
-                        state.request.headers.insert(ORIGINAL_PATH, original);
-                    }
-                    state.request.uri = uri;
+            if let Some(rewrite) = &self.forward.rewrite
+                && let Some(uri) = rewrite::rewritten(&state.request.uri, self.route, rewrite)
+            {
+                let original = state.request.uri.path_and_query().map_or("/", |p| p.as_str());
+                if let Ok(original) = HeaderValue::from_str(original) {
+                    state.request.headers.insert(ORIGINAL_PATH, original);
                 }
+                state.request.uri = uri;
             }
             let headers = &mut state.request.headers;
             let host = headers.get(header::HOST).cloned();

@@ -150,13 +150,15 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         clusters: clusters.clusters,
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
-        paths: PathPolicy {
-            normalization: mesh::path_normalization(resources),
-            refuse_ambiguous: !options.allow_ambiguous_paths,
-        },
+        paths: path_policy(resources, options),
         secrets: tls.secrets,
     };
     Translation { model, diagnostics }
+}
+
+fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolicy {
+    let normalization = mesh::path_normalization(resources);
+    PathPolicy { normalization, refuse_ambiguous: !options.allow_ambiguous_paths }
 }
 
 /// Destinations carry the names of their clusters; the numbers are known only when all clusters are.

@@ -11,7 +11,8 @@ use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
-    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget, Subset, TcpPool, TrafficPolicy,
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget, Subset, TcpPool,
+    TrafficPolicy,
 };
 use crate::suggest;
 

@@ -50,6 +50,18 @@ fn weights_are_checked_over_the_rule() {
 }
 
 #[test]
+fn faults_are_checked() {
+    let with = |fault: &str| rule_codes(&format!("{{fault: {fault}, {TO}}}"));
+    assert!(with("{delay: {fixedDelay: 1s, percentage: {value: 0.0001}}, abort: {httpStatus: 503}}").is_empty());
+    assert!(with("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 0}}}").is_empty());
+    assert_eq!(with("{}"), ["P0102"]);
+    assert_eq!(with("{delay: {exponentialDelay: 1s}}"), ["P0101"]);
+    assert_eq!(with("{delay: {fixedDelay: 1s, percentage: {value: 0.00009}}}"), ["P0117"]);
+    assert_eq!(with("{abort: {http2Error: CANCEL}}"), ["P0120"]);
+    assert_eq!(with("{abort: {httpStatus: 503, grpcStatus: UNAVAILABLE}}"), ["P0102"]);
+}
+
+#[test]
 fn matches_are_checked() {
     let with = |condition: &str| rule_codes(&format!("{{match: [{condition}], {TO}}}"));
     assert!(with("{uri: {prefix: /}, headers: {a: {}, b: {regex: '*'}}}").is_empty());
