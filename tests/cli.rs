@@ -299,7 +299,19 @@ fn explain_shows_the_rules_tried_the_split_and_the_policy() {
 #[test]
 fn explain_in_json_holds_the_same() {
     let url = "http://shop.example.com:8080/api/cart";
-    insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url, "-o", "json"]).whole());
+    let ran = run("explain", &["explain", "--config", ".", "--url", url, "-o", "json"]).whole();
+    insta::assert_snapshot!(without_request_ids(&ran));
+}
+
+/// Each request has one of its own.
+fn without_request_ids(text: &str) -> String {
+    let mut is_id = false;
+    let line = |line: &str| {
+        let text = if is_id { "            \"ID\"".to_owned() } else { line.to_owned() };
+        is_id = line.trim() == "\"x-request-id\",";
+        text + "\n"
+    };
+    text.lines().map(line).collect()
 }
 
 #[test]
@@ -334,6 +346,121 @@ fn explain_names_the_nearest_rule_when_none_fits() {
 fn explain_says_when_no_host_fits() {
     let url = "http://other.example.com:8080/";
     insta::assert_snapshot!(run("explain", &["explain", "--config", ".", "--url", url]).whole());
+}
+
+#[test]
+fn explain_tells_rewrite_headers_and_policies_with_their_lines() {
+    let url = "http://shop.example.com/api/cart?page=2";
+    let arguments = ["explain", "--config", "served", "--url", url, "-H", "x-user: beta"];
+    insta::assert_snapshot!(run("routes", &arguments).whole());
+}
+
+#[test]
+fn explain_tells_a_direct_response() {
+    let url = "http://shop.example.com/healthz";
+    insta::assert_snapshot!(run("routes", &["explain", "--config", "served", "--url", url]).whole());
+}
+
+#[test]
+fn explain_tells_delegates_and_how_connections_are_made() {
+    let url = "http://shop.example.com/api/cart";
+    let arguments = ["explain", "--config", "edge", "--locality", "eu/a", "--url", url, "-H", "x-user: beta"];
+    insta::assert_snapshot!(run("routes", &arguments).whole());
+}
+
+#[test]
+fn rules_of_delegates_are_covered_by_name_of_their_root_too() {
+    let ran = run("routes", &["test", "--config", "edge", "--coverage"]);
+    insta::assert_snapshot!(without_times(&ran.whole()));
+}
+
+/// Times differ from run to run.
+fn without_times(text: &str) -> String {
+    let is_time = |word: &str| word.parse::<f64>().is_ok();
+    let line = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let timed = |at: usize| {
+            let unit = words.get(at + 1).is_some_and(|unit| ["ms)", "s)"].contains(unit));
+            unit && is_time(words[at].trim_start_matches('('))
+        };
+        let word = |(at, word): (usize, &&str)| if timed(at) { "(N".to_owned() } else { (*word).to_owned() };
+        words.iter().enumerate().map(word).collect::<Vec<_>>().join(" ") + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn route_tests_beside_the_configuration_pass_and_tell_what_they_reach() {
+    let ran = run("routes", &["test", "--config", "served", "--coverage", "--min-coverage", "100"]);
+    insta::assert_snapshot!(without_times(&ran.whole()));
+}
+
+#[test]
+fn a_route_test_that_fails_shows_both_sides() {
+    let arguments = ["test", "--config", "served", "failing.test.yaml", "--coverage", "--min-coverage", "60%"];
+    insta::assert_snapshot!(without_times(&run("routes", &arguments).whole()));
+}
+
+#[test]
+fn route_tests_annotate_github_at_the_line_that_expects_otherwise() {
+    let arguments = ["test", "--config", "served", "failing.test.yaml", "--coverage", "--format", "github"];
+    insta::assert_snapshot!(run("routes", &arguments).whole());
+}
+
+#[test]
+fn route_tests_report_to_programs() {
+    let arguments = ["test", "--config", "served", "failing.test.yaml", "--coverage", "-o", "json"];
+    let ran = run("routes", &arguments);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &report["passed"], &report["failed"]), (Some(1), &1.into(), &1.into()));
+    assert_eq!(report["cases"][0]["differences"][0]["line"], 6, "{report}");
+    assert_eq!(report["coverage"]["reached"], 2, "{report}");
+    assert_eq!(report["coverage"]["unreached"][0]["line"], 64, "{report}");
+    let junit = run("routes", &["test", "--config", "served", "failing.test.yaml", "-o", "junit"]).stdout;
+    assert!(junit.contains("tests=\"2\" failures=\"1\""), "{junit}");
+}
+
+#[test]
+fn route_tests_that_cannot_be_used_end_with_2() {
+    insta::assert_snapshot!(run("routes", &["test", "--config", "served", "unreadable.test.yaml"]).whole());
+    let none = run("explain", &["test", "--config", "."]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(2), ""), "{}", none.stderr);
+    let nothing_listens = run("routes", &["test", "--config", "served", "--label", "istio=other"]);
+    assert_eq!(nothing_listens.code, Some(2), "{}", nothing_listens.whole());
+    let gone = run("routes", &["test", "served/routes.test.yaml", "--admin", "127.0.0.1:1"]);
+    assert_ne!(gone.code, Some(0), "{}", gone.whole());
+}
+
+#[test]
+fn the_schema_of_a_route_test_is_json() {
+    let ran = run("routes", &["test", "--schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(schema["properties"]["expect"]["properties"]["destination"].is_object(), "{schema}");
+}
+
+#[test]
+fn check_and_run_do_not_take_route_tests_for_resources() {
+    let ran = run("routes", &["check", "--config", "served"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.whole());
+    assert!(ran.stdout.contains("1 file, "), "{}", ran.stdout);
+}
+
+#[test]
+fn diff_tells_what_a_change_means() {
+    insta::assert_snapshot!(run("routes", &["diff", "served", "wanted"]).whole());
+}
+
+#[test]
+fn diff_in_json_holds_the_same() {
+    insta::assert_snapshot!(run("routes", &["diff", "served", "wanted", "-o", "json", "--exit-code"]).whole());
+}
+
+#[test]
+fn diff_of_the_same_is_silent() {
+    let ran = run("routes", &["diff", "served", "served/all.yaml", "--exit-code"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "no change in meaning\n"), "{}", ran.stderr);
+    let one = run("routes", &["diff", "served"]);
+    assert_eq!(one.code, Some(2), "{}", one.whole());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cases;
 mod dev;
 mod filter;
+mod routes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use self::dev::{DevArgs, TraceMode};
 pub(crate) use self::filter::{
     FilterArgs, FilterCommand, InspectArgs, ListOutput, LoginArgs, PullArgs, PushArgs, VerifyArgs,
 };
+pub(crate) use self::routes::{DiffArgs, RouteTestArgs};
 use crate::modules::ClientOptions;
 
 /// A WebAssembly-extensible ingress gateway that speaks Istio's resources.
@@ -46,6 +48,15 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Say which rule a request takes and why, by running the real filters on it
     Explain(ExplainArgs),
+    /// Run route tests (`*.test.yaml`): does each request go where it should?
+    ///
+    /// Each asks the filters that would serve the files, or a running gateway (`--admin`). Exit code 1 when a test fails,
+    /// 2 when one cannot be read or there is none.
+    Test(RouteTestArgs),
+    /// Say what a change of the files means: hosts, rules, splits, destinations, policies, listeners, filters
+    ///
+    /// Comments, format, and moves that change nothing are not told.
+    Diff(DiffArgs),
     /// Write, try, measure, publish and pin filters
     Filter(FilterArgs),
     /// Serve two embedded backends, split 80/20, from files that you can edit live
@@ -202,10 +213,16 @@ pub(crate) enum CheckOutput {
 
 /// Arguments of `portolan explain`.
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("config", |arg| arg.required(false).required_unless_present("admin")))]
 pub(crate) struct ExplainArgs {
     /// Where the configuration is
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Ask a running gateway instead: its admin port, e.g. `http://127.0.0.1:15000`
+    ///
+    /// Its filters decide by what it serves now; filters of users are told and do not run.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub admin: Option<String>,
     /// The request's URL, e.g. `http://shop.example.com:8080/api?x=1`
     ///
     /// Its port picks the listener; without a port 80. When nothing listens there, the only listener is taken.
@@ -289,7 +306,7 @@ fn parse_filter(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name, PathBuf::from(file)))
 }
 
-fn parse_header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))

@@ -92,7 +92,7 @@ fn order(model: &Model) -> Vec<String> {
 }
 
 /// Equality of actions over two models: a cluster's number means nothing, its name does.
-fn same_action(old: &Model, new: &Model, was: &RouteAction, is: &RouteAction) -> bool {
+pub(crate) fn same_action(old: &Model, new: &Model, was: &RouteAction, is: &RouteAction) -> bool {
     let (RouteAction::Forward(was), RouteAction::Forward(is)) = (was, is) else { return was == is };
     let mut was = was.clone();
     for (was, is) in was.destinations.iter_mut().zip(&is.destinations) {

@@ -13,9 +13,10 @@ use portolan_wasm::{Engine, EngineOptions, Shared};
 
 use crate::UsageError;
 use crate::args::ConfigArgs;
+use crate::change::number;
 use crate::modules::{Fingerprint, Lock, Modules};
 use crate::secret_files::{self, CREDENTIAL};
-use crate::view;
+use crate::{output, view};
 
 /// Code of a part that the files ask for and that cannot be built: a filter, a listener, the access log.
 const NOT_BUILT: &str = "P0501";
@@ -58,23 +59,8 @@ pub(crate) struct Read {
 impl Loader {
     /// Nothing is read yet. Paths that do not exist and unknown filters are wrong usage.
     pub(crate) fn new(config: &ConfigArgs) -> anyhow::Result<Self> {
-        if let Some(path) = config.config.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
-            return Err(UsageError(format!("`{}` does not exist", path.display())).into());
-        }
-        let host_env = config.wasm_env.iter().map(|name| (name.clone(), std::env::var(name).ok())).collect();
-        let mut options = TranslateOptions {
-            port_map: config.port_map.clone(),
-            allow_ambiguous_paths: config.allow_ambiguous_paths,
-            host_env,
-            locality: config.locality.clone(),
-            ..TranslateOptions::default()
-        };
-        if !config.namespace.is_empty() {
-            options.namespace.clone_from(&config.namespace);
-        }
-        if !config.labels.is_empty() {
-            options.labels = config.labels.iter().cloned().collect();
-        }
+        check_paths(config)?;
+        let options = translate_options(config);
         let client = config.registry.client();
         let folder = cache_dir(config).map(|folder| folder.join("fetched"));
         let modules = Modules::new(&config.filters, client, folder).map_err(UsageError)?;
@@ -180,6 +166,48 @@ impl Loader {
         let file = replaced.map_or("command line", |(_, file)| file);
         Place { file: file.into(), line: 1, column: 1, length: 1 }
     }
+}
+
+fn check_paths(config: &ConfigArgs) -> Result<(), UsageError> {
+    match config.config.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
+        Some(path) => Err(UsageError(format!("`{}` does not exist", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn translate_options(config: &ConfigArgs) -> TranslateOptions {
+    let host_env = config.wasm_env.iter().map(|name| (name.clone(), std::env::var(name).ok())).collect();
+    let mut options = TranslateOptions {
+        port_map: config.port_map.clone(),
+        allow_ambiguous_paths: config.allow_ambiguous_paths,
+        host_env,
+        locality: config.locality.clone(),
+        ..TranslateOptions::default()
+    };
+    if !config.namespace.is_empty() {
+        options.namespace.clone_from(&config.namespace);
+    }
+    if !config.labels.is_empty() {
+        options.labels = config.labels.iter().cloned().collect();
+    }
+    options
+}
+
+/// What files mean, and nothing more: no module is fetched. Mistakes are counted on standard error.
+pub(crate) fn model(config: &ConfigArgs) -> anyhow::Result<Arc<Model>> {
+    check_paths(config)?;
+    let mut resources = ResourceSet::default();
+    let mut diagnostics = resources.update(&Sources::read(&config.config));
+    let mut translation = translate(&resources, &translate_options(config));
+    diagnostics.extend(translation.diagnostics);
+    diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&config.config)));
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    if errors > 0 {
+        let names: Vec<_> = config.config.iter().map(|path| path.display().to_string()).collect();
+        let (names, errors) = (names.join(", "), number(errors, "error"));
+        output::remark(&format!("{errors} in {names}; see `portolan check`\n"));
+    }
+    Ok(Arc::new(translation.model))
 }
 
 /// What a builder is made for.

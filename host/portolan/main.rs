@@ -1,12 +1,15 @@
 //! The command `portolan`: parses the command line, calls the command, sets the exit code.
 
 mod args;
+mod ask;
 mod backend;
+mod cases;
 mod change;
 mod check;
 mod completions;
 mod control;
 mod demo;
+mod diff;
 mod explain;
 mod filter;
 mod filters;
@@ -20,6 +23,8 @@ mod run;
 mod secret_files;
 mod signals;
 mod starter;
+mod tell;
+mod test;
 mod try_to;
 mod version;
 mod view;
@@ -52,6 +57,8 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Test(args) => test::test(args),
+        Command::Diff(args) => diff::diff(args),
         Command::Filter(args) => filter::filter(args),
         Command::Demo(args) => demo::demo(args),
         Command::Init(args) => init::init(args),

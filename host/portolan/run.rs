@@ -17,6 +17,7 @@ use tokio::runtime::{self, Runtime};
 use crate::UsageError;
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
 use crate::control::{Control, ControlHandle};
+use crate::explain::Live;
 use crate::filters;
 use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
@@ -88,7 +89,7 @@ impl<'a> Service<'a> {
         let cell = SnapshotCell::new(first.clone());
         let errors = control.listener_errors().load_full();
         check_listeners(&first, &errors)?;
-        let state = admin_state(&cell, &control, metrics.clone(), readiness.clone(), log);
+        let state = admin_state((&cell, self.config), &control, metrics.clone(), readiness.clone(), log);
         let admin_address = admin.local_addr()?;
         tokio::spawn(portolan_admin::serve(admin, state, std::future::pending()));
         if let Some(status) = status {
@@ -149,14 +150,15 @@ async fn second(signals: &mut Signals) -> i32 {
 }
 
 pub(crate) fn admin_state(
-    cell: &SnapshotCell,
+    (cell, config): (&SnapshotCell, &ConfigArgs),
     control: &Control,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     log: LogControl,
 ) -> AdminState {
     let (clusters, listeners, errors) = (cell.clone(), cell.clone(), control.listener_errors());
-    let filters = cell.clone();
+    let (filters, traffic) = (cell.clone(), cell.clone());
+    let live = Live::new(cell.clone(), config);
     AdminState {
         metrics,
         readiness,
@@ -164,6 +166,8 @@ pub(crate) fn admin_state(
         clusters: Arc::new(move || view::clusters(&clusters)),
         listeners: Arc::new(move || view::listeners(&listeners, &errors.load())),
         filters: Arc::new(move || filters::filters(&filters)),
+        explain: Arc::new(move |query| live.explain(query)),
+        traffic: Arc::new(move || view::traffic(&traffic)),
         log,
     }
 }

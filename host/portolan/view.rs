@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use portolan_admin::{ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView};
+use portolan_admin::{
+    ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView, RequestKey, TrafficView,
+};
 use portolan_config::{ObjectState, ObjectStatus, ResourceSet};
 use portolan_model::{Cluster, Listener, Model};
-use portolan_proxy::{Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, Snapshot, SnapshotCell};
+use portolan_proxy::{
+    Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, RequestKind, Snapshot, SnapshotCell,
+};
 use portolan_telemetry::PluginValue;
 use portolan_telemetry::metrics::PluginValueKind;
 use portolan_wasm::{FilterMetric, MetricKind};
@@ -88,6 +92,16 @@ pub(crate) fn clusters(cell: &SnapshotCell) -> Vec<ClusterView> {
         .zip(snapshot.clusters())
         .map(|(cluster, entry)| cluster_view(cluster, entry))
         .collect()
+}
+
+/// What the workers remember of requests.
+pub(crate) fn traffic(cell: &SnapshotCell) -> TrafficView {
+    let (kinds, unseen) = cell.traffic().read();
+    let request = |(kind, count): (RequestKind, u64)| {
+        let RequestKind { port, method, host, path, headers } = kind;
+        RequestKey { count, port, method, host, path, headers }
+    };
+    TrafficView { requests: kinds.into_iter().map(request).collect(), unseen }
 }
 
 fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {

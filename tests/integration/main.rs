@@ -21,6 +21,7 @@ mod filters;
 mod forwarding;
 mod http2;
 mod lifecycle;
+mod live;
 mod local_answers;
 mod matching;
 mod mirrors;

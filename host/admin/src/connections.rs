@@ -2,17 +2,20 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+
+use crate::guard::Peer;
 
 /// Connections at a time; further ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -39,8 +42,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
             () = &mut shutdown => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let Some((stream, slot)) = accepted else { continue };
-        let (router, ended) = (router.clone(), ended.clone());
+        let Some((stream, peer, slot)) = accepted else { continue };
+        let (router, ended) = (router.clone().layer(Extension(Peer(peer.ip()))), ended.clone());
         tokio::spawn(async move {
             serve_connection(stream, router, ended).await;
             drop(slot);
@@ -57,10 +60,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
+        Ok((stream, peer)) => Some((stream, peer, slot)),
         Err(error) => {
             tracing::warn!(%error, "the admin port cannot accept");
             // Out of file descriptors, most likely: trying again at once would only burn the processor.

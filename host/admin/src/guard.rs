@@ -24,6 +24,16 @@ pub(crate) async fn check(State(local): State<SocketAddr>, request: Request, nex
     response
 }
 
+/// Who has connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Middleware around what tells of single requests: only this machine may ask, wherever the port is bound.
+pub(crate) async fn check_peer(request: Request, next: Next) -> Response {
+    let is_here = request.extensions().get::<Peer>().is_some_and(|Peer(ip)| ip.to_canonical().is_loopback());
+    if is_here { next.run(request).await } else { text(StatusCode::FORBIDDEN, "only from this machine\n") }
+}
+
 fn harden(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -9,8 +9,10 @@ pub mod filters;
 pub mod listeners;
 pub mod ready;
 pub mod server;
+pub mod traffic;
 
 mod connections;
+mod explain;
 mod guard;
 mod logging;
 mod output;
@@ -20,4 +22,5 @@ pub use config_dump::{ConfigDump, ObjectView};
 pub use filters::{CallbackView, FailureView, FilterView, VersionView};
 pub use listeners::ListenerView;
 pub use ready::{Readiness, State};
-pub use server::{AdminState, serve, serve_status};
+pub use server::{AdminState, Explain, serve, serve_status};
+pub use traffic::{RequestKey, TrafficView};

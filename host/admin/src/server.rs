@@ -23,7 +23,8 @@ use crate::filters::FilterView;
 use crate::listeners::ListenerView;
 use crate::output::{json, method_not_allowed, text};
 use crate::ready::{Readiness, State};
-use crate::{clusters, connections, filters, guard, listeners, logging};
+use crate::traffic::TrafficView;
+use crate::{clusters, connections, explain, filters, guard, listeners, logging};
 
 const PATHS: &str = "\
 /ready              200 when the gateway is live
@@ -32,6 +33,8 @@ const PATHS: &str = "\
 /clusters           clusters, endpoints and limits; ?format=json
 /listeners          listeners; ?format=json
 /filters            Wasm filters: state, versions, failures and cost; ?format=json
+/explain            where a request would go, and why; ?url=URL&method=METHOD&header=NAME:VALUE; from this machine only
+/traffic            distinct requests of late, without query and credentials; from this machine only
 /logging            log levels; POST ?level=LEVEL or ?MODULE=LEVEL changes them
 ";
 
@@ -50,9 +53,17 @@ pub struct AdminState {
     pub listeners: Arc<dyn Fn() -> Vec<ListenerView> + Send + Sync>,
     /// The filters as they are now.
     pub filters: Arc<dyn Fn() -> Vec<FilterView> + Send + Sync>,
+    /// Where the request of a query's pairs would go, or what is wrong with the question. Called off the runtime, by one
+    /// at a time.
+    pub explain: Explain,
+    /// What kinds of requests there were of late.
+    pub traffic: Arc<dyn Fn() -> TrafficView + Send + Sync>,
     /// Log levels.
     pub log: LogControl,
 }
+
+/// See [`AdminState::explain`].
+pub type Explain = Arc<dyn Fn(&[(String, String)]) -> Result<serde_json::Value, String> + Send + Sync>;
 
 impl std::fmt::Debug for AdminState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,7 +90,12 @@ pub async fn serve_status(
 }
 
 fn router(state: AdminState, local: SocketAddr) -> Router {
+    let private = Router::new()
+        .route("/explain", get(explain::respond))
+        .route("/traffic", get(|Given(admin): Given<AdminState>| async move { json(&(admin.traffic)()) }))
+        .route_layer(axum::middleware::from_fn(guard::check_peer));
     Router::new()
+        .merge(private)
         .route("/", get(|| async { text(StatusCode::OK, PATHS) }))
         .route("/ready", get(|Given(admin): Given<AdminState>| async move { ready(admin.readiness.state()) }))
         .route("/stats", get(|| async { Redirect::temporary("/stats/prometheus") }))

@@ -10,6 +10,7 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::kind::Kind;
 use crate::known::nearest;
 use crate::locate;
+use crate::object::Places;
 use crate::plain::Plain;
 use crate::resource_set::{ActiveObject, ObjectId};
 use crate::tree::{Content, Spot, Tree};
@@ -71,9 +72,10 @@ pub(crate) fn read_plain<T: DeserializeOwned>(
     file: &Arc<str>,
     text: &str,
     what: &str,
+    wanted: &dyn Fn(&Places) -> bool,
 ) -> (Vec<Plain<T>>, Vec<Diagnostic>) {
     let (mut read, mut diagnostics) = (Vec::new(), Vec::new());
-    each_document(file, text, |document| read.extend(document.read_plain(what, &mut diagnostics)));
+    each_document(file, text, |document| read.extend(document.read_plain(what, wanted, &mut diagnostics)));
     (read, diagnostics)
 }
 
@@ -158,16 +160,24 @@ impl Document<'_> {
         }
     }
 
-    /// None when something is wrong with it: told then.
-    fn read_plain<T: DeserializeOwned>(&self, what: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Plain<T>> {
+    /// None when it is not wanted, or when something is wrong with it: told then.
+    fn read_plain<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        wanted: &dyn Fn(&Places) -> bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Plain<T>> {
         if let Some(error) = self.syntax_error() {
             diagnostics.push(error);
+            return None;
+        }
+        let places = Arc::new(locate::places(&self.tree, 0, self.file));
+        if !wanted(&places) {
             return None;
         }
         let before = diagnostics.len();
         diagnostics.extend(self.key_findings(&|_| true));
         let has_findings = diagnostics.len() > before;
-        let places = Arc::new(locate::places(&self.tree, 0, self.file));
         let (text, first_line) = (self.text, self.first_line);
         let raw = Raw { text, first_line, places: places.clone(), has_findings, is_secret: false };
         let value = typed::read_plain(what, &raw, diagnostics)?;

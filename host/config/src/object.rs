@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan_model::Origin;
+use portolan_model::{Origin, Parts};
 
 use crate::diagnostic::Place;
 
@@ -39,7 +39,31 @@ impl<T> Object<T> {
             file: place.file,
             line: place.line,
             column: place.column,
+            parts: Parts::default(),
         }
+    }
+
+    /// The same with the lines of its parts, as [`Self::lines`] has them.
+    pub(crate) fn origin_with(
+        &self,
+        path: &str,
+        below: &str,
+        parts: impl IntoIterator<Item = (String, String)>,
+    ) -> Origin {
+        Origin { parts: Parts::new(self.lines(below, parts)), ..self.origin(path) }
+    }
+
+    /// Names with the lines of their paths below `below`. What is not written is left out.
+    pub(crate) fn lines(
+        &self,
+        below: &str,
+        parts: impl IntoIterator<Item = (String, String)>,
+    ) -> Vec<(Box<str>, Arc<str>, u32)> {
+        let line = |(name, path): (String, String)| {
+            let place = self.places.by_path.get(&format!("{below}.{path}"))?;
+            Some((name.into(), self.places.file.clone(), place.key.0.max(1)))
+        };
+        parts.into_iter().filter_map(line).collect()
     }
 }
 

@@ -36,7 +36,17 @@ impl<T> Plain<T> {
 /// `T` must not use serde's `tag`, `untagged` or `flatten`: they lose the places. A type with several forms has a visitor
 /// of its own, and its map form `deny_unknown_fields`.
 pub fn read<T: DeserializeOwned>(file: &str, text: &str, what: &str) -> (Vec<Plain<T>>, Vec<Diagnostic>) {
-    document::read_plain(&file.into(), text, what)
+    read_where(file, text, what, |_| true)
+}
+
+/// The same for those documents whose fields `wanted` likes; nothing is told of the others but that they are no YAML.
+pub fn read_where<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    what: &str,
+    wanted: impl Fn(&Places) -> bool,
+) -> (Vec<Plain<T>>, Vec<Diagnostic>) {
+    document::read_plain(&file.into(), text, what, &wanted)
 }
 
 #[cfg(test)]

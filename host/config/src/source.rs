@@ -56,7 +56,7 @@ pub enum SourceError {
 
 impl Sources {
     /// Reads files, and folders with all folders below them. Of folders `*.yaml`, `*.yml` and `*.json` are taken, in
-    /// order of name, and what begins with a dot is passed over; a file that is named is taken whatever its name. `-`
+    /// order of name, and what begins with a dot or ends in `.test` before that is passed over; a file that is named is taken whatever its name. `-`
     /// is standard input. A file that is reached twice is read once.
     pub fn read(paths: &[PathBuf]) -> Self {
         let mut reading = Reading::default();
@@ -199,9 +199,11 @@ fn is_hidden(entry: &fs::DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-/// Whether a file found in a folder is read.
+/// Whether a file found in a folder is read: route tests and cases of filters lie beside what they test.
 pub(crate) fn is_config_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+    let is_test = path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"));
+    !is_test
+        && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
 fn read_text(reader: impl Read) -> Result<Arc<str>, SourceError> {

@@ -210,6 +210,7 @@ fn origin(kind: &str, namespace: &str, name: &str, place: &Place) -> Origin {
         file: place.file.clone(),
         line: place.line,
         column: place.column,
+        parts: Default::default(),
     }
 }
 

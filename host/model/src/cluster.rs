@@ -55,7 +55,7 @@ pub struct Cluster {
     pub retry_budget: Option<RetryBudget>,
     /// The DestinationRule subset, ServiceEntry or Service that it comes from.
     pub origin: Origin,
-    /// The traffic policy that set the limits, when one did.
+    /// The traffic policy that is in force, when one is; that of the limits first.
     pub policy_origin: Option<Origin>,
 }
 

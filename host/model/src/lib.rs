@@ -24,7 +24,7 @@ pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
     ClientCertificate, DownstreamTls, FilterChain, Listener, RouteTableId, TcpDestination, TcpProxy, TlsVersion,
 };
-pub use origin::Origin;
+pub use origin::{Origin, Parts};
 pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{
     Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,

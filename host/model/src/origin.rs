@@ -20,12 +20,46 @@ pub struct Origin {
     pub line: u32,
     /// Column in `file`, from 1; 0 when unknown.
     pub column: u32,
+    /// Where parts of it stand, for whoever tells why. No part of a model's dump.
+    #[serde(skip)]
+    pub parts: Parts,
+}
+
+/// Lines of the fields of a thing, by path below it: `timeout`, `headers.request.set.x-user`. Names of headers are lower
+/// case.
+#[derive(Clone, Debug, Default)]
+pub struct Parts(Option<Arc<[Part]>>);
+
+/// Path, file and line.
+pub type Part = (Box<str>, Arc<str>, u32);
+
+impl Parts {
+    /// From paths with their files and lines.
+    pub fn new(parts: Vec<Part>) -> Self {
+        Self((!parts.is_empty()).then(|| parts.into()))
+    }
+
+    /// True when no line is known, as of a model that was read from a dump.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// `file:line` of a part.
+    pub fn place(&self, path: &str) -> Option<String> {
+        let (_, file, line) = self.0.iter().flat_map(|parts| parts.iter()).find(|(part, _, _)| **part == *path)?;
+        Some(format!("{file}:{line}"))
+    }
 }
 
 impl Origin {
     /// `file:line`, the form in which explain, logs and the admin page name an origin.
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
+    }
+
+    /// The place of a part of it, or its own.
+    pub fn place_of(&self, part: &str) -> String {
+        self.parts.place(part).unwrap_or_else(|| self.place())
     }
 }
 

@@ -1,14 +1,14 @@
 //! [`TcpExplanation`]: where a connection to a TCP listener goes, as data; `-o json` is exactly this tree.
 
 use portolan_model::{Listener, Model, PluginKind, TcpProxy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::tree::{
-    FilterPart, ListenerPart, SharePart, Source, cluster, limits, percent, plugins, share, source, time,
-};
+use super::making::{cluster, percent, plugins, share};
+use super::tree::{FilterPart, ListenerPart, SharePart, Source, source};
+use crate::tell::{self, time};
 
 /// The whole answer, in the order in which a connection meets the parts.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TcpExplanation {
     /// The form of this tree; it grows when a field changes meaning.
     pub schema: u32,
@@ -27,7 +27,7 @@ pub(crate) struct TcpExplanation {
 }
 
 /// Times and limits.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TcpPolicyPart {
     /// In words: `connect timeout 10 s, idle timeout 3600 s, max connections 100`.
     pub text: String,
@@ -69,7 +69,10 @@ fn policy(model: &Model, tcp: &TcpProxy) -> TcpPolicyPart {
     let longest = tcp.max_connection_duration_ms.map(|ms| format!("at most {}", time(ms)));
     let mut words: Vec<_> = connect.into_iter().chain([idle]).chain(longest).collect();
     if let Some(cluster) = limited {
-        limits(cluster, &mut words);
+        words.extend(tell::limits(cluster));
+        // Times of the pool are the listener's for connections, and HTTP has no part in them.
+        let others = tell::policies(cluster).into_iter().filter(|t| t.kind != "connectionPool" && t.kind != "protocol");
+        words.extend(others.map(|told| told.text));
     }
     let source = limited.and_then(|cluster| cluster.policy_origin.as_ref()).map(source);
     TcpPolicyPart { text: words.join(", "), source }

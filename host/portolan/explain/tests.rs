@@ -3,17 +3,29 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use portolan_model::filter::{RouteExplanation, RouteVerdict};
 use portolan_model::{
     Address, Cluster, Destination, Endpoint, Forward, Listener, Model, Origin, Route, RouteAction, RouteTable,
     VirtualHost,
 };
 
+use portolan_proxy::{ExplainOutcome, MadeAnswer};
+
+use super::making::Asked;
+use super::tree::RequestPart;
 use super::*;
 
 fn origin(kind: &str, name: &str, line: u32) -> Origin {
     let file = if kind == "Gateway" { "gateway.yaml" } else { "routes.yaml" };
-    Origin { kind: kind.into(), name: Arc::from(format!("default/{name}")), file: file.into(), line, column: 1 }
+    Origin {
+        kind: kind.into(),
+        name: Arc::from(format!("default/{name}")),
+        file: file.into(),
+        line,
+        column: 1,
+        parts: Default::default(),
+    }
 }
 
 fn cluster(version: &str, ports: &[u16]) -> Cluster {
@@ -95,18 +107,24 @@ fn explanation(verdicts: &[(&str, &str)], route: Option<u32>) -> Explanation {
         verdict: (*verdict).to_owned(),
         reason: (*reason).to_owned(),
     };
-    let outcome = Outcome {
-        listener: 0,
+    let outcome = ExplainOutcome {
         route,
-        explanation: RouteExplanation {
+        explanation: Some(RouteExplanation {
             host: Some("*".to_owned()),
             host_kind: Some("any".to_owned()),
             routes: (0..).zip(verdicts).map(verdict).collect(),
-        },
-        local_reply: route.is_none().then(|| (404, "route_not_found".to_owned())),
+        }),
+        answer: route.is_none().then(|| MadeAnswer {
+            status: 404,
+            details: "route_not_found".to_owned(),
+            headers: HeaderMap::new(),
+            body: Default::default(),
+        }),
+        ..ExplainOutcome::default()
     };
     let request = RequestPart { method: "GET".into(), authority: "shop".into(), path: "/api/cart".into() };
-    Explanation::new(&model(), request, &outcome, &[])
+    let asked = Asked { request, headers: &HeaderMap::new(), listener: 0, outcome };
+    Explanation::new(&model(), asked, &[])
 }
 
 #[test]
@@ -130,7 +148,8 @@ split       app v1 80 %                                                         
             app v2 20 %                                                               routes.yaml:28
 cluster     app v1  2 endpoints  127.0.0.1:9001, 127.0.0.1:9003  destinationrule/app  routes.yaml:31
             app v2  no endpoint                                  destinationrule/app  routes.yaml:31
-policy      timeout 5 s, retries 2 on connect-failure refused-stream
+policy      timeout 5 s
+            retries 2 on connect-failure refused-stream
 answer      sent to app v1 (80 %), 503 no_healthy_upstream for app v2 (20 %)
 ";
     let text = text::render(&explanation(&verdicts, Some(1)));
@@ -170,13 +189,18 @@ fn json_is_the_same_tree() {
 
 #[test]
 fn urls_pick_listener_host_and_path() {
-    let target = |url: &str| Target::parse(url, &[]).unwrap();
-    let expected =
-        |port, authority: &str, path: &str| Target { port, authority: authority.to_owned(), path: path.to_owned() };
-    assert_eq!(target("http://shop.example.com:8080/api?x=1"), expected(8080, "shop.example.com:8080", "/api?x=1"));
-    assert_eq!(target("shop/api"), expected(80, "shop", "/api"));
-    assert_eq!(target("https://shop"), expected(443, "shop", "/"));
+    let question = |url: &str| Question::parse(url, "GET", &[]).unwrap();
+    let expected = |port, authority: &str, path: &str| Question {
+        port,
+        authority: authority.to_owned(),
+        path: path.to_owned(),
+        method: "GET".to_owned(),
+        headers: Vec::new(),
+    };
+    assert_eq!(question("http://shop.example.com:8080/api?x=1"), expected(8080, "shop.example.com:8080", "/api?x=1"));
+    assert_eq!(question("shop/api"), expected(80, "shop", "/api"));
+    assert_eq!(question("https://shop"), expected(443, "shop", "/"));
     let host = [("host".to_owned(), "other".to_owned())];
-    assert_eq!(Target::parse("http://127.0.0.1:8080/", &host).unwrap(), expected(8080, "other", "/"));
-    assert!(Target::parse("ftp://x", &[]).is_err() && Target::parse("http:///x", &[]).is_err());
+    assert_eq!(Question::parse("http://127.0.0.1:8080/", "GET", &host).unwrap(), expected(8080, "other", "/"));
+    assert!(Question::parse("ftp://x", "GET", &[]).is_err() && Question::parse("http:///x", "GET", &[]).is_err());
 }

@@ -3,6 +3,7 @@
 use super::tcp::TcpExplanation;
 use super::tree::{Explanation, FilterPart, ListenerPart, RulePart, SharePart, Source};
 use crate::change::number;
+use crate::tell::Told;
 
 /// Width of the label column.
 const LABEL: usize = 12;
@@ -10,6 +11,8 @@ const LABEL: usize = 12;
 const WIDEST: usize = 66;
 /// Above twice this many rules that did not match, the middle ones are counted and not shown.
 const SHOWN: usize = 10;
+/// Actions of rules that answer by themselves.
+const OWN_ANSWERS: [&str; 2] = ["redirect", "directResponse"];
 
 /// One line: label, text, and who brought it.
 struct Row {
@@ -24,6 +27,10 @@ impl Row {
         Self { label, text, object: source.object.clone(), place: source.place.clone() }
     }
 
+    fn told(label: &'static str, text: String, told: &Told) -> Self {
+        Self { label, text, object: String::new(), place: told.place.clone() }
+    }
+
     /// Without the object, which an earlier row names.
     fn place_only(label: &'static str, text: String, source: &Source) -> Self {
         Self { object: String::new(), ..Self::new(label, text, source) }
@@ -34,13 +41,12 @@ impl Row {
 pub(crate) fn render(explanation: &Explanation) -> String {
     let mut rows = Vec::new();
     head(explanation, &mut rows);
-    rules(&explanation.rules, &mut rows);
+    rules(explanation, &mut rows);
+    changes(explanation, &mut rows);
     filters(&explanation.filters, &mut rows);
     destinations(&explanation.split, &mut rows);
-    if let Some(policy) = &explanation.policy {
-        rows.push(Row::place_only("policy", policy.text.clone(), &policy.source.clone().unwrap_or_default()));
-    }
-    rows.push(Row::new("answer", explanation.answer.text.clone(), &Source::default()));
+    policies(explanation, &mut rows);
+    rows.push(Row::new("answer", answer(explanation), &Source::default()));
     layout(&rows)
 }
 
@@ -78,7 +84,14 @@ fn listener(listener: &ListenerPart, protocol: &str, rows: &mut Vec<Row>) {
     rows.extend(listener.sources.iter().skip(1).map(|source| Row::new("", "and".to_owned(), source)));
 }
 
-fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
+/// Rules of several resources may be merged in one host: those of others than the host's own are told with their object.
+fn rules(explanation: &Explanation, rows: &mut Vec<Row>) {
+    let rules = &explanation.rules;
+    let own = explanation.host.as_ref().map(|host| host.source.object.as_str()).unwrap_or_default();
+    let row = |text: String, rule: &RulePart| match rule.source.object == own {
+        true => Row::place_only("", text, &rule.source),
+        false => Row::new("", text, &rule.source),
+    };
     let (reached, unreached): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.verdict != "not reached");
     let first = rows.len();
     let hidden = if reached.len() > 2 * SHOWN { SHOWN..reached.len() - SHOWN } else { 0..0 };
@@ -92,14 +105,14 @@ fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
         }
         let mark = if rule.verdict == "yes" { "->" } else { "  " };
         let text = format!("{mark} {}  {:<3}  {}", rule.number, rule.verdict, rule.reason);
-        rows.push(Row::place_only("", text, &rule.source));
+        rows.push(row(text, rule));
         if let Some(root) = rule.delegated_from.as_ref().filter(|_| rule.verdict == "yes") {
             rows.push(Row::new("", "        delegated from".to_owned(), root));
         }
     }
     match unreached.as_slice() {
         [] => {}
-        [rule] => rows.push(Row::place_only("", format!("   {}  not reached", rule.number), &rule.source)),
+        [rule] => rows.push(row(format!("   {}  not reached", rule.number), rule)),
         [from, .., to] => {
             let text = format!("   {} to {}  not reached", from.number, to.number);
             rows.push(Row::place_only("", text, &from.source));
@@ -107,6 +120,74 @@ fn rules(rules: &[RulePart], rows: &mut Vec<Row>) {
     }
     if let Some(row) = rows.get_mut(first) {
         row.label = "rules";
+    }
+}
+
+/// What is done to the request and its response, in order, and what the upstream would see where that is something else.
+fn changes(explanation: &Explanation, rows: &mut Vec<Row>) {
+    let of = |kind: &'static str| explanation.actions.iter().filter(move |told| told.kind == kind);
+    for kind in OWN_ANSWERS {
+        rows.extend(of(kind).map(|told| Row::told("action", told.text.clone(), told)));
+    }
+    let begin = rows.len();
+    rows.extend(of("rewrite").map(|told| Row::told("", told.text.clone(), told)));
+    label(rows, begin, "rewrite");
+    let begin = rows.len();
+    let (several, split) = (explanation.split.len() > 1, &explanation.split);
+    for kind in ["headers.request", "headers.response"] {
+        // In Envoy's order: the destination's scope first.
+        for share in split.iter().filter(|_| several) {
+            let own = share.headers.iter().filter(|told| told.kind == kind);
+            rows.extend(own.map(|told| Row::told("", format!("{} for {}", told.text, share.name), told)));
+        }
+        rows.extend(of(kind).map(|told| Row::told("", told.text.clone(), told)));
+    }
+    label(rows, begin, "headers");
+    let begin = rows.len();
+    let request = &explanation.request;
+    for share in split {
+        let Some(sent) = &share.sent else { continue };
+        if sent.path != request.path || sent.host != request.authority {
+            let to = if several { format!(" to {}", share.name) } else { String::new() };
+            rows.push(Row::new("", format!("{} {}{}{to}", request.method, sent.host, sent.path), &Source::default()));
+        }
+    }
+    label(rows, begin, "sent");
+}
+
+/// Names the first row of a group.
+fn label(rows: &mut [Row], first: usize, label: &'static str) {
+    if let Some(row) = rows.get_mut(first) {
+        row.label = label;
+    }
+}
+
+/// Of the rule, and then of each cluster.
+fn policies(explanation: &Explanation, rows: &mut Vec<Row>) {
+    let begin = rows.len();
+    let elsewhere = |told: &&Told| {
+        let kind = told.kind.as_str();
+        kind != "rewrite" && !OWN_ANSWERS.contains(&kind) && !kind.starts_with("headers.")
+    };
+    rows.extend(explanation.actions.iter().filter(elsewhere).map(|told| Row::told("", told.text.clone(), told)));
+    let split = &explanation.split;
+    let is_everywhere = |told: &Told| split.iter().all(|share| share.policies.contains(told));
+    for (index, share) in split.iter().enumerate() {
+        for told in &share.policies {
+            match is_everywhere(told) {
+                true if index == 0 => rows.push(Row::told("", told.text.clone(), told)),
+                true => {}
+                false => rows.push(Row::told("", format!("{}: {}", share.name, told.text), told)),
+            }
+        }
+    }
+    label(rows, begin, "policy");
+}
+
+fn answer(explanation: &Explanation) -> String {
+    match &explanation.chosen {
+        Some(chosen) => format!("{}; this user always to {chosen}", explanation.answer.text),
+        None => explanation.answer.text.clone(),
     }
 }
 

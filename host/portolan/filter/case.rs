@@ -1,20 +1,18 @@
 //! [`Case`]: one test of a filter: a request, what the world around the gateway answers, and what must come of it.
 
-mod forms;
 mod read;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portolan_config::Place;
 use portolan_config::plain::Plain;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) use forms::{Content, ContentMatch, Headers, TextMatch};
+pub(crate) use crate::cases::forms::{Content, ContentMatch, Headers, TextMatch};
 pub(crate) use read::{Cases, first_mistake, read};
 
-use forms::Forms;
+use crate::cases::forms::{self, Forms};
 
 /// One document of a `*.test.yaml` file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -216,11 +214,6 @@ impl ResponseMatch {
     fn asks_something(&self) -> bool {
         self.status.is_some() || !self.headers.is_empty() || self.body.is_some() || !self.trailers.is_empty()
     }
-}
-
-/// The place of a case: its name.
-pub(crate) fn place(case: &PlacedCase) -> Place {
-    case.place("name")
 }
 
 impl Forms for Peer {

@@ -1,14 +1,12 @@
 //! [`compare`]: what came of a case against what it expects.
 
 mod calls;
-mod matches;
-mod shown;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::case::{Arrival, CalloutMatch, Case, ContentMatch, Expect, RequestMatch, ResponseMatch, TextMatch};
+use super::case::{Arrival, CalloutMatch, Case, Expect, RequestMatch, ResponseMatch};
+use crate::cases::{Comparing, TextMatch, matches, shown};
+pub(crate) use crate::cases::{Difference, Lines, value};
 pub(crate) use calls::{Call, Traced};
 
 /// What came of a case.
@@ -27,9 +25,6 @@ pub(crate) struct Observed {
     /// What the filter's metrics stand at.
     pub(crate) metrics: BTreeMap<String, f64>,
 }
-
-/// Header lines in order.
-pub(crate) type Lines = Vec<(String, String)>;
 
 /// A request as its receiver saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,23 +56,10 @@ pub(crate) struct Got {
     pub(crate) trailers: Lines,
 }
 
-/// One thing that is not as expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Difference {
-    /// Its path in `expect`, e.g. `response.headers.x-a`.
-    pub(crate) field: String,
-    /// What should be, in words.
-    pub(crate) expected: String,
-    /// What is.
-    pub(crate) got: String,
-    /// The trace with the place that differs, for calls.
-    pub(crate) trace: Vec<String>,
-}
-
 /// All differences, in the order of the format.
 pub(crate) fn compare(case: &Case, observed: &Observed) -> Vec<Difference> {
     let Expect { request, response, calls, callouts, log, metrics, .. } = &case.expect;
-    let mut comparing = Comparing { differences: Vec::new() };
+    let mut comparing = Comparing::default();
     if let Some(arrival) = request {
         comparing.arrival(arrival, observed);
     }
@@ -108,16 +90,7 @@ pub(crate) fn compare_refusal(case: &Case, refusal: Option<&str>) -> Option<Diff
     Some(Difference { field: field.to_owned(), expected, got: got.to_owned(), trace: Vec::new() })
 }
 
-struct Comparing {
-    differences: Vec<Difference>,
-}
-
 impl Comparing {
-    fn find(&mut self, field: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) {
-        let (field, expected, got) = (field.into(), expected.into(), got.into());
-        self.differences.push(Difference { field, expected, got, trace: Vec::new() });
-    }
-
     fn arrival(&mut self, arrival: &Arrival, observed: &Observed) {
         match (arrival, observed.arrived.last()) {
             (Arrival::Nothing, Some(seen)) => {
@@ -201,57 +174,6 @@ impl Comparing {
             }
         }
     }
-
-    fn lines(&mut self, field: &str, expected: &BTreeMap<String, TextMatch>, lines: &Lines) {
-        for (name, expected) in expected {
-            let values: Vec<_> = all(lines, name).collect();
-            if !matches::values(expected, &values) {
-                let got = if values.is_empty() { "absent".to_owned() } else { shown::text(&values.join(", ")) };
-                self.find(format!("{field}.{name}"), matches::describe(expected), got);
-            }
-        }
-    }
-
-    fn text(&mut self, field: &str, expected: Option<&TextMatch>, got: Option<&str>) {
-        let Some(expected) = expected else { return };
-        let values: Vec<_> = got.into_iter().collect();
-        if !matches::values(expected, &values) {
-            self.find(field, matches::describe(expected), got.map_or_else(|| "absent".to_owned(), shown::text));
-        }
-    }
-
-    fn body(&mut self, field: &str, expected: Option<&ContentMatch>, got: &[u8]) {
-        match expected {
-            None => {}
-            Some(ContentMatch::Bytes(bytes)) if bytes == got => {}
-            Some(ContentMatch::Bytes(bytes)) => self.find(field, shown::body(bytes), shown::body(got)),
-            Some(ContentMatch::Json(json)) => self.json(field, json, got),
-            Some(ContentMatch::Text(expected)) => {
-                let text = String::from_utf8_lossy(got);
-                if matches::values(expected, &[&text]) {
-                    return;
-                }
-                match expected {
-                    TextMatch::Exact(exact) => {
-                        let (exact, text) = shown::apart(exact, &text);
-                        self.find(field, exact, text);
-                    }
-                    expected => self.find(field, matches::describe(expected), shown::body(got)),
-                }
-            }
-        }
-    }
-
-    fn json(&mut self, field: &str, expected: &Value, got: &[u8]) {
-        match serde_json::from_slice::<Value>(got) {
-            Err(_) => self.find(field, format!("JSON: {expected}"), shown::body(got)),
-            Ok(got) => {
-                if let Some((path, expected, got)) = shown::first_difference(field.to_owned(), expected, &got) {
-                    self.find(path, expected, got);
-                }
-            }
-        }
-    }
 }
 
 fn known_metrics(observed: &BTreeMap<String, f64>) -> String {
@@ -260,17 +182,6 @@ fn known_metrics(observed: &BTreeMap<String, f64>) -> String {
         [] => "the filter has no metrics".to_owned(),
         names => format!("no such metric; there are {}", names.join(", ")),
     }
-}
-
-/// Values of a name, whatever its case.
-fn all<'a>(lines: &'a Lines, name: &'a str) -> impl Iterator<Item = &'a str> {
-    lines.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-/// The values of a name as one.
-pub(crate) fn value(lines: &Lines, name: &str) -> Option<String> {
-    let values: Vec<_> = all(lines, name).collect();
-    (!values.is_empty()).then(|| values.join(", "))
 }
 
 #[cfg(test)]

@@ -355,7 +355,7 @@ impl Gateway {
         if let Some((wanted, log)) = admin {
             let listener = run::bind(wanted, "--admin-address").await?;
             address = Some(listener.local_addr()?);
-            let state = run::admin_state(&cell, &control, metrics.clone(), readiness.clone(), log);
+            let state = run::admin_state((&cell, config), &control, metrics.clone(), readiness.clone(), log);
             tokio::spawn(portolan_admin::serve(listener, state, std::future::pending()));
         }
         let workers = Workers::start(WORKERS, &cell)?;

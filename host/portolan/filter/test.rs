@@ -1,8 +1,6 @@
 //! `portolan filter test`: runs the cases of a filter in a gateway of their own, and says what is not as expected.
 
-mod junit;
 mod record;
-mod report;
 mod runner;
 mod yaml;
 
@@ -12,12 +10,12 @@ use std::time::Instant;
 use portolan_config::{render_github, render_json, render_text};
 
 pub(super) use self::record::is_of_the_gateway;
-use self::report::Ran;
 use self::runner::Runner;
 use super::case::{self, Cases, PlacedCase};
 use super::project::Profile;
 use super::target::Target;
 use crate::args::{TestArgs, TestOutput};
+use crate::cases::{Ran, junit, report};
 use crate::{UsageError, output, run};
 
 /// The JSON Schema of a case, for editors.
@@ -59,7 +57,7 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let ran = run_all(&target, &cases, args.output)?;
     output::answer(&match args.output {
         TestOutput::Text => report::summary(&ran, begun.elapsed()),
-        TestOutput::Json => report::json(&ran)?,
+        TestOutput::Json => report::json(&ran, None)?,
         TestOutput::Github => report::github(&ran),
         TestOutput::Junit => junit::render(&target.name, &ran),
     })?;

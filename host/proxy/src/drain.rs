@@ -57,6 +57,8 @@ impl Workers {
                 };
                 runtime.block_on(async {
                     let worker = Worker::new(index, cell.load());
+                    // It is new: nobody has set one.
+                    let _ = worker.recorder.set(cell.traffic().recorder());
                     worker.run_after(started, cell.subscribe(), stages).await;
                 });
             });

@@ -1,8 +1,10 @@
 //! Runs the real filter chain on a made-up request and tells what it decided. No second matcher, no socket.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use portolan_model::filter::RouteExplanation;
 use portolan_model::{ClusterId, RouteId};
@@ -10,11 +12,14 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::body_filter::Whole;
 use crate::connection::Activity;
-use crate::context::ConnectionInfo;
+use crate::context::{Choice, ConnectionInfo};
 use crate::filter_chain::Outcome;
 use crate::head;
 use crate::listener::ListenerSlot;
+use crate::local_reply::Reply;
 use crate::properties::{ConnectionState, TlsInfo};
+use crate::route::{Action, DestinationEntry, RouteEntry};
+use crate::router::{self, Forwarding};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -43,10 +48,37 @@ pub struct ExplainOutcome {
     pub route: Option<RouteId>,
     /// What `traffic-split` chose: the cluster and the destination's index in its route.
     pub choice: Option<(ClusterId, Option<u32>)>,
-    /// The answer of a filter, or of the gateway to a request that it refuses: status and body.
-    pub local_reply: Option<(u16, String)>,
+    /// The gateway's own answer, whoever in it gives it; none when the request is sent on, or when nobody was chosen to
+    /// send it to.
+    pub answer: Option<MadeAnswer>,
+    /// By destination of the route: what would be sent there; none where no cluster is.
+    pub sent: Vec<Option<SentRequest>>,
     /// The path that rules were matched against.
     pub normalized_path: String,
+}
+
+/// An answer that no upstream gave.
+#[derive(Clone, Debug)]
+pub struct MadeAnswer {
+    /// Its status.
+    pub status: u16,
+    /// `response_code_details` of the access log.
+    pub details: String,
+    /// After the route's header operations.
+    pub headers: HeaderMap,
+    /// Whole.
+    pub body: Bytes,
+}
+
+/// A request as an upstream would get it.
+#[derive(Clone, Debug)]
+pub struct SentRequest {
+    /// Path and query.
+    pub path: String,
+    /// With `host`, after the header operations of all scopes.
+    pub headers: HeaderMap,
+    /// What the operations on response headers make of a response without any.
+    pub response_headers: HeaderMap,
 }
 
 /// Why nothing can be explained.
@@ -89,8 +121,8 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
         connection.state.set_tls(TlsInfo::default());
     }
     let stream = Stream::new(worker, slot, connection, parts);
-    let local_reply = match refusal {
-        Some(refusal) => Some(crate::local_reply::Reply::from(refusal)),
+    let reply = match refusal {
+        Some(refusal) => Some(Reply::from(refusal)),
         None => runtime.block_on(async {
             if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
                 return Some(refusal.into());
@@ -101,12 +133,56 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
             }
         }),
     };
+    let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
+    let entry = route.and_then(|id| snapshot.routes.get(id as usize));
+    let answer = reply.or_else(|| own_reply(&stream, entry)).map(|reply| answer(&stream, entry, choice, reply));
+    let sent = if answer.is_none() { entry.map(|entry| sent(&stream, entry)) } else { None };
     stream.end_contexts();
     Ok(stream.with_state(|state| ExplainOutcome {
         explanation: state.host.explanation.as_ref().and_then(|json| serde_json::from_slice(json).ok()),
-        route: state.host.route,
-        choice: state.host.choice.map(|choice| (choice.cluster, choice.destination)),
-        local_reply: local_reply.map(|reply| reply.status_and_body()),
+        route,
+        choice: choice.map(|choice| (choice.cluster, choice.destination)),
+        answer,
+        sent: sent.unwrap_or_default(),
         normalized_path,
     }))
+}
+
+/// The answer of the route itself, or to a request without one.
+fn own_reply(stream: &Stream, entry: Option<&RouteEntry>) -> Option<Reply> {
+    let Some(entry) = entry else { return Some(Reply::no_route()) };
+    match &entry.action {
+        Action::Forward(_) => None,
+        Action::Redirect(redirect, _) => Some(router::redirect(stream, entry, redirect)),
+        Action::Direct(status, body, _) => Some(router::direct(stream, *status, body)),
+    }
+}
+
+fn answer(stream: &Stream, entry: Option<&RouteEntry>, choice: Option<Choice>, reply: Reply) -> MadeAnswer {
+    let (mut parts, body) = reply.into_parts(stream);
+    if let Some(entry) = entry {
+        let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
+        entry.change_response(destination, &mut parts.headers);
+    }
+    let details = stream.with_state(|state| state.host.details.to_string());
+    MadeAnswer { status: parts.status.as_u16(), details, headers: parts.headers, body }
+}
+
+/// The router's changes for each destination in turn, always to the request as the filters left it.
+fn sent(stream: &Rc<Stream>, entry: &RouteEntry) -> Vec<Option<SentRequest>> {
+    let Action::Forward(forward) = &entry.action else { return Vec::new() };
+    let snapshot = &stream.view.snapshot;
+    let one = |(index, destination): (usize, &DestinationEntry)| {
+        let cluster = snapshot.cluster(snapshot.cluster_by_name(destination.cluster_name.as_bytes()))?;
+        let before = stream.with_state(|state| Some(state.request.clone()))?;
+        let (hash, cookies) = (None, Vec::new());
+        let job = Forwarding { stream, route: entry, forward, destination: Some(index), cluster, hash, cookies };
+        job.change_request();
+        let sent = stream.with_state(|state| Some(std::mem::replace(&mut state.request, before)))?;
+        let mut response_headers = HeaderMap::new();
+        entry.change_response(Some(index), &mut response_headers);
+        let path = sent.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Some(SentRequest { path, headers: sent.headers, response_headers })
+    };
+    forward.destinations.iter().enumerate().map(one).collect()
 }

@@ -320,11 +320,6 @@ impl Reply {
         CallResponse { status: self.status, headers, body: self.body, trailers: HeaderMap::new() }
     }
 
-    /// What a client would see of it.
-    pub(crate) fn status_and_body(&self) -> (u16, String) {
-        (self.status.as_u16(), String::from_utf8_lossy(&self.body).into_owned())
-    }
-
     /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form, as far as
     /// its head is still here.
     pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {

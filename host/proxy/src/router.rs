@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
-use portolan_model::MISSING_CLUSTER;
+use portolan_model::{MISSING_CLUSTER, Redirect};
 use portolan_telemetry::ClusterMetrics;
 
 use crate::attempt::{Attempts, Tried};
@@ -125,22 +126,27 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
             let job = Forwarding { stream, route, forward, destination, cluster: entry, hash, cookies };
             job.run(cluster, body, guard).await
         }
-        Action::Redirect(redirect, _) => {
-            let location = stream.with_state(|state| {
-                let host = state.request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-                let (scheme, uri) = (state.scheme, &state.request.uri);
-                let asked = rewrite::Asked { scheme, host, uri, listener_port: stream.slot.server_port() };
-                rewrite::location(redirect, route, &asked)
-            });
-            stream.reply(Reply::redirect(redirect.status, &location), guard).await
-        }
-        Action::Direct(status, body, _) => {
-            // As Envoy does: an answer that points somewhere points at what was asked for.
-            let pointing = *status == StatusCode::CREATED || status.is_redirection();
-            let location = pointing.then(|| stream.with_state(|state| here(state.scheme, &state.request)));
-            stream.reply(Reply::direct(*status, body.clone(), location.as_deref()), guard).await
-        }
+        Action::Redirect(redirect, _) => stream.reply(self::redirect(stream, route, redirect), guard).await,
+        Action::Direct(status, body, _) => stream.reply(direct(stream, *status, body), guard).await,
     }
+}
+
+/// The answer of a route that redirects.
+pub(crate) fn redirect(stream: &Stream, route: &RouteEntry, redirect: &Redirect) -> Reply {
+    let location = stream.with_state(|state| {
+        let host = state.request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+        let (scheme, uri) = (state.scheme, &state.request.uri);
+        let asked = rewrite::Asked { scheme, host, uri, listener_port: stream.slot.server_port() };
+        rewrite::location(redirect, route, &asked)
+    });
+    Reply::redirect(redirect.status, &location)
+}
+
+/// The answer of a route that answers by itself. As Envoy does: one that points somewhere points at what was asked for.
+pub(crate) fn direct(stream: &Stream, status: StatusCode, body: &Bytes) -> Reply {
+    let pointing = status == StatusCode::CREATED || status.is_redirection();
+    let location = pointing.then(|| stream.with_state(|state| here(state.scheme, &state.request)));
+    Reply::direct(status, body.clone(), location.as_deref())
 }
 
 /// The URL of a request.
@@ -159,7 +165,7 @@ pub(crate) struct Forwarding<'a> {
     /// What a consistent choice of the endpoint goes by.
     pub(crate) hash: Option<u64>,
     /// Made for the hash, and sent with the upstream's answer.
-    cookies: Vec<HeaderValue>,
+    pub(crate) cookies: Vec<HeaderValue>,
 }
 
 /// An answer's head, its body, and the connection that it comes on.
@@ -194,7 +200,7 @@ impl Forwarding<'_> {
     }
 
     /// Rewrites and header operations of the route, then (several destinations: before) of the destination.
-    fn change_request(&self) {
+    pub(crate) fn change_request(&self) {
         let destination = self.destination.and_then(|index| self.forward.destinations.get(index));
         self.stream.with_state(|state| {
             if let Some(rewrite) = &self.forward.rewrite

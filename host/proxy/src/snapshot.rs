@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use portolan_model::{
     ClusterId, FailPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RetryBudget, RouteTableId,
 };
@@ -24,6 +25,7 @@ use crate::route::RouteEntry;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
 use crate::tls::FilterChains;
+use crate::traffic::asked_headers;
 use crate::upstream::UpstreamTransport;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
@@ -53,6 +55,8 @@ pub struct Snapshot {
     pub(crate) metrics: Arc<Metrics>,
     /// Resolves hosts that no cluster names.
     pub(crate) names: Names,
+    /// Whose values tell kinds of requests apart.
+    pub(crate) asked_headers: Vec<HeaderName>,
     /// Workers that have taken it over.
     adopted: watch::Sender<usize>,
 }
@@ -140,6 +144,7 @@ impl Snapshot {
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
+            asked_headers: asked_headers(&parts.model),
             adopted: watch::Sender::new(0),
             model: parts.model,
         }

@@ -93,6 +93,9 @@ pub(crate) async fn handle(
         return stream.reply(refusal.into(), guard).await;
     }
     stream.note_head();
+    if let Some(recorder) = stream.worker.recorder.get() {
+        recorder.note(&stream);
+    }
     let end = http_body::Body::is_end_stream(&body);
     match stream.on_request_headers(end, &mut body).await {
         Outcome::Continue => router::route(&stream, body, guard).await,

@@ -1,6 +1,6 @@
 //! [`Worker`]: one OS thread with a current-thread runtime, its own view of the snapshot, pools, VMs and connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,6 +21,7 @@ use crate::listener::{self, ListenerSlot};
 use crate::snapshot::Snapshot;
 use crate::tcp;
 use crate::tls::Handshakes;
+use crate::traffic::Recorder;
 use crate::view::View;
 
 /// How often deadlines of connections and idle upstream connections are looked at.
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) reach: Reach,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) copies: Cell<usize>,
+    /// Remembers requests; none where nobody serves.
+    pub(crate) recorder: OnceCell<Recorder>,
 }
 
 impl Worker {
@@ -72,6 +75,7 @@ impl Worker {
             cut: Notify::new(),
             reach: Reach::default(),
             copies: Cell::new(0),
+            recorder: OnceCell::new(),
         })
     }
 

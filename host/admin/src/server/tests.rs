@@ -66,6 +66,11 @@ fn state() -> AdminState {
         clusters: Arc::new(|| vec![cluster()]),
         listeners: Arc::new(|| vec![listener()]),
         filters: Arc::new(Vec::new),
+        explain: Arc::new(|query| match query {
+            [(key, url)] if key == "url" => Ok(serde_json::json!({ "request": url })),
+            _ => Err("wants `url`".to_owned()),
+        }),
+        traffic: Arc::new(TrafficView::default),
         log,
     }
 }
@@ -315,4 +320,14 @@ async fn connections_that_say_nothing_do_not_lock_others_out_for_ever() {
     // With the clock paused, time moves on as soon as everything waits: the silent ones end by their timeout.
     assert_eq!(status(&admin.get("/ready").await), "503");
     assert!(begin.elapsed() <= connections::HEAD_TIMEOUT * 3, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_question_is_answered_and_a_wrong_one_is_told_so() {
+    let admin = Admin::start().await;
+    let answer = admin.get("/explain?url=http%3A%2F%2Fshop%2Fa").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#""request": "http://shop/a""#), "{answer}");
+    let answer = admin.get("/explain").await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with("wants `url`\n"), "{answer}");
+    assert!(admin.get("/traffic").await.contains(r#""requests": []"#));
 }

@@ -6,7 +6,7 @@ use portolan_model::{Destination, DirectResponse, Forward, MISSING_CLUSTER, Redi
 
 use super::delegates::Rule;
 use super::destinations::{ClusterKey, Destinations};
-use super::{headers, http_policies, retries};
+use super::{headers, http_policies, parts, retries};
 use crate::duration;
 use crate::resources::istio::virtual_service::{HttpDirectResponse, HttpRedirect, HttpRoute, HttpRouteDestination};
 
@@ -63,7 +63,9 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
         let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
         let (key, known) = destinations.resolve(&object.meta.namespace, written, listener_port);
-        let origin = object.origin(&format!("{}.route[{j}].destination", served.path()));
+        let whole = format!("{}.route[{j}]", served.path());
+        let parts = parts::of_headers(entry.headers.as_ref());
+        let origin = object.origin_with(&format!("{whole}.destination"), &whole, parts);
         translated.push(Destination {
             cluster: MISSING_CLUSTER,
             cluster_name: key.name(),

@@ -12,6 +12,7 @@ use super::destinations::ClusterKey;
 use super::fits;
 use super::load_balancing;
 use super::locality::{self, Own};
+use super::parts;
 use super::policies::{InForce, Policies};
 use super::registry::{Provider, Registry};
 use super::service_backends::{self, Backend};
@@ -206,12 +207,15 @@ fn endpoints(backends: Vec<Backend>, lb: Option<&LoadBalancer>, ejects: bool, me
     endpoints
 }
 
-/// Where the limits come from; the load balancer only when there is nothing else.
+/// Where the limits come from; other blocks only when there are none.
 fn policy_origin(blocks: &InForce<'_>) -> Option<Origin> {
     let pool = blocks.connection_pool.as_ref().map(|(_, rule, path)| rule.origin(path));
     let outlier = || blocks.outlier_detection.as_ref().map(|(_, rule, path)| rule.origin(path));
     let load_balancer = || blocks.load_balancer.as_ref().map(|(_, rule, path)| rule.origin(path));
-    pool.or_else(outlier).or_else(load_balancer)
+    let tls = || blocks.tls.as_ref().map(|(_, rule, path)| rule.origin(path));
+    let proxy = || blocks.proxy_protocol.as_ref().map(|(_, rule, path)| rule.origin(path));
+    let origin = pool.or_else(outlier).or_else(load_balancer).or_else(tls).or_else(proxy)?;
+    Some(parts::of_policy(blocks, origin))
 }
 
 fn connect_timeout(pool: Option<&ConnectionPool>) -> Option<u64> {

@@ -4,11 +4,13 @@
 //! matches is narrower than one of the root's; what the delegate leaves out comes from the root.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use portolan_model::Origin;
+use portolan_model::{Origin, Parts};
 
 use super::binding::gateway_name;
+use super::parts;
 use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -67,9 +69,24 @@ impl<'a> Rule<'a> {
             Some(condition) => object.origin(&format!("spec.http[{rule}].match[{condition}]")),
             None => object.origin(&format!("spec.http[{rule}]")),
         };
-        let Some(root) = &self.root else { return (of(self.object, self.index, condition), None) };
+        let parts = Parts::new(self.lines());
+        let Some(root) = &self.root else { return (Origin { parts, ..of(self.object, self.index, condition) }, None) };
         let (own, of_root) = condition.and_then(|c| root.matches.get(c).copied()).unwrap_or_default();
-        (of(self.object, self.index, own), Some(of(root.object, root.index, of_root)))
+        let origin = Origin { parts, ..of(self.object, self.index, own) };
+        (origin, Some(of(root.object, root.index, of_root)))
+    }
+
+    /// Where its fields stand: of those that the delegate leaves out, in the root.
+    fn lines(&self) -> Vec<(Box<str>, Arc<str>, u32)> {
+        let of = |object: &Object<VirtualService>, rule: usize| {
+            object.lines(&format!("spec.http[{rule}]"), parts::of_rule(&object.spec.http[rule]))
+        };
+        let mut lines = of(self.object, self.index);
+        let Some(root) = &self.root else { return lines };
+        let field = |part: &str| part.split('.').next().unwrap_or_default().to_owned();
+        let own: HashSet<String> = lines.iter().map(|(part, _, _)| field(part)).collect();
+        lines.extend(of(root.object, root.index).into_iter().filter(|(part, _, _)| !own.contains(&field(part))));
+        lines
     }
 
     /// An annotation of its object, else of the root's.

@@ -19,6 +19,7 @@ mod load_balancing;
 mod locality;
 mod mesh;
 mod no_effect;
+mod parts;
 mod plugin_traffic;
 mod plugins;
 mod policies;

@@ -53,8 +53,8 @@ pub(super) struct InForce<'a> {
     pub(super) outlier_detection: Option<Block<'a, OutlierDetection>>,
     pub(super) tls: Option<Block<'a, ClientTls>>,
     /// Not of a port: `portLevelSettings` have none, and reset it.
-    pub(super) proxy_protocol: Option<&'a ProxyProtocol>,
     pub(super) retry_budget: Option<&'a RetryBudget>,
+    pub(super) proxy_protocol: Option<Block<'a, ProxyProtocol>>,
 }
 
 impl<'a> Policies<'a> {
@@ -259,8 +259,10 @@ impl<'a> InForce<'a> {
         if let Some(tls) = &policy.tls {
             self.tls = Some((tls, rule, block("tls")));
         }
-        self.proxy_protocol = policy.proxy_protocol.as_ref().or(self.proxy_protocol);
         self.retry_budget = policy.retry_budget.as_ref().or(self.retry_budget);
+        if let Some(proxy) = &policy.proxy_protocol {
+            self.proxy_protocol = Some((proxy, rule, block("proxyProtocol")));
+        }
         let of_port = |p: &crate::resources::istio::destination_rule::PortPolicy| {
             p.port.as_ref().is_some_and(|selector| selector.number == u32::from(port))
         };

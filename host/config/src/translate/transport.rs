@@ -94,7 +94,7 @@ fn alt_names<'a>(registry: &Registry<'a>, host: &str) -> &'a [String] {
 }
 
 fn proxy_protocol(blocks: &InForce<'_>) -> Option<ProxyProtocol> {
-    let written = blocks.proxy_protocol?;
+    let (written, _, _) = blocks.proxy_protocol.as_ref()?;
     Some(if written.version.as_deref() == Some("V2") { ProxyProtocol::V2 } else { ProxyProtocol::V1 })
 }
 

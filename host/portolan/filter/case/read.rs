@@ -1,22 +1,15 @@
 //! [`read`]: the cases of a folder, or what is wrong with their files.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use portolan_config::plain::Plain;
-use portolan_config::{Diagnostic, Sources, plain};
+use portolan_config::{Diagnostic, Sources};
 
 use super::{Answer, Case, Headers, Peer, PlacedCase, Request};
+use crate::cases::files::{self, Documents, Format, UNUSABLE};
 use crate::filter::stage::Named;
-
-/// How names of files with cases end.
-const SUFFIX: &str = ".test.yaml";
-
-/// Code of a case that cannot be run as it is written.
-const UNUSABLE: &str = "P0601";
 
 /// Cases in the order of their files and of their places there.
 #[derive(Debug)]
@@ -29,55 +22,21 @@ pub(crate) struct Cases {
     pub(crate) sources: Sources,
 }
 
-/// Reads `*.test.yaml` of the folder and of `tests` in it.
+/// Reads `*.test.yaml` of the folder and of `tests` in it. Route tests beside them are passed over.
 pub(crate) fn read(folder: &Path) -> Cases {
-    let mut files = test_files(folder);
-    files.extend(test_files(&folder.join("tests")));
-    let sources = Sources::read(&files);
-    let (mut cases, mut diagnostics) = (Vec::new(), Vec::new());
-    for file in sources.files() {
-        let text = match &file.content {
-            Ok(text) => text,
-            Err(error) => {
-                let place = portolan_config::Place { file: file.name.clone(), line: 1, column: 1, length: 1 };
-                diagnostics.push(Diagnostic::error("P0008", place, error.to_string()));
-                continue;
-            }
-        };
-        let (read, findings) = plain::read::<Case>(&file.name, text, "a test case");
+    let mut files = files::in_folder(folder);
+    files.extend(files::in_folder(&folder.join("tests")));
+    let Documents { read, mut diagnostics, sources } = files::read::<Case>(&files, Format::Filter);
+    let mut cases = Vec::new();
+    for case in read {
+        let findings = check(&case);
+        if findings.is_empty() {
+            cases.push(case);
+        }
         diagnostics.extend(findings);
-        for case in read {
-            let findings = check(&case);
-            if findings.is_empty() {
-                cases.push(case);
-            }
-            diagnostics.extend(findings);
-        }
     }
-    diagnostics.extend(same_names(&cases));
+    diagnostics.extend(files::same_names(&cases, |case| &case.name));
     Cases { cases, diagnostics, sources }
-}
-
-/// In order of name.
-fn test_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let is_test = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX));
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_test).collect();
-    files.sort();
-    files
-}
-
-fn same_names(cases: &[PlacedCase]) -> Vec<Diagnostic> {
-    let mut seen = HashMap::new();
-    let mut findings = Vec::new();
-    for case in cases {
-        let place = case.place("name");
-        if let Some(first) = seen.insert(case.value.name.as_str(), place.clone()) {
-            let message = format!("a case `{}` stands in {}:{} already", case.value.name, first.file, first.line);
-            findings.push(Diagnostic::error(UNUSABLE, place, message));
-        }
-    }
-    findings
 }
 
 /// The first thing that is wrong with a request that stands in no file.

@@ -55,7 +55,7 @@ fn everything_can_be_written_in_its_forms() {
 fn several_documents_are_several_cases() {
     let (cases, findings) = read_text("name: a\nexpect: {request: none}\n---\nname: b\nexpect: {request: {path: /}}\n");
     assert!(findings.is_empty(), "{findings:?}");
-    assert_eq!((cases.len(), place(&cases[1]).line), (2, 4));
+    assert_eq!((cases.len(), cases[1].place("name").line), (2, 4));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use portolan_telemetry::metrics::{PluginValue, PluginValueKind};
 use portolan_wasm::{CallbackTrace, TraceLimits};
 
-use super::report::Ran;
+use crate::cases::Ran;
 use crate::filter::case::{Answer, Case, Content, Headers, Peer, PlacedCase, Request};
 use crate::filter::compare::{self, Call, Got, Lines, Observed, Seen, Traced};
 use crate::filter::stage::{self, Event, Exchange, Named, Script, Stage, StageOptions};
@@ -48,17 +48,18 @@ impl<'a> Runner<'a> {
         let begun = Instant::now();
         let ended = self.observe(&case.value).await?;
         let took = begun.elapsed();
+        let (name, places) = (case.value.name.as_str(), &*case.places);
         Ok(match ended {
             Ended::Refused(reason) => {
                 let differences = compare::compare_refusal(&case.value, Some(&reason)).into_iter().collect();
-                Ran { case, took, differences, log: Vec::new(), failures: Vec::new() }
+                Ran { name, places, took, differences, log: Vec::new(), failures: Vec::new() }
             }
             Ended::Observed(observed) => {
                 let mut differences: Vec<_> = compare::compare_refusal(&case.value, None).into_iter().collect();
                 differences.extend(compare::compare(&case.value, &observed));
                 let failed = observed.trace.iter().filter(|traced| traced.failed);
                 let failures = failed.map(|traced| traced.callback.clone()).collect();
-                Ran { case, took, differences, log: observed.log, failures }
+                Ran { name, places, took, differences, log: observed.log, failures }
             }
         })
     }

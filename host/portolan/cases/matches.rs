@@ -1,11 +1,11 @@
 //! Whether values fulfil a [`TextMatch`], and what it asks for in words.
 
+use super::TextMatch;
 use super::shown;
-use crate::filter::case::TextMatch;
 
 /// The lines of one header, or the one value of something else; none when it is absent. Several lines count as one
 /// value, joined as HTTP does.
-pub(super) fn values(expected: &TextMatch, values: &[&str]) -> bool {
+pub(crate) fn values(expected: &TextMatch, values: &[&str]) -> bool {
     match expected {
         TextMatch::Present(present) => *present != values.is_empty(),
         TextMatch::Lines(lines) => lines.iter().map(String::as_str).eq(values.iter().copied()),
@@ -15,7 +15,7 @@ pub(super) fn values(expected: &TextMatch, values: &[&str]) -> bool {
 }
 
 /// A line of a log, for which a text alone stands for a part of it.
-pub(super) fn in_line(expected: &TextMatch, line: &str) -> bool {
+pub(crate) fn in_line(expected: &TextMatch, line: &str) -> bool {
     match expected {
         TextMatch::Exact(part) => line.contains(part.as_str()),
         // Without the level in front.
@@ -35,7 +35,7 @@ fn text(expected: &TextMatch, text: &str) -> bool {
 }
 
 /// In words.
-pub(super) fn describe(expected: &TextMatch) -> String {
+pub(crate) fn describe(expected: &TextMatch) -> String {
     match expected {
         TextMatch::Exact(exact) => shown::text(exact),
         TextMatch::Prefix(prefix) => format!("begins with {}", shown::text(prefix)),

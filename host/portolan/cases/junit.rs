@@ -3,10 +3,9 @@
 use std::fmt::Write;
 
 use super::report::{self, Ran};
-use crate::filter::case::place;
 
 /// One suite.
-pub(super) fn render(suite: &str, ran: &[Ran<'_>]) -> String {
+pub(crate) fn render(suite: &str, ran: &[Ran<'_>]) -> String {
     let failed = ran.iter().filter(|ran| !ran.passed()).count();
     let seconds: f64 = ran.iter().map(|ran| ran.took.as_secs_f64()).sum();
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
@@ -17,12 +16,12 @@ pub(super) fn render(suite: &str, ran: &[Ran<'_>]) -> String {
         ran.len()
     );
     for one in ran {
-        let at = place(one.case);
+        let at = one.places.of("name");
         let _ = write!(
             xml,
             "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{}\" time=\"{:.3}\"",
             escaped(suite),
-            escaped(&one.case.value.name),
+            escaped(one.name),
             escaped(&at.file),
             at.line,
             one.took.as_secs_f64()

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::args::parse_duration;
 
 /// A type that can be written in several forms.
-pub(super) trait Forms: Sized {
+pub(crate) trait Forms: Sized {
     /// Its form as a map; it denies unknown fields.
     type Map: DeserializeOwned;
     /// Its form as a list.
@@ -49,15 +49,15 @@ macro_rules! deserialize {
     ($($name:ty),*) => {
         $(impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::filter::case::forms::any_form(deserializer)
+                $crate::cases::forms::any_form(deserializer)
             }
         })*
     };
 }
-pub(super) use deserialize;
+pub(crate) use deserialize;
 
 /// Reads whatever form is there.
-pub(super) fn any_form<'de, T: Forms, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn any_form<'de, T: Forms, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(AnyForm(PhantomData))
 }
 
@@ -314,7 +314,7 @@ fn from_base64(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// `50ms`, `2s`.
-pub(super) fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(D::Error::custom)
 }

@@ -11,7 +11,7 @@ const WHOLE: usize = 200;
 const BEFORE: usize = 40;
 
 /// A text in quotes, cut.
-pub(super) fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     match text.char_indices().nth(WHOLE) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
@@ -19,7 +19,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// A body: as text where it is some.
-pub(super) fn body(bytes: &[u8]) -> String {
+pub(crate) fn body(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok("") => "an empty body".to_owned(),
         Ok(body) => text(body),
@@ -32,7 +32,7 @@ pub(super) fn body(bytes: &[u8]) -> String {
 }
 
 /// Two texts; long ones from a little before the place where they part.
-pub(super) fn apart(expected: &str, got: &str) -> (String, String) {
+pub(crate) fn apart(expected: &str, got: &str) -> (String, String) {
     let is_short = |text: &str| text.chars().count() <= WHOLE;
     if is_short(expected) && is_short(got) {
         return (text(expected), body(got.as_bytes()));
@@ -49,7 +49,7 @@ pub(super) fn apart(expected: &str, got: &str) -> (String, String) {
 }
 
 /// The first place where two JSON values differ: its path, and what is there.
-pub(super) fn first_difference(path: String, expected: &Value, got: &Value) -> Option<(String, String, String)> {
+pub(crate) fn first_difference(path: String, expected: &Value, got: &Value) -> Option<(String, String, String)> {
     match (expected, got) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
@@ -72,6 +72,6 @@ fn pair(path: String, expected: Option<&Value>, got: Option<&Value>) -> Option<(
 }
 
 /// `no callouts`, `1 callout`, `2 callouts`.
-pub(super) fn count(count: usize, what: &str) -> String {
+pub(crate) fn count(count: usize, what: &str) -> String {
     if count == 0 { format!("no {what}s") } else { number(count, what) }
 }

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use portolan_config::object::Places;
 use portolan_config::{Diagnostic, Sources, render_github};
 use serde_json::json;
 
+use super::Difference;
 use crate::change::number;
-use crate::filter::case::{PlacedCase, place};
-use crate::filter::compare::Difference;
 
 /// Number of the form of the JSON report; grows when a reader would have to change.
 const SCHEMA: u32 = 1;
@@ -20,33 +20,36 @@ const FAILED: &str = "P0602";
 const LOG_LINES: usize = 20;
 
 /// A case that has run.
-pub(super) struct Ran<'a> {
-    pub(super) case: &'a PlacedCase,
+pub(crate) struct Ran<'a> {
+    /// What is tested.
+    pub(crate) name: &'a str,
+    /// Where its fields stand.
+    pub(crate) places: &'a Places,
     /// With the start of its gateway.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
     /// Empty when it passes.
-    pub(super) differences: Vec<Difference>,
+    pub(crate) differences: Vec<Difference>,
     /// What the filter has logged.
-    pub(super) log: Vec<String>,
+    pub(crate) log: Vec<String>,
     /// Callbacks that trapped or were ended.
-    pub(super) failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Ran<'_> {
     /// True when all is as expected.
-    pub(super) fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.differences.is_empty()
     }
 }
 
 /// One line; for a failure what differs below it.
-pub(super) fn text(ran: &Ran<'_>) -> String {
-    let name = &ran.case.value.name;
+pub(crate) fn text(ran: &Ran<'_>) -> String {
+    let name = ran.name;
     let millis = ran.took.as_millis();
     if ran.passed() {
         return format!("ok    {name}  ({millis} ms)\n");
     }
-    let at = place(ran.case);
+    let at = ran.places.of("name");
     let mut text = format!("FAIL  {name}  ({millis} ms)  {}:{}\n", at.file, at.line);
     for difference in &ran.differences {
         let Difference { field, expected, got, trace } = difference;
@@ -73,7 +76,7 @@ fn below(text: &str) -> String {
 }
 
 /// `3 cases: 2 passed, 1 failed  (0.4 s)`.
-pub(super) fn summary(ran: &[Ran<'_>], took: Duration) -> String {
+pub(crate) fn summary(ran: &[Ran<'_>], took: Duration) -> String {
     let passed = ran.iter().filter(|ran| ran.passed()).count();
     let failed = ran.len() - passed;
     let seconds = took.as_secs_f64();
@@ -83,17 +86,17 @@ pub(super) fn summary(ran: &[Ran<'_>], took: Duration) -> String {
     }
 }
 
-/// One document.
-pub(super) fn json(ran: &[Ran<'_>]) -> anyhow::Result<String> {
+/// One document, with what else is to be in it.
+pub(crate) fn json(ran: &[Ran<'_>], more: Option<(&str, serde_json::Value)>) -> anyhow::Result<String> {
     let case = |ran: &Ran<'_>| {
-        let at = place(ran.case);
+        let at = ran.places.of("name");
         let difference = |difference: &Difference| {
-            let line = ran.case.place(&format!("expect.{}", difference.field)).line;
+            let line = ran.places.of(&format!("expect.{}", difference.field)).line;
             let Difference { field, expected, got, trace } = difference;
             json!({ "field": field, "expected": expected, "got": got, "line": line, "trace": trace })
         };
         json!({
-            "name": ran.case.value.name,
+            "name": ran.name,
             "file": at.file,
             "line": at.line,
             "passed": ran.passed(),
@@ -104,22 +107,24 @@ pub(super) fn json(ran: &[Ran<'_>]) -> anyhow::Result<String> {
         })
     };
     let failed = ran.iter().filter(|ran| !ran.passed()).count();
-    let report = json!({
+    let mut report = json!({
         "schema": SCHEMA,
         "passed": ran.len() - failed,
         "failed": failed,
         "cases": ran.iter().map(case).collect::<Vec<_>>(),
     });
+    if let Some((key, value)) = more {
+        report[key] = value;
+    }
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
 /// One annotation for each difference, at the line that expects otherwise.
-pub(super) fn github(ran: &[Ran<'_>]) -> String {
+pub(crate) fn github(ran: &[Ran<'_>]) -> String {
     let findings = ran.iter().flat_map(|ran| {
         ran.differences.iter().map(|Difference { field, expected, got, .. }| {
-            let place = ran.case.place(&format!("expect.{field}"));
-            let name = &ran.case.value.name;
-            Diagnostic::error(FAILED, place, format!("{name}: `{field}`: expected {expected}, got {got}"))
+            let place = ran.places.of(&format!("expect.{field}"));
+            Diagnostic::error(FAILED, place, format!("{}: `{field}`: expected {expected}, got {got}", ran.name))
         })
     });
     render_github(&findings.collect::<Vec<_>>(), &Sources::default())

@@ -1,0 +1,80 @@
+//! [`Live`]: the running gateway's answers to `/explain`, by a snapshot of the model that it serves whose filters nobody
+//! else uses: a question changes no counter, no limit and no filter's state.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portolan_proxy::{Builder, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use portolan_telemetry::Metrics;
+use serde_json::Value;
+
+use super::table::{NoModules, Question, Table, Verdict};
+use super::tree::SharePart;
+use crate::args::ConfigArgs;
+use crate::load::{self, Purpose};
+
+/// See the module. Nothing is built before the first question.
+pub(crate) struct Live {
+    cell: SnapshotCell,
+    config: ConfigArgs,
+    made: Mutex<Option<Made>>,
+}
+
+struct Made {
+    builder: Builder,
+    table: Table,
+    /// Of the snapshot that it was made for.
+    generation: u64,
+}
+
+impl Live {
+    /// Of the gateway that serves this cell.
+    pub(crate) fn new(cell: SnapshotCell, config: &ConfigArgs) -> Self {
+        Self { cell, config: config.clone(), made: Mutex::new(None) }
+    }
+
+    /// Where the request of these pairs would go, as JSON; or what is wrong with the question.
+    pub(crate) fn explain(&self, query: &[(String, String)]) -> Result<Value, String> {
+        let told = |error: anyhow::Error| format!("{error:#}");
+        let question = Question::of_query(query).map_err(|error| error.to_string())?;
+        let snapshot = self.cell.load();
+        // What a panic has left is made anew.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = match made.take() {
+            Some(current) if current.generation == snapshot.generation => current,
+            old => self.make(old, &snapshot).map_err(told)?,
+        };
+        let verdict = current.table.ask(&question);
+        *made = Some(current);
+        drop(made);
+        let mut verdict = verdict.map_err(told)?;
+        let split = match &mut verdict {
+            Verdict::Http(explanation) => &mut explanation.split,
+            Verdict::Tcp(explanation) => &mut explanation.split,
+        };
+        split.iter_mut().for_each(|share| health(share, &snapshot));
+        serde_json::to_value(&verdict).map_err(|error| error.to_string())
+    }
+
+    fn make(&self, old: Option<Made>, snapshot: &Arc<Snapshot>) -> anyhow::Result<Made> {
+        let mut builder = match old {
+            Some(old) => old.builder,
+            None => load::builder(&self.config, Arc::new(NoModules), Metrics::new(), Purpose::default())?,
+        };
+        let overrides = self.config.filters.iter().map(|(name, file)| (name.clone(), file.display().to_string()));
+        let table = Table::without_plugins(&snapshot.model, &mut builder, overrides.collect());
+        Ok(Made { builder, table, generation: snapshot.generation })
+    }
+}
+
+/// The endpoints as they are now.
+fn health(share: &mut SharePart, snapshot: &Snapshot) {
+    let clusters = snapshot.model.clusters.iter().zip(snapshot.clusters());
+    let mut named = clusters.filter(|(cluster, _)| cluster.name == share.cluster);
+    let Some((_, ClusterEntry { state, .. })) = named.next() else { return };
+    let endpoint = |endpoint: &Arc<EndpointState>| match endpoint.ejected_for_ms() {
+        Some(ms) => format!("{} ejected {} s", endpoint.address, ms.div_ceil(1000)),
+        None if endpoint.is_healthy() => endpoint.address.to_string(),
+        None => format!("{} not healthy", endpoint.address),
+    };
+    share.endpoints = state.endpoints().endpoints.iter().map(endpoint).collect();
+}

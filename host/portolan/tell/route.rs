@@ -1,0 +1,166 @@
+//! A route in words: what it asks of a request, and what it does with it.
+
+use portolan_model::{
+    DirectResponse, Forward, HeaderMatch, HeaderOperations, Origin, Redirect, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteMatch, Sticky, StringMatch,
+};
+
+use super::{Told, others, quoted, time};
+
+/// `uri prefix "/api", headers x-user exact "beta"`; `any request` without a condition.
+pub(crate) fn conditions(matches: &RouteMatch) -> String {
+    let RouteMatch { uri, ignore_uri_case, scheme, method, authority, headers, without_headers, query_params } =
+        matches;
+    let case = if *ignore_uri_case { " ignoring case" } else { "" };
+    let named = |what: &str, one: &HeaderMatch| format!("{what} {} {}", one.name, string(&one.value));
+    let single = [("uri", uri), ("scheme", scheme), ("method", method), ("authority", authority)];
+    let single = single.into_iter().filter_map(|(what, value)| {
+        let value = value.as_ref()?;
+        Some(format!("{what} {}{}", string(value), if what == "uri" { case } else { "" }))
+    });
+    let lists = [("headers", headers), ("withoutHeaders", without_headers), ("queryParams", query_params)];
+    let listed = lists.into_iter().flat_map(|(what, list)| list.iter().map(move |one| named(what, one)));
+    let all: Vec<_> = single.chain(listed).collect();
+    if all.is_empty() { "any request".to_owned() } else { all.join(", ") }
+}
+
+fn string(value: &StringMatch) -> String {
+    match value {
+        StringMatch::Exact(text) => format!("exact {}", quoted(text)),
+        StringMatch::Prefix(text) => format!("prefix {}", quoted(text)),
+        StringMatch::Regex(text) => format!("regex {}", quoted(text)),
+        StringMatch::Present => "present".to_owned(),
+    }
+}
+
+/// All that a route does besides choosing a destination.
+pub(crate) fn action(route: &Route) -> Vec<Told> {
+    let origin = &route.origin;
+    match &route.action {
+        RouteAction::Forward(forward) => self::forward(forward, origin),
+        RouteAction::Redirect(redirect) => {
+            let told = Told::new("redirect", self::redirect(redirect), Some(origin.place_of("redirect")));
+            std::iter::once(told).chain(headers(&redirect.headers, &[origin])).collect()
+        }
+        RouteAction::DirectResponse(direct) => {
+            let told = Told::new("directResponse", direct_response(direct), Some(origin.place_of("directResponse")));
+            std::iter::once(told).chain(headers(&direct.headers, &[origin])).collect()
+        }
+    }
+}
+
+fn forward(forward: &Forward, origin: &Origin) -> Vec<Told> {
+    let rewrite = forward.rewrite.as_ref().map(|rewrite| {
+        let place = origin.parts.place("rewrite").or_else(|| origin.parts.place("headers.request.set.host"));
+        Told::new("rewrite", self::rewrite(rewrite), Some(place.unwrap_or_else(|| origin.place())))
+    });
+    let timeout = forward.timeout_ms.map_or_else(|| "no timeout".to_owned(), |ms| format!("timeout {}", time(ms)));
+    let sticky = forward.sticky.as_ref().map(|sticky| Told::new("sticky", self::sticky(sticky), None));
+    // With one destination its operations are among the route's.
+    let mut origins = vec![origin];
+    if let [only] = forward.destinations.as_slice() {
+        origins.insert(0, &only.origin);
+    }
+    let mut told: Vec<_> = rewrite.into_iter().chain(headers(&forward.headers, &origins)).collect();
+    told.push(Told::new("timeout", timeout, origin.parts.place("timeout")));
+    told.push(Told::new("retries", retries(&forward.retry), origin.parts.place("retries")));
+    told.extend(sticky);
+    let known = ["destinations", "rewrite", "timeout_ms", "retry", "headers", "sticky"];
+    told.extend(others(forward, &known).into_iter().map(|told| {
+        let place = ["", "Policy"].iter().find_map(|end| origin.parts.place(&format!("{}{end}", told.kind)));
+        Told::new(&told.kind, format!("{} {}", told.kind, told.text), place)
+    }));
+    told
+}
+
+fn rewrite(rewrite: &Rewrite) -> String {
+    let Rewrite { uri, uri_regex, authority } = rewrite;
+    let uri = uri.as_ref().map(|uri| format!("uri {}", quoted(uri)));
+    let regex = uri_regex.as_ref().map(|(from, to)| format!("uri hits of {} to {}", quoted(from), quoted(to)));
+    let authority = authority.as_ref().map(|authority| format!("authority {}", quoted(authority)));
+    [uri, regex, authority].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `remove x-a`, `set x-a: b`, `add x-a: b`, for requests and for responses, in the order in which they are carried out.
+pub(crate) fn headers(operations: &HeaderOperations, origins: &[&Origin]) -> Vec<Told> {
+    let HeaderOperations { request_remove, request_set, request_add, response_remove, response_set, response_add } =
+        operations;
+    let place = |part: String| {
+        let written = origins.iter().find_map(|origin| origin.parts.place(&part));
+        written.or_else(|| origins.first().map(|origin| origin.place()))
+    };
+    let directions = [
+        ("request", request_remove, request_set, request_add),
+        ("response", response_remove, response_set, response_add),
+    ];
+    let mut told = Vec::new();
+    for (direction, remove, set, add) in directions {
+        let kind = format!("headers.{direction}");
+        let removed = remove
+            .iter()
+            .map(|name| Told::new(&kind, format!("{direction} remove {name}"), place(format!("{kind}.remove.{name}"))));
+        told.extend(removed);
+        for (verb, pairs) in [("set", set), ("add", add)] {
+            told.extend(pairs.iter().map(|(name, value)| {
+                let text = format!("{direction} {verb} {name}: {}", portolan_config::render::escape(value));
+                Told::new(&kind, text, place(format!("{kind}.{verb}.{name}")))
+            }));
+        }
+    }
+    told
+}
+
+/// `retries 2 on connect-failure refused-stream`.
+pub(crate) fn retries(retry: &RetryPolicy) -> String {
+    if retry.attempts == 0 {
+        return "no retries".to_owned();
+    }
+    let flags = [
+        (retry.on_5xx, "5xx"),
+        (retry.gateway_error, "gateway-error"),
+        (retry.reset, "reset"),
+        (retry.connect_failure, "connect-failure"),
+        (retry.refused_stream, "refused-stream"),
+        (retry.retriable_4xx, "retriable-4xx"),
+    ];
+    let on = flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned());
+    let on: Vec<_> = on.chain(retry.status_codes.iter().map(u16::to_string)).collect();
+    let each = retry.per_try_timeout_ms.map(|ms| format!(", each within {}", time(ms))).unwrap_or_default();
+    format!("retries {} on {}{each}", retry.attempts, on.join(" "))
+}
+
+fn sticky(sticky: &Sticky) -> String {
+    match sticky {
+        Sticky::Cookie(name) => format!("sticky by cookie {name}"),
+        Sticky::Header(name) => format!("sticky by header {name}"),
+    }
+}
+
+fn redirect(redirect: &Redirect) -> String {
+    let Redirect { uri, prefix_rewrite, authority, port, port_from_request, scheme, keep_port, status, .. } = redirect;
+    let mut words = vec![format!("redirect {status}")];
+    words.extend(scheme.as_ref().map(|scheme| format!("scheme {scheme}")));
+    words.extend(authority.as_ref().map(|authority| format!("authority {}", quoted(authority))));
+    words.extend(port.map(|port| format!("port {port}")));
+    words.extend(port_from_request.then(|| "the listener's port".to_owned()));
+    words.extend(keep_port.then(|| "the port that was asked for".to_owned()));
+    words.extend(uri.as_ref().map(|uri| format!("uri {}", quoted(uri))));
+    words.extend(prefix_rewrite.as_ref().map(|prefix| format!("prefix to {}", quoted(prefix))));
+    let known =
+        ["uri", "prefix_rewrite", "authority", "port", "port_from_request", "scheme", "keep_port", "status", "headers"];
+    words.extend(others(redirect, &known).into_iter().map(|told| format!("{} {}", told.kind, told.text)));
+    words.join(", ")
+}
+
+fn direct_response(direct: &DirectResponse) -> String {
+    match (direct.body.len(), std::str::from_utf8(&direct.body)) {
+        (0, _) => format!("direct response {}", direct.status),
+        (1..=60, Ok(text)) => format!("direct response {} {}", direct.status, quoted(text)),
+        (length, _) => format!("direct response {}, {length} bytes ({:08x})", direct.status, checksum(&direct.body)),
+    }
+}
+
+/// Tells long bodies apart.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
