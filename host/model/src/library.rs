@@ -25,6 +25,7 @@ impl LibraryFilter {
 
 /// All of them, by name.
 pub const LIBRARY: &[LibraryFilter] = &[
+    LibraryFilter::new("authorization", "lets requests in, or keeps them out, by Istio's AuthorizationPolicies"),
     LibraryFilter::new("basic-auth", "asks for a user name and a password"),
     LibraryFilter::new("body-limit", "bounds the bodies of requests and responses"),
     LibraryFilter::new("compress", "compresses responses with gzip or brotli as they stream"),
