@@ -308,6 +308,8 @@ const ISTIO_KINDS: &[(&str, &str, &str)] = &[
     ("WasmPlugin and TrafficExtension", "traffic_extension", "TrafficExtension"),
     ("Telemetry", "telemetry", "Telemetry"),
     ("MeshConfig and ProxyConfig", "operator", "MeshConfig"),
+    ("RequestAuthentication and AuthorizationPolicy", "request_authentication", "RequestAuthentication"),
+    ("RequestAuthentication and AuthorizationPolicy", "authorization_policy", "AuthorizationPolicy"),
 ];
 
 /// Fields of the structs of Istio's resources by type: name in YAML (empty when flattened) and type.

@@ -27,6 +27,7 @@ mod matching;
 mod mirrors;
 mod modules;
 mod pausing;
+mod policies;
 mod publish;
 mod registries;
 mod reload;

@@ -76,11 +76,15 @@ fn operations_ask_for_host_method_path_and_port() {
     assert!(denies_operation(json!({"hosts": ["shop.test:8080"]}), "/"), "case does not matter");
     assert!(denies_operation(json!({"hosts": ["SHOP.*"]}), "/") && denies_operation(json!({"hosts": ["*"]}), "/"));
     assert!(!denies_operation(json!({"hosts": ["shop.test"]}), "/"), "the port is part of it");
-    assert!(denies_operation(json!({"ports": ["80", "8080"]}), "/") && !denies_operation(json!({"ports": ["80"]}), "/"));
+    assert!(
+        denies_operation(json!({"ports": ["80", "8080"]}), "/") && !denies_operation(json!({"ports": ["80"]}), "/")
+    );
     assert!(denies_operation(json!({"methods": ["G*"]}), "/") && !denies_operation(json!({"methods": ["get"]}), "/"));
     assert!(denies_operation(json!({"paths": ["/a"]}), "/a?b") && !denies_operation(json!({"paths": ["/a"]}), "/a/"));
     assert!(denies_operation(json!({"paths": ["/a/{*}/c"]}), "/a/b/c"));
-    assert!(denies_operation(json!({"notPaths": ["/a*"]}), "/b") && !denies_operation(json!({"notPaths": ["/a*"]}), "/ab"));
+    assert!(
+        denies_operation(json!({"notPaths": ["/a*"]}), "/b") && !denies_operation(json!({"notPaths": ["/a*"]}), "/ab")
+    );
     assert!(!denies_operation(json!({"paths": ["/a"], "methods": ["PUT"]}), "/a"), "all fields must hold");
 }
 
@@ -89,7 +93,10 @@ fn sources_ask_for_addresses_and_certificates() {
     let source = |source: Value| with("ALLOW", &json!([{"from": [{"source": source}]}]));
     assert!(passes(&source(json!({"ipBlocks": ["192.0.2.99/24"]})), &get("/")), "bits beyond the prefix are nothing");
     assert!(!passes(&source(json!({"ipBlocks": ["192.0.2.8"]})), &get("/")));
-    assert!(!passes(&source(json!({"remoteIpBlocks": ["192.0.2.0/24"], "notRemoteIpBlocks": ["192.0.2.7"]})), &get("/")));
+    assert!(!passes(
+        &source(json!({"remoteIpBlocks": ["192.0.2.0/24"], "notRemoteIpBlocks": ["192.0.2.7"]})),
+        &get("/")
+    ));
     for (known, field) in [
         (true, json!({"principals": ["cluster.local/ns/shop/sa/ada"]})),
         (true, json!({"principals": ["*"]})),
@@ -158,10 +165,15 @@ fn conditions_ask_for_headers_and_the_connection() {
     assert!(denies("request.headers[x-none]", json!({"values": ["*"]})));
     assert!(denies("request.headers[x-other]", json!({"notValues": ["a"]})), "an absent header has none of them");
     assert!(!denies("request.headers[x-other]", json!({"values": ["*"]})));
-    assert!(denies("source.ip", json!({"values": ["192.0.2.0/24"]})) && denies("remote.ip", json!({"notValues": ["::1"]})));
+    assert!(
+        denies("source.ip", json!({"values": ["192.0.2.0/24"]})) && denies("remote.ip", json!({"notValues": ["::1"]}))
+    );
     assert!(denies("destination.ip", json!({"values": ["10.0.0.1"]})));
     assert!(denies("destination.port", json!({"values": ["8080"], "notValues": ["80"]})));
-    assert!(!denies("connection.sni", json!({"values": ["*"]})) && denies("connection.sni", json!({"notValues": ["a.test"]})));
+    assert!(
+        !denies("connection.sni", json!({"values": ["*"]}))
+            && denies("connection.sni", json!({"notValues": ["a.test"]}))
+    );
 }
 
 #[test]

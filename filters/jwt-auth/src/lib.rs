@@ -141,7 +141,8 @@ impl JwtAuth {
             Err(refusal) => return Ok(Judgement::Refused(refusal)),
         };
         let is_its = |rule: &&usize| self.policy.rules[**rule].issuer == token.claims.issuer;
-        let Some(rule) = found.rules.iter().find(is_its).copied() else {
+        let takes_any = |rule: &&usize| self.policy.rules[**rule].issuer.is_empty();
+        let Some(rule) = found.rules.iter().find(is_its).or_else(|| found.rules.iter().find(takes_any)).copied() else {
             return Ok(Judgement::Refused(Refusal::UnknownIssuer));
         };
         if let Err(refusal) = self.policy.rules[rule].check(&token.claims, now) {
@@ -161,7 +162,8 @@ impl JwtAuth {
         let keys = self.rings[rule].borrow().keys();
         let mut fitting = keys.fitting(token.kid.as_deref(), token.algorithm).peekable();
         if fitting.peek().is_none() {
-            let may_look = keys.is_empty() || self.rings[rule].borrow().may_look_again(now * 1_000);
+            let is_remote = self.policy.rules[rule].keys.is_remote();
+            let may_look = is_remote && (keys.is_empty() || self.rings[rule].borrow().may_look_again(now * 1_000));
             return Ok(if may_look { Judgement::NeedsKeys(rule) } else { Judgement::Refused(Refusal::NoKey) });
         }
         for key in fitting {

@@ -14,7 +14,7 @@ use crate::token::Claims;
 /// One issuer.
 #[derive(Debug)]
 pub struct Rule {
-    /// What `iss` must be.
+    /// What `iss` must be; empty takes any.
     pub issuer: String,
     /// What `aud` must have one of; any when empty.
     pub audiences: Vec<String>,

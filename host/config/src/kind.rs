@@ -6,8 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, Telemetry, TrafficExtension, VirtualService,
-    WasmPlugin, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, Gateway, IstioOperator, MeshConfig, RequestAuthentication, ServiceEntry,
+    Telemetry, TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
 };
 use crate::validate;
 
@@ -32,6 +32,10 @@ pub enum Kind {
     TrafficExtension,
     /// Istio Telemetry.
     Telemetry,
+    /// Istio RequestAuthentication.
+    RequestAuthentication,
+    /// Istio AuthorizationPolicy.
+    AuthorizationPolicy,
     /// Istio IstioOperator.
     IstioOperator,
     /// Kubernetes Service.
@@ -52,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
@@ -61,6 +65,8 @@ impl Kind {
         Self::WasmPlugin,
         Self::TrafficExtension,
         Self::Telemetry,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
         Self::IstioOperator,
         Self::Service,
         Self::Endpoints,
@@ -87,6 +93,8 @@ impl Kind {
             Self::WasmPlugin => "WasmPlugin",
             Self::TrafficExtension => "TrafficExtension",
             Self::Telemetry => "Telemetry",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::IstioOperator => "IstioOperator",
             Self::Service => "Service",
             Self::Endpoints => "Endpoints",
@@ -106,6 +114,9 @@ impl Kind {
             }
             Self::WasmPlugin | Self::TrafficExtension => &["extensions.istio.io/v1alpha1"],
             Self::Telemetry => &["telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1"],
+            Self::RequestAuthentication | Self::AuthorizationPolicy => {
+                &["security.istio.io/v1", "security.istio.io/v1beta1"]
+            }
             Self::IstioOperator => &["install.istio.io/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::Service | Self::Endpoints | Self::Pod | Self::Namespace | Self::Secret | Self::ConfigMap => &["v1"],
@@ -209,6 +220,24 @@ impl Resource for Telemetry {
 
     fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
         validate::telemetry(object)
+    }
+}
+
+impl Resource for RequestAuthentication {
+    const KIND: Kind = Kind::RequestAuthentication;
+    const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::request_authentication(object)
+    }
+}
+
+impl Resource for AuthorizationPolicy {
+    const KIND: Kind = Kind::AuthorizationPolicy;
+    const IS_SPEC: bool = true;
+
+    fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
+        validate::authorization_policy(object)
     }
 }
 

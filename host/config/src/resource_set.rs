@@ -9,8 +9,8 @@ use crate::kind::{Kind, Resource};
 use crate::object::Object;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, MeshConfig, ServiceEntry, Telemetry, TrafficExtension, VirtualService,
-    WasmPlugin, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, Gateway, IstioOperator, MeshConfig, RequestAuthentication, ServiceEntry,
+    Telemetry, TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
 };
 use crate::update::ObjectStatus;
 
@@ -89,6 +89,16 @@ impl ResourceSet {
 
     /// Istio Telemetries.
     pub fn telemetries(&self) -> impl Iterator<Item = &Object<Telemetry>> {
+        self.all()
+    }
+
+    /// Istio RequestAuthentications.
+    pub fn request_authentications(&self) -> impl Iterator<Item = &Object<RequestAuthentication>> {
+        self.all()
+    }
+
+    /// Istio AuthorizationPolicies.
+    pub fn authorization_policies(&self) -> impl Iterator<Item = &Object<AuthorizationPolicy>> {
         self.all()
     }
 

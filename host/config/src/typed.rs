@@ -19,8 +19,8 @@ use crate::resource_set::ActiveObject;
 use crate::resources::Unread;
 use crate::resources::core::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::istio::{
-    DestinationRule, Gateway, IstioOperator, ServiceEntry, Telemetry, TrafficExtension, VirtualService, WasmPlugin,
-    WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, Gateway, IstioOperator, RequestAuthentication, ServiceEntry, Telemetry,
+    TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
 };
 
 /// One object's text and places.
@@ -53,6 +53,8 @@ pub(crate) fn read(kind: Kind, raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>)
         Kind::Namespace => read_as::<Namespace>,
         Kind::Secret => read_as::<Secret>,
         Kind::Telemetry => read_as::<Telemetry>,
+        Kind::RequestAuthentication => read_as::<RequestAuthentication>,
+        Kind::AuthorizationPolicy => read_as::<AuthorizationPolicy>,
         Kind::ConfigMap => read_as::<ConfigMap>,
     };
     read(raw, diagnostics)

@@ -4,6 +4,8 @@
 mod access_logs;
 mod actions;
 mod analysis;
+mod authentication;
+mod authorization;
 mod binding;
 mod clusters;
 mod conditions;
@@ -111,7 +113,11 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let listeners = listeners::translate(&gateways, &ports, &behind);
     let tables = tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options);
     let references = [tables.references, listeners.references].concat();
+    let has_tcp = listeners.listeners.iter().any(|listener| listener.tcp.is_some());
+    let authentication = authentication::translate(resources, &registry, options);
+    let authorization = authorization::translate(resources, options, has_tcp);
     let plugins = plugins::translate(resources, &gateways, options);
+    let plugins = plugins.with(authentication.plugin).with(authorization.plugin);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
     let locality = mesh::locality(resources);
     let mesh = clusters::Mesh {
@@ -136,6 +142,8 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         clusters.diagnostics,
         transports,
         plugins.diagnostics,
+        authentication.diagnostics,
+        authorization.diagnostics,
         access_logs.diagnostics,
         reachability::diagnose(resources),
         analysis,

@@ -46,6 +46,15 @@ pub(super) fn translate(resources: &ResourceSet, gateways: &Gateways<'_>, option
 }
 
 impl Plugins {
+    /// With a plugin that resources of other kinds ask for. Istio has its own filters follow the WasmPlugins of their phase.
+    pub(super) fn with(mut self, plugin: Option<Plugin>) -> Self {
+        if let Some(plugin) = plugin {
+            let place = self.plugins.partition_point(|other| other.phase <= plugin.phase);
+            self.plugins.insert(place, plugin);
+        }
+        self
+    }
+
     fn add(
         &mut self,
         extension: &Extension<'_>,

@@ -2,11 +2,13 @@
 //! reported as unknown. One-ofs are structs of options, and durations and enumerations are text that `validate` checks,
 //! so that every mistake keeps its line.
 
+pub mod authorization_policy;
 pub mod destination_rule;
 pub mod gateway;
 pub mod http_policy;
 pub mod load_balancer;
 pub mod operator;
+pub mod request_authentication;
 pub mod service_entry;
 pub mod telemetry;
 pub mod traffic_extension;
@@ -14,9 +16,11 @@ pub mod virtual_service;
 pub mod wasm_plugin;
 pub mod workload_entry;
 
+pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::DestinationRule;
 pub use gateway::Gateway;
 pub use operator::{ExtensionProvider, FileAccessLog, IstioOperator, MeshConfig};
+pub use request_authentication::RequestAuthentication;
 pub use service_entry::ServiceEntry;
 pub use telemetry::Telemetry;
 pub use traffic_extension::TrafficExtension;

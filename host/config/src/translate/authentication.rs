@@ -1,0 +1,106 @@
+//! Authentication: the RequestAuthentications that are for this gateway, made one plugin with the filter `jwt-auth`.
+//! Semantics: Istio's `convertToEnvoyJwtConfig`.
+
+use portolan_model::PluginPhase;
+use serde_json::{Map, Value, json};
+
+use super::authorization::{SystemPlugin, is_for_gateway, not_here, plugin};
+use super::registry::Registry;
+use super::{TranslateOptions, age, mesh};
+use crate::ResourceSet;
+use crate::diagnostic::Diagnostic;
+use crate::duration;
+use crate::object::Object;
+use crate::resources::istio::RequestAuthentication;
+use crate::resources::istio::request_authentication::JwtRule;
+
+pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, options: &TranslateOptions) -> SystemPlugin {
+    let root = mesh::root_namespace(resources);
+    let mut diagnostics = Vec::new();
+    let mut selected: Vec<&Object<RequestAuthentication>> = Vec::new();
+    for object in resources.request_authentications() {
+        let spec = &object.spec;
+        let has_targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
+        if is_for_gateway(&object.meta, spec.selector.as_ref(), has_targets, &root, options) {
+            selected.push(object);
+        } else {
+            diagnostics.push(not_here(object));
+        }
+    }
+    selected.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    let written =
+        selected.iter().flat_map(|object| object.spec.jwt_rules.iter().enumerate().map(|(i, rule)| (*object, i, rule)));
+    let mut rules: Vec<(&Object<RequestAuthentication>, usize, &JwtRule)> = written.collect();
+    // Stable, as Istio sorts them.
+    rules.sort_by(|a, b| a.2.issuer.cmp(&b.2.issuer));
+    let config: Vec<Value> =
+        rules.iter().map(|(object, i, rule)| of_rule(object, *i, rule, registry, &mut diagnostics)).collect();
+    let first = selected.iter().find(|object| !object.spec.jwt_rules.is_empty());
+    let plugin =
+        first.map(|first| plugin("jwt-auth", PluginPhase::Authn, json!({ "rules": config }).to_string(), first));
+    SystemPlugin { plugin, diagnostics }
+}
+
+/// The rule as the filter takes it: Istio's fields, keys of one kind, and times in milliseconds.
+fn of_rule(
+    object: &Object<RequestAuthentication>,
+    place: usize,
+    rule: &JwtRule,
+    registry: &Registry<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> Value {
+    let headers = rule.from_headers.iter().map(|header| json!({ "name": header.name, "prefix": header.prefix }));
+    let outputs = rule.output_claim_to_headers.iter().map(|out| json!({ "header": out.header, "claim": out.claim }));
+    let mut fields = Map::new();
+    fields.insert("issuer".to_owned(), json!(rule.issuer));
+    let lists = [
+        ("audiences", json!(rule.audiences)),
+        ("fromHeaders", headers.collect()),
+        ("fromParams", json!(rule.from_params)),
+        ("fromCookies", json!(rule.from_cookies)),
+        ("outputClaimToHeaders", outputs.collect()),
+    ];
+    let lists = lists.into_iter().filter(|(_, list)| list.as_array().is_some_and(|list| !list.is_empty()));
+    fields.extend(lists.map(|(name, list)| (name.to_owned(), list)));
+    if rule.forward_original_token {
+        fields.insert("forwardOriginalToken".to_owned(), json!(true));
+    }
+    if let Some(name) = rule.output_payload_to_header.as_ref().filter(|name| !name.is_empty()) {
+        fields.insert("outputPayloadToHeader".to_owned(), json!(name));
+    }
+    if let Some(timeout) = rule.timeout.as_deref().and_then(duration::parse_ms) {
+        fields.insert("timeoutMilliseconds".to_owned(), json!(timeout.min(60_000)));
+    }
+    match keys(rule, registry) {
+        Ok(keys) => fields.extend(keys),
+        Err(reason) => {
+            // As Istio does while it has no keys: every token of the issuer is refused.
+            fields.insert("jwks".to_owned(), json!({ "keys": [] }));
+            let place = object.place(&format!("spec.jwtRules[{place}]"));
+            found.push(Diagnostic::warning("P0347", place, format!("{reason}: every token of this issuer is refused")));
+        }
+    }
+    Value::Object(fields)
+}
+
+/// Where the keys are; the reason when there is no way to them.
+fn keys(rule: &JwtRule, registry: &Registry<'_>) -> Result<Vec<(String, Value)>, String> {
+    if let Some(text) = rule.jwks.as_ref().filter(|text| !text.is_empty()) {
+        return Ok(vec![("jwks".to_owned(), json!(text))]);
+    }
+    let Some(uri) = rule.jwks_uri.as_ref().filter(|uri| !uri.is_empty()) else {
+        return Err("keys are not looked for by OpenID Connect Discovery yet, and `jwksUri` is not set".to_owned());
+    };
+    let mut fields = vec![("jwksUri".to_owned(), json!(uri))];
+    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let with_port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = with_port.unwrap_or((authority, usual));
+    if registry.ports(host).is_some_and(|ports| ports.contains(&port)) {
+        fields.push(("jwksCluster".to_owned(), json!(format!("outbound|{port}||{host}"))));
+    } else if scheme == "https" {
+        return Err(format!("keys come over https from what is a service only, and none is `{host}` with port {port}"));
+    }
+    Ok(fields)
+}

@@ -1,0 +1,174 @@
+//! Authorization: the AuthorizationPolicies that are for this gateway, made one plugin with the filter `authorization`.
+//! Semantics: Istio's `ListAuthorizationPolicies` and its translation for Envoy's `rbac`.
+
+use portolan_model::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase};
+use serde_json::{Value, json};
+
+use super::{TranslateOptions, age, fits, mesh};
+use crate::ResourceSet;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::object::{Meta, Object};
+use crate::resources::istio::AuthorizationPolicy;
+use crate::resources::istio::authorization_policy::Rule;
+use crate::resources::istio::wasm_plugin::LabelSelector;
+use crate::validate::authorization_policy::EXPERIMENTAL;
+
+/// Istio's annotation of policies that are tried out only.
+const DRY_RUN: &str = "istio.io/dry-run";
+
+/// A plugin that resources ask for, and what is to say about them.
+pub(super) struct SystemPlugin {
+    pub(super) plugin: Option<Plugin>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// `has_tcp`: there are listeners whose connections no HTTP filter sees.
+pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions, has_tcp: bool) -> SystemPlugin {
+    let root = mesh::root_namespace(resources);
+    let mut diagnostics = Vec::new();
+    let mut selected: Vec<&Object<AuthorizationPolicy>> = Vec::new();
+    for policy in resources.authorization_policies() {
+        let spec = &policy.spec;
+        let has_targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
+        if is_for_gateway(&policy.meta, spec.selector.as_ref(), has_targets, &root, options) {
+            selected.push(policy);
+        } else {
+            diagnostics.push(not_here(policy));
+        }
+    }
+    selected.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    let policies: Vec<Value> = selected.iter().filter_map(|policy| of_policy(policy, &mut diagnostics)).collect();
+    let first = selected.iter().find(|policy| is_served(policy));
+    if let Some(first) = first.filter(|_| has_tcp) {
+        let text = "connections of TCP servers are not checked yet: only requests are";
+        diagnostics.push(Diagnostic::warning("P0346", first.key_place("spec"), text));
+    }
+    let plugin = first.map(|first| {
+        let config = json!({ "policies": policies }).to_string();
+        plugin("authorization", PluginPhase::Authz, config, first)
+    });
+    SystemPlugin { plugin, diagnostics }
+}
+
+/// A plugin with a filter of the library. Its name has no dot, so that no object's plugin has the same.
+pub(super) fn plugin<T>(filter: &str, phase: PluginPhase, config: String, object: &Object<T>) -> Plugin {
+    Plugin {
+        name: filter.to_owned(),
+        root_id: String::new(),
+        kind: PluginKind::Http,
+        phase,
+        priority: 0,
+        code: PluginCode::Bundled(filter.to_owned()),
+        sha256: None,
+        verification_key: None,
+        config,
+        schema: None,
+        fail_policy: FailPolicy::FailClose,
+        env: Vec::new(),
+        matches: None,
+        limits: portolan_model::PluginLimits::default(),
+        canary: None,
+        headers_stop_iteration: false,
+        origin: object.origin(""),
+    }
+}
+
+/// Policies of the root namespace count everywhere, others in their own; what is for Gateway API is not for this gateway.
+pub(super) fn is_for_gateway(
+    meta: &Meta,
+    selector: Option<&LabelSelector>,
+    has_targets: bool,
+    root: &str,
+    options: &TranslateOptions,
+) -> bool {
+    let is_here = meta.namespace == root || meta.namespace == options.namespace;
+    is_here && !has_targets && selector.is_none_or(|selector| fits(&selector.match_labels, &options.labels))
+}
+
+/// A note, for all of a folder's policies are mostly meant for this gateway.
+pub(super) fn not_here<T>(object: &Object<T>) -> Diagnostic {
+    let text =
+        format!("this {} has no effect here: it is for another namespace, other labels or targets", object.meta.kind);
+    let finding = Diagnostic::warning("P0251", object.key_place("metadata.namespace"), text);
+    let help = "a gateway goes by those of the root namespace and of its own whose selector fits its labels";
+    Diagnostic { severity: Severity::Note, ..finding.with_help(help) }
+}
+
+/// Whether something is refused for this policy.
+fn is_served(policy: &Object<AuthorizationPolicy>) -> bool {
+    policy.spec.action.as_deref() != Some("AUDIT") && !is_dry_run(policy)
+}
+
+fn is_dry_run(policy: &Object<AuthorizationPolicy>) -> bool {
+    let value = policy.meta.annotations.get(DRY_RUN);
+    value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// The policy for the filter; none when it only tells.
+fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) -> Option<Value> {
+    let action = policy.spec.action.as_deref().unwrap_or("ALLOW");
+    if is_dry_run(policy) {
+        let text = "policies that are tried out are not served yet: this one has no effect";
+        found.push(Diagnostic::warning("P0345", policy.key_place(&format!("metadata.annotations.{DRY_RUN}")), text));
+        return None;
+    }
+    match action {
+        "AUDIT" => {
+            let text = "AUDIT is not served: nothing is told of requests that fit, and none is refused";
+            found.push(Diagnostic::warning("P0345", policy.place("spec.action"), text));
+            return None;
+        }
+        "CUSTOM" => {
+            let text = "CUSTOM is not served yet: requests that fit are refused";
+            let finding = Diagnostic::warning("P0345", policy.place("spec.action"), text);
+            found.push(finding.with_help("put the filter `ext-authz` into the chain with a WasmPlugin"));
+        }
+        _ => {}
+    }
+    let is_allow = action == "ALLOW";
+    // A rule keeps its number, which the access log tells.
+    let rules = policy.spec.rules.iter().enumerate().map(|(i, rule)| of_rule(policy, i, rule, is_allow, found));
+    let rules: Vec<Value> = rules.collect();
+    let action = if is_allow { "ALLOW" } else { "DENY" };
+    let (name, namespace) = (&policy.meta.name, &policy.meta.namespace);
+    Some(json!({ "name": name, "namespace": namespace, "action": action, "rules": rules }))
+}
+
+/// What cannot be asked makes less pass: a rule that allows does not count, one that refuses asks for the rest only.
+fn of_rule(
+    policy: &Object<AuthorizationPolicy>,
+    place: usize,
+    rule: &Rule,
+    is_allow: bool,
+    found: &mut Vec<Diagnostic>,
+) -> Value {
+    let mut rule = rule.clone();
+    let is_unserved = |key: &str| key.starts_with(EXPERIMENTAL);
+    let unserved: Vec<usize> =
+        rule.when.iter().enumerate().filter(|(_, condition)| is_unserved(&condition.key)).map(|(i, _)| i).collect();
+    for i in &unserved {
+        let instead = if is_allow { "this rule allows nothing" } else { "the rest of this rule decides" };
+        let at = policy.place(&format!("spec.rules[{place}].when[{i}].key"));
+        let text = format!("metadata of Envoy's filters is not served: {instead}");
+        found.push(Diagnostic::warning("P0345", at, text));
+    }
+    rule.when.retain(|condition| !is_unserved(&condition.key));
+    if is_allow && !unserved.is_empty() {
+        // Fits nothing: every request has a method.
+        return json!({ "to": [{ "operation": { "notMethods": ["*"] } }] });
+    }
+    without_empty(serde_json::to_value(rule).unwrap_or_default())
+}
+
+/// Without the lists that nothing stands in.
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let is_there = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+            let kept = map.into_iter().filter(|(_, value)| is_there(value));
+            Value::Object(kept.map(|(name, value)| (name, without_empty(value))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(without_empty).collect()),
+        other => other,
+    }
+}

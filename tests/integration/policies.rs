@@ -1,0 +1,103 @@
+//! RequestAuthentications and AuthorizationPolicies, in front of the routes of a gateway.
+
+use crate::bundled::await_running;
+use crate::support::await_true;
+use crate::support::client::{Request, Response};
+use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::gateway::{Gateway, Options};
+use crate::support::upstream::Upstream;
+
+/// Signed with the secret `secret`: issuer `https://issuer.test`, subject `ada`, `groups: [ops]`, no end.
+const ADA: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZ3JvdXBzIjpbIm9wcyJdfQ.7Z7VW5ag-M8UsULwKgLBKiknjKTj2e44y1U80glVGWM";
+/// The same, ended in 1970.
+const LATE: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZXhwIjoxfQ.GgU7SWol5VtCGq44rP9-Xf9ZJXi95LYsD3lBwcACObs";
+
+const TOKENS: &str = "apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: istio-system}
+spec:
+  jwtRules:
+  - issuer: https://issuer.test
+    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2VjcmV0\"}]}'
+    outputClaimToHeaders: [{header: x-sub, claim: sub}]
+";
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: istio-system}}\nspec: {spec}\n"
+    )
+}
+
+fn start(app: &Upstream, policies: &str) -> Gateway {
+    let rules = "- match: [{uri: {prefix: /moved}}]\n  redirect: {uri: /new}\n- match: [{uri: {prefix: /told}}]\n  directResponse: \
+                 {status: 200}\n- match: [{uri: {prefix: /app}}]\n  route: [{destination: {host: app.test}}]\n";
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(rules))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("policies.yaml", policies)
+        .start();
+    await_running(&gateway);
+    gateway
+}
+
+fn answer(response: &Response) -> (u16, String) {
+    (response.status, response.text())
+}
+
+fn denied() -> (u16, String) {
+    (403, "RBAC: access denied".to_owned())
+}
+
+#[test]
+fn policies_refuse_and_allow_in_istios_order_and_name_the_rule() {
+    let app = Upstream::start("app");
+    let deny = policy("no", "{action: DENY, rules: [{to: [{operation: {paths: [/app/secret*]}}]}]}");
+    let gateway = start(&app, &deny);
+    assert_eq!(gateway.get("h", "/app").status, 200);
+    assert_eq!(answer(&gateway.get("h", "/app/secret?x")), denied());
+    gateway.await_access("rbac_access_denied_matched_policy[ns[istio-system]-policy[no]-rule[0]]");
+    let allow = policy("yes", "{rules: [{to: [{operation: {methods: [GET], hosts: [H]}}]}]}");
+    gateway.replace("policies.yaml", [deny.as_str(), "---\n", &allow].concat());
+    await_true("the policy that allows", || gateway.send(&Request::new("PUT", "h", "/app")).status == 403);
+    gateway.await_access("rbac_access_denied_matched_policy[none]");
+    assert_eq!((gateway.get("h", "/app").status, gateway.get("h", "/app/secret").status), (200, 403));
+    assert_eq!(gateway.get("other", "/app").status, 403);
+    gateway.replace("policies.yaml", policy("none", "{}"));
+    await_true("a policy without rules", || gateway.get("h", "/app").status == 403);
+}
+
+#[test]
+fn what_the_gateway_answers_itself_is_judged_like_the_rest() {
+    let app = Upstream::start("app");
+    let gateway = start(&app, &policy("none", "{}"));
+    for path in ["/app", "/moved", "/told", "/nowhere"] {
+        assert_eq!(answer(&gateway.get("h", path)), denied(), "{path}");
+    }
+}
+
+#[test]
+fn tokens_are_checked_first_and_policies_know_them() {
+    let app = Upstream::start("app");
+    let asked = "{rules: [{from: [{source: {requestPrincipals: ['https://issuer.test/ada']}}], when: [{key: 'request.auth.claims[groups]', values: [ops]}]}]}";
+    let gateway = start(&app, &[TOKENS, "---\n", &policy("known", asked)].concat());
+    let with =
+        |token: &str| gateway.send(&Request::get("h", "/app").header("authorization", format!("Bearer {token}")));
+    let good = with(ADA);
+    assert_eq!((good.status, good.seen("x-sub").as_deref(), good.seen("authorization")), (200, Some("ada"), None));
+    assert_eq!(answer(&gateway.get("h", "/app")), denied(), "without a token nobody is known");
+    assert_eq!(answer(&with(LATE)), (401, "Jwt is expired".to_owned()));
+    gateway.await_access("jwt_authn_access_denied{Jwt_is_expired}");
+    assert_eq!(answer(&with("a.b.c")).0, 401);
+}
+
+#[test]
+fn without_a_way_to_its_keys_an_issuer_s_tokens_are_refused_and_requests_without_pass() {
+    let app = Upstream::start("app");
+    let tokens = TOKENS.replace("    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2VjcmV0\"}]}'\n", "");
+    let gateway = start(&app, &tokens);
+    let refused = gateway.send(&Request::get("h", "/app").header("authorization", format!("Bearer {ADA}")));
+    assert_eq!(answer(&refused), (401, "Jwks doesn't have key to match kid or alg from Jwt".to_owned()));
+    assert_eq!(gateway.get("h", "/app").status, 200);
+    gateway.await_log("P0347");
+}
