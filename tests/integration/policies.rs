@@ -92,6 +92,20 @@ fn tokens_are_checked_first_and_policies_know_them() {
 }
 
 #[test]
+fn routes_know_the_claims_of_a_token() {
+    let app = Upstream::start("app");
+    let gateway = start(&app, TOKENS);
+    let rules = "- match: [{headers: {'@request.auth.claims.groups': {exact: ops}}, withoutHeaders: {'@request.auth.claims[realm][x]': \
+                 {}}}]\n  directResponse: {status: 202}\n- match: [{headers: {'@request.auth.claims.groups': {exact: dev}}}]\n  \
+                 directResponse: {status: 204}\n- route: [{destination: {host: app.test}}]\n";
+    gateway.replace("routes.yaml", routes(rules));
+    let bearer = format!("Bearer {ADA}");
+    let with = || gateway.send(&Request::get("h", "/").header("authorization", &bearer)).status;
+    await_true("the route for the claim", || with() == 202);
+    assert_eq!(gateway.get("h", "/").status, 200);
+}
+
+#[test]
 fn without_a_way_to_its_keys_an_issuer_s_tokens_are_refused_and_requests_without_pass() {
     let app = Upstream::start("app");
     let tokens = TOKENS.replace("    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2VjcmV0\"}]}'\n", "");

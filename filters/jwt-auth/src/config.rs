@@ -33,6 +33,9 @@ pub struct Config {
     #[serde(default = "default_cache_size")]
     #[schema(maximum = 100000)]
     cache_size: usize,
+    /// Routes a request with a token anew: routes that ask for claims can be found then.
+    #[serde(default)]
+    clear_route_cache: bool,
 }
 
 /// One issuer, with the fields of Istio's JWTRule.
@@ -149,6 +152,8 @@ pub(crate) struct Policy {
     pub(crate) claims: Vec<ClaimRule>,
     /// Entries of the cache.
     pub(crate) cache_size: usize,
+    /// A request with a token is routed anew.
+    pub(crate) clear_route_cache: bool,
 }
 
 impl Policy {
@@ -182,6 +187,7 @@ pub(crate) fn read(config: Config) -> Result<Policy, ConfigError> {
         exempt: config.exempt,
         claims: config.claims.into_iter().map(claim_rule).collect(),
         cache_size: config.cache_size,
+        clear_route_cache: config.clear_route_cache,
     })
 }
 

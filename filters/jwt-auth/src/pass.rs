@@ -36,6 +36,9 @@ impl JwtAuth {
         if let Some(verified) = verified {
             tell_upstream(request, &self.policy.rules[verified.rule], verified)?;
             tell_filters(request, verified)?;
+            if self.policy.clear_route_cache {
+                request.clear_route_cache()?;
+            }
         }
         for found in found {
             if !found.rules.iter().any(|rule| self.policy.rules[*rule].forward) {

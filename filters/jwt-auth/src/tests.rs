@@ -244,3 +244,18 @@ fn a_request_that_ends_while_it_waits_makes_room_for_others() {
         assert!(stream.reply().is_none());
     }
 }
+
+#[test]
+fn an_issuer_without_any_key_has_its_tokens_refused_and_an_empty_one_takes_any_token() {
+    let signer = Signer::new("ES256");
+    let host = start(&json!({"rules": [{"issuer": ISSUER, "jwks": {"keys": []}}]}));
+    let reason = "Jwks doesn't have key to match kid or alg from Jwt";
+    assert_eq!(refusal(&host, &signer.token(&claims(json!({})))), Some((401, reason.to_owned())));
+    let host = start(&json!({"rules": [{"issuer": "", "jwksUri": "http://keys.test/jwks"}]}));
+    host.tick();
+    host.answer_call(
+        &host.pending_calls()[0],
+        &TestAnswer::new(200).body(signer::set(&[&signer]).to_string().as_bytes()),
+    );
+    assert_eq!(refusal(&host, &signer.token(&claims(json!({"iss": "https://any.test"})))), None);
+}

@@ -2,6 +2,7 @@
 
 use portolan_model::{HeaderMatch, RouteMatch};
 
+use crate::claims;
 use crate::head::Head;
 use crate::pattern::Pattern;
 
@@ -25,7 +26,7 @@ pub(crate) enum Subject {
     Authority,
     /// Any line of this header.
     Header(String),
-    /// No line of this header; an absent one counts as empty.
+    /// No line of this header; an absent one counts as empty, but not an absent claim.
     WithoutHeader(String),
     /// The first value of this query parameter.
     QueryParam(String),
@@ -71,7 +72,11 @@ impl Condition {
             absent = false;
             self.pattern.holds(value)
         });
-        holds || (absent && !matches!(self.pattern, Pattern::Present) && self.pattern.holds(b""))
+        holds
+            || (absent
+                && !claims::is_claim(name)
+                && !matches!(self.pattern, Pattern::Present)
+                && self.pattern.holds(b""))
     }
 }
 

@@ -3,6 +3,9 @@
 use std::cell::{Cell, OnceCell};
 
 use portolan_sdk::{Headers, HostError, Request, split_target};
+use serde_json::{Map, Value};
+
+use crate::claims;
 
 /// Single reads of headers after which reading all of them is cheaper.
 const SINGLE_READS: u32 = 3;
@@ -20,7 +23,7 @@ pub trait Head {
     /// `http` or `https`.
     fn scheme(&self) -> &[u8];
     /// True when `holds` says so for one of the lines of a header, which are tried in order. Names are lower case,
-    /// pseudo names are allowed.
+    /// pseudo names are allowed, and claims of a token, see [`claims`].
     fn any_value(&self, name: &str, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool;
 }
 
@@ -34,6 +37,7 @@ pub(crate) struct RequestHead<'a> {
     scheme: OnceCell<&'a [u8]>,
     headers: OnceCell<Headers<'a>>,
     single_reads: Cell<u32>,
+    claims: OnceCell<Map<String, Value>>,
     /// The first failed host call: matching goes on with empty values, but its result is void.
     error: Cell<Option<HostError>>,
 }
@@ -50,6 +54,7 @@ impl<'a> RequestHead<'a> {
             scheme: OnceCell::new(),
             headers: OnceCell::new(),
             single_reads: Cell::new(0),
+            claims: OnceCell::new(),
             error: Cell::new(None),
         })
     }
@@ -63,6 +68,14 @@ impl<'a> RequestHead<'a> {
         result.unwrap_or_else(|error| {
             self.error.set(Some(error));
             T::default()
+        })
+    }
+
+    /// Of the token; none before a filter has found one good.
+    fn claims(&self) -> &Map<String, Value> {
+        self.claims.get_or_init(|| {
+            let payload = self.note(self.request.property(claims::PAYLOAD_PROPERTY));
+            payload.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
         })
     }
 
@@ -101,6 +114,9 @@ impl Head for RequestHead<'_> {
     fn any_value(&self, name: &str, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         if name.starts_with(':') {
             return self.note(self.request.header(name)).is_some_and(holds);
+        }
+        if claims::is_claim(name) {
+            return claims::any_value(self.claims(), name, holds);
         }
         if self.headers.get().is_none() && self.single_reads.get() < SINGLE_READS {
             self.single_reads.set(self.single_reads.get() + 1);

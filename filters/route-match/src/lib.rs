@@ -4,6 +4,7 @@
 //! and of the request only what the candidate routes ask for. Answers 400 to a path that a lenient reader could take
 //! for one of another route.
 
+mod claims;
 mod condition;
 mod config;
 mod explain;

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::authorization::{SystemPlugin, is_for_gateway, not_here, plugin};
 use super::registry::Registry;
-use super::{TranslateOptions, age, mesh};
+use super::{TranslateOptions, age, conditions, mesh};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::object::Object;
-use crate::resources::istio::RequestAuthentication;
 use crate::resources::istio::request_authentication::JwtRule;
+use crate::resources::istio::{RequestAuthentication, VirtualService};
 
 pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, options: &TranslateOptions) -> SystemPlugin {
     let root = mesh::root_namespace(resources);
@@ -36,9 +36,17 @@ pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, option
     let config: Vec<Value> =
         rules.iter().map(|(object, i, rule)| of_rule(object, *i, rule, registry, &mut diagnostics)).collect();
     let first = selected.iter().find(|object| !object.spec.jwt_rules.is_empty());
-    let plugin =
-        first.map(|first| plugin("jwt-auth", PluginPhase::Authn, json!({ "rules": config }).to_string(), first));
+    let mut config = json!({ "rules": config });
+    // The first choice of a route knows no claims: the filters that choose come first.
+    if resources.virtual_services().any(asks_for_claims) {
+        config["clearRouteCache"] = json!(true);
+    }
+    let plugin = first.map(|first| plugin("jwt-auth", PluginPhase::Authn, config.to_string(), first));
     SystemPlugin { plugin, diagnostics }
+}
+
+fn asks_for_claims(object: &Object<VirtualService>) -> bool {
+    object.spec.http.iter().flat_map(|rule| &rule.matches).any(conditions::asks_for_claims)
 }
 
 /// The rule as the filter takes it: Istio's fields, keys of one kind, and times in milliseconds.

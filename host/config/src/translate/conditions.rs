@@ -14,16 +14,28 @@ pub(super) fn translate(written: &HttpMatch) -> RouteMatch {
         scheme: written.scheme.as_ref().and_then(plain),
         method: written.method.as_ref().and_then(plain),
         authority: written.authority.as_ref().and_then(plain),
-        headers: named(&written.headers, str::to_ascii_lowercase),
-        without_headers: named(&written.without_headers, str::to_ascii_lowercase),
+        headers: named(&written.headers, header_name),
+        without_headers: named(&written.without_headers, header_name),
         query_params: named(&written.query_params, str::to_owned),
     }
 }
 
-/// True when the match asks for claims of a token, which no request here has.
+/// How a name begins that stands for a claim of a token.
+const CLAIMS: &str = "@request.auth.claims";
+
+/// True when the match asks for claims of a token.
 pub(super) fn asks_for_claims(written: &HttpMatch) -> bool {
-    let names = written.headers.keys().chain(written.without_headers.keys());
-    names.into_iter().any(|name| name.starts_with("@request.auth."))
+    written.headers.keys().chain(written.without_headers.keys()).any(|name| claim(name).is_some())
+}
+
+/// What follows `@request.auth.claims`, whose case does not matter; that of a claim does.
+fn claim(name: &str) -> Option<&str> {
+    let (start, rest) = name.split_at_checked(CLAIMS.len())?;
+    start.eq_ignore_ascii_case(CLAIMS).then_some(rest)
+}
+
+fn header_name(name: &str) -> String {
+    claim(name).map_or_else(|| name.to_ascii_lowercase(), |rest| format!("{CLAIMS}{rest}"))
 }
 
 fn named(written: &BTreeMap<String, Written>, name: impl Fn(&str) -> String) -> Vec<HeaderMatch> {

@@ -115,6 +115,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let references = [tables.references, listeners.references].concat();
     let has_tcp = listeners.listeners.iter().any(|listener| listener.tcp.is_some());
     let authentication = authentication::translate(resources, &registry, options);
+    let has_tokens = authentication.plugin.is_some();
     let authorization = authorization::translate(resources, options, has_tcp);
     let plugins = plugins::translate(resources, &gateways, options);
     let plugins = plugins.with(authentication.plugin).with(authorization.plugin);
@@ -148,7 +149,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         reachability::diagnose(resources),
         analysis,
         no_effect::diagnose(resources),
-        unserved::diagnose(resources),
+        unserved::diagnose(resources, has_tokens),
     ]
     .concat();
     sort(&mut diagnostics);

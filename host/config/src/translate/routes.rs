@@ -87,7 +87,7 @@ impl<'a> RouteBuilder<'a> {
         } else {
             asked.gateways.iter().any(|name| gateway_name(name, &object.meta.namespace) == gateway)
         };
-        own_port && here && !conditions::asks_for_claims(asked)
+        own_port && here
     }
 
     fn route(&mut self, key: RouteKey, rule: &Rule<'_>, port: u16) -> Option<RouteId> {

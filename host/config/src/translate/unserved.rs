@@ -12,9 +12,10 @@ use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
 /// One kind of thing: (given, field, code, what happens instead).
 type Setting<'a> = (bool, &'a str, &'static str, &'static str);
 
-/// Findings for all VirtualServices, DestinationRules and ServiceEntries.
-pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
-    let virtual_services = resources.virtual_services().flat_map(of_virtual_service);
+/// Findings for all VirtualServices, DestinationRules and ServiceEntries. `has_tokens`: some RequestAuthentication is for
+/// this gateway.
+pub(super) fn diagnose(resources: &ResourceSet, has_tokens: bool) -> Vec<Diagnostic> {
+    let virtual_services = resources.virtual_services().flat_map(|object| of_virtual_service(object, has_tokens));
     let rules = resources.destination_rules().flat_map(of_destination_rule);
     virtual_services.chain(rules).chain(resources.service_entries().flat_map(of_service_entry)).collect()
 }
@@ -26,11 +27,15 @@ fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &m
     }
 }
 
-fn of_virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+fn of_virtual_service(object: &Object<VirtualService>, has_tokens: bool) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
     for (i, rule) in spec.http.iter().enumerate() {
-        of_rule(object, &format!("spec.http[{i}]"), rule, &mut found);
+        let path = format!("spec.http[{i}]");
+        of_rule(object, &path, rule, &mut found);
+        if !has_tokens {
+            of_claims(object, &path, rule, &mut found);
+        }
     }
     for (i, rule) in spec.tcp.iter().enumerate() {
         for (j, condition) in rule.matches.iter().enumerate() {
@@ -71,10 +76,14 @@ fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found:
         let path = format!("{path}.match[{i}]");
         let settings = [(condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route")];
         report(object, &path, &settings, found);
-        if conditions::asks_for_claims(condition) {
-            let text = "claims of a token are not served yet: this match is left out";
-            found.push(Diagnostic::warning("P0309", object.key_place(&format!("{path}.headers")), text));
-        }
+    }
+}
+
+fn of_claims(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
+    for (i, _) in rule.matches.iter().enumerate().filter(|(_, condition)| conditions::asks_for_claims(condition)) {
+        let text =
+            "this match asks for claims of a token, and no RequestAuthentication is for this gateway: nobody has any";
+        found.push(Diagnostic::warning("P0309", object.key_place(&format!("{path}.match[{i}].headers")), text));
     }
 }
 
