@@ -7,10 +7,10 @@ use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
 
-/// Signed with the secret `secret`: issuer `https://issuer.test`, subject `ada`, `groups: [ops]`, no end.
-const ADA: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZ3JvdXBzIjpbIm9wcyJdfQ.7Z7VW5ag-M8UsULwKgLBKiknjKTj2e44y1U80glVGWM";
+/// Signed with the secret `0123456789abcdef`, twice: issuer `https://issuer.test`, subject `ada`, `groups: [ops]`, no end.
+const ADA: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZ3JvdXBzIjpbIm9wcyJdfQ.4tTP74-99EXLu0ISlN0mHdV6mJCkapsANny-_t9ZZAA";
 /// The same, ended in 1970.
-const LATE: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZXhwIjoxfQ.GgU7SWol5VtCGq44rP9-Xf9ZJXi95LYsD3lBwcACObs";
+const LATE: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0Iiwic3ViIjoiYWRhIiwiZXhwIjoxfQ.Dg0PX8cRP1vvx8y8E2yRyVYEY1Sk-KUB0ZHlih5lyWI";
 
 const TOKENS: &str = "apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -18,7 +18,7 @@ metadata: {name: tokens, namespace: istio-system}
 spec:
   jwtRules:
   - issuer: https://issuer.test
-    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2VjcmV0\"}]}'
+    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY\"}]}'
     outputClaimToHeaders: [{header: x-sub, claim: sub}]
 ";
 
@@ -108,7 +108,10 @@ fn routes_know_the_claims_of_a_token() {
 #[test]
 fn without_a_way_to_its_keys_an_issuer_s_tokens_are_refused_and_requests_without_pass() {
     let app = Upstream::start("app");
-    let tokens = TOKENS.replace("    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2VjcmV0\"}]}'\n", "");
+    let tokens = TOKENS.replace(
+        "    jwks: '{\"keys\": [{\"kty\": \"oct\", \"k\": \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY\"}]}'\n",
+        "",
+    );
     let gateway = start(&app, &tokens);
     let refused = gateway.send(&Request::get("h", "/app").header("authorization", format!("Bearer {ADA}")));
     assert_eq!(answer(&refused), (401, "Jwks doesn't have key to match kid or alg from Jwt".to_owned()));

@@ -5,8 +5,8 @@ use portolan_filter_conditions::Pattern;
 /// Prefix of identities in certificates.
 const SPIFFE: &str = "spiffe://";
 
-/// What `{*}` fits in a path, and with `/` what `{**}` does: the characters of RFC 3986's segments without `*`.
-const SEGMENT: &str = r"a-zA-Z0-9\-._~%!$\&'()+,;:@=";
+/// What `{*}` fits in a path, and with `/` what `{**}` does: the characters of RFC 3986's segments, as seen in Envoy 1.40.
+const SEGMENT: &str = r"a-zA-Z0-9\-._~%!$\&'()*+,;:@=";
 
 /// A condition on text.
 #[derive(Clone, Debug)]
@@ -130,7 +130,8 @@ mod tests {
         assert!(path("/a/{*}/c", "/a/b/c") && !path("/a/{*}/c", "/a/b/x/c"));
         assert!(path("/a/{**}", "/a/") && path("/a/{**}", "/a/b/c") && !path("/a/{**}", "/a"));
         assert!(path("/a/{**}/z.txt", "/a/b/c/z.txt") && !path("/a/{**}/z.txt", "/a/b/zxtxt"));
-        assert!(!path("/a/{*}", "/a/b\"c"), "a quote is no character of a path");
+        assert!(path("/a/{*}", "/a/b*c=%22") && !path("/a/{*}", "/a/b[c"), "a bracket is no character of a path");
+        assert!(path("/a/{**}/z.txt", "/a//z.txt") && !path("/a/{**}/z.txt", "/a/z.txt"));
     }
 
     #[test]
