@@ -45,7 +45,7 @@ pub(crate) use http_policies::GRPC_STATUSES;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{Model, PathPolicy, RouteAction};
+use portolan_model::{Listener, Model, PathPolicy, RouteAction};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -113,12 +113,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let listeners = listeners::translate(&gateways, &ports, &behind);
     let tables = tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options);
     let references = [tables.references, listeners.references].concat();
-    let has_tcp = listeners.listeners.iter().any(|listener| listener.tcp.is_some());
-    let authentication = authentication::translate(resources, &registry, options);
-    let has_tokens = authentication.plugin.is_some();
-    let authorization = authorization::translate(resources, options, has_tcp);
-    let plugins = plugins::translate(resources, &gateways, options);
-    let plugins = plugins.with(authentication.plugin).with(authorization.plugin);
+    let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners.listeners);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
     let locality = mesh::locality(resources);
     let mesh = clusters::Mesh {
@@ -143,8 +138,6 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         clusters.diagnostics,
         transports,
         plugins.diagnostics,
-        authentication.diagnostics,
-        authorization.diagnostics,
         access_logs.diagnostics,
         reachability::diagnose(resources),
         analysis,
@@ -166,9 +159,24 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     Translation { model, diagnostics }
 }
 
+/// All plugins in their order, and whether some RequestAuthentication is for this gateway.
+fn filters(
+    resources: &ResourceSet,
+    options: &TranslateOptions,
+    gateways: &gateways::Gateways<'_>,
+    registry: &registry::Registry<'_>,
+    listeners: &[Listener],
+) -> (plugins::Plugins, bool) {
+    let is_tcp =
+        |listener: &Listener| listener.tcp.is_some() || listener.filter_chains.iter().any(|chain| chain.tcp.is_some());
+    let authentication = authentication::translate(resources, registry, options);
+    let authorization = authorization::translate(resources, options, listeners.iter().any(is_tcp));
+    let has_tokens = authentication.plugin.is_some();
+    (plugins::translate(resources, gateways, options).with(authentication).with(authorization), has_tokens)
+}
+
 fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolicy {
-    let normalization = mesh::path_normalization(resources);
-    PathPolicy { normalization, refuse_ambiguous: !options.allow_ambiguous_paths }
+    PathPolicy { normalization: mesh::path_normalization(resources), refuse_ambiguous: !options.allow_ambiguous_paths }
 }
 
 /// Destinations carry the names of their clusters; the numbers are known only when all clusters are.
@@ -191,9 +199,9 @@ fn with_cluster_ids(
 }
 
 fn tcp_with_cluster_ids(
-    mut listeners: Vec<portolan_model::Listener>,
+    mut listeners: Vec<Listener>,
     ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
-) -> Vec<portolan_model::Listener> {
+) -> Vec<Listener> {
     let proxies = listeners.iter_mut().flat_map(|listener| {
         let of_chains = listener.filter_chains.iter_mut().filter_map(|chain| chain.tcp.as_mut());
         listener.tcp.iter_mut().chain(of_chains)

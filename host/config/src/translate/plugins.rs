@@ -8,6 +8,7 @@ use portolan_model::{
     FailPolicy, LIBRARY, Plugin, PluginCode, PluginKind, PluginPhase, PullPolicy, PullSecret, RemoteModule,
 };
 
+use super::authorization::SystemPlugin;
 use super::gateways::Gateways;
 use super::plugin_traffic::{self, Traffic};
 use super::{TranslateOptions, age, fits};
@@ -47,8 +48,9 @@ pub(super) fn translate(resources: &ResourceSet, gateways: &Gateways<'_>, option
 
 impl Plugins {
     /// With a plugin that resources of other kinds ask for. Istio has its own filters follow the WasmPlugins of their phase.
-    pub(super) fn with(mut self, plugin: Option<Plugin>) -> Self {
-        if let Some(plugin) = plugin {
+    pub(super) fn with(mut self, system: SystemPlugin) -> Self {
+        self.diagnostics.extend(system.diagnostics);
+        if let Some(plugin) = system.plugin {
             let place = self.plugins.partition_point(|other| other.phase <= plugin.phase);
             self.plugins.insert(place, plugin);
         }

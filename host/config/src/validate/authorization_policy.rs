@@ -146,7 +146,7 @@ fn is_path(value: &str) -> bool {
     value.trim_matches('/').split('/').all(|segment| {
         let fits = match segment {
             "{*}" | "{**}" => !is_over,
-            literal => !literal.contains(['{', '}']) && !(is_template && literal.contains('*')),
+            literal => !(literal.contains(['{', '}']) || is_template && literal.contains('*')),
         };
         is_over |= segment == "{**}";
         fits
