@@ -1,5 +1,7 @@
 //! [`Stream`]: one request from head to access log, and [`handle`], the lines to read first.
 
+mod guard;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,8 +18,9 @@ use portolan_wasm::{LocalReply, StreamState};
 use rand::Rng;
 use smallvec::SmallVec;
 
+pub(crate) use self::guard::Guard;
 use crate::attempt::Tried;
-use crate::body::{BodyError, ResponseBody};
+use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;
 use crate::connection::StreamReset;
 use crate::context::{ConnectionInfo, StreamContext};
@@ -85,7 +88,7 @@ pub(crate) async fn handle(
     let fragment = connection.activity.had_fragment().then_some(Refusal::BadPath);
     let refusal = fragment.or(head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
     let stream = Stream::new(worker, slot, connection, parts);
-    let guard = Guard(stream.clone());
+    let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {
         return stream.reply(refusal.into(), guard).await;
     }
@@ -461,43 +464,6 @@ impl Stream {
         if let Some(trace) = &self.view.snapshot.trace {
             trace.ended(number, &info);
         }
-    }
-}
-
-/// Ends the stream when the last part of its answer is dropped, sent or not.
-pub(crate) struct Guard(Rc<Stream>);
-
-impl Guard {
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.0.record.sent.set(self.0.record.sent.get() + bytes as u64);
-    }
-
-    /// The answer has been handed over whole.
-    pub(crate) fn complete(&self) {
-        self.0.record.complete.set(true);
-    }
-
-    /// The answer ends too early.
-    pub(crate) fn cut(&self, error: &BodyError) {
-        let (flag, details) = match error {
-            BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
-            BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
-            BodyError::Filter | BodyError::Superseded => (ResponseFlags::LR, "filter_reset_after_response_started"),
-        };
-        self.0.flag(flag, details);
-    }
-
-    /// The bytes that an upgraded connection carried.
-    pub(crate) fn tunnelled(&self, received: u64, sent: u64) {
-        self.0.record.received.set(received);
-        self.0.record.sent.set(sent);
-        self.complete();
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.finish();
     }
 }
 

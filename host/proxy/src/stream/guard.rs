@@ -1,0 +1,49 @@
+//! [`Guard`]: ends a stream when the last part of its answer is dropped, sent or not.
+
+use std::rc::Rc;
+
+use portolan_telemetry::ResponseFlags;
+
+use super::Stream;
+use crate::body::BodyError;
+
+/// Travels with the answer.
+pub(crate) struct Guard(Rc<Stream>);
+
+impl Guard {
+    pub(super) fn new(stream: Rc<Stream>) -> Self {
+        Self(stream)
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.record.sent.set(self.0.record.sent.get() + bytes as u64);
+    }
+
+    /// The answer has been handed over whole.
+    pub(crate) fn complete(&self) {
+        self.0.record.complete.set(true);
+    }
+
+    /// The answer ends too early.
+    pub(crate) fn cut(&self, error: &BodyError) {
+        let (flag, details) = match error {
+            BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
+            BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
+            BodyError::Filter | BodyError::Superseded => (ResponseFlags::LR, "filter_reset_after_response_started"),
+        };
+        self.0.flag(flag, details);
+    }
+
+    /// The bytes that an upgraded connection carried.
+    pub(crate) fn tunnelled(&self, received: u64, sent: u64) {
+        self.0.record.received.set(received);
+        self.0.record.sent.set(sent);
+        self.complete();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
