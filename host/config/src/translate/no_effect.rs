@@ -83,7 +83,14 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let text = map.and_then(|map| map.spec.data.get("mesh"));
     let keys = text.and_then(|text| serde_yaml::from_str::<serde_yaml::Mapping>(text).ok()).unwrap_or_default();
     let given = UNSERVED.iter().filter(|field| keys.contains_key(**field));
-    given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(field))).collect()
+    let mut found: Vec<_> =
+        given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(field))).collect();
+    let retries = mesh.spec.default_http_retry_policy.as_ref();
+    if retries.is_some_and(|retries| retries.retry_remote_localities == Some(true)) {
+        let text = "`retryRemoteLocalities` of `defaultHttpRetryPolicy` is not served yet: it has no effect";
+        found.push(Diagnostic::warning("P0317", mesh.key_place("data.mesh"), text));
+    }
+    found
 }
 
 #[cfg(test)]
