@@ -212,7 +212,8 @@ impl Portolan {
         let rules = case.routes.as_ref().map_or_else(plain, |(rules, _)| rules.clone());
         let mut options = Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", routes(&rules));
         for (host, upstream) in &upstreams {
-            options = options.file(&format!("{host}.yaml"), service_entry(host, &[("v1", upstream.address())]));
+            options = options
+                .file(&format!("{}.yaml", host.replace('.', "-")), service_entry(host, &[("v1", upstream.address())]));
         }
         for (at, filter) in case.filters.iter().enumerate() {
             // Of one phase, the higher priority runs first.

@@ -56,7 +56,8 @@ pub enum SourceError {
 
 impl Sources {
     /// Reads files, and folders with all folders below them. Of folders `*.yaml`, `*.yml` and `*.json` are taken, in
-    /// order of name, and what begins with a dot or ends in `.test` before that is passed over; a file that is named is taken whatever its name. `-`
+    /// order of name; what begins with a dot is passed over, and what ends in `.test` before that unless it holds a resource, for
+    /// a host may be called so. A file that is named is taken whatever its name. `-`
     /// is standard input. A file that is reached twice is read once.
     pub fn read(paths: &[PathBuf]) -> Self {
         let mut reading = Reading::default();
@@ -177,7 +178,10 @@ impl Reading {
             Ok(_) => File::open(path).map_err(|error| SourceError::Io(error.to_string())).and_then(read_text),
             Err(error) => Err(SourceError::Io(error.to_string())),
         };
-        self.push(path, content);
+        let is_passed_over = !named && is_test_file(path) && content.as_ref().is_ok_and(|text| !holds_resource(text));
+        if !is_passed_over {
+            self.push(path, content);
+        }
     }
 
     fn is_new(&mut self, path: &Path) -> bool {
@@ -199,11 +203,19 @@ fn is_hidden(entry: &fs::DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-/// Whether a file found in a folder is read: route tests and cases of filters lie beside what they test.
+/// Whether a file found in a folder may be one of the configuration.
 pub(crate) fn is_config_file(path: &Path) -> bool {
-    let is_test = path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"));
-    !is_test
-        && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+/// Route tests and cases of filters lie beside what they test.
+fn is_test_file(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"))
+}
+
+/// Every resource says its version, and no test does at the left edge.
+fn holds_resource(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("apiVersion:")) || text.trim_start().starts_with('{')
 }
 
 fn read_text(reader: impl Read) -> Result<Arc<str>, SourceError> {
@@ -249,6 +261,14 @@ mod tests {
         }
         let paths = [dir.path().to_owned(), dir.path().join("a.yaml")];
         assert_eq!(names(&Sources::read(&paths), dir.path()), ["a.yaml", "b.yml", "c.json", "sub/d.yaml"]);
+    }
+
+    #[test]
+    fn a_file_of_tests_is_passed_over_and_one_of_a_host_of_that_name_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("routes.test.yaml"), "name: a\nexpect: {status: 200}\n").unwrap();
+        fs::write(dir.path().join("app.test.yaml"), "# of app.test\napiVersion: v1\nkind: Service\n").unwrap();
+        assert_eq!(names(&Sources::read(&[dir.path().to_owned()]), dir.path()), ["app.test.yaml"]);
     }
 
     #[test]
