@@ -396,6 +396,18 @@ fn route_tests_beside_the_configuration_pass_and_tell_what_they_reach() {
 }
 
 #[test]
+fn a_file_of_resources_whose_host_is_called_like_a_test_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata/routes/served");
+    std::fs::copy(served.join("all.yaml"), folder.path().join("app.test.yaml")).unwrap();
+    let tests = std::fs::read_to_string(served.join("routes.test.yaml")).unwrap();
+    std::fs::write(folder.path().join("routes.test.yaml"), tests.replace("all.yaml:", "app.test.yaml:")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portolan"));
+    let ran = command.args(["test", "--config"]).arg(folder.path()).output().unwrap();
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
 fn a_route_test_that_fails_shows_both_sides() {
     let arguments = ["test", "--config", "served", "failing.test.yaml", "--coverage", "--min-coverage", "60%"];
     insta::assert_snapshot!(without_times(&run("routes", &arguments).whole()));

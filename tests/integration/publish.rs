@@ -239,9 +239,12 @@ fn a_registry_with_tokens_is_asked_for_what_is_done_and_no_more() {
     desk.refused(&["push", "f.wasm", &url], "answers 401 for a token");
     let desk = desk.with("PORTOLAN_REGISTRY_USER", USER).with("PORTOLAN_REGISTRY_PASSWORD", PASSWORD);
     desk.done(&["push", "f.wasm", &url]);
-    assert_eq!(tokens.scopes(), ["repository:filters/f:pull", "repository:filters/f:pull,push"]);
+    // The registry names what it wants in any order.
+    let scopes =
+        || tokens.scopes().into_iter().map(|scope| scope.replace("push,pull", "pull,push")).collect::<Vec<_>>();
+    assert_eq!(scopes(), ["repository:filters/f:pull", "repository:filters/f:pull,push"]);
     desk.done(&["pull", &url]);
-    assert_eq!(tokens.scopes(), ["repository:filters/f:pull"]);
+    assert_eq!(scopes(), ["repository:filters/f:pull"]);
 }
 
 #[test]

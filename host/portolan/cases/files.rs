@@ -97,7 +97,9 @@ pub(crate) fn read<T: DeserializeOwned>(files: &[PathBuf], format: Format) -> Do
     for file in sources.files() {
         match &file.content {
             Ok(text) => {
-                let wanted = |places: &Places| !format.is_others(places);
+                // A resource of a host that is called `app.test`, in a file of its name.
+                let is_resource = |places: &Places| places.by_path.contains_key("apiVersion");
+                let wanted = |places: &Places| !format.is_others(places) && !is_resource(places);
                 let (some, findings) = plain::read_where::<T>(&file.name, text, format.name(), wanted);
                 read.extend(some);
                 diagnostics.extend(findings);
