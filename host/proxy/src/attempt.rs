@@ -1,6 +1,7 @@
 //! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -128,9 +129,16 @@ impl<'a> Attempts<'a> {
     }
 
     pub(crate) async fn run(&mut self) -> Tried {
-        let Some(mut deadline) = self.deadline.take() else { return self.run_all().await };
-        match deadline.within(self.run_all()).await {
-            Some(Tried::Answered(answer, _)) => Tried::Answered(answer, Some(deadline)),
+        let mut deadline = self.deadline.take();
+        let tried = {
+            let tries = pin!(self.run_all());
+            match &mut deadline {
+                Some(deadline) => deadline.within(tries).await,
+                None => Some(tries.await),
+            }
+        };
+        match tried {
+            Some(Tried::Answered(answer, _)) => Tried::Answered(answer, deadline),
             Some(failed) => failed,
             None => Tried::Failed(self.timed_out()),
         }
@@ -251,16 +259,17 @@ impl<'a> Attempts<'a> {
         stream.note(|info| info.upstream_local = lease.local());
         let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
         let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
-        match limit.and_then(|limit| Deadline::new(stream, limit)) {
-            None => self.send(lease, upstream).await,
-            Some(mut deadline) => match deadline.within(self.send(lease, upstream)).await {
-                Some(tried) => tried,
-                None => {
-                    self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
-                    sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())
-                }
-            },
-        }
+        let sent = {
+            let sending = pin!(self.send(lease, upstream));
+            match limit.and_then(|limit| Deadline::new(stream, limit)) {
+                None => Some(sending.await),
+                Some(mut deadline) => deadline.within(sending).await,
+            }
+        };
+        sent.unwrap_or_else(|| {
+            self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
+            sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())
+        })
     }
 
     fn no_connection(&self, error: CheckoutError) -> Try {

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::HeaderValue;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -29,6 +30,7 @@ use tokio::task::spawn_local;
 pub(crate) use self::activity::Activity;
 pub(crate) use self::http2::StreamReset;
 use self::watched::{Protocol, Watched, sniff};
+use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
 use crate::listener::ListenerSlot;
 use crate::properties::ConnectionState;
@@ -182,20 +184,26 @@ where
     }
 }
 
+/// Answers one request. A fault of ours in one request costs that request.
+///
+/// No `async` block: it would keep what it awaits twice, and hyper moves the whole with every request.
+fn answer(
+    open: &Open,
+    info: &Arc<ConnectionInfo>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
+    info.activity.serve_request();
+    let worker = open.worker.clone();
+    let answer = stream::handle(worker.clone(), open.slot.clone(), info.clone(), request);
+    AssertUnwindSafe(answer).catch_unwind().map(move |answer| answer.unwrap_or_else(|_| stream::fault(&worker)))
+}
+
 async fn http1<S>(open: Open, io: Watched<S>, info: Arc<ConnectionInfo>, handle: Rc<Handle>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     open.slot.http().downstream_cx_http1_total.inc();
-    let service = service_fn(|request| {
-        info.activity.serve_request();
-        let answer = stream::handle(open.worker.clone(), open.slot.clone(), info.clone(), request);
-        async {
-            // A fault of ours in one request costs that request.
-            let answer = AssertUnwindSafe(answer).catch_unwind().await;
-            Ok::<_, Infallible>(answer.unwrap_or_else(|_| stream::fault(&open.worker)))
-        }
-    });
+    let service = service_fn(|request| answer(&open, &info, request).map(Ok::<_, Infallible>));
     let io = TokioIo::new(io);
     let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -255,10 +263,6 @@ impl Open {
         slot.http().downstream_cx_total.inc();
         slot.http().downstream_cx_active.inc();
         Self { worker: worker.clone(), slot: slot.clone(), key, _socket: socket }
-    }
-
-    fn slot(&self) -> Rc<ListenerSlot> {
-        self.slot.clone()
     }
 }
 

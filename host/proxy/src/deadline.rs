@@ -3,7 +3,7 @@
 //! waited for.
 
 use std::cell::Cell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -54,11 +54,11 @@ impl Deadline {
         self.at
     }
 
-    /// The future's output; none when the time ran out before.
-    pub(crate) async fn within<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    /// The future's output; none when the time ran out before. It is pinned by the caller: one that is moved in here is kept
+    /// twice, and what a request keeps is moved with it.
+    pub(crate) async fn within<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
         loop {
-            match timeout_at(self.at, &mut future).await {
+            match timeout_at(self.at, future.as_mut()).await {
                 Ok(output) => return Some(output),
                 Err(_) if self.put_off() => {}
                 Err(_) => return None,

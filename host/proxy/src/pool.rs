@@ -167,6 +167,15 @@ impl ClusterPool {
         {
             return Ok(lease);
         }
+        // Boxed: the state of connecting and of handshakes is large, and would be moved with every request, though few need it.
+        Box::pin(self.wait_and_connect(pool, wanted)).await
+    }
+
+    async fn wait_and_connect(
+        self: &Rc<Self>,
+        pool: &Rc<EndpointPool>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Lease, CheckoutError> {
         let pending = self.state.wait_for_connection(wanted.limits.breakers.max_pending_requests);
         let Some(_pending) = pending else { return Err(CheckoutError::Overflow) };
         if !wanted.is_http2 {

@@ -1,5 +1,6 @@
 //! The last filter: carries out the route's action; forwards with timeout and retries.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -191,7 +192,7 @@ impl Forwarding<'_> {
         if !self.forward.mirrors.is_empty() {
             mirror::send(&self, attempts.has_body());
         }
-        let tried = self.stream.unless_interrupted(attempts.run()).await;
+        let tried = self.stream.unless_interrupted(pin!(attempts.run())).await;
         drop(attempts);
         match tried {
             Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,

@@ -4,6 +4,7 @@ mod guard;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -215,9 +216,9 @@ impl Stream {
         }
     }
 
-    /// Runs the tries, unless a filter ends the stream from a callback of another context.
-    pub(crate) async fn unless_interrupted(&self, tries: impl Future<Output = Tried>) -> Tried {
-        let mut tries = std::pin::pin!(tries);
+    /// Runs the tries, unless a filter ends the stream from a callback of another context. As [`crate::deadline::Deadline::within`]
+    /// has it, the caller pins them.
+    pub(crate) async fn unless_interrupted(&self, mut tries: Pin<&mut impl Future<Output = Tried>>) -> Tried {
         std::future::poll_fn(|cx| {
             if self.view.wants.interrupts
                 && let Some(reply) = self.poll_interruption(cx)

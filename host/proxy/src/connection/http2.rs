@@ -1,6 +1,5 @@
 //! HTTP/2 over one connection: hyper's server on the worker's own thread, with Envoy's limits for the edge.
 
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use super::watched::Watched;
 use super::{Handle, Open};
 use crate::context::ConnectionInfo;
 use crate::on_worker::OnWorker;
-use crate::stream;
 
 /// Streams of one client at once.
 const MAX_STREAMS: u32 = 100;
@@ -50,15 +48,9 @@ where
     let service = service_fn({
         let open = open.clone();
         move |request| {
-            info.activity.serve_request();
-            let answer = stream::handle(open.worker.clone(), open.slot(), info.clone(), request);
-            let open = open.clone();
-            async move {
-                // A fault of ours in one request costs that request.
-                let answer = AssertUnwindSafe(answer).catch_unwind().await;
-                let answer = answer.unwrap_or_else(|_| stream::fault(&open.worker));
+            super::answer(&open, &info, request).map(|answer| {
                 if answer.extensions().get::<StreamReset>().is_some() { Err(StreamReset) } else { Ok(answer) }
-            }
+            })
         }
     });
     let connection = http2::Builder::new(OnWorker)
