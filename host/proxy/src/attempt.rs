@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, within};
 use crate::filter_chain::Direction;
 use crate::grpc_reply;
 use crate::kept_head::{self, KeptHead};
@@ -130,13 +130,7 @@ impl<'a> Attempts<'a> {
 
     pub(crate) async fn run(&mut self) -> Tried {
         let mut deadline = self.deadline.take();
-        let tried = {
-            let tries = pin!(self.run_all());
-            match &mut deadline {
-                Some(deadline) => deadline.within(tries).await,
-                None => Some(tries.await),
-            }
-        };
+        let tried = within(deadline.as_mut(), pin!(self.run_all())).await;
         match tried {
             Some(Tried::Answered(answer, _)) => Tried::Answered(answer, deadline),
             Some(failed) => failed,
@@ -259,13 +253,8 @@ impl<'a> Attempts<'a> {
         stream.note(|info| info.upstream_local = lease.local());
         let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
         let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
-        let sent = {
-            let sending = pin!(self.send(lease, upstream));
-            match limit.and_then(|limit| Deadline::new(stream, limit)) {
-                None => Some(sending.await),
-                Some(mut deadline) => deadline.within(sending).await,
-            }
-        };
+        let mut deadline = limit.and_then(|limit| Deadline::new(stream, limit));
+        let sent = within(deadline.as_mut(), pin!(self.send(lease, upstream))).await;
         sent.unwrap_or_else(|| {
             self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
             sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())

@@ -42,6 +42,15 @@ impl Upload {
     }
 }
 
+/// The future's output; none when the time, where there is a limit, ran out before. It is pinned by the caller: one that is
+/// moved in here is kept twice, and what a request keeps is moved with it.
+pub(crate) async fn within<F: Future>(deadline: Option<&mut Deadline>, future: Pin<&mut F>) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => deadline.within(future).await,
+        None => Some(future.await),
+    }
+}
+
 impl Deadline {
     /// `limit` from now; none for a limit beyond the clock's end.
     pub(crate) fn new(stream: &Rc<Stream>, limit: Duration) -> Option<Self> {
@@ -54,9 +63,7 @@ impl Deadline {
         self.at
     }
 
-    /// The future's output; none when the time ran out before. It is pinned by the caller: one that is moved in here is kept
-    /// twice, and what a request keeps is moved with it.
-    pub(crate) async fn within<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
+    async fn within<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
         loop {
             match timeout_at(self.at, future.as_mut()).await {
                 Ok(output) => return Some(output),

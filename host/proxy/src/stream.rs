@@ -216,7 +216,7 @@ impl Stream {
         }
     }
 
-    /// Runs the tries, unless a filter ends the stream from a callback of another context. As [`crate::deadline::Deadline::within`]
+    /// Runs the tries, unless a filter ends the stream from a callback of another context. As [`crate::deadline::within`]
     /// has it, the caller pins them.
     pub(crate) async fn unless_interrupted(&self, mut tries: Pin<&mut impl Future<Output = Tried>>) -> Tried {
         std::future::poll_fn(|cx| {
