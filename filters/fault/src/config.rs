@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan_filter_conditions::{HeaderName, Period, RequestMatch};
 use portolan_model::filter::{FaultConfig, SCHEMA};
-use portolan_model::{FaultAbort, FaultPolicy, RouteId};
+use portolan_model::{FaultAbort, FaultPolicy, GRPC_STATUSES, RouteId};
 use portolan_sdk::schema::Node;
 use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::{Deserialize, Deserializer, de};
@@ -191,27 +191,6 @@ impl<'de> Deserialize<'de> for Percentage {
     }
 }
 
-/// By number.
-const GRPC_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 impl ConfigSchema for GrpcStatus {
     const SCHEMA: Node = <WrittenStatus as ConfigSchema>::SCHEMA;
 }
@@ -222,7 +201,7 @@ impl<'de> Deserialize<'de> for GrpcStatus {
         match WrittenStatus::deserialize(deserializer)? {
             WrittenStatus::Number(number) if (0..=16).contains(&number) => Ok(Self(number)),
             WrittenStatus::Number(number) => Err(refused(number.to_string())),
-            WrittenStatus::Name(name) => match GRPC_NAMES.iter().zip(0..).find(|(known, _)| **known == name) {
+            WrittenStatus::Name(name) => match GRPC_STATUSES.iter().zip(0..).find(|(known, _)| **known == name) {
                 Some((_, number)) => Ok(Self(number)),
                 None => Err(refused(name)),
             },

@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod cluster;
 pub mod filter;
+pub mod grpc;
 pub mod library;
 pub mod listener;
 pub mod origin;
@@ -20,6 +21,7 @@ pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy,
     MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart,
 };
+pub use grpc::GRPC_STATUSES;
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
     ClientCertificate, DownstreamTls, FilterChain, Listener, RouteTableId, TcpDestination, TcpProxy, TlsVersion,

@@ -1,6 +1,8 @@
 //! Faults, CORS and mirrors of a rule.
 
-use portolan_model::{CorsPolicy, EVERY_REQUEST, FaultAbort, FaultPolicy, MISSING_CLUSTER, Mirror, Share, StringMatch};
+use portolan_model::{
+    CorsPolicy, EVERY_REQUEST, FaultAbort, FaultPolicy, GRPC_STATUSES, MISSING_CLUSTER, Mirror, Share, StringMatch,
+};
 
 use super::actions::Reference;
 use super::delegates::Rule;
@@ -8,27 +10,6 @@ use super::destinations::Destinations;
 use crate::duration;
 use crate::resources::istio::http_policy::{self as written, HttpFaultInjection, Percent};
 use crate::resources::istio::virtual_service::{HttpRoute, RouteDestination};
-
-/// Names of gRPC's statuses, by number.
-pub(crate) const GRPC_STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// What happens to nobody is left out; so a fault without a percentage is none, as in Istio.
 pub(super) fn fault(rule: &HttpRoute) -> Option<FaultPolicy> {

@@ -41,8 +41,6 @@ mod unserved;
 mod upstream_tls;
 mod visibility;
 
-pub(crate) use http_policies::GRPC_STATUSES;
-
 use std::collections::BTreeMap;
 
 use portolan_model::{Listener, Model, PathPolicy, RouteAction};

@@ -1,11 +1,12 @@
 //! Checks of a rule's faults, mirrors and CORS policy.
 
+use portolan_model::GRPC_STATUSES;
+
 use super::checker::Checker;
 use super::string_match;
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::http_policy::{CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, Percent};
 use crate::resources::istio::virtual_service::{HttpRoute, RouteDestination};
-use crate::translate::GRPC_STATUSES;
 
 type VsChecker<'a> = Checker<'a, VirtualService>;
 
