@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use portolan_model::{Origin, Secret, SecretId};
 
 use crate::ResourceSet;
@@ -100,7 +98,7 @@ impl<'a> Credentials<'a> {
 /// The generic names come before those of the TLS type, as in Istio.
 fn pair_of(secret: &KubernetesSecret) -> Vec<(String, Vec<u8>)> {
     for (certificate, key) in [("cert", "key"), ("tls.crt", "tls.key")] {
-        if let (Some(certificate), Some(key)) = (value(secret, certificate), value(secret, key)) {
+        if let (Some(certificate), Some(key)) = (secret.value(certificate), secret.value(key)) {
             return vec![("tls.crt".to_owned(), certificate), ("tls.key".to_owned(), key)];
         }
     }
@@ -108,17 +106,7 @@ fn pair_of(secret: &KubernetesSecret) -> Vec<(String, Vec<u8>)> {
 }
 
 fn ca_of(secret: &KubernetesSecret) -> Vec<(String, Vec<u8>)> {
-    let Some(ca) = value(secret, "cacert").or_else(|| value(secret, "ca.crt")) else { return Vec::new() };
-    let crl = value(secret, "ca.crl").map(|crl| ("ca.crl".to_owned(), crl));
+    let Some(ca) = secret.value("cacert").or_else(|| secret.value("ca.crt")) else { return Vec::new() };
+    let crl = secret.value("ca.crl").map(|crl| ("ca.crl".to_owned(), crl));
     std::iter::once(("ca.crt".to_owned(), ca)).chain(crl).collect()
-}
-
-/// A value that is there and not empty.
-fn value(secret: &KubernetesSecret, name: &str) -> Option<Vec<u8>> {
-    let plain = secret.string_data.get(name).map(|text| text.clone().into_bytes());
-    let encoded = || {
-        let text: String = secret.data.get(name)?.split_ascii_whitespace().collect();
-        STANDARD.decode(text).ok()
-    };
-    plain.or_else(encoded).filter(|bytes| !bytes.is_empty())
 }

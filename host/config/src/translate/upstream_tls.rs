@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use portolan_model::{Hidden, Pem, Trust, UpstreamTls};
 
 use super::policies::InForce;
@@ -116,7 +114,7 @@ impl Reading<'_> {
             return Pem::Missing { what: format!("there is no Secret `{}/{name}`", self.rule.meta.namespace) };
         };
         let full = format!("{}/{}", secret.meta.namespace, secret.meta.name);
-        let read = |key: &&str| Some(((*key).to_owned(), bytes(&secret.spec, key)?));
+        let read = |key: &&str| Some(((*key).to_owned(), secret.spec.value(key)?));
         match keys.iter().find_map(read) {
             Some((entry, bytes)) => Pem::Secret { name: full, entry, bytes: Hidden(bytes) },
             None => Pem::Missing { what: format!("Secret `{full}` has no entry `{}`", keys.join("` or `")) },
@@ -133,14 +131,4 @@ impl Reading<'_> {
         let mut namespaces = [self.rule.meta.namespace.as_str(), ROOT_NAMESPACE].into_iter().chain(gateways);
         namespaces.find_map(|namespace| self.resources.get(namespace, name))
     }
-}
-
-fn bytes(secret: &Secret, key: &str) -> Option<Vec<u8>> {
-    let plain = secret.string_data.get(key).map(|text| text.clone().into_bytes());
-    let decoded = || {
-        // Long values are often folded over lines.
-        let text: String = secret.data.get(key)?.split_whitespace().collect();
-        STANDARD.decode(text).ok()
-    };
-    plain.or_else(decoded).filter(|bytes| !bytes.is_empty())
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::resources::Unread;
@@ -19,6 +21,19 @@ pub struct Secret {
     /// Plain values; they win over `data`.
     pub string_data: BTreeMap<String, String>,
     immutable: Unread,
+}
+
+impl Secret {
+    /// The bytes of an entry that is there, decoded and not empty.
+    pub fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let plain = self.string_data.get(name).map(|text| text.clone().into_bytes());
+        let decoded = || {
+            // Long values are often folded over lines.
+            let text: String = self.data.get(name)?.split_whitespace().collect();
+            STANDARD.decode(text).ok()
+        };
+        plain.or_else(decoded).filter(|bytes| !bytes.is_empty())
+    }
 }
 
 impl fmt::Debug for Secret {
