@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use portolan_config::{render_github, render_json, render_text};
-
 use self::case::{PlacedTest, RouteTest};
 use self::coverage::Coverage;
 use crate::args::{RouteTestArgs, TestOutput};
@@ -51,11 +49,7 @@ pub(crate) fn test(args: &RouteTestArgs) -> anyhow::Result<ExitCode> {
     }
     diagnostics.extend(files::same_names(&tests, |test| &test.name));
     if !diagnostics.is_empty() {
-        output::answer(&match args.output {
-            TestOutput::Text | TestOutput::Junit => render_text(&diagnostics, &sources, output::color()),
-            TestOutput::Json => render_json(&diagnostics, &sources),
-            TestOutput::Github => render_github(&diagnostics, &sources),
-        })?;
+        output::answer(&report::unusable(&diagnostics, &sources, args.output))?;
         return Ok(ExitCode::from(UNUSABLE));
     }
     if let Some(name) = &args.case {

@@ -4,11 +4,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use portolan_config::object::Places;
-use portolan_config::{Diagnostic, Sources, render_github};
+use portolan_config::{Diagnostic, Sources, render_github, render_json, render_text};
 use serde_json::json;
 
 use super::Difference;
+use crate::args::TestOutput;
 use crate::change::number;
+use crate::output;
 
 /// Number of the form of the JSON report; grows when a reader would have to change.
 const SCHEMA: u32 = 1;
@@ -39,6 +41,15 @@ impl Ran<'_> {
     /// True when all is as expected.
     pub(crate) fn passed(&self) -> bool {
         self.differences.is_empty()
+    }
+}
+
+/// What is wrong with cases, in the form that their results would have.
+pub(crate) fn unusable(diagnostics: &[Diagnostic], sources: &Sources, output: TestOutput) -> String {
+    match output {
+        TestOutput::Text | TestOutput::Junit => render_text(diagnostics, sources, output::color()),
+        TestOutput::Json => render_json(diagnostics, sources),
+        TestOutput::Github => render_github(diagnostics, sources),
     }
 }
 

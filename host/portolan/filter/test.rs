@@ -7,8 +7,6 @@ mod yaml;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use portolan_config::{render_github, render_json, render_text};
-
 pub(super) use self::record::is_of_the_gateway;
 use self::runner::Runner;
 use super::case::{self, Cases, PlacedCase};
@@ -39,11 +37,7 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     // What is wrong with the cases is told before anything is built.
     let Cases { mut cases, diagnostics, sources } = case::read(&Target::folder_of(&args.target));
     if !diagnostics.is_empty() {
-        output::answer(&match args.output {
-            TestOutput::Text | TestOutput::Junit => render_text(&diagnostics, &sources, output::color()),
-            TestOutput::Json => render_json(&diagnostics, &sources),
-            TestOutput::Github => render_github(&diagnostics, &sources),
-        })?;
+        output::answer(&report::unusable(&diagnostics, &sources, args.output))?;
         return Ok(ExitCode::from(UNREADABLE));
     }
     if let Some(name) = &args.case {
