@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -100,6 +101,18 @@ impl Handle {
         }
     }
 
+    /// Runs a connection of hyper's to its end, which `wind_down` brings nearer once it drains. None when it was cut.
+    async fn run<C: Future>(&self, mut connection: Pin<&mut C>, wind_down: impl Fn(Pin<&mut C>)) -> Option<C::Output> {
+        let mut draining = false;
+        self.unless_killed(|cx| {
+            if self.drain.get() && !std::mem::replace(&mut draining, true) {
+                wind_down(connection.as_mut());
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await
+    }
+
     /// Polls until there is something, or the connection is to end: none.
     async fn unless_killed<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
         std::future::poll_fn(|cx| {
@@ -121,7 +134,7 @@ pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, mut socket: Tc
     let (open, handle) = open(worker, slot, &info, OpenSocket::new(slot));
     spawn_local(async move {
         let sniffed = {
-            let mut sniffed = std::pin::pin!(sniff(&mut socket));
+            let mut sniffed = pin!(sniff(&mut socket));
             handle.unless_killed(|cx| sniffed.as_mut().poll(cx)).await
         };
         if let Some((protocol, early)) = sniffed {
@@ -206,16 +219,7 @@ where
     let service = service_fn(|request| answer(&open, &info, request).map(Ok::<_, Infallible>));
     let io = TokioIo::new(io);
     let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let mut draining = false;
-    let result = handle
-        .unless_killed(|cx| {
-            if handle.drain.get() && !std::mem::replace(&mut draining, true) {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
-        })
-        .await;
+    let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
     if let Some(Err(error)) = result
         && (error.is_parse() || error.is_parse_too_large())
     {

@@ -1,5 +1,6 @@
 //! HTTP/2 over one connection: hyper's server on the worker's own thread, with Envoy's limits for the edge.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,20 +66,11 @@ where
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
     if open.worker.is_draining() {
         handle.drain.set(true);
     }
-    let mut draining = false;
-    let result = handle
-        .unless_killed(|cx| {
-            if handle.drain.get() && !std::mem::replace(&mut draining, true) {
-                // GOAWAY: streams that are open end by themselves.
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
-        })
-        .await;
+    // GOAWAY: streams that are open end by themselves.
+    let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
     if let Some(Err(error)) = result
         && is_protocol_error(&error)
     {
