@@ -4,9 +4,9 @@
 use portolan_model::PluginPhase;
 use serde_json::{Map, Value, json};
 
-use super::authorization::{SystemPlugin, is_for_gateway, not_here, plugin};
+use super::authorization::{Chosen, SystemPlugin, for_gateway, plugin};
 use super::registry::Registry;
-use super::{TranslateOptions, age, conditions, mesh};
+use super::{TranslateOptions, conditions};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
@@ -15,19 +15,11 @@ use crate::resources::istio::request_authentication::JwtRule;
 use crate::resources::istio::{RequestAuthentication, VirtualService};
 
 pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, options: &TranslateOptions) -> SystemPlugin {
-    let root = mesh::root_namespace(resources);
-    let mut diagnostics = Vec::new();
-    let mut selected: Vec<&Object<RequestAuthentication>> = Vec::new();
-    for object in resources.request_authentications() {
-        let spec = &object.spec;
-        let has_targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
-        if is_for_gateway(&object.meta, spec.selector.as_ref(), has_targets, &root, options) {
-            selected.push(object);
-        } else {
-            diagnostics.push(not_here(object));
-        }
-    }
-    selected.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    let chosen = |spec: &RequestAuthentication| Chosen {
+        selector: spec.selector.clone(),
+        has_targets: spec.target_ref.is_some() || !spec.target_refs.is_empty(),
+    };
+    let (selected, mut diagnostics) = for_gateway(resources.request_authentications(), chosen, resources, options);
     let written =
         selected.iter().flat_map(|object| object.spec.jwt_rules.iter().enumerate().map(|(i, rule)| (*object, i, rule)));
     let mut rules: Vec<(&Object<RequestAuthentication>, usize, &JwtRule)> = written.collect();

@@ -24,19 +24,11 @@ pub(super) struct SystemPlugin {
 
 /// `has_tcp`: there are listeners whose connections no HTTP filter sees.
 pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions, has_tcp: bool) -> SystemPlugin {
-    let root = mesh::root_namespace(resources);
-    let mut diagnostics = Vec::new();
-    let mut selected: Vec<&Object<AuthorizationPolicy>> = Vec::new();
-    for policy in resources.authorization_policies() {
-        let spec = &policy.spec;
-        let has_targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
-        if is_for_gateway(&policy.meta, spec.selector.as_ref(), has_targets, &root, options) {
-            selected.push(policy);
-        } else {
-            diagnostics.push(not_here(policy));
-        }
-    }
-    selected.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    let chosen = |spec: &AuthorizationPolicy| Chosen {
+        selector: spec.selector.clone(),
+        has_targets: spec.target_ref.is_some() || !spec.target_refs.is_empty(),
+    };
+    let (selected, mut diagnostics) = for_gateway(resources.authorization_policies(), chosen, resources, options);
     let policies: Vec<Value> = selected.iter().filter_map(|policy| of_policy(policy, &mut diagnostics)).collect();
     let first = selected.iter().find(|policy| is_served(policy));
     if let Some(first) = first.filter(|_| has_tcp) {
@@ -48,6 +40,26 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions, has
         plugin("authorization", PluginPhase::Authz, config, first)
     });
     SystemPlugin { plugin, diagnostics }
+}
+
+/// What an object says of whom it is for.
+pub(super) struct Chosen {
+    pub(super) selector: Option<LabelSelector>,
+    pub(super) has_targets: bool,
+}
+
+/// The objects that are for this gateway, oldest first, and a note for each other one.
+pub(super) fn for_gateway<'a, T>(
+    objects: impl Iterator<Item = &'a Object<T>>,
+    chosen: impl Fn(&T) -> Chosen,
+    resources: &ResourceSet,
+    options: &TranslateOptions,
+) -> (Vec<&'a Object<T>>, Vec<Diagnostic>) {
+    let root = mesh::root_namespace(resources);
+    let (mut selected, others): (Vec<_>, Vec<_>) =
+        objects.partition(|object| is_for_gateway(&object.meta, &chosen(&object.spec), &root, options));
+    selected.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    (selected, others.into_iter().map(not_here).collect())
 }
 
 /// A plugin with a filter of the library. Its name has no dot, so that no object's plugin has the same.
@@ -74,19 +86,14 @@ pub(super) fn plugin<T>(filter: &str, phase: PluginPhase, config: String, object
 }
 
 /// Policies of the root namespace count everywhere, others in their own; what is for Gateway API is not for this gateway.
-pub(super) fn is_for_gateway(
-    meta: &Meta,
-    selector: Option<&LabelSelector>,
-    has_targets: bool,
-    root: &str,
-    options: &TranslateOptions,
-) -> bool {
+fn is_for_gateway(meta: &Meta, chosen: &Chosen, root: &str, options: &TranslateOptions) -> bool {
     let is_here = meta.namespace == root || meta.namespace == options.namespace;
-    is_here && !has_targets && selector.is_none_or(|selector| fits(&selector.match_labels, &options.labels))
+    let fits = |selector: &LabelSelector| fits(&selector.match_labels, &options.labels);
+    is_here && !chosen.has_targets && chosen.selector.as_ref().is_none_or(fits)
 }
 
 /// A note, for all of a folder's policies are mostly meant for this gateway.
-pub(super) fn not_here<T>(object: &Object<T>) -> Diagnostic {
+fn not_here<T>(object: &Object<T>) -> Diagnostic {
     let text =
         format!("this {} has no effect here: it is for another namespace, other labels or targets", object.meta.kind);
     let finding = Diagnostic::warning("P0251", object.key_place("metadata.namespace"), text);
