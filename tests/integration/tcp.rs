@@ -23,9 +23,9 @@ fn bytes_go_both_ways_and_are_told() {
     let line = tcp.gateway.await_access("outbound|9000||app.test");
     assert!(line.contains(r#""- - -" 0 - - - "-" 11 11 "#), "{line}");
     let prefix = r#"envoy_tcp_prefix="outbound|9000||app.test""#;
-    assert_eq!(tcp.gateway.metric("envoy_tcp_downstream_cx_total", &[prefix]), 1.0);
-    assert_eq!(tcp.gateway.metric("envoy_tcp_downstream_cx_rx_bytes_total", &[prefix]), 11.0);
-    assert_eq!(tcp.gateway.metric("envoy_tcp_downstream_cx_tx_bytes_total", &[prefix]), 11.0);
+    tcp.gateway.await_metric("envoy_tcp_downstream_cx_total", &[prefix], 1.0);
+    tcp.gateway.await_metric("envoy_tcp_downstream_cx_rx_bytes_total", &[prefix], 11.0);
+    tcp.gateway.await_metric("envoy_tcp_downstream_cx_tx_bytes_total", &[prefix], 11.0);
     let cluster = r#"envoy_cluster_name="outbound|9000||app.test""#;
     assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_total", &[cluster]), 1.0);
     await_true("the end of the upstream connection", || {
@@ -112,7 +112,7 @@ fn weights_hold_by_connection() {
         *counts.entry(read_all(&tcp.connect())).or_insert(0) += 1;
     }
     assert!((28..=32).contains(&counts["a"]) && counts.len() == 2, "{counts:?}");
-    assert_eq!(tcp.gateway.metric("envoy_tcp_downstream_cx_total", &[r#"envoy_tcp_prefix="tcp.default""#]), 40.0);
+    tcp.gateway.await_metric("envoy_tcp_downstream_cx_total", &[r#"envoy_tcp_prefix="tcp.default""#], 40.0);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn no_upstream_closes_the_connection_and_the_log_says_why() {
     let line = tcp.gateway.await_access("outbound|9000||app.test");
     assert!(line.contains(r#""- - -" 0 UF,URX - - "delayed_connect_error:_Connection_refused"#), "{line}");
     let cluster = r#"envoy_cluster_name="outbound|9000||app.test""#;
-    assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_connect_fail", &[cluster]), 1.0);
+    tcp.gateway.await_metric("envoy_cluster_upstream_cx_connect_fail", &[cluster], 1.0);
     assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_connect_attempts_exceeded", &[cluster]), 1.0);
 }
 
@@ -160,7 +160,7 @@ spec:
         assert_eq!(read_all(&tcp.connect()), "");
         tcp.gateway.metric("envoy_cluster_upstream_cx_none_healthy", &["app.test"]) >= 1.0
     });
-    assert_eq!(tcp.gateway.metric("envoy_cluster_upstream_cx_connect_fail", &["app.test"]), 2.0);
+    tcp.gateway.await_metric("envoy_cluster_upstream_cx_connect_fail", &["app.test"], 2.0);
     tcp.gateway.await_access(r#""- - -" 0 UH "#);
 }
 
@@ -209,7 +209,7 @@ spec:
     let tcp = Tcp::start(&(to(server.address) + &rule("idleTimeout: 1s")));
     let (client, upstream) = (tcp.connect(), server.accept());
     assert_eq!((read_all(&client), read_all(&upstream)), (String::new(), String::new()));
-    assert_eq!(tcp.gateway.metric("envoy_tcp_idle_timeout", &[]), 1.0);
+    tcp.gateway.await_metric("envoy_tcp_idle_timeout", &[], 1.0);
     let line = tcp.gateway.await_access(r#""- - -""#);
     assert!(line.contains(r#""- - -" 0 - - tcp_session_idle_timeout "#), "{line}");
     tcp.gateway.replace("tcp.yaml", to(server.address) + &rule("maxConnectionDuration: 1s"));

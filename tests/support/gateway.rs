@@ -171,6 +171,12 @@ impl Gateway {
         text.lines().filter(is_series).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until the series add up to `value`: what is counted once a connection has ended may be counted after its
+    /// client has seen the end.
+    pub(crate) fn await_metric(&self, name: &str, labels: &[&str], value: f64) {
+        await_true(&format!("{name} {labels:?} to be {value}"), || self.metric(name, labels) == value);
+    }
+
     /// Everything it printed so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
