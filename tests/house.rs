@@ -242,6 +242,16 @@ fn links_of_the_documents_lead_somewhere() {
 }
 
 /// Codes of diagnostics in a text: `P` and four digits between two marks that are not part of a word.
+#[test]
+fn the_map_names_each_file_once() {
+    let map = std::fs::read_to_string(root().join("docs/map.md")).unwrap();
+    let mut known = BTreeSet::new();
+    let rows = map.lines().filter(|line| line.starts_with("| ["));
+    let files = rows.filter_map(|line| Some(line.split_once("](")?.1.split_once(')')?.0));
+    none("docs/map.md has two rows", files.filter(|file| !known.insert(*file)).map(str::to_owned).collect());
+    assert!(known.len() > 100, "rows are found");
+}
+
 fn codes_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_code =
