@@ -8,7 +8,7 @@ use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
 use portolan_model::{Model, Origin};
 use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, ModuleSource, StreamTracer};
-use portolan_telemetry::Metrics;
+use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{Engine, EngineOptions, Shared};
 
 use crate::UsageError;
@@ -243,6 +243,7 @@ pub(crate) fn builder(
         source,
         embedded: portolan_filters::bundled,
         overrides: config.filters.clone(),
+        reporter: serving.then(|| reporter(config)),
         access_log: purpose.access_log.map(|path| path.display().to_string()),
         dns_server: config.dns_server,
         bind: serving,
@@ -251,6 +252,24 @@ pub(crate) fn builder(
         trace: purpose.trace,
     };
     Builder::new(options).context("cannot start what builds snapshots")
+}
+
+/// Who Istio's metrics are reported by, as its own gateways tell it by their labels.
+fn reporter(config: &ConfigArgs) -> Reporter {
+    let options = translate_options(config);
+    let label = |name: &str| options.labels.get(name).cloned();
+    let app = label("app").or_else(|| label("istio").map(|name| format!("istio-{name}"))).unwrap_or_default();
+    let service = ["service.istio.io/canonical-name", "app.kubernetes.io/name"].into_iter().find_map(label);
+    let version = label("version").or_else(|| label("app.kubernetes.io/version"));
+    let revision = label("service.istio.io/canonical-revision").or_else(|| version.clone());
+    Reporter {
+        workload: app.clone(),
+        namespace: options.namespace,
+        service: service.unwrap_or_else(|| app.clone()),
+        app,
+        version: version.unwrap_or_default(),
+        revision: revision.unwrap_or_else(|| "latest".to_owned()),
+    }
 }
 
 /// Where fetched and compiled modules are kept.

@@ -15,6 +15,7 @@ mod decisions;
 mod difference;
 mod edits;
 mod examples;
+mod header_operations;
 mod pair;
 mod route_policies;
 mod sdk;

@@ -284,3 +284,18 @@ fn the_drain_time_ends_open_connections() {
     let line = await_some("the line of the connection", || Some(tcp.gateway.await_access(r#""- - -""#)));
     assert!(line.contains(" drain "), "{line}");
 }
+
+#[test]
+fn connections_are_counted_under_istio_s_names() {
+    let tcp = Tcp::start(&to(Server::echo()));
+    let mut client = tcp.connect();
+    client.write_all(b"hello").unwrap();
+    assert_eq!(read_some(&client, 5), "hello");
+    let labels = [r#"destination_service="app.test""#, r#"request_protocol="tcp""#, r#"response_flags="-""#];
+    tcp.gateway.await_metric("istio_tcp_connections_opened_total", &labels, 1.0);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client), "");
+    tcp.gateway.await_metric("istio_tcp_connections_closed_total", &labels, 1.0);
+    tcp.gateway.await_metric("istio_tcp_sent_bytes_total", &labels, 5.0);
+    tcp.gateway.await_metric("istio_tcp_received_bytes_total", &labels, 5.0);
+}

@@ -96,3 +96,103 @@ fn a_filter_that_is_no_expression_is_named_with_its_line_and_the_gateway_serves(
     gateway.await_log("the filter's expression is no CEL");
     assert_eq!(gateway.get("h", "/").status, 200);
 }
+
+/// Waits for the one line of the metrics page that begins so and holds all of these.
+fn series(gateway: &Gateway, name: &str, labels: &[&str]) -> String {
+    await_some(&format!("{name} with {labels:?}"), || {
+        let page = gateway.admin("/stats/prometheus").text();
+        let mut lines = page.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.find(|line| labels.iter().all(|label| line.contains(label))).map(str::to_owned)
+    })
+}
+
+#[test]
+fn requests_and_connections_are_counted_under_istio_s_names() {
+    let app = Upstream::start("app");
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- match: [{uri: {prefix: /app}}]\n  route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .start();
+    for _ in 0..3 {
+        assert_eq!(gateway.send(&Request::new("POST", "h", "/app").body("12345")).status, 200);
+    }
+    assert_eq!(gateway.send(&Request::get("h", "/app").order("status 503")).status, 503);
+    assert_eq!(gateway.get("h", "/nowhere").status, 404);
+    let app = [r#"destination_service="app.test""#, r#"destination_service_namespace="default""#];
+    let ok = [&app[..], &[r#"response_code="200""#]].concat();
+    gateway.await_metric("istio_requests_total", &ok, 3.0);
+    gateway.await_metric("istio_requests_total", &[app[0], r#"response_code="503""#], 1.0);
+    let unknown = [r#"destination_service="unknown""#, r#"response_code="404""#, r#"response_flags="NR""#];
+    gateway.await_metric("istio_requests_total", &unknown, 1.0);
+    gateway.await_metric("istio_request_bytes_sum", &ok, 15.0);
+    gateway.await_metric("istio_request_duration_milliseconds_count", &ok, 3.0);
+    gateway.await_metric("istio_response_bytes_count", &ok, 3.0);
+    let line = series(&gateway, "istio_requests_total", &ok);
+    for label in [
+        r#"reporter="source""#,
+        r#"source_workload="istio-ingressgateway""#,
+        r#"source_workload_namespace="istio-system""#,
+        r#"request_protocol="http""#,
+        r#"response_flags="-""#,
+    ] {
+        assert!(line.contains(label), "{label}: {line}");
+    }
+}
+
+#[test]
+fn a_telemetry_changes_labels_of_istio_s_metrics_and_switches_them_off() {
+    let app = Upstream::start("app");
+    let telemetry = |spec: &str| {
+        format!(
+            "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: m, namespace: istio-system}}\nspec:\n  metrics: {spec}\n"
+        )
+    };
+    let tags = "{host: {value: request.host}, team: {value: \"request.headers['x-team']\"}, response_flags: {operation: REMOVE}}";
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file(
+            "telemetry.yaml",
+            telemetry(&format!("[{{overrides: [{{match: {{metric: REQUEST_COUNT}}, tagOverrides: {tags}}}]}}]")),
+        )
+        .start();
+    assert_eq!(gateway.send(&Request::get("h", "/").header("x-team", "red")).status, 200);
+    assert_eq!(gateway.get("h", "/").status, 200);
+    let red = series(&gateway, "istio_requests_total", &[r#"team="red""#]);
+    assert!(red.contains(r#"host="h""#) && !red.contains("response_flags") && red.ends_with(" 1"), "{red}");
+    series(&gateway, "istio_requests_total", &[r#"team="unknown""#]);
+    series(&gateway, "istio_response_bytes_count", &[r#"response_flags="-""#]);
+    gateway.replace("telemetry.yaml", telemetry("[{overrides: [{disabled: true}]}]"));
+    crate::support::await_true("no series", || {
+        assert_eq!(gateway.get("h", "/").status, 200);
+        !gateway.admin("/stats/prometheus").text().contains("istio_requests_total")
+    });
+}
+
+#[test]
+fn a_log_tells_path_and_authority_as_they_are_sent_and_of_several_lines_the_first() {
+    let app = Upstream::start("app");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file(
+            "routes.yaml",
+            routes("- match: [{uri: {prefix: /old}}]\n  rewrite: {uri: /new, authority: new.test}\n  route: [{destination: {host: app.test}}]\n  headers: {request: {set: {user-agent: changed}}}\n"),
+        )
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file(
+            "mesh.yaml",
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    accessLogFile: {}\n    accessLogFormat: \"%REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %REQ(:AUTHORITY)% %REQ(X-TEAM)% %REQ(USER-AGENT)% %UPSTREAM_PROTOCOL% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\"\n",
+                file.display()
+            ),
+        )
+        .without_access_log()
+        .start();
+    let request = Request::get("h", "/old/a?b").header("x-team", "red").header("x-team", "blue");
+    assert_eq!(gateway.send(&request).status, 200);
+    assert_eq!(line(&file, "/old"), "/new/a?b /old/a?b /old/a?b new.test red changed HTTP/1.1 1");
+}

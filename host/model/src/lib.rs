@@ -14,6 +14,7 @@ pub mod path_policy;
 pub mod plugin;
 pub mod route;
 pub mod secret;
+pub mod standard_metrics;
 pub mod transport;
 
 pub use access_log::{AccessLog, AccessLogFormat};
@@ -38,6 +39,7 @@ pub use route::{
     Share, Sticky, StringMatch, VirtualHost,
 };
 pub use secret::{Secret, SecretId};
+pub use standard_metrics::{MetricOverride, StandardMetrics};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,9 @@ pub struct Model {
     pub plugins: Vec<Plugin>,
     /// Access logs, each with its own form and choice of requests; empty means that nothing is logged.
     pub access_logs: Vec<AccessLog>,
+    /// Istio's standard metrics.
+    #[serde(skip_serializing_if = "StandardMetrics::is_default", default)]
+    pub metrics: StandardMetrics,
     /// How paths are read.
     #[serde(skip_serializing_if = "PathPolicy::is_default", default)]
     pub paths: PathPolicy,

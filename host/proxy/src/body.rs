@@ -411,8 +411,8 @@ impl Body for ResponseBody {
         match &frame {
             Some(Ok(frame)) => {
                 guard.sent(frame.data_ref().map_or(0, Bytes::len));
-                if frame.is_trailers() {
-                    guard.complete();
+                if let Some(trailers) = frame.trailers_ref() {
+                    guard.trailers(trailers);
                 }
             }
             Some(Err(error)) => guard.cut(error),

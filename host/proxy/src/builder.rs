@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig, RouteMatchConfig, TrafficSplitConfig};
 use portolan_model::{FailPolicy, Listener, Model, PluginKind};
-use portolan_telemetry::Metrics;
+use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
 use crate::build_problem::{BuildProblem, plugin_problems};
@@ -24,6 +24,7 @@ use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
+use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
 use crate::tls::{ChainMaking, FilterChains};
@@ -50,6 +51,8 @@ pub struct BuilderOptions {
     pub source: Arc<dyn ModuleSource>,
     /// Files that take the place of embedded filters, by name (`--filter`).
     pub overrides: Vec<(String, PathBuf)>,
+    /// Who Istio's standard metrics are reported by; none where they are not kept.
+    pub reporter: Option<Reporter>,
     /// Access log path that beats the model's (`--access-log`).
     pub access_log: Option<String>,
     /// Who resolves names (`--dns-server`); none for what the system says.
@@ -165,6 +168,9 @@ impl Builder {
         let access_logs = self.logs.open(&model, instead, &self.options.metrics, &mut problems);
         let clusters: Vec<_> = self.clusters(&model, &mut problems);
         let metrics = self.options.metrics.clone();
+        let standard = self.options.reporter.as_ref();
+        let standard =
+            standard.and_then(|reporter| StandardPlan::new(&model.metrics, &model.clusters, reporter, &metrics));
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
         let snapshot = Arc::new(Snapshot::new(SnapshotParts {
             generation,
@@ -177,6 +183,7 @@ impl Builder {
             plugin_problems: plugin_problems(&problems),
             generations: self.generations.clone(),
             access_logs,
+            standard,
             trace: self.options.trace.as_ref().map(|trace| trace.sink.clone()),
             metrics,
             names: self.resolution.names(),

@@ -162,7 +162,7 @@ fn answer(stream: &Stream, entry: Option<&RouteEntry>, choice: Option<Choice>, r
     let (mut parts, body) = reply.into_parts(stream);
     if let Some(entry) = entry {
         let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
-        entry.change_response(destination, &mut parts.headers);
+        stream.change_response(entry, destination, &mut parts, true);
     }
     let details = stream.with_state(|state| state.host.details.to_string());
     MadeAnswer { status: parts.status.as_u16(), details, headers: parts.headers, body }
@@ -179,8 +179,9 @@ fn sent(stream: &Rc<Stream>, entry: &RouteEntry) -> Vec<Option<SentRequest>> {
         let job = Forwarding { stream, route: entry, forward, destination: Some(index), cluster, hash, cookies };
         job.change_request();
         let sent = stream.with_state(|state| Some(std::mem::replace(&mut state.request, before)))?;
-        let mut response_headers = HeaderMap::new();
-        entry.change_response(Some(index), &mut response_headers);
+        let (mut response, ()) = http::Response::new(()).into_parts();
+        stream.change_response(entry, Some(index), &mut response, false);
+        let response_headers = response.headers;
         let path = sent.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Some(SentRequest { path, headers: sent.headers, response_headers })
     };

@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portolan_model::{Cluster, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
+use portolan_telemetry::{Format, StreamInfo};
 use regex::Regex;
 
 use crate::hash_input::HashInput;
+use crate::header_words::written;
 use crate::mirror::MirrorEntry;
 
 /// A route as the router uses it.
@@ -53,8 +55,16 @@ pub(crate) struct RewriteEntry {
 #[derive(Default)]
 pub(crate) struct HeaderChanges {
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    set: Vec<(HeaderName, Value)>,
+    add: Vec<(HeaderName, Value)>,
+    has_formats: bool,
+}
+
+/// A header's value.
+enum Value {
+    Plain(HeaderValue),
+    /// Made of what is known of the request.
+    Format(Box<Format>),
 }
 
 /// Changes to request and response headers of one scope.
@@ -107,15 +117,34 @@ impl RouteEntry {
 
 impl RouteEntry {
     /// The route's changes to a response's headers; the destination's come first, as in Istio.
-    pub(crate) fn change_response(&self, destination: Option<usize>, headers: &mut HeaderMap) {
+    pub(crate) fn change_response(
+        &self,
+        destination: Option<usize>,
+        headers: &mut HeaderMap,
+        known: impl Fn(&HeaderMap) -> StreamInfo,
+    ) {
         match &self.action {
             Action::Forward(forward) => {
                 if let Some(destination) = destination.and_then(|index| forward.destinations.get(index)) {
-                    destination.headers.response.apply(headers);
+                    destination.headers.response.apply(headers, &known);
                 }
-                forward.headers.response.apply(headers);
+                forward.headers.response.apply(headers, &known);
             }
-            Action::Redirect(_, operations) | Action::Direct(_, _, operations) => operations.response.apply(headers),
+            Action::Redirect(_, operations) | Action::Direct(_, _, operations) => {
+                operations.response.apply(headers, &known);
+            }
+        }
+    }
+
+    /// True when what is known of the request must be there when the response comes.
+    pub(crate) fn has_response_formats(&self) -> bool {
+        match &self.action {
+            Action::Forward(forward) => {
+                let destinations = forward.destinations.iter().map(|destination| &destination.headers);
+                destinations.chain([&forward.headers]).any(|operations| operations.response.has_formats)
+            }
+            // The request is still there.
+            Action::Redirect(..) | Action::Direct(..) => false,
         }
     }
 }
@@ -178,23 +207,57 @@ impl HeaderChanges {
             name => HeaderName::from_bytes(name.as_bytes()).ok(),
         };
         let pairs = |list: &[(String, String)]| {
-            list.iter()
-                .filter_map(|(n, v)| Some((name(n)?, HeaderValue::from_bytes(v.as_bytes()).ok()?)))
-                .collect::<Vec<_>>()
+            list.iter().filter_map(|(n, v)| Some((name(n)?, Value::compile(v)?))).collect::<Vec<_>>()
         };
         let remove = remove.iter().filter(|n| !n.starts_with(':') && *n != "host");
-        Self { remove: remove.filter_map(|n| name(n)).collect(), set: pairs(set), add: pairs(add) }
+        let (set, add) = (pairs(set), pairs(add));
+        let has_formats = set.iter().chain(&add).any(|(_, value)| matches!(value, Value::Format(_)));
+        Self { remove: remove.filter_map(|n| name(n)).collect(), set, add, has_formats }
     }
 
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    /// True when nothing changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// `known` is asked once, when values are formats: all see the headers as they are after removing.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, known: impl FnOnce(&HeaderMap) -> StreamInfo) {
         for name in &self.remove {
             headers.remove(name);
         }
+        let info = self.has_formats.then(|| known(headers));
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            if let Some(value) = value.on(info.as_ref()) {
+                headers.insert(name.clone(), value);
+            }
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            if let Some(value) = value.on(info.as_ref()) {
+                headers.append(name.clone(), value);
+            }
+        }
+    }
+}
+
+impl Value {
+    /// None for an empty value: Envoy does nothing then, nor does it replace what is there. A format that is none is a
+    /// text, as `check` says.
+    fn compile(text: &str) -> Option<Self> {
+        let plain = text.replace("%%", "");
+        let format = if plain.contains('%') { Format::compile(text).ok() } else { None };
+        if let Some(format) = format {
+            return Some(Self::Format(Box::new(format)));
+        }
+        HeaderValue::from_bytes(text.replace("%%", "%").as_bytes())
+            .ok()
+            .filter(|value| !value.is_empty())
+            .map(Self::Plain)
+    }
+
+    fn on(&self, info: Option<&StreamInfo>) -> Option<HeaderValue> {
+        match self {
+            Self::Plain(value) => Some(value.clone()),
+            Self::Format(format) => written(format, info?),
         }
     }
 }
@@ -219,7 +282,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("a", HeaderValue::from_static("0"));
         headers.insert("host", HeaderValue::from_static("h"));
-        changes.apply(&mut headers);
+        changes.apply(&mut headers, |_| StreamInfo::default());
         let values: Vec<_> = headers.get_all("a").iter().map(|v| v.to_str().unwrap()).collect();
         assert_eq!(values, ["1", "2"]);
         assert_eq!(headers["host"], "h");

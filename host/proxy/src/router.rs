@@ -20,6 +20,7 @@ use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
 use crate::hash_input::Hashed;
 use crate::head;
+use crate::header_words::{Head, Known};
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
 use crate::mirror;
@@ -32,7 +33,7 @@ use crate::upstream::announce_trailers;
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
-const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// A request in an endpoint's care: counted as active until it is complete or dropped.
@@ -204,25 +205,33 @@ impl Forwarding<'_> {
     pub(crate) fn change_request(&self) {
         let destination = self.destination.and_then(|index| self.forward.destinations.get(index));
         self.stream.with_state(|state| {
-            if let Some(rewrite) = &self.forward.rewrite
-                && let Some(uri) = rewrite::rewritten(&state.request.uri, self.route, rewrite)
-            {
-                let original = state.request.uri.path_and_query().map_or("/", |p| p.as_str());
-                if let Ok(original) = HeaderValue::from_str(original) {
-                    state.request.headers.insert(ORIGINAL_PATH, original);
-                }
-                state.request.uri = uri;
-            }
-            let headers = &mut state.request.headers;
+            let known = Known { stream: self.stream, context: &state.host, scheme: state.scheme };
+            let request = &mut state.request;
+            let head = Head { method: &request.method, uri: &request.uri, version: request.version };
+            let headers = &mut request.headers;
             let host = headers.get(header::HOST).cloned();
-            if let Some(destination) = destination {
-                destination.headers.request.apply(headers);
+            let of_destination = destination.map(|destination| &destination.headers.request);
+            let changes = [of_destination, Some(&self.forward.headers.request)].into_iter().flatten();
+            for changes in changes.filter(|changes| !changes.is_empty()) {
+                changes.apply(headers, |headers| known.of_request(&head, headers));
+                self.stream.note_headers(headers);
             }
-            self.forward.headers.request.apply(headers);
+            // As in Envoy, header operations still see the path and the host that the client asked for.
+            if let Some(rewrite) = &self.forward.rewrite
+                && let Some(uri) = rewrite::rewritten(&request.uri, self.route, rewrite)
+            {
+                let original = request.uri.path_and_query().map_or("/", |p| p.as_str());
+                if let Ok(original) = HeaderValue::from_str(original) {
+                    headers.insert(ORIGINAL_PATH, original);
+                }
+                self.stream.note(|info| info.rewritten_path = uri.path_and_query().cloned());
+                request.uri = uri;
+            }
             if let Some(authority) = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref()) {
                 headers.insert(header::HOST, authority.clone());
             }
             if let Some(original) = host.filter(|host| headers.get(header::HOST) != Some(host)) {
+                self.stream.note(|info| info.authority = headers.get(header::HOST).cloned());
                 headers.insert(ORIGINAL_HOST, original);
             }
             headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
@@ -234,7 +243,7 @@ impl Forwarding<'_> {
         let Answer { mut response, lease, mut upstream } = answer;
         let took = upstream.answered(response.status().as_u16());
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
-        stream.note(|info| info.upstream_service_time = Some(took));
+        stream.note_answer(took, response.version());
         for cookie in &self.cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
@@ -250,7 +259,7 @@ impl Forwarding<'_> {
             announce_trailers(&mut parts.headers);
         }
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
-        self.route.change_response(self.destination, &mut parts.headers);
+        stream.change_response(self.route, self.destination, &mut parts, false);
         let until = deadline.as_ref().map(Deadline::at);
         let mut body = UpstreamBody::new(incoming, lease, upstream, deadline);
         if !stream.has_contexts() {

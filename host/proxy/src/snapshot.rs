@@ -22,6 +22,7 @@ use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::RouteEntry;
+use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
 use crate::tls::FilterChains;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) routes: Vec<RouteEntry>,
+    /// Some route makes headers of responses of what is known of requests.
+    pub(crate) has_response_formats: bool,
     pub(crate) clusters: Vec<ClusterEntry>,
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// Those of HTTP in the order in which they see a request, then those of TCP.
@@ -50,6 +53,8 @@ pub struct Snapshot {
     /// By plugin: which requests it sees; none for all.
     pub(crate) traffic: Vec<Option<PluginTraffic>>,
     pub(crate) access_logs: Vec<LogEntry>,
+    /// Istio's standard metrics; none when they are off.
+    pub(crate) standard: Option<StandardPlan>,
     /// Who is told of each stream's end, besides.
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -120,6 +125,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) plugin_problems: HashMap<String, String>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) access_logs: Vec<LogEntry>,
+    pub(crate) standard: Option<StandardPlan>,
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
@@ -128,10 +134,13 @@ pub(crate) struct SnapshotParts {
 impl Snapshot {
     pub(crate) fn new(parts: SnapshotParts) -> Self {
         let names = parts.clusters.iter().zip(0..).map(|(cluster, id)| (cluster.state.name.clone(), id));
+        let routes: Vec<_> =
+            parts.model.routes.iter().map(|route| RouteEntry::compile(route, &parts.model.clusters)).collect();
         Self {
             generation: parts.generation,
             listeners: parts.listeners,
-            routes: parts.model.routes.iter().map(|route| RouteEntry::compile(route, &parts.model.clusters)).collect(),
+            has_response_formats: routes.iter().any(RouteEntry::has_response_formats),
+            routes,
             cluster_names: names.collect(),
             clusters: parts.clusters,
             traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),
@@ -141,6 +150,7 @@ impl Snapshot {
             plugin_problems: parts.plugin_problems,
             generations: parts.generations,
             access_logs: parts.access_logs,
+            standard: parts.standard,
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,

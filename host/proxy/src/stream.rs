@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{HeaderMap, Request, Response, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
@@ -28,12 +28,16 @@ use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
 use crate::filter_chain::{Direction, Live, Outcome};
 use crate::flow::{Flow, Flows};
+use crate::grpc_reply;
 use crate::head;
+use crate::header_words::Known;
 use crate::listener::ListenerSlot;
 use crate::local_reply::{Refusal, Reply};
 use crate::mirror::Copies;
 use crate::properties::Course;
+use crate::route::RouteEntry;
 use crate::router;
+use crate::standard_metrics::{Ended, Sizes};
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -45,7 +49,7 @@ pub(crate) struct Stream {
     pub(crate) connection: Arc<ConnectionInfo>,
     /// The listener's counters when the request came: a reload may bring others.
     pub(crate) http: Arc<HttpMetrics>,
-    /// Only the access log and the trace tell how long it took.
+    /// Only the access log, Istio's metrics and the trace tell how long it took.
     started: Option<Instant>,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
@@ -74,6 +78,9 @@ struct Record {
     sent: Cell<u64>,
     request_failed: Cell<bool>,
     filter_failed: Cell<bool>,
+    /// A request of gRPC, which has a status of its own.
+    grpc: Cell<bool>,
+    grpc_status: Cell<Option<u32>>,
     complete: Cell<bool>,
     finished: Cell<bool>,
 }
@@ -101,6 +108,9 @@ pub(crate) async fn handle(
         recorder.note(&stream);
     }
     let end = http_body::Body::is_end_stream(&body);
+    if !end {
+        stream.note_grpc();
+    }
     match stream.on_request_headers(end, &mut body).await {
         Outcome::Continue => router::route(&stream, body, guard).await,
         Outcome::Reply(reply) => stream.reply(*reply, guard).await,
@@ -140,7 +150,7 @@ impl Stream {
         let scheme = connection.state.scheme();
         let log = view.snapshot.tells_streams().then(|| {
             RefCell::new(Box::new(StreamInfo {
-                start: std::time::SystemTime::now(),
+                start: SystemTime::now(),
                 path: parts.uri.path_and_query().cloned(),
                 protocol: Some(parts.version),
                 authority: parts.headers.get(http::header::HOST).cloned(),
@@ -148,13 +158,14 @@ impl Stream {
                 ..StreamInfo::default()
             }))
         });
+        let has_standard = view.snapshot.standard.is_some();
         Rc::new(Self {
             worker,
             view,
             slot,
             connection,
             http,
-            started: log.is_some().then(Instant::now),
+            started: (log.is_some() || has_standard).then(Instant::now),
             state: Cell::new(Some(Box::new(StreamState::new(parts, scheme, context)))),
             contexts: RefCell::new(contexts),
             flows: RefCell::default(),
@@ -270,15 +281,53 @@ impl Stream {
     fn note_head(&self) {
         let Some(log) = &self.log else { return };
         self.with_state(|state| {
+            self.note_headers(&state.request.headers);
             let mut log = log.borrow_mut();
-            let header = |name: &str| state.request.headers.get(name).cloned();
             log.method = Some(state.request.method.clone());
-            log.x_forwarded_for = header("x-forwarded-for");
-            log.user_agent = header("user-agent");
-            log.request_id = header("x-request-id");
             if let Some(trace) = &self.view.snapshot.trace {
                 trace.began(state.number(), &state.request);
             }
+        });
+    }
+
+    /// Keeps of the headers as they are sent upstream what every log tells.
+    pub(crate) fn note_headers(&self, headers: &HeaderMap) {
+        self.note(|log| {
+            let header = |name: &str| headers.get(name).cloned();
+            log.x_forwarded_for = header("x-forwarded-for");
+            log.user_agent = header("user-agent");
+            log.request_id = header("x-request-id");
+        });
+    }
+
+    /// Keeps what the access log tells of the upstream's answer.
+    pub(crate) fn note_answer(&self, took: Duration, version: http::Version) {
+        self.note(|info| {
+            info.upstream_service_time = Some(took);
+            info.upstream_protocol = Some(version);
+            info.response_duration = self.started.map(|started| started.elapsed());
+        });
+    }
+
+    /// When the request came, where that is told; else now.
+    pub(crate) fn start(&self) -> SystemTime {
+        self.log.as_ref().map_or_else(SystemTime::now, |log| log.borrow().start)
+    }
+
+    /// The route's changes to a response's headers, the upstream's or the gateway's `own`.
+    pub(crate) fn change_response(
+        &self,
+        route: &RouteEntry,
+        destination: Option<usize>,
+        parts: &mut response::Parts,
+        own: bool,
+    ) {
+        let status = parts.status;
+        route.change_response(destination, &mut parts.headers, |headers| {
+            self.with_state(|state| {
+                let known = Known { stream: self, context: &state.host, scheme: state.scheme };
+                known.of_response(&state.request, headers, status, own)
+            })
         });
     }
 
@@ -308,7 +357,7 @@ impl Stream {
         let route = route.filter(|_| !is_bare);
         if let Some(route) = route.and_then(|id| self.view.snapshot.routes.get(id as usize)) {
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
-            route.change_response(destination, &mut parts.headers);
+            self.change_response(route, destination, &mut parts, true);
         }
         if !self.has_contexts() {
             return self.finish_head(parts, ResponseBody::full(body, guard));
@@ -360,6 +409,7 @@ impl Stream {
     /// Last changes of a response's head, and the response.
     pub(crate) fn finish_head(&self, mut parts: http::response::Parts, body: ResponseBody) -> Response<ResponseBody> {
         head::finish(&mut parts, self);
+        self.note_grpc_status(&parts.headers);
         self.record.status.set(parts.status.as_u16());
         // Nobody polls a body that has nothing to give, nor any answer's to HEAD.
         let is_head = self.with_state(|state| state.request.method == http::Method::HEAD);
@@ -426,7 +476,44 @@ impl Stream {
         } else {
             http.downstream_rq_rx_reset.inc();
         }
+        self.count_standard();
         self.write_log();
+    }
+
+    /// Counts the request in Istio's standard metrics.
+    fn count_standard(&self) {
+        let Some(plan) = &self.view.snapshot.standard else { return };
+        let record = &self.record;
+        let sizes = Sizes {
+            duration: self.started.map(|started| started.elapsed()).unwrap_or_default(),
+            received: record.received.get(),
+            sent: record.sent.get(),
+        };
+        self.with_state(|state| {
+            let ended = Ended {
+                tcp: false,
+                status: record.status.get(),
+                flags: state.host.flags,
+                grpc: record.grpc.get(),
+                grpc_status: record.grpc_status.get(),
+            };
+            self.view.standard.request(plan, state, ended, &sizes);
+        });
+    }
+
+    /// Remembers that the request is gRPC's, where that is told.
+    fn note_grpc(&self) {
+        if self.view.snapshot.standard.is_some() {
+            self.record.grpc.set(self.with_state(|state| grpc_reply::is_grpc(&state.request.headers)));
+        }
+    }
+
+    /// Keeps gRPC's status, which stands in the trailers, or in the head of an answer without a body.
+    fn note_grpc_status(&self, headers: &HeaderMap) {
+        if self.record.grpc.get() {
+            let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+            self.record.grpc_status.set(status.or(self.record.grpc_status.get()));
+        }
     }
 
     fn flag_if_none(&self, flag: ResponseFlags, details: &'static str) {
@@ -446,6 +533,7 @@ impl Stream {
             info.details = std::mem::take(&mut state.host.details);
             let name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
             info.route_name = name.filter(|name| !name.is_empty());
+            info.attempts = state.host.attempts;
             if self.view.snapshot.trace.is_some() { state.number() } else { 0 }
         });
         info.response_code = self.record.status.get();
@@ -454,6 +542,8 @@ impl Stream {
         info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
         info.downstream_local = Some(self.connection.local);
         info.downstream_remote = Some(self.connection.peer);
+        info.connection = Some(self.connection.clone());
+        info.scheme = Some(self.connection.state.scheme());
         self.with_state(|state| {
             if self.view.wants.heads_in_log {
                 info.request_headers = Some(state.request.headers.clone());

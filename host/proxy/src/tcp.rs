@@ -98,6 +98,8 @@ pub(crate) struct Connection {
     chain: Option<Rc<Chain>>,
     /// The client has ended the connection, not the gateway.
     by_client: Cell<bool>,
+    /// It is among those that Istio's metrics call opened.
+    counted: Cell<bool>,
     /// Filters have been told that there is an upstream, and not of its end.
     upstream_open: Cell<bool>,
     /// Counts the connection until it is closed.
@@ -159,6 +161,7 @@ async fn carry(connection: &Rc<Connection>, client: Client) {
     match upstream::connect(connection).await {
         Ok(upstream) => {
             connection.upstream_open.set(true);
+            connection.count_opened();
             pump::both(connection, (from_client, to_client), upstream, early).await;
         }
         Err(failure) => connection.record.failed(failure),
@@ -180,6 +183,7 @@ impl Connection {
             record,
             chain,
             by_client: Cell::new(false),
+            counted: Cell::new(false),
             upstream_open: Cell::new(false),
             socket: Cell::new(Some(socket)),
             key: Cell::new(0),
@@ -248,7 +252,25 @@ impl Connection {
         self.worker.tcp_connections.borrow_mut().remove(self.key.get());
         self.worker.connection_closed.notify_waiters();
         drop(self.socket.take());
+        self.count_closed();
         self.record.write(&self.view.snapshot.access_logs, &self.info);
+    }
+
+    /// Counts the connection in Istio's standard metrics, as soon as there is an upstream, else at its end.
+    fn count_opened(&self) {
+        let Some(plan) = &self.view.snapshot.standard else { return };
+        if !self.counted.replace(true) {
+            let (cluster, flags) = (self.record.cluster(), self.record.flags());
+            self.view.standard.connection(plan, cluster, flags).connection_opened();
+        }
+    }
+
+    fn count_closed(&self) {
+        let Some(plan) = &self.view.snapshot.standard else { return };
+        self.count_opened();
+        let series = self.view.standard.connection(plan, self.record.cluster(), self.record.flags());
+        let (received, sent) = self.record.bytes();
+        series.connection_closed(sent, received);
     }
 
     /// Sets a flag for the access log.

@@ -14,6 +14,7 @@ use crate::log_entry::LogEntry;
 use crate::pool::ClusterPool;
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, Snapshot};
+use crate::standard_metrics::{StandardCounts, StandardPlan};
 use crate::worker_plugin::WorkerPlugin;
 
 /// What one worker serves with. A request holds the one that it began with.
@@ -25,6 +26,8 @@ pub(crate) struct View {
     pub(crate) network: Vec<Rc<WorkerPlugin>>,
     /// By cluster id.
     pub(crate) pools: Vec<Rc<ClusterPool>>,
+    /// Handles of Istio's standard metrics.
+    pub(crate) standard: Rc<StandardCounts>,
     /// What all plugins together want of a stream.
     pub(crate) wants: Wants,
     /// New versions on trial.
@@ -53,11 +56,12 @@ pub(crate) struct Wants {
     pub(crate) response_body: bool,
     /// Some plugin has contexts of its own for each stream.
     pub(crate) contexts_end: bool,
-    /// A user's filter has a part in the stream after the request was sent, where heads can be read again.
+    /// A user's filter has a part in the stream after the request was sent, where heads can be read again; or headers of
+    /// responses are made of what is known of requests.
     pub(crate) request_head_later: bool,
     /// A user's filter can read heads when the stream ends.
     pub(crate) heads_at_end: bool,
-    /// An access log names headers, or filters by attributes.
+    /// An access log names headers, or filters by attributes; or labels of metrics are made of attributes.
     pub(crate) heads_in_log: bool,
     /// A filter may end a stream from a callback of another context: a tick, an answer to a callout.
     pub(crate) interrupts: bool,
@@ -88,7 +92,8 @@ impl View {
         });
         let pools = pools.collect();
         let wants = Wants::of(&plugins, &snapshot);
-        Self { snapshot, plugins, network, pools, wants, rollouts, chosen: 0, variants: RefCell::default() }
+        let standard = Rc::default();
+        Self { snapshot, plugins, network, pools, standard, wants, rollouts, chosen: 0, variants: RefCell::default() }
     }
 
     /// Every plugin of this worker, versions on trial included.
@@ -125,16 +130,17 @@ impl View {
         let wants = Wants::of(&plugins, &self.snapshot);
         let (snapshot, pools, rollouts) = (self.snapshot.clone(), self.pools.clone(), self.rollouts.clone());
         let network = self.network.clone();
-        Self { snapshot, plugins, network, pools, wants, rollouts, chosen, variants: RefCell::default() }
+        let standard = self.standard.clone();
+        Self { snapshot, plugins, network, pools, standard, wants, rollouts, chosen, variants: RefCell::default() }
     }
 }
 
 impl Wants {
-    /// What logs want, without any plugin: heads to the end, and how the stream has gone.
-    fn of_logs(heads_in_log: bool) -> Self {
+    /// What logs and header operations want, without any plugin: heads to the end, and how the stream has gone.
+    fn of_logs(heads_in_log: bool, has_response_formats: bool) -> Self {
         Self {
             heads_in_log,
-            request_head_later: heads_in_log,
+            request_head_later: heads_in_log || has_response_formats,
             heads_at_end: heads_in_log,
             course: heads_in_log,
             ..Self::default()
@@ -142,8 +148,9 @@ impl Wants {
     }
 
     fn of(plugins: &[Rc<WorkerPlugin>], snapshot: &Snapshot) -> Self {
-        let heads_in_log = snapshot.access_logs.iter().any(LogEntry::wants_heads);
-        plugins.iter().fold(Self::of_logs(heads_in_log), |wants, plugin| Self {
+        let of_metrics = snapshot.standard.as_ref().is_some_and(StandardPlan::wants_heads);
+        let heads_in_log = of_metrics || snapshot.access_logs.iter().any(LogEntry::wants_heads);
+        plugins.iter().fold(Self::of_logs(heads_in_log, snapshot.has_response_formats), |wants, plugin| Self {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,
             contexts_end: wants.contexts_end || !plugin.is_stateless(),

@@ -7,9 +7,11 @@ mod fields;
 mod json;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use crate::StreamInfo;
-use fields::Field;
+use fields::{Field, Form};
+use words::Word;
 
 /// Istio's default text format, without its line end.
 pub const DEFAULT_FORMAT: &str = concat!(
@@ -121,6 +123,13 @@ impl Format {
         Self { omit_empty, ..self }
     }
 
+    /// Appends a header's value: nothing is escaped, and what is absent leaves nothing.
+    pub fn write_header(&self, info: &StreamInfo, out: &mut Vec<u8>) {
+        if let Layout::Text(template) = &self.layout {
+            template.write(info, b"", Form::Raw, out);
+        }
+    }
+
     /// True when lines name headers beyond those that every [`StreamInfo`] keeps: its header maps must be filled.
     pub fn wants_headers(&self) -> bool {
         self.wants_headers
@@ -129,7 +138,7 @@ impl Format {
     /// Appends the line of one request to `out`, without a line end of its own.
     pub fn write(&self, info: &StreamInfo, out: &mut Vec<u8>) {
         match &self.layout {
-            Layout::Text(template) => template.write(info, if self.omit_empty { b"" } else { b"-" }, out),
+            Layout::Text(template) => template.write(info, if self.omit_empty { b"" } else { b"-" }, Form::Line, out),
             Layout::Json(node) => node.write(info, self.omit_empty, out),
         }
     }
@@ -170,12 +179,12 @@ impl Template {
         values.flat_map(|value| [Some(&value.field), value.otherwise.as_ref()]).flatten().any(Field::wants_headers)
     }
 
-    fn write(&self, info: &StreamInfo, absent: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, info: &StreamInfo, absent: &[u8], form: Form, out: &mut Vec<u8>) {
         for step in &self.steps {
             match step {
                 Step::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Step::Value(value) => {
-                    if !value.write(info, out) {
+                    if !value.write(info, form, out) {
                         out.extend_from_slice(absent);
                     }
                 }
@@ -186,9 +195,9 @@ impl Template {
 
 impl Value {
     /// False, and nothing appended, when the request has neither.
-    fn write(&self, info: &StreamInfo, out: &mut Vec<u8>) -> bool {
-        self.field.write(info, self.max_bytes, out)
-            || self.otherwise.as_ref().is_some_and(|field| field.write(info, self.max_bytes, out))
+    fn write(&self, info: &StreamInfo, form: Form, out: &mut Vec<u8>) -> bool {
+        self.field.write(info, self.max_bytes, form, out)
+            || self.otherwise.as_ref().is_some_and(|field| field.write(info, self.max_bytes, form, out))
     }
 }
 
@@ -227,6 +236,9 @@ fn value(command: &str) -> Result<Value, FormatError> {
             (Field::header(name, first)?, second)
         }
         ("START_TIME", Some(pattern)) => (Field::time(pattern)?, None),
+        ("PATH", argument) => (Field::Word(Word::path(argument.unwrap_or_default())?), None),
+        ("QUERY_PARAM", Some(name)) => (Field::Word(Word::QueryParam(name.into())), None),
+        ("GRPC_STATUS", argument) => (Field::Word(Word::grpc_status(argument.unwrap_or_default())?), None),
         // Of what Envoy keeps there nothing is kept here.
         _ if Field::is_always_absent(name) => (Field::Absent, None),
         (_, None) => (Field::command(name).ok_or_else(|| FormatError::UnknownCommand(command.to_owned()))?, None),

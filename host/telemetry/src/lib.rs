@@ -15,7 +15,8 @@ pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram,
-    HttpMetrics, ListenerMetrics, Metrics, PluginValue, PluginValueKind, ResponseClasses, ServerMetrics, TcpMetrics,
+    HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue, PluginValueKind, Reporter, ResponseClasses,
+    STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric, StandardOptions, StandardSeries, TcpMetrics,
 };
 pub use response_flags::ResponseFlags;
-pub use stream_info::StreamInfo;
+pub use stream_info::{ConnectionWords, StreamInfo};

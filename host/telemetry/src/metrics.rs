@@ -4,6 +4,7 @@ mod by_callback;
 mod cells;
 mod groups;
 mod plugin_values;
+mod standard;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,11 @@ pub use groups::{
     ServerMetrics, TcpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
+use standard::Standard;
+pub use standard::{
+    Key, MAX_STANDARD_SERIES, Reporter, STANDARD_METRICS, StandardDestination, StandardMetric, StandardOptions,
+    StandardSeries,
+};
 
 /// `Content-Type` of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,6 +54,7 @@ pub struct Metrics {
     certificates: Members<CertificateMetrics>,
     clusters: Members<ClusterMetrics>,
     filters: Members<FilterMetrics>,
+    standard: Standard,
     plugin_values: RwLock<Option<PluginSource>>,
 }
 
@@ -71,6 +78,7 @@ impl Metrics {
             certificates: Members::new("certificate", limit),
             clusters: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
+            standard: Standard::new(limit.min(MAX_STANDARD_SERIES)),
             plugin_values: RwLock::new(None),
         })
     }
@@ -110,6 +118,17 @@ impl Metrics {
     /// Metrics of a filter by the plugin's name.
     pub fn filter(&self, plugin: &str) -> Arc<FilterMetrics> {
         self.filters.resolve(plugin)
+    }
+
+    /// Which of Istio's standard metrics are kept, and with which labels; none when `options` is. Counts start anew where
+    /// that changes.
+    pub fn configure_standard(&self, options: Option<StandardOptions>) {
+        self.standard.configure(options);
+    }
+
+    /// The series of Istio's standard metrics for one kind of outcome. Takes a lock: the handle is to be kept.
+    pub fn standard(&self, key: Key) -> Arc<StandardSeries> {
+        self.standard.resolve(key)
     }
 
     /// Ends the series of a listener that left the configuration; its handles still count, unseen.
@@ -167,6 +186,7 @@ impl Metrics {
         families.extend(self.certificates.families("secret"));
         families.extend(self.clusters.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
+        families.extend(self.standard.families());
         families
     }
 
@@ -196,7 +216,8 @@ impl Metrics {
 
     fn overflow(&self) -> u64 {
         let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow];
-        let others = [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow];
+        let others =
+            [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow, &self.standard.overflow];
         let all = of_listeners.into_iter().chain(others);
         all.map(Counter::value).sum()
     }

@@ -85,6 +85,11 @@ impl ResponseFlags {
         self.0
     }
 
+    /// The set of such a number.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// No flag.
     pub const NONE: Self = Self(0);
 

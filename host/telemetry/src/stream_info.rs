@@ -10,6 +10,15 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::ResponseFlags;
 
+/// What a client's connection can be asked for by Envoy's words.
+pub trait ConnectionWords: std::fmt::Debug + Send + Sync {
+    /// Unique in the process.
+    fn id(&self) -> u64;
+
+    /// What its TLS has told by the name of a command, e.g. `DOWNSTREAM_TLS_VERSION`; none without.
+    fn of_tls(&self, command: &str) -> Option<&str>;
+}
+
 /// Everything an access log line may name. Filled by the proxy, read once at the end of the request.
 ///
 /// Header values, path and names are reference-counted, so that filling it copies no text. Absent values print as `-`.
@@ -19,12 +28,18 @@ pub struct StreamInfo {
     pub start: SystemTime,
     /// Absent when the request head could not be read.
     pub method: Option<Method>,
+    /// Of the client's connection: `http` or `https`.
+    pub scheme: Option<&'static str>,
     /// Path and query as the client sent them, before any rewrite.
     pub path: Option<PathAndQuery>,
+    /// Path and query after a rewrite; none without one.
+    pub rewritten_path: Option<PathAndQuery>,
     /// The client's protocol.
     pub protocol: Option<Version>,
     /// Status sent to the client; 0 when none was sent.
     pub response_code: u16,
+    /// Status of the response's head, where it is told before it is sent; else that of `response_code`.
+    pub head_status: Option<u16>,
     /// What went wrong.
     pub flags: ResponseFlags,
     /// Envoy's response code details, e.g. `via_upstream`, `route_not_found`; empty when unknown.
@@ -47,18 +62,26 @@ pub struct StreamInfo {
     pub user_agent: Option<HeaderValue>,
     /// `x-request-id` as sent upstream.
     pub request_id: Option<HeaderValue>,
-    /// `:authority` or `Host` of the request.
+    /// `:authority` or `Host` as sent upstream, or of the request when nothing is sent.
     pub authority: Option<HeaderValue>,
     /// The endpoint that answered, or was tried last.
     pub upstream_host: Option<SocketAddr>,
     /// Name of the cluster, e.g. `outbound|8080|v1|reviews.default.svc.cluster.local`.
     pub upstream_cluster: Option<Arc<str>>,
+    /// Protocol of the upstream connection.
+    pub upstream_protocol: Option<Version>,
+    /// How often the request was sent upstream, retries included.
+    pub attempts: u32,
+    /// From the first byte received to the head of the upstream's answer.
+    pub response_duration: Option<Duration>,
     /// Our address on the upstream connection.
     pub upstream_local: Option<SocketAddr>,
     /// Our address on the client's connection.
     pub downstream_local: Option<SocketAddr>,
     /// The client's address.
     pub downstream_remote: Option<SocketAddr>,
+    /// What the client's connection is known by besides.
+    pub connection: Option<Arc<dyn ConnectionWords>>,
     /// SNI of the client's TLS hello.
     pub requested_server_name: Option<Arc<str>>,
     /// Name of the route; none when no route was found or it has no name.
@@ -76,9 +99,12 @@ impl Default for StreamInfo {
         Self {
             start: SystemTime::UNIX_EPOCH,
             method: None,
+            scheme: None,
             path: None,
+            rewritten_path: None,
             protocol: None,
             response_code: 0,
+            head_status: None,
             flags: ResponseFlags::NONE,
             details: Cow::Borrowed(""),
             connection_termination: None,
@@ -93,14 +119,30 @@ impl Default for StreamInfo {
             authority: None,
             upstream_host: None,
             upstream_cluster: None,
+            upstream_protocol: None,
+            attempts: 0,
+            response_duration: None,
             upstream_local: None,
             downstream_local: None,
             downstream_remote: None,
+            connection: None,
             requested_server_name: None,
             route_name: None,
             request_headers: None,
             response_headers: None,
             response_trailers: None,
         }
+    }
+}
+
+impl StreamInfo {
+    /// Path and query as the upstream is asked for them.
+    pub(crate) fn sent_path(&self) -> Option<&PathAndQuery> {
+        self.rewritten_path.as_ref().or(self.path.as_ref())
+    }
+
+    /// Path and query before a rewrite; none without one.
+    pub(crate) fn original_path(&self) -> Option<&PathAndQuery> {
+        self.path.as_ref().filter(|_| self.rewritten_path.is_some())
     }
 }

@@ -51,7 +51,11 @@ pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions) -> 
 type Entry<'a> = (&'a Object<Telemetry>, usize, &'a AccessLogging);
 
 /// The Telemetries that count for this gateway, the widest first: of the root namespace, of its own, by labels.
-fn applicable<'a>(resources: &'a ResourceSet, root: &str, options: &TranslateOptions) -> Vec<&'a Object<Telemetry>> {
+pub(super) fn applicable<'a>(
+    resources: &'a ResourceSet,
+    root: &str,
+    options: &TranslateOptions,
+) -> Vec<&'a Object<Telemetry>> {
     let mut all: Vec<&Object<Telemetry>> = resources.telemetries().collect();
     all.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
     let labels = |telemetry: &Object<Telemetry>| {
@@ -195,12 +199,11 @@ fn unknown_provider(resources: &ResourceSet, name: &str, (telemetry, i, _): Entr
     }
 }
 
-/// Metrics and traces of Telemetries, and logs that go elsewhere than into a file.
+/// Traces of Telemetries, and logs that go elsewhere than into a file.
 fn unserved(resources: &ResourceSet) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for telemetry in resources.telemetries() {
         let settings = [
-            (telemetry.spec.metrics.is_some(), "metrics", "the gateway's metrics keep Envoy's names and labels"),
             (telemetry.spec.tracing.is_some(), "tracing", "no spans are sent"),
             (telemetry.spec.target_ref.is_some(), "targetRef", "the selector alone decides"),
             (!telemetry.spec.target_refs.is_empty(), "targetRefs", "the selector alone decides"),

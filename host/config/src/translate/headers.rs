@@ -27,8 +27,8 @@ pub(super) fn authority(headers: Option<&Headers>) -> Option<String> {
     entries.find(|(name, _)| is_authority(name)).map(|(_, value)| value.clone())
 }
 
-/// Both scopes as one list: both removes first, then the route's list, then the destination's. A value that the
-/// destination sets replaces what the route set or added; its adds come after the route's.
+/// Both scopes as one list, which Envoy goes through three times: it removes, then sets (the last one of a name counts),
+/// then adds. So a value that the destination sets replaces what the route has set, and not what the route adds.
 pub(super) fn merge(route: HeaderOperations, destination: HeaderOperations) -> HeaderOperations {
     let (request_set, request_add) =
         followed_by((route.request_set, route.request_add), (destination.request_set, destination.request_add));
@@ -47,12 +47,9 @@ pub(super) fn merge(route: HeaderOperations, destination: HeaderOperations) -> H
 type Pairs = Vec<(String, String)>;
 
 fn followed_by((set, add): (Pairs, Pairs), (later_set, later_add): (Pairs, Pairs)) -> (Pairs, Pairs) {
-    let replaced = |name: &String| later_set.iter().any(|(later, _)| later == name);
-    let mut add: Pairs = add.into_iter().filter(|(name, _)| !replaced(name)).collect();
     let mut all: BTreeMap<String, String> = set.into_iter().collect();
     all.extend(later_set);
-    add.extend(later_add);
-    (all.into_iter().collect(), add)
+    (all.into_iter().collect(), [add, later_add].concat())
 }
 
 fn union(mut first: Vec<String>, second: Vec<String>) -> Vec<String> {
@@ -72,26 +69,81 @@ fn removed(written: Option<&Written>) -> Vec<String> {
 
 fn pairs(written: Option<&BTreeMap<String, String>>) -> Pairs {
     let entries = written.into_iter().flatten().filter(|(name, _)| !is_authority(name));
-    // Envoy's values are formats, where a percent sign is written twice.
-    let plain = |value: &String| value.replace("%%", "%");
-    let mut pairs: Pairs = entries.map(|(name, value)| (name.to_ascii_lowercase(), plain(value))).collect();
+    // An empty value is no operation in Envoy.
+    let entries = entries.filter(|(_, value)| !value.is_empty());
+    let mut pairs: Pairs = entries.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     pairs.sort();
     pairs
 }
 
-/// The first of Envoy's command operators in a value, e.g. `%REQ(x-user)%`.
-pub(super) fn operator(value: &str) -> Option<&str> {
-    let starts = value.match_indices('%').map(|(start, _)| start);
-    starts.into_iter().find_map(|start| {
-        let rest = &value[start + 1..];
-        let name = rest.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_').count();
-        let argument = match rest.as_bytes().get(name) {
-            Some(b'(') => rest[name..].find(')')? + 1,
-            _ => 0,
-        };
-        let end = name + argument;
-        (name > 1 && rest.as_bytes().get(end) == Some(&b'%')).then(|| &value[start..start + end + 2])
-    })
+/// Envoy's command operators that values of headers are made with; the gateway's formats know them.
+const OPERATORS: &[&str] = &[
+    "BYTES_RECEIVED",
+    "BYTES_SENT",
+    "CONNECTION_ID",
+    "CONNECTION_TERMINATION_DETAILS",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_DIRECT_REMOTE_PORT",
+    "DOWNSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_LOCAL_DNS_SAN",
+    "DOWNSTREAM_LOCAL_PORT",
+    "DOWNSTREAM_LOCAL_SUBJECT",
+    "DOWNSTREAM_LOCAL_URI_SAN",
+    "DOWNSTREAM_PEER_DNS_SAN",
+    "DOWNSTREAM_PEER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_SUBJECT",
+    "DOWNSTREAM_PEER_URI_SAN",
+    "DOWNSTREAM_REMOTE_ADDRESS",
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_REMOTE_PORT",
+    "DOWNSTREAM_TLS_VERSION",
+    "DURATION",
+    "EMIT_TIME",
+    "HOSTNAME",
+    "PATH",
+    "PROTOCOL",
+    "QUERY_PARAM",
+    "QUERY_PARAMS",
+    "REQ",
+    "REQUESTED_SERVER_NAME",
+    "RESP",
+    "RESPONSE_CODE",
+    "RESPONSE_CODE_DETAILS",
+    "RESPONSE_FLAGS",
+    "ROUTE_NAME",
+    "START_TIME",
+    "STREAM_ID",
+    "UPSTREAM_CLUSTER",
+    "UPSTREAM_CLUSTER_RAW",
+    "UPSTREAM_HOST",
+    "UPSTREAM_REMOTE_ADDRESS",
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "UPSTREAM_REMOTE_PORT",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+];
+
+/// The first command operator in a value that the gateway does not know, e.g. `%UNIQUE_ID%`.
+pub(super) fn unknown_operator(value: &str) -> Option<&str> {
+    let mut rest = value;
+    while let Some(start) = rest.find('%') {
+        let after = &rest[start + 1..];
+        if let Some(after) = after.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let name = after.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_' || byte.is_ascii_digit());
+        let name = &after[..name.count()];
+        let arguments =
+            after[name.len()..].strip_prefix('(').and_then(|inside| inside.find(')')).map_or(0, |end| end + 2);
+        let end = name.len() + arguments + after[name.len() + arguments..].find('%').map_or(0, |end| end + 1);
+        if !OPERATORS.contains(&name) {
+            return Some(&rest[start..=start + end]);
+        }
+        rest = &after[end..];
+    }
+    None
 }
 
 fn is_authority(name: &str) -> bool {
@@ -103,14 +155,16 @@ mod tests {
     use portolan_model::HeaderOperations;
     use proptest::prelude::*;
 
-    use super::{merge, operator};
+    use super::{merge, unknown_operator};
 
     #[test]
-    fn operators_are_told_from_percent_signs() {
-        assert_eq!(operator("a %REQ(X-A?:PATH)% b"), Some("%REQ(X-A?:PATH)%"));
-        assert_eq!(operator("%PROTOCOL%"), Some("%PROTOCOL%"));
-        for plain in ["100%", "100%%", "%20", "%A%", "50% OF 60%", "%REQ(%", ""] {
-            assert_eq!(operator(plain), None, "{plain}");
+    fn operators_that_nothing_is_known_of_are_found() {
+        assert_eq!(unknown_operator("a %REQ(X-A?:PATH)% %UNIQUE_ID% b"), Some("%UNIQUE_ID%"));
+        assert_eq!(unknown_operator("%ENVIRONMENT(A%B):3%"), Some("%ENVIRONMENT(A%B):3%"));
+        assert_eq!(unknown_operator("100%, %a%"), Some("%, %"));
+        assert_eq!(unknown_operator("100%"), Some("%"));
+        for known in ["100%%", "%%UNIQUE_ID%%", "%REQ(x):3%%PROTOCOL%", "%START_TIME(%s)%", ""] {
+            assert_eq!(unknown_operator(known), None, "{known}");
         }
     }
 
@@ -120,13 +174,12 @@ mod tests {
         lines.retain(|(name, _)| !names.contains(name));
     }
 
-    /// Envoy's way: each set replaces all lines of the name, each add appends one.
-    fn set_and_add(lines: &mut Lines, operations: &HeaderOperations) {
+    /// Each set replaces all lines of the name.
+    fn set(lines: &mut Lines, operations: &HeaderOperations) {
         for (name, value) in &operations.request_set {
             lines.retain(|(other, _)| other != name);
             lines.push((name.clone(), value.clone()));
         }
-        lines.extend(operations.request_add.iter().cloned());
     }
 
     fn pairs() -> impl Strategy<Value = Lines> {
@@ -144,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// One merged scope does what Istio's one list does: both removes, the route's list, the destination's list.
+        /// One merged scope does what Envoy does with Istio's one list: it removes, sets and adds, the route's first.
         #[test]
         fn a_merged_scope_is_the_two_lists_in_order(
             lines in pairs(),
@@ -154,12 +207,14 @@ mod tests {
             let mut expected = lines.clone();
             remove(&mut expected, &route.request_remove);
             remove(&mut expected, &destination.request_remove);
-            set_and_add(&mut expected, &route);
-            set_and_add(&mut expected, &destination);
+            set(&mut expected, &route);
+            set(&mut expected, &destination);
+            expected.extend([route.request_add.clone(), destination.request_add.clone()].concat());
             let merged = merge(route, destination);
             let mut actual = lines;
             remove(&mut actual, &merged.request_remove);
-            set_and_add(&mut actual, &merged);
+            set(&mut actual, &merged);
+            actual.extend(merged.request_add.iter().cloned());
             // Lines of one name keep their order; lines of different names have none.
             expected.sort_by(|a, b| a.0.cmp(&b.0));
             actual.sort_by(|a, b| a.0.cmp(&b.0));

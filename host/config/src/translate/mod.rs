@@ -32,6 +32,7 @@ mod registry;
 mod retries;
 mod routes;
 mod service_backends;
+mod standard_metrics;
 mod tables;
 mod tcp;
 mod tls;
@@ -43,7 +44,7 @@ mod visibility;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{Listener, Model, PathPolicy, RouteAction};
+use portolan_model::{Listener, Model, PathPolicy, RouteAction, StandardMetrics};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -119,10 +120,10 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         locality: locality.as_ref(),
         own: locality::Own { locality: &options.locality, labels: &options.labels },
     };
-    let access_logs = access_logs::translate(resources, options);
+    let (access_logs, metrics) = telemetry(resources, options);
     let mut clusters = clusters::translate(&references, &callable, &registry, &policies, &mesh);
     let transports = transport::apply(&mut clusters.clusters, &registry, &policies, resources);
-    let analysis = analysis::diagnose(resources, &gateways);
+    let analysis = [analysis::diagnose(resources, &gateways), reachability::diagnose(resources)].concat();
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,
@@ -137,7 +138,6 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         transports,
         plugins.diagnostics,
         access_logs.diagnostics,
-        reachability::diagnose(resources),
         analysis,
         no_effect::diagnose(resources),
         unserved::diagnose(resources, has_tokens),
@@ -151,10 +151,19 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         clusters: clusters.clusters,
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
+        metrics,
         paths: path_policy(resources, options),
         secrets: tls.secrets,
     };
     Translation { model, diagnostics }
+}
+
+/// What is told of requests.
+fn telemetry(resources: &ResourceSet, options: &TranslateOptions) -> (access_logs::AccessLogs, StandardMetrics) {
+    let mut logs = access_logs::translate(resources, options);
+    let (metrics, diagnostics) = standard_metrics::translate(resources, options);
+    logs.diagnostics.extend(diagnostics);
+    (logs, metrics)
 }
 
 /// All plugins in their order, and whether some RequestAuthentication is for this gateway.

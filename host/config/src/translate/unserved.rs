@@ -87,7 +87,7 @@ fn of_claims(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, foun
     }
 }
 
-/// Envoy makes values of what it knows of a request; here they are texts.
+/// Operators that this gateway has no value for.
 fn of_headers(object: &Object<VirtualService>, path: &str, headers: Option<&Headers>, found: &mut Vec<Diagnostic>) {
     let Some(headers) = headers else { return };
     for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
@@ -95,9 +95,9 @@ fn of_headers(object: &Object<VirtualService>, path: &str, headers: Option<&Head
         let lists = [("set", &operations.set), ("add", &operations.add)];
         let all = lists.iter().flat_map(|(list, pairs)| pairs.iter().map(move |pair| (list, pair)));
         for (list, (name, value)) in all {
-            if let Some(operator) = headers::operator(value) {
+            if let Some(operator) = headers::unknown_operator(value) {
                 let place = object.place(&format!("{path}.headers.{side}.{list}.{name}"));
-                let text = format!("`{operator}` in a header's value is not served yet: it is sent as it is");
+                let text = format!("`{operator}` in a header's value is not known here: the value is sent as it is");
                 found.push(Diagnostic::warning("P0329", place, text));
             }
         }

@@ -37,6 +37,11 @@ fn check_operations(
             if value.bytes().any(|b| b < b' ' && b != b'\t') {
                 checker.error("P0118", &path, "a header's value has no line breaks or control characters");
             }
+            // Istio counts them, and leaves what is between them to Envoy.
+            if value.bytes().filter(|b| *b == b'%').count() % 2 != 0 {
+                checker.error("P0118", &path, "a single `%` in a header's value: `%` begins and ends an operator");
+                checker.help("write `%%` for a percent sign");
+            }
         }
     }
     for (i, name) in operations.remove.iter().enumerate() {

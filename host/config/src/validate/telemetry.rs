@@ -4,9 +4,55 @@ use super::checker::Checker;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::Telemetry;
+use crate::resources::istio::telemetry::MetricsEntry;
 
 /// Values of `match.mode`.
 const MODES: &[&str] = &["CLIENT_AND_SERVER", "CLIENT", "SERVER"];
+
+/// Values of `match.metric`.
+const METRICS: &[&str] = &[
+    "ALL_METRICS",
+    "REQUEST_COUNT",
+    "REQUEST_DURATION",
+    "REQUEST_SIZE",
+    "RESPONSE_SIZE",
+    "TCP_OPENED_CONNECTIONS",
+    "TCP_CLOSED_CONNECTIONS",
+    "TCP_SENT_BYTES",
+    "TCP_RECEIVED_BYTES",
+    "GRPC_REQUEST_MESSAGES",
+    "GRPC_RESPONSE_MESSAGES",
+];
+
+fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &MetricsEntry) {
+    for (i, change) in entry.overrides.iter().enumerate() {
+        let path = format!("{path}.overrides[{i}]");
+        if let Some(matches) = &change.matches {
+            checker.word(&format!("{path}.match.mode"), matches.mode.as_ref(), MODES);
+            checker.word(&format!("{path}.match.metric"), matches.metric.as_ref(), METRICS);
+            if matches.metric.is_some() && matches.custom_metric.is_some() {
+                checker.error_at_key(
+                    "P0102",
+                    &format!("{path}.match.customMetric"),
+                    "`metric` is there too: one of both",
+                );
+            }
+        }
+        for (label, tag) in &change.tag_overrides {
+            let path = format!("{path}.tagOverrides.{label}");
+            checker.word(&format!("{path}.operation"), tag.operation.as_ref(), &["UPSERT", "REMOVE"]);
+            let has_value = tag.value.as_ref().is_some_and(|value| !value.is_empty());
+            match tag.operation.as_deref() {
+                Some("REMOVE") if has_value => {
+                    checker.error_at_key("P0102", &format!("{path}.value"), "a label that is removed has no value");
+                }
+                Some("REMOVE") => {}
+                _ if !has_value => checker.missing(&path, "value"),
+                _ => {}
+            }
+        }
+    }
+}
 
 /// Checks a Telemetry by itself.
 pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
@@ -28,6 +74,9 @@ pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
         if logging.filter.as_ref().is_some_and(|filter| filter.expression.trim().is_empty()) {
             checker.missing(&format!("{path}.filter"), "expression");
         }
+    }
+    for (i, entry) in object.spec.metrics.iter().enumerate() {
+        check_metrics(&mut checker, &format!("spec.metrics[{i}]"), entry);
     }
     checker.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::HeaderMap;
 use portolan_telemetry::ResponseFlags;
 
 use super::Stream;
@@ -22,6 +23,12 @@ impl Guard {
     /// The answer has been handed over whole.
     pub(crate) fn complete(&self) {
         self.0.record.complete.set(true);
+    }
+
+    /// The answer has trailers.
+    pub(crate) fn trailers(&self, trailers: &HeaderMap) {
+        self.0.note_grpc_status(trailers);
+        self.complete();
     }
 
     /// The answer ends too early.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use portolan_model::{ClusterId, MISSING_CLUSTER};
 use portolan_telemetry::{ResponseFlags, StreamInfo, TcpMetrics};
 
 use super::Cut;
@@ -18,6 +19,7 @@ pub(crate) struct Record {
     received: Cell<u64>,
     sent: Cell<u64>,
     flags: Cell<ResponseFlags>,
+    cluster: Cell<Option<ClusterId>>,
     /// What only the access log needs; none when there is none.
     log: Option<RefCell<Box<Logged>>>,
 }
@@ -38,6 +40,24 @@ impl Record {
 
     pub(crate) fn flag(&self, flag: ResponseFlags) {
         self.flags.set(self.flags.get() | flag);
+    }
+
+    pub(super) fn flags(&self) -> ResponseFlags {
+        self.flags.get()
+    }
+
+    /// Where the connection goes.
+    pub(super) fn set_cluster(&self, id: ClusterId) {
+        self.cluster.set(Some(id));
+    }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.cluster.get().unwrap_or(MISSING_CLUSTER)
+    }
+
+    /// Bytes that the client has sent, and was sent.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.received.get(), self.sent.get())
     }
 
     /// Bytes that the client has sent.

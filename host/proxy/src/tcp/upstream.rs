@@ -78,6 +78,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         return Err(ConnectFailure::NoCluster);
     };
     let metrics = &cluster.state.metrics;
+    connection.record.set_cluster(id as u32);
     connection.record.upstream(&cluster.state.name, None);
     connection.note(|host| host.choice = Some(Choice { cluster: id as u32, destination: None }));
     let Some(endpoint) = pick(connection, id, cluster) else {

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::FormatError;
+use super::words::Word;
 use crate::StreamInfo;
 
 /// What a command stands for.
@@ -17,10 +18,16 @@ use crate::StreamInfo;
 pub(super) enum Field {
     StartTime,
     StartTimeAs(Box<str>),
+    EmitTime,
     Method,
+    Scheme,
+    /// As the upstream is asked for it.
     Path,
+    /// Before a rewrite; none without one.
+    OriginalPath,
     Protocol,
     ResponseCode,
+    HeadStatus,
     ResponseFlags,
     Details,
     ConnectionTermination,
@@ -45,9 +52,17 @@ pub(super) enum Field {
     RequestHeader(HeaderName),
     ResponseHeader(HeaderName),
     ResponseTrailer(HeaderName),
-    /// The path up to its query.
-    PathOnly,
+    Word(Word),
     Absent,
+}
+
+/// Whether values are kept from ending quotes and lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A line of text.
+    Line,
+    /// A header, or JSON, which has escapes of its own.
+    Raw,
 }
 
 /// Commands of Envoy's, by their beginning, for which nothing is kept here: they print as absent.
@@ -59,9 +74,14 @@ const ALWAYS_ABSENT: &[&str] = &[
     "FILTER_STATE",
     "UPSTREAM_FILTER_STATE",
     "DOWNSTREAM_PEER_",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
     "DOWNSTREAM_TLS_",
+    "PER_REQUEST_STATE",
+    "LOCAL_REPLY_BODY",
+    "VIRTUAL_CLUSTER_NAME",
+    "CUSTOM_FLAGS",
+    "FILTER_CHAIN_NAME",
+    "REQUEST_DURATION",
+    "REQUEST_TX_DURATION",
     "UPSTREAM_PEER_",
     "UPSTREAM_LOCAL_SUBJECT",
     "UPSTREAM_TLS_",
@@ -73,6 +93,8 @@ impl Field {
     pub(super) fn command(name: &str) -> Option<Self> {
         Some(match name {
             "START_TIME" => Self::StartTime,
+            "EMIT_TIME" => Self::EmitTime,
+            "STREAM_ID" => Self::RequestId,
             "PROTOCOL" => Self::Protocol,
             "RESPONSE_CODE" => Self::ResponseCode,
             "RESPONSE_FLAGS" => Self::ResponseFlags,
@@ -82,7 +104,7 @@ impl Field {
             "BYTES_RECEIVED" => Self::BytesReceived,
             "BYTES_SENT" => Self::BytesSent,
             "DURATION" => Self::Duration,
-            "UPSTREAM_HOST" => Self::UpstreamHost,
+            "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Self::UpstreamHost,
             "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Self::UpstreamCluster,
             "UPSTREAM_LOCAL_ADDRESS" => Self::UpstreamLocal,
             "DOWNSTREAM_LOCAL_ADDRESS" => Self::DownstreamLocal,
@@ -93,7 +115,7 @@ impl Field {
             }
             "REQUESTED_SERVER_NAME" => Self::ServerName,
             "ROUTE_NAME" => Self::RouteName,
-            _ => return None,
+            _ => return Word::command(name).map(Self::Word),
         })
     }
 
@@ -107,14 +129,17 @@ impl Field {
         let name = || HeaderName::from_bytes(header.as_bytes()).map_err(|_| FormatError::HeaderName(header.to_owned()));
         Ok(match (command, header.to_ascii_lowercase().as_str()) {
             ("REQ", ":method") => Self::Method,
-            ("REQ", ":path" | "x-envoy-original-path") => Self::Path,
-            ("REQ_WITHOUT_QUERY", ":path" | "x-envoy-original-path") => Self::PathOnly,
+            ("REQ", ":scheme") => Self::Scheme,
+            ("REQ", ":path") => Self::Path,
+            ("REQ", "x-envoy-original-path") => Self::OriginalPath,
+            ("REQ_WITHOUT_QUERY", ":path") => Self::Word(Word::path("NQ:PATH")?),
+            ("REQ_WITHOUT_QUERY", "x-envoy-original-path") => Self::Word(Word::path("NQ:ORIG")?),
             ("REQ", ":authority" | "host") => Self::Authority,
             ("REQ", "x-forwarded-for") => Self::ForwardedFor,
             ("REQ", "user-agent") => Self::UserAgent,
             ("REQ", "x-request-id") => Self::RequestId,
             ("RESP", "x-envoy-upstream-service-time") => Self::UpstreamServiceTime,
-            ("RESP", ":status") => Self::ResponseCode,
+            ("RESP", ":status") => Self::HeadStatus,
             ("REQ" | "REQ_WITHOUT_QUERY", _) => Self::RequestHeader(name()?),
             ("RESP", _) => Self::ResponseHeader(name()?),
             _ => Self::ResponseTrailer(name()?),
@@ -123,12 +148,20 @@ impl Field {
 
     /// True when it reads the header maps of [`StreamInfo`].
     pub(super) fn wants_headers(&self) -> bool {
-        matches!(self, Self::RequestHeader(_) | Self::ResponseHeader(_) | Self::ResponseTrailer(_))
+        match self {
+            Self::RequestHeader(_) | Self::ResponseHeader(_) | Self::ResponseTrailer(_) => true,
+            Self::Word(word) => word.wants_headers(),
+            _ => false,
+        }
     }
 
     /// True when its value is a number, which JSON writes without quotes.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Self::ResponseCode | Self::BytesReceived | Self::BytesSent | Self::Duration)
+        match self {
+            Self::ResponseCode | Self::HeadStatus | Self::BytesReceived | Self::BytesSent | Self::Duration => true,
+            Self::Word(word) => word.is_number(),
+            _ => false,
+        }
     }
 
     /// `START_TIME` in a pattern of strftime. It is tried once here, so that printing cannot fail later.
@@ -146,24 +179,30 @@ impl Field {
     }
 
     /// Appends the value, at most `max` bytes of it; false, and nothing appended, when the request has none.
-    pub(super) fn write(&self, info: &StreamInfo, max: usize, out: &mut Vec<u8>) -> bool {
+    pub(super) fn write(&self, info: &StreamInfo, max: usize, form: Form, out: &mut Vec<u8>) -> bool {
+        let text = |value: Option<&str>, out: &mut Vec<u8>| bytes(value.unwrap_or_default().as_bytes(), max, form, out);
+        let header =
+            |value: Option<&HeaderValue>, out: &mut Vec<u8>| bytes(value.map_or(b"", |v| v.as_bytes()), max, form, out);
         match self {
-            Self::Method => text(info.method.as_ref().map(|method| method.as_str()), max, out),
-            Self::Path => text(info.path.as_ref().map(|path| path.as_str()), max, out),
-            Self::Details => words(Some(&info.details), max, out),
-            Self::Cause => words(info.cause.as_deref(), max, out),
-            Self::ConnectionTermination => text(info.connection_termination, max, out),
-            Self::ForwardedFor => header(info.x_forwarded_for.as_ref(), max, out),
-            Self::UserAgent => header(info.user_agent.as_ref(), max, out),
-            Self::RequestId => header(info.request_id.as_ref(), max, out),
-            Self::Authority => header(info.authority.as_ref(), max, out),
-            Self::UpstreamCluster => text(info.upstream_cluster.as_deref(), max, out),
-            Self::ServerName => text(info.requested_server_name.as_deref(), max, out),
-            Self::RouteName => text(info.route_name.as_deref(), max, out),
-            Self::PathOnly => text(info.path.as_ref().map(|path| path.path()), max, out),
-            Self::RequestHeader(name) => among(info.request_headers.as_ref(), name, max, out),
-            Self::ResponseHeader(name) => among(info.response_headers.as_ref(), name, max, out),
-            Self::ResponseTrailer(name) => among(info.response_trailers.as_ref(), name, max, out),
+            Self::Method => text(info.method.as_ref().map(|method| method.as_str()), out),
+            Self::Scheme => text(info.scheme, out),
+            Self::Path => text(info.sent_path().map(|path| path.as_str()), out),
+            Self::OriginalPath => text(info.original_path().map(|path| path.as_str()), out),
+            Self::Details => words(Some(&info.details), max, form, out),
+            Self::Cause => words(info.cause.as_deref(), max, form, out),
+            Self::ConnectionTermination => text(info.connection_termination, out),
+            Self::ForwardedFor => header(info.x_forwarded_for.as_ref(), out),
+            Self::UserAgent => header(info.user_agent.as_ref(), out),
+            Self::RequestId => header(info.request_id.as_ref(), out),
+            Self::Authority => header(info.authority.as_ref(), out),
+            Self::UpstreamCluster => text(info.upstream_cluster.as_deref(), out),
+            Self::ServerName => text(info.requested_server_name.as_deref(), out),
+            Self::RouteName => text(info.route_name.as_deref(), out),
+            // Of several lines the first, as in Envoy.
+            Self::RequestHeader(name) => header(info.request_headers.as_ref().and_then(|all| all.get(name)), out),
+            Self::ResponseHeader(name) => header(info.response_headers.as_ref().and_then(|all| all.get(name)), out),
+            Self::ResponseTrailer(name) => header(info.response_trailers.as_ref().and_then(|all| all.get(name)), out),
+            Self::Word(word) => word.write(info, &mut |value| bytes(value, max, form, out)),
             Self::Absent => false,
             _ => self.write_plain(info, max, out),
         }
@@ -175,9 +214,15 @@ impl Field {
         let written = match self {
             Self::StartTime => start_time(info.start, out),
             Self::StartTimeAs(pattern) => start_time_as(info.start, pattern, out),
+            Self::EmitTime => start_time(SystemTime::now(), out),
             Self::Protocol => protocol(info.protocol, out),
             Self::ResponseCode => decimal(u64::from(info.response_code), out),
-            Self::ResponseFlags => !info.flags.is_empty() && write!(out, "{}", info.flags).is_ok(),
+            Self::HeadStatus => {
+                let status = info.head_status.unwrap_or(info.response_code);
+                status != 0 && decimal(u64::from(status), out)
+            }
+            // Envoy has a dash for none, also where absent values leave nothing.
+            Self::ResponseFlags => write!(out, "{}", info.flags).is_ok(),
             Self::BytesReceived => decimal(info.bytes_received, out),
             Self::BytesSent => decimal(info.bytes_sent, out),
             Self::Duration => decimal(millis(info.duration), out),
@@ -195,24 +240,10 @@ impl Field {
     }
 }
 
-fn header(value: Option<&HeaderValue>, max: usize, out: &mut Vec<u8>) -> bool {
-    bytes(value.map_or(b"", |value| value.as_bytes()), max, out)
-}
-
-/// All values of a name, joined as Envoy joins them.
-fn among(headers: Option<&HeaderMap>, name: &HeaderName, max: usize, out: &mut Vec<u8>) -> bool {
-    let values = headers.into_iter().flat_map(|headers| headers.get_all(name)).map(HeaderValue::as_bytes);
-    bytes(&values.collect::<Vec<_>>().join(&b','), max, out)
-}
-
-fn text(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
-    bytes(value.unwrap_or_default().as_bytes(), max, out)
-}
-
 /// Text that stands outside of quotes: Envoy joins its words.
-fn words(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
+fn words(value: Option<&str>, max: usize, form: Form, out: &mut Vec<u8>) -> bool {
     let begin = out.len();
-    let written = text(value, max, out);
+    let written = bytes(value.unwrap_or_default().as_bytes(), max, form, out);
     for byte in &mut out[begin..] {
         if *byte == b' ' {
             *byte = b'_';
@@ -221,11 +252,12 @@ fn words(value: Option<&str>, max: usize, out: &mut Vec<u8>) -> bool {
     written
 }
 
-/// Appends at most `max` of the bytes, those escaped that could end quotes or lines or that no terminal should see.
-fn bytes(value: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
+/// Appends at most `max` of the bytes, those of a line escaped that could end quotes or lines or that no terminal should
+/// see.
+fn bytes(value: &[u8], max: usize, form: Form, out: &mut Vec<u8>) -> bool {
     let value = &value[..value.len().min(max)];
     // Without an early end the compiler looks at sixteen bytes at a time, and nearly all text needs no escape.
-    if !value.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
+    if form == Form::Raw || !value.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
         out.extend_from_slice(value);
         return !value.is_empty();
     }
@@ -272,7 +304,7 @@ fn decimal_before(end: usize, value: u64, text: &mut [u8]) -> usize {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -308,15 +340,20 @@ fn v4_before(end: usize, address: Ipv4Addr, text: &mut [u8]) -> usize {
 }
 
 fn protocol(version: Option<Version>, out: &mut Vec<u8>) -> bool {
-    let name: &[u8] = match version {
-        Some(Version::HTTP_10) => b"HTTP/1.0",
-        Some(Version::HTTP_11) => b"HTTP/1.1",
-        Some(Version::HTTP_2) => b"HTTP/2",
-        Some(Version::HTTP_3) => b"HTTP/3",
-        _ => return false,
-    };
-    out.extend_from_slice(name);
+    let Some(name) = protocol_name(version) else { return false };
+    out.extend_from_slice(name.as_bytes());
     true
+}
+
+/// As Envoy spells it.
+pub(super) fn protocol_name(version: Option<Version>) -> Option<&'static str> {
+    match version {
+        Some(Version::HTTP_10) => Some("HTTP/1.0"),
+        Some(Version::HTTP_11) => Some("HTTP/1.1"),
+        Some(Version::HTTP_2) => Some("HTTP/2"),
+        Some(Version::HTTP_3) => Some("HTTP/3"),
+        _ => None,
+    }
 }
 
 /// Envoy's `2026-11-22T14:49:13.123Z`. The date is printed once a second and thread.

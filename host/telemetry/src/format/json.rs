@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{FormatError, Step, Template};
+use super::{Form, FormatError, Step, Template};
 use crate::StreamInfo;
 
 /// A part of a JSON format.
@@ -85,12 +85,12 @@ impl Node {
 fn write_text(template: &Template, info: &StreamInfo, omit_empty: bool, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     if let [Step::Value(value)] = template.steps.as_slice() {
-        if !value.write(info, &mut text) {
+        if !value.write(info, Form::Raw, &mut text) {
             out.extend_from_slice(b"null");
         } else if value.field.is_number() {
             out.extend_from_slice(&text);
         } else {
-            out.extend_from_slice(quoted(&unescaped(&text)).as_bytes());
+            out.extend_from_slice(quoted(&String::from_utf8_lossy(&text)).as_bytes());
         }
         return;
     }
@@ -100,8 +100,8 @@ fn write_text(template: &Template, info: &StreamInfo, omit_empty: bool, out: &mu
             Step::Literal(literal) => whole.push_str(literal),
             Step::Value(value) => {
                 text.clear();
-                if value.write(info, &mut text) {
-                    whole.push_str(&unescaped(&text));
+                if value.write(info, Form::Raw, &mut text) {
+                    whole.push_str(&String::from_utf8_lossy(&text));
                 } else if !omit_empty {
                     whole.push('-');
                 }
@@ -111,32 +111,7 @@ fn write_text(template: &Template, info: &StreamInfo, omit_empty: bool, out: &mu
     out.extend_from_slice(quoted(&whole).as_bytes());
 }
 
+/// As JSON. Bytes that are no UTF-8 have been replaced.
 fn quoted(text: &str) -> String {
     Json::from(text).to_string()
-}
-
-/// Undoes the escapes of text lines: JSON has its own. Bytes that are no UTF-8 are replaced.
-fn unescaped(text: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        match rest {
-            [b'x', high, low, after @ ..] => {
-                let hex = std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
-                bytes.extend(hex);
-                rest = after;
-            }
-            [escaped, after @ ..] => {
-                bytes.push(*escaped);
-                rest = after;
-            }
-            [] => {}
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -101,14 +101,17 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub struct Histogram {
     /// One count per bound, and one for what is beyond the last.
-    buckets: [AtomicU64; BUCKETS_US.len() + 1],
-    sum_us: AtomicU64,
+    pub(super) buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    pub(super) sum_us: AtomicU64,
 }
 
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.observe_us(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn observe_us(&self, us: u64) {
         // A scan from the left beats a binary search here: most requests end in one of the first buckets.
         let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,13 @@
 //! Spec of the Istio `Telemetry`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::wasm_plugin::{LabelSelector, TargetRef};
 
-/// What is told of requests. Access logging is served; metrics and traces are not yet.
+/// What is told of requests. Access logging and metrics are served; traces are not yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Telemetry {
@@ -17,8 +19,8 @@ pub struct Telemetry {
     pub target_refs: Vec<TargetRef>,
     /// Not served yet.
     pub tracing: Option<Value>,
-    /// Not served yet.
-    pub metrics: Option<Value>,
+    /// Each entry changes metrics of a provider.
+    pub metrics: Vec<MetricsEntry>,
     /// Each entry turns logs on or off.
     pub access_logging: Vec<AccessLogging>,
 }
@@ -36,6 +38,53 @@ pub struct AccessLogging {
     pub disabled: Option<bool>,
     /// Which requests have a line.
     pub filter: Option<LogFilter>,
+}
+
+/// Changes of metrics.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MetricsEntry {
+    /// Extension providers of the mesh configuration; absent means the default ones.
+    pub providers: Vec<ProviderRef>,
+    /// In order; later ones beat earlier ones.
+    pub overrides: Vec<MetricsOverride>,
+    /// Of no use: metrics are read when they are asked for.
+    pub reporting_interval: Option<String>,
+}
+
+/// How some metrics differ.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MetricsOverride {
+    /// Which metrics; absent means all.
+    #[serde(rename = "match")]
+    pub matches: Option<MetricSelector>,
+    /// Not kept.
+    pub disabled: Option<bool>,
+    /// By label.
+    pub tag_overrides: BTreeMap<String, TagOverride>,
+}
+
+/// Metrics by name and mode.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MetricSelector {
+    /// `ALL_METRICS` by default.
+    pub metric: Option<String>,
+    /// One that is not Istio's.
+    pub custom_metric: Option<String>,
+    /// As for access logs.
+    pub mode: Option<String>,
+}
+
+/// A change of a label.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TagOverride {
+    /// `UPSERT` by default, `REMOVE`.
+    pub operation: Option<String>,
+    /// CEL over Envoy's attributes; with `UPSERT`.
+    pub value: Option<String>,
 }
 
 /// Traffic by mode.

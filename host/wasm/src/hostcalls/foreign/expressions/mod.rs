@@ -42,6 +42,18 @@ impl Condition {
     pub fn holds<H: StreamHost>(&self, stream: &StreamState<H>) -> bool {
         matches!(self.0.value(stream), Some(Value::Bool(true)))
     }
+
+    /// The value as a text; none when it fails, or is neither text nor a number nor a truth.
+    pub fn text<H: StreamHost>(&self, stream: &StreamState<H>) -> Option<String> {
+        match self.0.value(stream)? {
+            Value::String(text) => Some(text.to_string()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::UInt(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Condition {
