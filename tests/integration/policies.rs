@@ -118,3 +118,58 @@ fn without_a_way_to_its_keys_an_issuer_s_tokens_are_refused_and_requests_without
     assert_eq!(gateway.get("h", "/app").status, 200);
     gateway.await_log("P0347");
 }
+
+/// Answers by `x-user`: `good` passes, others are refused.
+fn decide(seen: &crate::support::upstream::Seen) -> Vec<u8> {
+    match seen.headers.iter().any(|(name, value)| name == "x-user" && value == "good") {
+        true => b"HTTP/1.1 200 OK\r\nx-checked: yes\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        false => b"HTTP/1.1 401 Unauthorized\r\nx-why: unknown\r\nx-hidden: 1\r\ncontent-length: 3\r\n\r\nwho".to_vec(),
+    }
+}
+
+fn provider(fields: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    extensionProviders:\n    - name: asked\n      envoyExtAuthzHttp: {{service: authz.test, port: 80, {fields}}}\n"
+    )
+}
+
+#[test]
+fn a_provider_is_asked_about_what_a_custom_policy_fits_before_others_decide() {
+    let (app, authz) = (Upstream::start("app"), Upstream::scripted("authz", Box::new(decide)));
+    let custom = policy(
+        "ask",
+        "{action: CUSTOM, provider: {name: asked}, rules: [{to: [{operation: {paths: [/app/asked*]}}]}]}",
+    );
+    let deny = policy("no", "{action: DENY, rules: [{to: [{operation: {methods: [PUT]}}]}]}");
+    let fields = "pathPrefix: /check, timeout: 5s, statusOnError: '503', includeRequestHeadersInCheck: [x-user], includeAdditionalHeadersInCheck: {x-from: gateway}, headersToUpstreamOnAllow: [x-checked], headersToDownstreamOnDeny: [x-why]";
+    let service = crate::support::config::service_entry("authz.test", &[("v1", authz.address())]);
+    let gateway = start(&app, &[custom.as_str(), "---\n", &deny, &provider(fields), "---\n", &service].concat());
+    assert_eq!(gateway.get("h", "/app/other").status, 200);
+    assert_eq!(authz.requests(), 0, "other requests are not asked about");
+    let ask =
+        |method: &str, user: &str| gateway.send(&Request::new(method, "h", "/app/asked?x").header("x-user", user));
+    let good = ask("GET", "good");
+    assert_eq!((good.status, good.seen("x-checked").as_deref()), (200, Some("yes")));
+    let bad = ask("GET", "bad");
+    assert_eq!(answer(&bad), (401, "who".to_owned()));
+    assert_eq!((bad.header("x-why"), bad.header("x-hidden")), (Some("unknown"), None));
+    gateway.await_access("ext_authz_denied");
+    let seen = authz.seen();
+    assert_eq!(seen[0].line, "GET /check/app/asked?x");
+    assert!(seen[0].headers.iter().any(|(name, value)| name == "x-from" && value == "gateway"));
+    assert_eq!(answer(&ask("PUT", "bad")).0, 401, "the provider comes before those that refuse");
+    assert_eq!(answer(&ask("PUT", "good")), denied());
+}
+
+#[test]
+fn where_nobody_can_be_asked_nobody_passes() {
+    let app = Upstream::start("app");
+    let custom =
+        policy("ask", "{action: CUSTOM, provider: {name: asked}, rules: [{to: [{operation: {paths: [/app/asked]}}]}]}");
+    let gateway = start(&app, &custom);
+    assert_eq!(answer(&gateway.get("h", "/app/asked")), denied());
+    assert_eq!(gateway.get("h", "/app").status, 200);
+    gateway.replace("policies.yaml", [custom.as_str(), &provider("")].concat());
+    gateway.await_log("nothing defines `authz.test` with port 80");
+    assert_eq!(answer(&gateway.get("h", "/app/asked")), denied());
+}

@@ -13,6 +13,9 @@ const MAX_ENTRIES: usize = 10_000;
 #[derive(Debug, Deserialize, ConfigSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
+    /// Requests that a `DENY` fits are marked for the filter `ext-authz`, and none is refused: Istio's action CUSTOM.
+    #[serde(default)]
+    pub(crate) mark_for_ext_authz: bool,
     /// The policies; what `DENY` names is refused, and where there is an `ALLOW` what none of them names.
     #[schema(max_items = 10000)]
     policies: Vec<PolicyConfig>,

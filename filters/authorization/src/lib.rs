@@ -13,9 +13,14 @@ use policy::{Policies, Verdict};
 use portolan_sdk::prelude::*;
 use portolan_sdk::{Metric, MetricType};
 
+/// Set for requests that the filter `ext-authz` is to ask about.
+const MARK_PROPERTY: &str = "authorization.custom";
+
 /// The filter.
 pub struct Authorization {
     policies: Policies,
+    /// What would be refused goes on, marked.
+    marks: bool,
     allowed: Metric,
     denied: Metric,
 }
@@ -29,6 +34,7 @@ impl Filter for Authorization {
     fn configure(config: Config) -> Result<Self, ConfigError> {
         let counter = |name| Metric::define(MetricType::Counter, name);
         Ok(Self {
+            marks: config.mark_for_ext_authz,
             policies: config.policies()?,
             allowed: counter("authorization_allowed")?,
             denied: counter("authorization_denied")?,
@@ -38,6 +44,12 @@ impl Filter for Authorization {
     fn stream(&self) {}
 
     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
+        if self.marks {
+            if self.policies.judge(&Facts::new(request))? != Verdict::Pass {
+                request.set_property(MARK_PROPERTY, b"1")?;
+            }
+            return Ok(Action::Continue);
+        }
         let rule = match self.policies.judge(&Facts::new(request))? {
             Verdict::Pass => {
                 self.allowed.increment(1)?;

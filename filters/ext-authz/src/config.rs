@@ -36,6 +36,9 @@ pub struct Config {
     /// Routes the request anew when the service has changed it.
     #[serde(default)]
     clear_route_cache: bool,
+    /// Asks only about requests that the filter `authorization` has marked: those that Istio's action CUSTOM is for.
+    #[serde(default)]
+    only_marked: bool,
     /// Requests that are not asked about.
     #[serde(default)]
     exempt: Vec<RequestMatch>,
@@ -115,6 +118,8 @@ pub(crate) struct Policy {
     pub(crate) body: Option<Body>,
     /// A changed request is routed anew.
     pub(crate) clear_route_cache: bool,
+    /// Only what is marked is asked about.
+    pub(crate) only_marked: bool,
     /// Requests that are not asked about.
     pub(crate) exempt: Vec<RequestMatch>,
 }
@@ -177,6 +182,7 @@ pub(crate) fn read(config: Config) -> Result<Policy, ConfigError> {
         status_on_error: config.status_on_error,
         body,
         clear_route_cache: config.clear_route_cache,
+        only_marked: config.only_marked,
         exempt: config.exempt,
     })
 }

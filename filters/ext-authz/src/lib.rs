@@ -17,6 +17,9 @@ use portolan_sdk::prelude::*;
 use portolan_sdk::{Metric, MetricType};
 use verdict::{Mutation, Verdict};
 
+/// Set by the filter `authorization` for what Istio's action CUSTOM is for.
+const MARK_PROPERTY: &str = "authorization.custom";
+
 /// The filter.
 pub struct ExtAuthz {
     policy: Policy,
@@ -55,6 +58,9 @@ impl Filter for ExtAuthz {
     }
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Result<Action, HostError> {
+        if self.policy.only_marked && request.property(MARK_PROPERTY)?.is_none() {
+            return Ok(Action::Continue);
+        }
         for exempt in &self.policy.exempt {
             if exempt.holds(request)? {
                 return Ok(Action::Continue);

@@ -34,7 +34,7 @@ pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, option
         config["clearRouteCache"] = json!(true);
     }
     let plugin = first.map(|first| plugin("jwt-auth", PluginPhase::Authn, config.to_string(), first));
-    SystemPlugin { plugin, diagnostics }
+    SystemPlugin { plugins: plugin.into_iter().collect(), diagnostics }
 }
 
 fn asks_for_claims(object: &Object<VirtualService>) -> bool {

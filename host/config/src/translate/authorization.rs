@@ -4,7 +4,8 @@
 use portolan_model::{FailPolicy, Plugin, PluginCode, PluginKind, PluginPhase};
 use serde_json::{Value, json};
 
-use super::{TranslateOptions, age, fits, mesh};
+use super::registry::Registry;
+use super::{TranslateOptions, age, ext_authz, fits, mesh};
 use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::{Meta, Object};
@@ -16,30 +17,53 @@ use crate::validate::authorization_policy::EXPERIMENTAL;
 /// Istio's annotation of policies that are tried out only.
 const DRY_RUN: &str = "istio.io/dry-run";
 
-/// A plugin that resources ask for, and what is to say about them.
+/// Plugins that resources ask for, in their order, and what is to say about them.
 pub(super) struct SystemPlugin {
-    pub(super) plugin: Option<Plugin>,
+    pub(super) plugins: Vec<Plugin>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 /// `has_tcp`: there are listeners whose connections no HTTP filter sees.
-pub(super) fn translate(resources: &ResourceSet, options: &TranslateOptions, has_tcp: bool) -> SystemPlugin {
+pub(super) fn translate(
+    resources: &ResourceSet,
+    registry: &Registry<'_>,
+    options: &TranslateOptions,
+    has_tcp: bool,
+) -> SystemPlugin {
     let chosen = |spec: &AuthorizationPolicy| Chosen {
         selector: spec.selector.clone(),
         has_targets: spec.target_ref.is_some() || !spec.target_refs.is_empty(),
     };
     let (selected, mut diagnostics) = for_gateway(resources.authorization_policies(), chosen, resources, options);
-    let policies: Vec<Value> = selected.iter().filter_map(|policy| of_policy(policy, &mut diagnostics)).collect();
     let first = selected.iter().find(|policy| is_served(policy));
     if let Some(first) = first.filter(|_| has_tcp) {
         let text = "connections of TCP servers are not checked yet: only requests are";
         diagnostics.push(Diagnostic::warning("P0346", first.key_place("spec"), text));
     }
-    let plugin = first.map(|first| {
+    let is_custom = |policy: &&Object<AuthorizationPolicy>| policy.spec.action.as_deref() == Some("CUSTOM");
+    let (custom, own): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_custom);
+    let mut written = |policies: &[&Object<AuthorizationPolicy>]| -> Vec<Value> {
+        policies.iter().filter_map(|policy| of_policy(policy, &mut diagnostics)).collect()
+    };
+    let (asked, mut policies) = (written(&custom), written(&own));
+    let custom: Vec<_> = custom.into_iter().filter(|policy| is_served(policy)).collect();
+    let mut plugins = ext_authz::plugins(&custom, asked.clone(), resources, registry).unwrap_or_else(|reason| {
+        // As in Istio, where nobody can be asked nobody passes.
+        let refused = |policy: &&Object<AuthorizationPolicy>| {
+            let text = format!("{reason}: requests that fit this policy are refused");
+            Diagnostic::warning("P0345", policy.place("spec.provider.name"), text)
+        };
+        diagnostics.extend(custom.iter().map(refused));
+        policies.splice(0..0, asked);
+        Vec::new()
+    });
+    let own = own.into_iter().find(|policy| is_served(policy));
+    let first = own.or_else(|| custom.first().copied().filter(|_| plugins.is_empty()));
+    plugins.extend(first.map(|first| {
         let config = json!({ "policies": policies }).to_string();
         plugin("authorization", PluginPhase::Authz, config, first)
-    });
-    SystemPlugin { plugin, diagnostics }
+    }));
+    SystemPlugin { plugins, diagnostics }
 }
 
 /// What an object says of whom it is for.
@@ -124,11 +148,6 @@ fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) 
             let text = "AUDIT is not served: nothing is told of requests that fit, and none is refused";
             found.push(Diagnostic::warning("P0345", policy.place("spec.action"), text));
             return None;
-        }
-        "CUSTOM" => {
-            let text = "CUSTOM is not served yet: requests that fit are refused";
-            let finding = Diagnostic::warning("P0345", policy.place("spec.action"), text);
-            found.push(finding.with_help("put the filter `ext-authz` into the chain with a WasmPlugin"));
         }
         _ => {}
     }

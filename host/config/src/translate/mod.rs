@@ -12,6 +12,7 @@ mod conditions;
 mod credentials;
 mod delegates;
 mod destinations;
+mod ext_authz;
 mod gateways;
 mod headers;
 mod host_index;
@@ -177,8 +178,8 @@ fn filters(
     let is_tcp =
         |listener: &Listener| listener.tcp.is_some() || listener.filter_chains.iter().any(|chain| chain.tcp.is_some());
     let authentication = authentication::translate(resources, registry, options);
-    let authorization = authorization::translate(resources, options, listeners.iter().any(is_tcp));
-    let has_tokens = authentication.plugin.is_some();
+    let authorization = authorization::translate(resources, registry, options, listeners.iter().any(is_tcp));
+    let has_tokens = !authentication.plugins.is_empty();
     (plugins::translate(resources, gateways, options).with(authentication).with(authorization), has_tokens)
 }
 

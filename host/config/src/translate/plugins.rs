@@ -47,10 +47,10 @@ pub(super) fn translate(resources: &ResourceSet, gateways: &Gateways<'_>, option
 }
 
 impl Plugins {
-    /// With a plugin that resources of other kinds ask for. Istio has its own filters follow the WasmPlugins of their phase.
+    /// With plugins that resources of other kinds ask for. Istio has its own filters follow the WasmPlugins of their phase.
     pub(super) fn with(mut self, system: SystemPlugin) -> Self {
         self.diagnostics.extend(system.diagnostics);
-        if let Some(plugin) = system.plugin {
+        for plugin in system.plugins {
             let place = self.plugins.partition_point(|other| other.phase <= plugin.phase);
             self.plugins.insert(place, plugin);
         }

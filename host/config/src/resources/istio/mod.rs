@@ -4,6 +4,7 @@
 
 pub mod authorization_policy;
 pub mod destination_rule;
+pub mod ext_authz;
 pub mod gateway;
 pub mod http_policy;
 pub mod load_balancer;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::ext_authz::{ExtAuthzGrpc, ExtAuthzHttp};
 use super::virtual_service::HttpRetry;
 
 /// An installation of Istio.
@@ -235,7 +236,7 @@ pub struct MeshConfig {
     pub mesh_mtls: Option<Value>,
 }
 
-/// Where telemetry may go. Of the kinds only files are served.
+/// Where telemetry may go, or who is asked about requests.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExtensionProvider {
@@ -243,9 +244,13 @@ pub struct ExtensionProvider {
     pub name: String,
     /// Lines in a file.
     pub envoy_file_access_log: Option<FileAccessLog>,
+    /// An authorization service over HTTP.
+    pub envoy_ext_authz_http: Option<ExtAuthzHttp>,
+    /// An authorization service over gRPC.
+    pub envoy_ext_authz_grpc: Option<ExtAuthzGrpc>,
+    /// The metrics page.
+    pub prometheus: Option<Value>,
     // The rest is not served.
-    pub envoy_ext_authz_http: Option<Value>,
-    pub envoy_ext_authz_grpc: Option<Value>,
     pub zipkin: Option<Value>,
     pub lightstep: Option<Value>,
     pub datadog: Option<Value>,
@@ -253,7 +258,6 @@ pub struct ExtensionProvider {
     pub opencensus: Option<Value>,
     pub skywalking: Option<Value>,
     pub opentelemetry: Option<Value>,
-    pub prometheus: Option<Value>,
     pub envoy_http_als: Option<Value>,
     pub envoy_tcp_als: Option<Value>,
     pub envoy_otel_als: Option<Value>,
@@ -288,7 +292,7 @@ pub struct LogFormat {
 pub struct DefaultProviders {
     /// Of traces; not served yet.
     pub tracing: Vec<String>,
-    /// Of metrics; not served yet.
+    /// Of metrics; `prometheus`, Istio's own, is the metrics page, and the default.
     pub metrics: Vec<String>,
     /// Of access logs.
     pub access_logging: Vec<String>,
