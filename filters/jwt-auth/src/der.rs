@@ -12,6 +12,9 @@ const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01,
 /// `id-ecPublicKey` (RFC 5480, 2.1.1).
 const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
+/// `id-Ed25519` (RFC 8410, 3).
+const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+
 /// A curve of JOSE's (RFC 7518, 6.2.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Curve {
@@ -71,6 +74,11 @@ pub fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
 pub fn ec_key(curve: Curve, x: &[u8], y: &[u8]) -> Vec<u8> {
     let algorithm = wrap(SEQUENCE, &[EC, curve.identifier()].concat());
     wrap(SEQUENCE, &[algorithm, bit_string(&[&[4], x, y].concat())].concat())
+}
+
+/// SubjectPublicKeyInfo of an Ed25519 key (RFC 8410, 4).
+pub fn ed_key(x: &[u8; 32]) -> Vec<u8> {
+    wrap(SEQUENCE, &[wrap(SEQUENCE, ED25519), bit_string(x)].concat())
 }
 
 /// ECDSA-Sig-Value from JOSE's `r` and `s` one after the other; none when they are not of the curve's size.

@@ -41,6 +41,8 @@ pub enum Material {
     Rsa(Vec<u8>),
     /// The same of an EC key.
     Ec(Curve, Vec<u8>),
+    /// The same of an Ed25519 key.
+    Ed(Vec<u8>),
     /// A shared secret.
     Secret(Vec<u8>),
 }
@@ -50,6 +52,7 @@ impl std::fmt::Debug for Material {
         f.write_str(match self {
             Self::Rsa(_) => "Rsa",
             Self::Ec(..) => "Ec",
+            Self::Ed(_) => "Ed",
             Self::Secret(_) => "Secret",
         })
     }
@@ -97,14 +100,16 @@ impl Key {
             return false;
         }
         let family = match (&self.material, algorithm) {
-            (Material::Rsa(_), Algorithm::Rs(_)) | (Material::Secret(_), Algorithm::Hs(_)) => true,
+            (Material::Rsa(_), Algorithm::Rs(_) | Algorithm::Ps(_))
+            | (Material::Secret(_), Algorithm::Hs(_))
+            | (Material::Ed(_), Algorithm::EdDsa) => true,
             (Material::Ec(curve, _), Algorithm::Es(hash)) => curve.hash() == hash,
             _ => false,
         };
         let long_enough = match &self.material {
             // RFC 7518, 3.2: a secret is at least as long as the hash.
             Material::Secret(secret) => secret.len() >= algorithm.hash().size(),
-            Material::Rsa(_) | Material::Ec(..) => true,
+            Material::Rsa(_) | Material::Ec(..) | Material::Ed(_) => true,
         };
         family && long_enough && self.algorithm.is_none_or(|own| own == algorithm)
     }
@@ -122,6 +127,7 @@ fn read_key(key: &Map<String, Value>) -> Result<Key, String> {
     let material = match text("kty") {
         Some("RSA") => rsa(key)?,
         Some("EC") => ec(key)?,
+        Some("OKP") => ed(key)?,
         Some("oct") => secret(key)?,
         Some(other) => return Err(format!("[kty] {other} is not supported")),
         None => return Err("[kty] is missing".to_owned()),
@@ -146,6 +152,14 @@ fn ec(key: &Map<String, Value>) -> Result<Material, String> {
         return Err("[x] and [y] are not of the curve's size".to_owned());
     }
     Ok(Material::Ec(curve, der::ec_key(curve, &x, &y)))
+}
+
+fn ed(key: &Map<String, Value>) -> Result<Material, String> {
+    if key.get("crv").and_then(Value::as_str) != Some("Ed25519") {
+        return Err("[crv] is not supported for an OKP key".to_owned());
+    }
+    let x = <[u8; 32]>::try_from(bytes(key, "x")?).map_err(|_| "[x] is not of the curve's size")?;
+    Ok(Material::Ed(der::ed_key(&x)))
 }
 
 fn secret(key: &Map<String, Value>) -> Result<Material, String> {

@@ -54,7 +54,9 @@ fn refusal(host: &TestHost<JwtAuth>, token: &str) -> Option<(u32, String)> {
 
 #[test]
 fn tokens_of_each_algorithm_are_taken_and_those_of_other_keys_are_not() {
-    for algorithm in ["RS256", "RS384", "RS512", "ES256", "ES384", "HS256", "HS384", "HS512"] {
+    for algorithm in
+        ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"]
+    {
         let (ours, other) = (Signer::new(algorithm), Signer::new(algorithm));
         let host = start(&inline(&[&ours], json!({})));
         assert_eq!(refusal(&host, &ours.token(&claims(json!({})))), None, "{algorithm}");

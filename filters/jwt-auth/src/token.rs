@@ -17,8 +17,12 @@ pub enum Algorithm {
     Hs(Hash),
     /// RSASSA-PKCS1-v1_5 (3.3).
     Rs(Hash),
+    /// RSASSA-PSS (3.5).
+    Ps(Hash),
     /// ECDSA (3.4); the hash decides the curve.
     Es(Hash),
+    /// Ed25519 (RFC 8037).
+    EdDsa,
 }
 
 /// A hash of the SHA-2 family.
@@ -33,8 +37,11 @@ pub enum Hash {
 }
 
 impl Algorithm {
-    /// By its name in `alg`; none for `none`, PSS and EdDSA, which the host's `verify_signature` does not know.
+    /// By its name in `alg`; none for `none`.
     pub fn named(name: &str) -> Option<Self> {
+        if name == "EdDSA" {
+            return Some(Self::EdDsa);
+        }
         let (family, bits) = name.split_at_checked(2)?;
         let hash = match bits {
             "256" => Hash::Sha256,
@@ -45,6 +52,7 @@ impl Algorithm {
         match family {
             "HS" => Some(Self::Hs(hash)),
             "RS" => Some(Self::Rs(hash)),
+            "PS" => Some(Self::Ps(hash)),
             "ES" => Some(Self::Es(hash)),
             _ => None,
         }
@@ -53,7 +61,19 @@ impl Algorithm {
     /// The hash.
     pub fn hash(self) -> Hash {
         match self {
-            Self::Hs(hash) | Self::Rs(hash) | Self::Es(hash) => hash,
+            Self::Hs(hash) | Self::Rs(hash) | Self::Ps(hash) | Self::Es(hash) => hash,
+            Self::EdDsa => Hash::Sha512,
+        }
+    }
+
+    /// What `verify_signature` takes as its hash: Envoy's names, and for what Envoy's function does not know Portolan's own.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Hs(hash) | Self::Rs(hash) | Self::Es(hash) => hash.name(),
+            Self::Ps(Hash::Sha256) => "pss-sha256",
+            Self::Ps(Hash::Sha384) => "pss-sha384",
+            Self::Ps(Hash::Sha512) => "pss-sha512",
+            Self::EdDsa => "ed25519",
         }
     }
 }

@@ -22,12 +22,12 @@ pub enum Question {
 
 /// Whether `key` has signed `token`. The key is one that [`Keys::fitting`](crate::jwks::Keys::fitting) gave for it.
 pub fn question(key: &Material, token: &Token<'_>) -> Question {
-    let hash = token.algorithm.hash();
+    let (hash, scheme) = (token.algorithm.hash(), token.algorithm.scheme());
     match key {
         Material::Secret(secret) => Question::Answered(is_mac(hash, secret, token.signed, &token.signature)),
-        Material::Rsa(der) => Question::Host(argument(hash, der, &token.signature, token.signed)),
+        Material::Rsa(der) | Material::Ed(der) => Question::Host(argument(scheme, der, &token.signature, token.signed)),
         Material::Ec(curve, der) => match der::ecdsa_signature(*curve, &token.signature) {
-            Some(signature) => Question::Host(argument(hash, der, &signature, token.signed)),
+            Some(signature) => Question::Host(argument(scheme, der, &signature, token.signed)),
             None => Question::Answered(false),
         },
     }
@@ -49,9 +49,9 @@ fn is_mac(hash: Hash, secret: &[u8], signed: &[u8], signature: &[u8]) -> bool {
 }
 
 /// `VerifySignatureArguments`: hash function, public key, signature, text; all of them length-delimited.
-fn argument(hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<u8> {
+fn argument(scheme: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(key.len() + signature.len() + text.len() + 32);
-    for (number, value) in [(1_u8, hash.name().as_bytes()), (2, key), (3, signature), (4, text)] {
+    for (number, value) in [(1_u8, scheme.as_bytes()), (2, key), (3, signature), (4, text)] {
         message.push(number << 3 | 2);
         let mut length = value.len();
         while length >= 0x80 {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_host_gets_the_four_fields_in_order() {
-        let bytes = argument(Hash::Sha384, &[7; 200], b"sig", b"text");
+        let bytes = argument(Hash::Sha384.name(), &[7; 200], b"sig", b"text");
         assert_eq!(bytes[..8], *b"\x0a\x06sha384");
         assert_eq!(bytes[8..11], [0x12, 0xc8, 1]);
         assert_eq!(bytes[211..], *b"\x1a\x03sig\x22\x04text");

@@ -3,7 +3,7 @@
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 enum Key {
     Rsa(Box<RsaKeyPair>),
     Ec(Box<EcdsaKeyPair>),
+    Ed(Box<Ed25519KeyPair>),
     Secret(Vec<u8>),
 }
 
@@ -30,7 +31,10 @@ impl Signer {
         let key = match algorithm {
             "ES256" => Key::Ec(Box::new(EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())),
             "ES384" => Key::Ec(Box::new(EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())),
-            rsa if rsa.starts_with("RS") => Key::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())),
+            "EdDSA" => Key::Ed(Box::new(Ed25519KeyPair::generate().unwrap())),
+            rsa if rsa.starts_with("RS") || rsa.starts_with("PS") => {
+                Key::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
+            }
             _ => {
                 let mut secret = vec![0; 64];
                 rand::fill(&mut secret).unwrap();
@@ -58,6 +62,7 @@ impl Signer {
                 let curve = if x.len() == 32 { "P-256" } else { "P-384" };
                 json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
             }
+            Key::Ed(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key())}),
             Key::Secret(secret) => json!({"kty": "oct", "k": encode(secret)}),
         };
         if let Some(kid) = self.kid {
@@ -80,11 +85,15 @@ impl Signer {
                 let padding: &dyn signature::RsaEncoding = match self.algorithm {
                     "RS256" => &signature::RSA_PKCS1_SHA256,
                     "RS384" => &signature::RSA_PKCS1_SHA384,
+                    "PS256" => &signature::RSA_PSS_SHA256,
+                    "PS384" => &signature::RSA_PSS_SHA384,
+                    "PS512" => &signature::RSA_PSS_SHA512,
                     _ => &signature::RSA_PKCS1_SHA512,
                 };
                 pair.sign(padding, &random, signed.as_bytes(), &mut signature).unwrap();
                 signature
             }
+            Key::Ed(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
             Key::Secret(secret) => mac(secret, self.algorithm, &signed),
         };
         [signed, encode(signature)].join(".")
@@ -95,6 +104,7 @@ impl Signer {
         match &self.key {
             Key::Rsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
             Key::Ec(pair) => pair.public_key().as_ref().to_vec(),
+            Key::Ed(pair) => pair.public_key().as_ref().to_vec(),
             Key::Secret(_) => Vec::new(),
         }
     }
@@ -130,6 +140,10 @@ pub(super) fn verify(argument: &[u8]) -> Vec<u8> {
     let algorithm: &dyn signature::VerificationAlgorithm = match (is_ec, &*hash) {
         (true, b"sha256") => &signature::ECDSA_P256_SHA256_ASN1,
         (true, _) => &signature::ECDSA_P384_SHA384_ASN1,
+        (false, b"ed25519") => &signature::ED25519,
+        (false, b"pss-sha256") => &signature::RSA_PSS_2048_8192_SHA256,
+        (false, b"pss-sha384") => &signature::RSA_PSS_2048_8192_SHA384,
+        (false, b"pss-sha512") => &signature::RSA_PSS_2048_8192_SHA512,
         (false, b"sha256") => &signature::RSA_PKCS1_2048_8192_SHA256,
         (false, b"sha384") => &signature::RSA_PKCS1_2048_8192_SHA384,
         (false, _) => &signature::RSA_PKCS1_2048_8192_SHA512,

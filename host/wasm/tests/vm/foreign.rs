@@ -255,6 +255,28 @@ fn keys_that_cannot_be_read_are_bad_arguments() {
     assert_eq!(called("verify_signature", b"\xff").0, 2);
 }
 
+#[test]
+fn signatures_by_pss_and_ed25519_are_checked_by_names_of_our_own() {
+    let verified = |scheme: &[u8], key: &[u8], signature: &[u8], text: &[u8]| {
+        called("verify_signature", &[field(1, scheme), field(2, key), field(3, signature), field(4, text)].concat())
+    };
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let public: aws_lc_rs::encoding::PublicKeyX509Der<'_> = rsa.public_key().as_der().unwrap();
+    let mut signature = vec![0; rsa.public_modulus_len()];
+    rsa.sign(&aws_lc_rs::signature::RSA_PSS_SHA256, &SystemRandom::new(), b"text", &mut signature).unwrap();
+    assert_eq!(verified(b"pss-sha256", public.as_ref(), &signature, b"text"), (0, b"\x08\x01".to_vec()));
+    assert_eq!(verified(b"pss-sha256", public.as_ref(), &signature, b"other").1[0], 0x12);
+    assert_eq!(verified(b"sha256", public.as_ref(), &signature, b"text").1[0], 0x12);
+    assert_eq!(verified(b"ed25519", public.as_ref(), &signature, b"text").1[0], 0x12);
+    let ed = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
+    let head = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+    let public = [&head[..], ed.public_key().as_ref()].concat();
+    let signature = ed.sign(b"text");
+    assert_eq!(verified(b"ed25519", &public, signature.as_ref(), b"text"), (0, b"\x08\x01".to_vec()));
+    assert_eq!(verified(b"ed25519", &public, signature.as_ref(), b"other").1[0], 0x12);
+    assert_eq!(verified(b"sha256", &public, signature.as_ref(), b"text").1[0], 0x12);
+}
+
 fn inject(on: &str, args: &[u8]) -> (Stream, FilterAction) {
     let name = "inject_encoded_data_to_filter_chain_on_header";
     let body = format!(r#"(call $note (call $foreign @"{name}" @"{}" (i32.const 0) (i32.const 0)))"#, text(args));

@@ -1,4 +1,5 @@
-//! `sign` and `verify_signature`: RSA (PKCS #1 v1.5) and ECDSA signatures, with Envoy's messages.
+//! `sign` and `verify_signature`: RSA (PKCS #1 v1.5) and ECDSA signatures, with Envoy's messages. RSASSA-PSS and Ed25519,
+//! which Envoy's function does not know, are checked by names of our own in the place of the hash.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, RsaEncoding, RsaKeyPair, VerificationAlgorithm};
@@ -32,6 +33,7 @@ enum KeyKind {
     P384,
     P521,
     P256K1,
+    Ed25519,
     Other,
 }
 
@@ -67,18 +69,20 @@ pub(super) fn verify_signature(args: &[u8], value: &mut Vec<u8>) -> Answer {
     if kind == KeyKind::Other {
         return Err(Status::BadArgument);
     }
-    let error = match Hash::named(hash) {
-        None => unknown_hash(hash),
-        Some(hash) => match verifier(kind, hash) {
-            None => unsupported(hash, kind),
-            Some(algorithm) => {
-                let key = signature::ParsedPublicKey::new(algorithm, &key.der).map_err(|_| Status::BadArgument)?;
-                match key.verify_sig(text, signature) {
-                    Ok(()) => String::new(),
-                    Err(_) => "Failed to verify digest. Error code: 0".to_owned(),
-                }
+    let algorithm = match (own_verifier(kind, hash), Hash::named(hash)) {
+        (Some(own), _) => Ok(own),
+        (None, None) => Err(unknown_hash(hash)),
+        (None, Some(hash)) => verifier(kind, hash).ok_or_else(|| unsupported(hash, kind)),
+    };
+    let error = match algorithm {
+        Err(error) => error,
+        Ok(algorithm) => {
+            let key = signature::ParsedPublicKey::new(algorithm, &key.der).map_err(|_| Status::BadArgument)?;
+            match key.verify_sig(text, signature) {
+                Ok(()) => String::new(),
+                Err(_) => "Failed to verify digest. Error code: 0".to_owned(),
             }
-        },
+        }
     };
     protobuf::put_bool(1, error.is_empty(), value);
     protobuf::put_bytes(2, error.as_bytes(), value);
@@ -109,7 +113,7 @@ fn sign_with(key: &Key, hash: &[u8], text: &[u8]) -> Result<Result<Vec<u8>, Stri
         let signed = pair.sign(encoding, &SystemRandom::new(), text, &mut signature);
         return Ok(signed.map(|()| signature).map_err(|_| "Failed to create signature.".to_owned()));
     }
-    if kind == KeyKind::Other {
+    if matches!(kind, KeyKind::Other | KeyKind::Ed25519) {
         return Err(Status::BadArgument);
     }
     let Some(algorithm) = signer(kind, hash) else { return Ok(Err(unsupported(hash, kind))) };
@@ -174,6 +178,8 @@ impl Key {
             KeyKind::P521
         } else if has(b"\x06\x05\x2b\x81\x04\x00\x0a") {
             KeyKind::P256K1
+        } else if has(b"\x06\x03\x2b\x65\x70") {
+            KeyKind::Ed25519
         } else {
             KeyKind::Other
         }
@@ -207,6 +213,17 @@ fn signer(kind: KeyKind, hash: Hash) -> Option<&'static EcdsaSigningAlgorithm> {
         (KeyKind::P521, Hash::Sha384) => &signature::ECDSA_P521_SHA384_ASN1_SIGNING,
         (KeyKind::P521, Hash::Sha512) => &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
         (KeyKind::P256K1, Hash::Sha256) => &signature::ECDSA_P256K1_SHA256_ASN1_SIGNING,
+        _ => return None,
+    })
+}
+
+/// What Envoy's function does not know.
+fn own_verifier(kind: KeyKind, name: &[u8]) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match (kind, name) {
+        (KeyKind::Rsa, b"pss-sha256") => &signature::RSA_PSS_2048_8192_SHA256,
+        (KeyKind::Rsa, b"pss-sha384") => &signature::RSA_PSS_2048_8192_SHA384,
+        (KeyKind::Rsa, b"pss-sha512") => &signature::RSA_PSS_2048_8192_SHA512,
+        (KeyKind::Ed25519, b"ed25519") => &signature::ED25519,
         _ => return None,
     })
 }
