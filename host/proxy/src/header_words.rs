@@ -1,10 +1,12 @@
 //! [`Known`]: what the formats in a route's header operations may name of a request. Made only for routes that have some.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use portolan_telemetry::{ConnectionWords, StreamInfo};
 
 use crate::context::{ConnectionInfo, StreamContext};
-use crate::router::ORIGINAL_PATH;
+use crate::router::{ORIGINAL_PATH, SERVICE_TIME};
 use crate::stream::Stream;
 
 /// A request on which header operations are done.
@@ -63,6 +65,8 @@ impl Known<'_> {
         info.response_code = if own { 0 } else { status.as_u16() };
         info.head_status = Some(status.as_u16());
         info.upstream_host = self.context.endpoint.as_ref().map(|endpoint| endpoint.address);
+        let took = headers.get(SERVICE_TIME).and_then(|took| took.to_str().ok()?.parse().ok());
+        info.upstream_service_time = took.map(Duration::from_millis);
         info.response_headers = Some(headers.clone());
         info
     }

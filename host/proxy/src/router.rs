@@ -34,7 +34,7 @@ use crate::upstream::announce_trailers;
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
-const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+pub(crate) const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// A request in an endpoint's care: counted as active until it is complete or dropped.
 pub(crate) struct Upstream {

@@ -1,6 +1,7 @@
 //! [`Stream`]: one request from head to access log, and [`handle`], the lines to read first.
 
 mod guard;
+mod telling;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request, response};
@@ -28,7 +29,6 @@ use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
 use crate::filter_chain::{Direction, Live, Outcome};
 use crate::flow::{Flow, Flows};
-use crate::grpc_reply;
 use crate::head;
 use crate::header_words::Known;
 use crate::listener::ListenerSlot;
@@ -37,7 +37,6 @@ use crate::mirror::Copies;
 use crate::properties::Course;
 use crate::route::RouteEntry;
 use crate::router;
-use crate::standard_metrics::{Ended, Sizes};
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -277,43 +276,6 @@ impl Stream {
         self.upgrade.take()
     }
 
-    /// Keeps of the prepared head what the access log tells.
-    fn note_head(&self) {
-        let Some(log) = &self.log else { return };
-        self.with_state(|state| {
-            self.note_headers(&state.request.headers);
-            let mut log = log.borrow_mut();
-            log.method = Some(state.request.method.clone());
-            if let Some(trace) = &self.view.snapshot.trace {
-                trace.began(state.number(), &state.request);
-            }
-        });
-    }
-
-    /// Keeps of the headers as they are sent upstream what every log tells.
-    pub(crate) fn note_headers(&self, headers: &HeaderMap) {
-        self.note(|log| {
-            let header = |name: &str| headers.get(name).cloned();
-            log.x_forwarded_for = header("x-forwarded-for");
-            log.user_agent = header("user-agent");
-            log.request_id = header("x-request-id");
-        });
-    }
-
-    /// Keeps what the access log tells of the upstream's answer.
-    pub(crate) fn note_answer(&self, took: Duration, version: http::Version) {
-        self.note(|info| {
-            info.upstream_service_time = Some(took);
-            info.upstream_protocol = Some(version);
-            info.response_duration = self.started.map(|started| started.elapsed());
-        });
-    }
-
-    /// When the request came, where that is told; else now.
-    pub(crate) fn start(&self) -> SystemTime {
-        self.log.as_ref().map_or_else(SystemTime::now, |log| log.borrow().start)
-    }
-
     /// The route's changes to a response's headers, the upstream's or the gateway's `own`.
     pub(crate) fn change_response(
         &self,
@@ -480,42 +442,6 @@ impl Stream {
         self.write_log();
     }
 
-    /// Counts the request in Istio's standard metrics.
-    fn count_standard(&self) {
-        let Some(plan) = &self.view.snapshot.standard else { return };
-        let record = &self.record;
-        let sizes = Sizes {
-            duration: self.started.map(|started| started.elapsed()).unwrap_or_default(),
-            received: record.received.get(),
-            sent: record.sent.get(),
-        };
-        self.with_state(|state| {
-            let ended = Ended {
-                tcp: false,
-                status: record.status.get(),
-                flags: state.host.flags,
-                grpc: record.grpc.get(),
-                grpc_status: record.grpc_status.get(),
-            };
-            self.view.standard.request(plan, state, ended, &sizes);
-        });
-    }
-
-    /// Remembers that the request is gRPC's, where that is told.
-    fn note_grpc(&self) {
-        if self.view.snapshot.standard.is_some() {
-            self.record.grpc.set(self.with_state(|state| grpc_reply::is_grpc(&state.request.headers)));
-        }
-    }
-
-    /// Keeps gRPC's status, which stands in the trailers, or in the head of an answer without a body.
-    fn note_grpc_status(&self, headers: &HeaderMap) {
-        if self.record.grpc.get() {
-            let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
-            self.record.grpc_status.set(status.or(self.record.grpc_status.get()));
-        }
-    }
-
     fn flag_if_none(&self, flag: ResponseFlags, details: &'static str) {
         self.with_state(|state| {
             if state.host.flags == ResponseFlags::NONE {
@@ -523,38 +449,6 @@ impl Stream {
                 state.host.details = details.into();
             }
         });
-    }
-
-    fn write_log(&self) {
-        let Some(log) = &self.log else { return };
-        let mut info = log.borrow_mut();
-        let number = self.with_state(|state| {
-            info.flags = state.host.flags;
-            info.details = std::mem::take(&mut state.host.details);
-            let name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
-            info.route_name = name.filter(|name| !name.is_empty());
-            info.attempts = state.host.attempts;
-            if self.view.snapshot.trace.is_some() { state.number() } else { 0 }
-        });
-        info.response_code = self.record.status.get();
-        info.bytes_received = self.record.received.get();
-        info.bytes_sent = self.record.sent.get();
-        info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
-        info.downstream_local = Some(self.connection.local);
-        info.downstream_remote = Some(self.connection.peer);
-        info.connection = Some(self.connection.clone());
-        info.scheme = Some(self.connection.state.scheme());
-        self.with_state(|state| {
-            if self.view.wants.heads_in_log {
-                info.request_headers = Some(state.request.headers.clone());
-                info.response_headers = state.response.as_ref().map(|head| head.headers.clone());
-                info.response_trailers = state.response_trailers.clone();
-            }
-            self.view.snapshot.access_logs.iter().for_each(|log| log.record(&info, state));
-        });
-        if let Some(trace) = &self.view.snapshot.trace {
-            trace.ended(number, &info);
-        }
     }
 }
 

@@ -143,13 +143,10 @@ fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) 
         found.push(Diagnostic::warning("P0345", policy.key_place(&format!("metadata.annotations.{DRY_RUN}")), text));
         return None;
     }
-    match action {
-        "AUDIT" => {
-            let text = "AUDIT is not served: nothing is told of requests that fit, and none is refused";
-            found.push(Diagnostic::warning("P0345", policy.place("spec.action"), text));
-            return None;
-        }
-        _ => {}
+    if action == "AUDIT" {
+        let text = "AUDIT is not served: nothing is told of requests that fit, and none is refused";
+        found.push(Diagnostic::warning("P0345", policy.place("spec.action"), text));
+        return None;
     }
     let is_allow = action == "ALLOW";
     // A rule keeps its number, which the access log tells.
