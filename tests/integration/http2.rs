@@ -230,3 +230,29 @@ fn a_client_that_resets_what_it_asks_is_sent_away() {
     });
     await_true("a protocol error counted", || gateway.metric("envoy_http_downstream_cx_protocol_error", &[]) >= 1.0);
 }
+
+#[test]
+fn a_head_beyond_60_kib_is_refused_and_its_connection_serves_on() {
+    let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
+    let files = [
+        gateway(&[https(1, "a.test", "mode: SIMPLE, credentialName: a")]),
+        virtual_service("a.test", "a.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
+        tls_secret("a", &authority.issue(&["a.test"])),
+    ];
+    let tls = Tls::start(&files.concat());
+    run(async {
+        let connector = tokio_rustls::TlsConnector::from(tls.client(&authority).alpn("h2").config(true));
+        let socket = TcpStream::connect(tls.port.address()).await.unwrap();
+        let mut sender = over(connector.connect("a.test".try_into().unwrap(), socket).await.unwrap()).await;
+        let with_fields = |fields: usize| {
+            let request = Request::get("https://a.test/x");
+            let add = |request: http::request::Builder, n| request.header(format!("x-{n}"), "v".repeat(8_000));
+            (0..fields).fold(request, add).body(empty()).unwrap()
+        };
+        assert_eq!(sender.send_request(with_fields(7)).await.unwrap().status(), 200);
+        assert_eq!(sender.send_request(with_fields(8)).await.unwrap().status(), 431);
+        assert_eq!(sender.send_request(with_fields(0)).await.unwrap().status(), 200);
+    });
+    assert_eq!(upstream.requests(), 2);
+}

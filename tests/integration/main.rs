@@ -44,6 +44,7 @@ mod templates;
 mod timeouts;
 mod tls;
 mod tls_clients;
+mod tls_edge;
 mod tls_rotation;
 mod tls_tcp;
 mod upstream_faults;

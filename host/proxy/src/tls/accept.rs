@@ -66,16 +66,23 @@ impl Handshakes {
     }
 
     fn begin(worker: &Rc<Worker>, slot: &ListenerSlot, id: u64) -> Place {
-        let mut places = worker.handshakes.by_id.borrow_mut();
-        if places.len() >= MAX_HANDSHAKES
-            && let Some((_, oldest)) = places.pop_first()
-        {
+        let (ended, overflows) = worker.handshakes.admit(id);
+        if overflows {
             slot.metrics().downstream_cx_overflow.inc();
+        }
+        Place { worker: worker.clone(), id, ended }
+    }
+
+    /// What ends the handshake, and whether the oldest one had to make room for it.
+    fn admit(&self, id: u64) -> (Rc<Notify>, bool) {
+        let mut places = self.by_id.borrow_mut();
+        let oldest = if places.len() >= MAX_HANDSHAKES { places.pop_first() } else { None };
+        if let Some((_, oldest)) = &oldest {
             oldest.notify_one();
         }
         let ended = Rc::new(Notify::new());
         places.insert(id, ended.clone());
-        Place { worker: worker.clone(), id, ended }
+        (ended, oldest.is_some())
     }
 }
 
@@ -169,7 +176,8 @@ async fn shake(slot: &ListenerSlot, socket: TcpStream, info: &ConnectionInfo) ->
 
 async fn terminate(mut start: StartHandshake<Hello>, tls: &ServerTls) -> io::Result<ClientStream> {
     start.io.forget();
-    start.into_stream(tls.config.clone()).await
+    let config = tls.config(&start.client_hello()).clone();
+    start.into_stream(config).await
 }
 
 fn told(chain: &ListenerSlot, stream: &ClientStream, tls: &ServerTls, name: Option<&str>, info: &ConnectionInfo) {
@@ -205,4 +213,22 @@ async fn turn_away<T>(mut start: StartHandshake<Hello>, alert: u8) -> Option<T> 
     let _ = start.io.write_all(&[21, 3, 3, 0, 2, 2, alert]).await;
     let _ = start.io.shutdown().await;
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn at_the_bound_the_oldest_handshake_makes_room_and_no_other() {
+        let handshakes = Handshakes::default();
+        let bound = MAX_HANDSHAKES as u64;
+        let places: Vec<_> = (0..bound).map(|id| handshakes.admit(id)).collect();
+        assert!(places.iter().all(|(_, overflows)| !overflows) && handshakes.len() == MAX_HANDSHAKES);
+        assert!(handshakes.admit(bound).1);
+        let ended = |at: usize| places[at].0.notified().now_or_never().is_some();
+        assert!(ended(0) && !ended(1) && handshakes.len() == MAX_HANDSHAKES);
+    }
 }

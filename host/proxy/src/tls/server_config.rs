@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_model::{ClientCertificate, DownstreamTls, Secret, SecretId, TlsVersion};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
@@ -27,7 +27,9 @@ const CIPHERS: [(&str, SupportedCipherSuite); 6] = [
 
 /// How TLS ends at a filter chain.
 pub(crate) struct ServerTls {
-    pub(super) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
+    /// For clients that offer protocols, and none of ours.
+    without_alpn: Arc<ServerConfig>,
     /// What filters may know of our certificate, the first one.
     pub(super) local: Certificate,
     /// When the first of its certificates ends, in seconds of Unix time, with its Secret's name.
@@ -100,10 +102,21 @@ pub(crate) fn build(
     config.ticketer = tickets.clone();
     // Tickets are enough, and know no lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(ServerTls { config: Arc::new(config), local, expiries, admission, tickets }))
+    let mut without_alpn = config.clone();
+    without_alpn.alpn_protocols.clear();
+    let (config, without_alpn) = (Arc::new(config), Arc::new(without_alpn));
+    Ok(Arc::new(ServerTls { config, without_alpn, local, expiries, admission, tickets }))
 }
 
 impl ServerTls {
+    /// What a client is served with. One that offers protocols and none of ours is let in without an agreement on any, as
+    /// Envoy does: rustls alone would refuse it.
+    pub(super) fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        let ours = |name: &[u8]| self.config.alpn_protocols.iter().any(|known| known == name);
+        let agrees = hello.alpn().is_none_or(|mut offered| offered.any(ours));
+        if agrees { &self.config } else { &self.without_alpn }
+    }
+
     /// True when it asks of clients what these settings ask. Else it must not serve in their place: who is to be kept out by
     /// them would come in.
     pub(super) fn admits_as(&self, tls: &DownstreamTls) -> bool {
