@@ -183,6 +183,17 @@ pub(crate) struct ServeArgs {
     /// Least level of the log on standard error: error, warn, info, debug, trace, or per target as in `info,portolan_proxy=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+    /// Serve plain HTTP as HTTPS too, with certificates that an authority made on this machine signs: for development
+    ///
+    /// Port 80 is served at what `--port-map` says of 443, any other port P at P+363: 8080 at 8443. TLS servers whose
+    /// credential is missing get a certificate as well. The log says how clients come to trust it.
+    #[arg(long)]
+    pub dev_tls: bool,
+    /// Folder for what must outlive the process: the authority of `--dev-tls`
+    ///
+    /// Default: `portolan` in `$XDG_STATE_HOME`, or `$HOME/.local/state/portolan`. Only its user can read it.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Arguments of `portolan check`.

@@ -133,6 +133,9 @@ impl Control {
         let snapshot = self.build(&read);
         self.report.first(&read, self.loader.resources(), start.elapsed());
         self.report.problems(&self.diagnosed());
+        if let Some(dev_tls) = self.loader.dev_tls() {
+            dev_tls.say(&read.model);
+        }
         self.tell(&read, &snapshot);
         snapshot
     }

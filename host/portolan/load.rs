@@ -14,6 +14,7 @@ use portolan_wasm::{Engine, EngineOptions, Shared};
 use crate::UsageError;
 use crate::args::ConfigArgs;
 use crate::change::number;
+use crate::dev_tls::DevTls;
 use crate::modules::{Fingerprint, Lock, Modules};
 use crate::secret_files::{self, CREDENTIAL};
 use crate::{output, view};
@@ -41,6 +42,7 @@ pub(crate) struct Loader {
     resources: ResourceSet,
     /// The model of the last reading.
     last: Option<Arc<Model>>,
+    dev_tls: Option<DevTls>,
 }
 
 /// One reading of everything.
@@ -67,12 +69,21 @@ impl Loader {
         let modules = modules.locked_by(config.config.first().and_then(|path| Lock::path(path)));
         let paths = config.config.clone();
         let (resources, last) = (ResourceSet::default(), None);
-        Ok(Self { paths, options, lenient: false, modules, resources, last })
+        Ok(Self { paths, options, lenient: false, modules, resources, last, dev_tls: None })
     }
 
     /// Unknown fields become warnings: a newer Istio field must not look like an outage in a gateway that serves.
     pub(crate) fn lenient(self) -> Self {
         Self { lenient: true, ..self }
+    }
+
+    /// Serves HTTPS with certificates that are made here.
+    pub(crate) fn with_dev_tls(self, dev_tls: Option<DevTls>) -> Self {
+        Self { dev_tls, ..self }
+    }
+
+    pub(crate) fn dev_tls(&self) -> Option<&DevTls> {
+        self.dev_tls.as_ref()
     }
 
     /// Takes modules as they are: for writing the lock.
@@ -113,6 +124,9 @@ impl Loader {
         let mut translation = translate(&self.resources, &self.options);
         diagnostics.extend(translation.diagnostics);
         diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&self.paths)));
+        if let Some(dev_tls) = &mut self.dev_tls {
+            dev_tls.apply(&mut translation.model, &mut diagnostics);
+        }
         let model = Arc::new(translation.model);
         let is_new = self.last.as_ref().is_some_and(|last| *last != model);
         self.modules.want(&model, forced || is_new);

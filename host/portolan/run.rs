@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,12 @@ use tokio::runtime::{self, Runtime};
 use crate::UsageError;
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
 use crate::control::{Control, ControlHandle};
+use crate::dev_tls::DevTls;
 use crate::explain::Live;
 use crate::filters;
 use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
+use crate::state::StateFolder;
 use crate::view;
 
 /// Serves until a signal ends it.
@@ -71,7 +74,7 @@ impl<'a> Service<'a> {
 
     async fn start(&self) -> anyhow::Result<Running> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
-        let loader = Loader::new(self.config)?.lenient();
+        let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?);
         // A port that is taken is said before any work is done.
         let admin = bind(self.serve.admin_address, "--admin-address").await?;
         let status = match self.serve.status_port {
@@ -130,6 +133,22 @@ impl<'a> Service<'a> {
             code = second(signals) => std::process::exit(code),
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What `--dev-tls` asks for. Without any place for its authority that is gone with this process.
+    fn dev_tls(&self) -> anyhow::Result<Option<DevTls>> {
+        if !self.serve.dev_tls {
+            return Ok(None);
+        }
+        let state = self.state()?;
+        DevTls::new(state.as_ref(), &self.config.port_map).map(Some)
+    }
+
+    fn state(&self) -> anyhow::Result<Option<StateFolder>> {
+        let path = self.serve.state_dir.clone().or_else(StateFolder::default_path);
+        let open =
+            |path: PathBuf| StateFolder::open(&path).with_context(|| format!("cannot make `{}`", path.display()));
+        path.map(open).transpose()
     }
 
     fn workers(&self) -> usize {

@@ -15,6 +15,7 @@ mod callouts;
 mod commands;
 mod containment;
 mod dev;
+mod dev_tls;
 mod dns;
 mod filter_cases;
 mod filters;
