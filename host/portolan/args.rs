@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use portolan_model::Underscores;
 
 pub(crate) use self::cases::{BenchArgs, TestArgs, TestOutput};
 pub(crate) use self::dev::{DevArgs, TraceMode};
@@ -120,6 +121,12 @@ pub(crate) struct ConfigArgs {
     /// the path differently.
     #[arg(long)]
     pub allow_ambiguous_paths: bool,
+    /// Proxies in front of this gateway whose `x-forwarded-for` and `x-forwarded-proto` count [default: `numTrustedProxies` of the mesh configuration, else 0]
+    #[arg(long, value_name = "N")]
+    pub num_trusted_proxies: Option<u32>,
+    /// What becomes of a request with a `_` in a header's name, which some backends read as `-`
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
+    pub headers_with_underscores: UnderscoresAction,
     /// Where this gateway runs, for `localityLbSetting`: as much of it as is known
     #[arg(long, value_name = "REGION/ZONE/SUBZONE", default_value = "", hide_default_value = true)]
     pub locality: String,
@@ -146,6 +153,28 @@ pub(crate) struct ConfigArgs {
     /// DNS server that resolves the names of services, e.g. `10.0.0.10:53` [default: the system's, from /etc/resolv.conf]
     #[arg(long, value_name = "ADDRESS")]
     pub dns_server: Option<SocketAddr>,
+}
+
+/// What becomes of a request with a `_` in a header's name: Envoy's `headers_with_underscores_action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnderscoresAction {
+    /// It gets 400
+    #[default]
+    Reject,
+    /// It goes on without that header
+    Drop,
+    /// It goes on as it is
+    Allow,
+}
+
+impl From<UnderscoresAction> for Underscores {
+    fn from(action: UnderscoresAction) -> Self {
+        match action {
+            UnderscoresAction::Reject => Self::Reject,
+            UnderscoresAction::Drop => Self::Drop,
+            UnderscoresAction::Allow => Self::Allow,
+        }
+    }
 }
 
 /// How registries and web servers are asked for modules; the same wherever they are.

@@ -196,6 +196,8 @@ fn translate_options(config: &ConfigArgs) -> TranslateOptions {
         allow_ambiguous_paths: config.allow_ambiguous_paths,
         host_env,
         locality: config.locality.clone(),
+        trusted_proxies: config.num_trusted_proxies,
+        underscores: config.headers_with_underscores.into(),
         ..TranslateOptions::default()
     };
     if !config.namespace.is_empty() {

@@ -2,6 +2,7 @@
 
 mod balancer;
 mod cluster;
+mod edge_policy;
 mod listener;
 mod paths;
 mod plugin;
@@ -14,6 +15,7 @@ use serde_json::Value;
 #[cfg(test)]
 pub(crate) use cluster::plain;
 pub(crate) use cluster::{endpoints, limits, policies};
+pub(crate) use edge_policy::edge_policy;
 pub(crate) use listener::filter_chain;
 pub(crate) use paths::paths;
 pub(crate) use plugin::plugin;

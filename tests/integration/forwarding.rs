@@ -124,3 +124,92 @@ fn an_access_log_line_has_envoys_default_form() {
     assert_eq!((quoted[3], quoted[5], quoted[6]), ("test/1", "shop.example.com", address.as_str()), "{line}");
     assert!(rest.contains(" outbound|80||app.test "), "{line}");
 }
+
+/// The gateway behind `hops` trusted proxies.
+fn behind(hops: u32, files: &[(&str, &str)]) -> (Gateway, Upstream) {
+    let app = Upstream::start("app");
+    let mut options = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .argument("--num-trusted-proxies")
+        .argument(hops.to_string());
+    for (name, text) in files {
+        options = options.file(name, *text);
+    }
+    (options.start(), app)
+}
+
+const FAR_CLIENTS: &str = "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: far, namespace: istio-system}
+spec:
+  action: DENY
+  rules:
+  - from:
+    - source: {remoteIpBlocks: [192.0.2.0/24]}
+  - from:
+    - source: {notIpBlocks: [127.0.0.0/8]}
+";
+
+#[test]
+fn trusted_proxies_say_who_the_client_is() {
+    let (gateway, _app) = behind(2, &[("far.yaml", FAR_CLIENTS)]);
+    let from = |forwarded: &str| gateway.send(&Request::get("h", "/from").header("x-forwarded-for", forwarded));
+    let response = from("6.6.6.6, 198.51.100.7, 10.0.0.1");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.seen("x-envoy-external-address").as_deref(), Some("198.51.100.7"));
+    let all = response.seen("x-forwarded-for").unwrap();
+    assert_eq!(all, "6.6.6.6, 198.51.100.7, 10.0.0.1,127.0.0.1", "the peer is appended");
+    gateway.await_access("198.51.100.7:0");
+    assert_eq!(from("192.0.2.9, 10.0.0.1").status, 403, "`remoteIpBlocks` goes by the client");
+    let response = from("192.0.2.9");
+    assert_eq!(response.status, 200, "too short a list says nothing");
+    assert_eq!(response.seen("x-envoy-external-address").as_deref(), Some("127.0.0.1"));
+    let named = Request::get("h", "/").header("x-forwarded-for", "192.0.2.9, 10.0.0.1");
+    let named = named.header("connection", "x-forwarded-for, host, x-request-id");
+    assert_eq!(gateway.send(&named).status, 403, "nobody has trusted proxies' word removed");
+}
+
+#[test]
+fn only_trusted_proxies_say_what_clients_speak() {
+    let redirect = "- match: [{uri: {prefix: /r}}]\n  redirect: {uri: /x}\n";
+    for (hops, proto, scheme) in [(0, "https", "http"), (1, "HTTPS", "https"), (1, "ftp", "http")] {
+        let (gateway, _app) = behind(hops, &[("routes.yaml", &routes(redirect))]);
+        let response = gateway.send(&Request::get("h", "/r").header("x-forwarded-proto", proto));
+        assert_eq!(response.header("location"), Some(format!("{scheme}://h/x").as_str()), "{hops} {proto}");
+    }
+}
+
+#[test]
+fn what_connection_names_takes_nothing_of_the_gateway_s_away() {
+    let app = Upstream::start("app");
+    let gateway = gateway(&app);
+    let request = Request::get("h", "/").header("connection", "x-forwarded-for, x-forwarded-proto, host, x-request-id");
+    let response = gateway.send(&request.header("te", "trailers, gzip"));
+    for name in ["host", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-external-address"] {
+        assert!(response.seen(name).is_some(), "{name}");
+    }
+    assert_eq!(response.seen("te").as_deref(), Some("trailers"));
+}
+
+#[test]
+fn header_names_with_underscores_are_refused_dropped_or_taken() {
+    let ask = |action: &str| {
+        let app = Upstream::start("app");
+        let options = Options::new()
+            .file("gateway.yaml", ANY_GATEWAY)
+            .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+            .file("app.yaml", service_entry("app.test", &[("v1", app.address())]));
+        let options =
+            if action.is_empty() { options } else { options.argument("--headers-with-underscores").argument(action) };
+        let gateway = options.start();
+        let response = gateway.send(&Request::get("h", "/").header("x_real_ip", "1"));
+        let refused = gateway.metric("envoy_http1_requests_rejected_with_underscores_in_headers", &[]);
+        (response.status, response.seen("x_real_ip"), refused)
+    };
+    assert_eq!(ask(""), (400, None, 1.0));
+    assert_eq!(ask("drop"), (200, None, 0.0));
+    assert_eq!(ask("allow"), (200, Some("1".to_owned()), 0.0));
+}

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use portolan_filter_conditions::IpRanges;
 
 use crate::config::{OperationConfig, RuleConfig, SourceConfig, WhenConfig};
+use crate::facts::{DIRECT, REMOTE};
 use crate::policy::{Condition, Rule};
 use crate::test::Test;
 use crate::text::Text;
 
-const SOURCE: &str = "source\0address";
 const DESTINATION: &str = "destination\0address";
 
 /// Compiles a rule of a policy of this namespace.
@@ -54,9 +54,9 @@ fn source(written: &SourceConfig, namespace: &str) -> Result<Vec<Condition>, Str
         both("serviceAccounts", &written.service_accounts, &written.not_service_accounts, |values| {
             identity(&account, values)
         })?,
-        both("ipBlocks", &written.ip_blocks, &written.not_ip_blocks, |values| addresses(SOURCE, values))?,
+        both("ipBlocks", &written.ip_blocks, &written.not_ip_blocks, |values| addresses(DIRECT, values))?,
         both("remoteIpBlocks", &written.remote_ip_blocks, &written.not_remote_ip_blocks, |values| {
-            addresses(SOURCE, values)
+            addresses(REMOTE, values)
         })?,
     ];
     Ok(fields.into_iter().flatten().collect())
@@ -77,7 +77,8 @@ fn operation(written: &OperationConfig) -> Result<Vec<Condition>, String> {
 fn when(written: &WhenConfig) -> Result<Vec<Condition>, String> {
     let key = written.key.as_str();
     let test = |values: &[String]| match key {
-        "source.ip" | "remote.ip" => addresses(SOURCE, values),
+        "source.ip" => addresses(DIRECT, values),
+        "remote.ip" => addresses(REMOTE, values),
         "destination.ip" => addresses(DESTINATION, values),
         "destination.port" => ports(values),
         "connection.sni" => Ok(Test::ServerName(texts(values))),

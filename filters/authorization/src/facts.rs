@@ -7,6 +7,12 @@ use portolan_filter_conditions::address;
 use portolan_sdk::prelude::*;
 use serde_json::{Map, Value};
 
+/// The client's address, as trusted proxies in front of the gateway have told it.
+pub(crate) const REMOTE: &str = "source\0address";
+
+/// The address of whoever has opened the connection. Only this gateway tells it.
+pub(crate) const DIRECT: &str = "portolan.direct_address";
+
 /// Where `jwt-auth` leaves the claims of a token that it has found good, as JSON.
 const PAYLOAD: &str = "jwt_auth.payload";
 
@@ -35,7 +41,10 @@ impl<'r, 'a> Facts<'r, 'a> {
 
     /// An address of the connection, by its property.
     pub(crate) fn address(&self, property: &str) -> Result<Option<IpAddr>, HostError> {
-        Ok(self.request.property(property)?.and_then(address::read))
+        match self.request.property(property)? {
+            None if property == DIRECT => self.address(REMOTE),
+            value => Ok(value.and_then(address::read)),
+        }
     }
 
     /// The port that the client has connected to.

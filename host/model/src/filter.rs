@@ -22,6 +22,10 @@ pub const CLUSTER_PROPERTY: &str = "portolan.cluster";
 /// Property that the host sets: the [`crate::RouteTableId`] of the request's listener as 4 little-endian bytes.
 pub const ROUTE_TABLE_PROPERTY: &str = "portolan.route_table";
 
+/// Property that the host sets: address and port of whoever has opened the client's connection, as text. It is
+/// `source.address` unless a proxy in front of the gateway, by PROXY protocol or `x-forwarded-for`, has told another.
+pub const DIRECT_ADDRESS_PROPERTY: &str = "portolan.direct_address";
+
 /// Property that `route-match` sets in explain mode: a JSON [`RouteExplanation`].
 pub const EXPLAIN_PROPERTY: &str = "portolan.explain";
 

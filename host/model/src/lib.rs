@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod cluster;
+pub mod edge_policy;
 pub mod filter;
 pub mod grpc;
 pub mod library;
@@ -22,6 +23,7 @@ pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy,
     MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart,
 };
+pub use edge_policy::{EdgePolicy, ForwardClientCert, Underscores};
 pub use grpc::GRPC_STATUSES;
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
@@ -66,6 +68,9 @@ pub struct Model {
     /// How paths are read.
     #[serde(skip_serializing_if = "PathPolicy::is_default", default)]
     pub paths: PathPolicy,
+    /// What is believed of clients, and refused of them.
+    #[serde(skip_serializing_if = "EdgePolicy::is_default", default)]
+    pub edge: EdgePolicy,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
 }

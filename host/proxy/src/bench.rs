@@ -87,8 +87,10 @@ impl Bench {
         let at = view.plugins.iter().position(|known| *known.name == *plugin && known.metrics.is_some());
         let at = at.ok_or_else(|| BenchError::NoPlugin(plugin.to_owned()))?;
         let plugin = view.plugins[at].clone();
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let connection = Arc::new(ConnectionInfo {
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            peer,
+            direct: peer,
             local: entry.address,
             peer_value: HeaderValue::from_static("127.0.0.1"),
             id: 0,

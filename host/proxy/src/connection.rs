@@ -182,7 +182,7 @@ pub(crate) fn info(slot: &ListenerSlot, socket: &TcpStream, peer: SocketAddr) ->
     let local = socket.local_addr().unwrap_or(slot.address);
     let id = NEXT_ID.fetch_add(1, Relaxed);
     let state = ConnectionState::default();
-    Some(Arc::new(ConnectionInfo { peer, local, peer_value, id, activity: Activity::default(), state }))
+    Some(Arc::new(ConnectionInfo { peer, direct: peer, local, peer_value, id, activity: Activity::default(), state }))
 }
 
 async fn run<S>(open: Open, socket: S, known: (Protocol, Bytes), info: Arc<ConnectionInfo>, handle: Rc<Handle>)

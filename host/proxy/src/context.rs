@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portolan_model::filter::{
-    ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY, FAULT_PROPERTY, Outcome,
-    REPORT_FUNCTION, ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
+    ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, DIRECT_ADDRESS_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY,
+    FAULT_PROPERTY, Outcome, REPORT_FUNCTION, ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
 };
 use portolan_model::{CircuitBreakers, ClusterId, RouteId, RouteTableId};
 use portolan_telemetry::ResponseFlags;
@@ -23,8 +23,10 @@ use crate::snapshot::Snapshot;
 /// The accepted connection that a request came on.
 #[derive(Debug)]
 pub struct ConnectionInfo {
-    /// The client.
+    /// The client, as the PROXY protocol has told it where that is spoken.
     pub peer: SocketAddr,
+    /// Whoever has opened the connection: the client, or a proxy in front of the gateway.
+    pub direct: SocketAddr,
     /// Our side.
     pub local: SocketAddr,
     /// The client's address as `x-forwarded-for` has it.
@@ -66,6 +68,8 @@ pub struct StreamContext {
     pub(crate) attempts: u32,
     /// How the stream has gone; none when no filter asks.
     pub(crate) course: Option<Box<Course>>,
+    /// The client as a trusted proxy's `x-forwarded-for` has it, with port 0; none where nobody's counts.
+    pub(crate) forwarded: Option<Box<SocketAddr>>,
     /// A TCP connection: there is neither request nor response.
     is_connection: bool,
 }
@@ -93,8 +97,14 @@ impl StreamContext {
             details: std::borrow::Cow::Borrowed(""),
             attempts: 0,
             course: None,
+            forwarded: None,
             is_connection: false,
         }
+    }
+
+    /// The client: Envoy's remote address.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.forwarded.as_deref().copied().unwrap_or(self.connection.peer)
     }
 
     /// True when a response means nothing to the circuit breaker, by its own word.
@@ -206,6 +216,10 @@ impl StreamHost for StreamContext {
         }
         if path == ROUTE_TABLE_PROPERTY.as_bytes() {
             out.extend_from_slice(&self.route_table.to_le_bytes());
+            return true;
+        }
+        if path == DIRECT_ADDRESS_PROPERTY.as_bytes() {
+            out.extend_from_slice(self.connection.direct.to_string().as_bytes());
             return true;
         }
         properties::write(self, path, parts, out)

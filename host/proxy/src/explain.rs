@@ -111,6 +111,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let connection = Arc::new(ConnectionInfo {
         peer,
+        direct: peer,
         local: entry.address,
         peer_value: HeaderValue::from_static("127.0.0.1"),
         id: 0,

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, request};
 use portolan_model::{Cluster, Forward, HashCookie, HashPolicy};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::context::ConnectionInfo;
+use crate::context::StreamContext;
 
 /// One part of a request.
 pub(crate) enum HashInput {
@@ -49,13 +49,13 @@ impl HashInput {
 
 impl Hashed {
     /// Several inputs are folded into one hash, so that equal ones do not cancel each other out.
-    pub(crate) fn of(inputs: &[HashInput], request: &request::Parts, connection: &ConnectionInfo) -> Self {
+    pub(crate) fn of(inputs: &[HashInput], request: &request::Parts, context: &StreamContext) -> Self {
         let mut hashed = Self::default();
         for input in inputs {
             let new = match input {
                 HashInput::Header(name) => of_header(&request.headers, name),
-                HashInput::Cookie(cookie) => hashed.of_cookie(cookie, &request.headers, connection),
-                HashInput::SourceIp => Some(of_address(connection.peer)),
+                HashInput::Cookie(cookie) => hashed.of_cookie(cookie, &request.headers, context),
+                HashInput::SourceIp => Some(of_address(context.remote())),
                 HashInput::Query(name) => request.uri.query().and_then(|query| of_query(query, name)),
             };
             if let Some(new) = new {
@@ -67,12 +67,12 @@ impl Hashed {
 
     /// A cookie that is absent or empty is made, when it has a time to live. Its value is the same for all requests of a
     /// connection, which may be under way side by side.
-    fn of_cookie(&mut self, cookie: &HashCookie, headers: &HeaderMap, connection: &ConnectionInfo) -> Option<u64> {
+    fn of_cookie(&mut self, cookie: &HashCookie, headers: &HeaderMap, context: &StreamContext) -> Option<u64> {
         if let Some(value) = cookie_value(headers, &cookie.name).filter(|value| !value.is_empty()) {
             return Some(xxh64(value, 0));
         }
         let ttl_s = cookie.ttl_s?;
-        let addresses = format!("{}{}", connection.peer, connection.local);
+        let addresses = format!("{}{}", context.remote(), context.connection.local);
         let value = format!("{:016x}", xxh64(addresses.as_bytes(), 0));
         self.cookies.extend(HeaderValue::from_str(&set_cookie(cookie, &value, ttl_s)).ok());
         Some(xxh64(value.as_bytes(), 0))

@@ -5,21 +5,19 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request, response};
-use portolan_model::PathNormalization;
+use portolan_model::{PathNormalization, Underscores};
 use portolan_wasm::StreamState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use smallvec::SmallVec;
 
 use crate::context::StreamContext;
+use crate::forwarded;
 use crate::local_reply::Refusal;
 use crate::path;
 use crate::rewrite::with_path;
 use crate::stream::Stream;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER: HeaderValue = HeaderValue::from_static("portolan");
 
@@ -137,31 +135,41 @@ fn check_path(parts: &mut request::Parts, paths: PathNormalization) -> Result<()
 
 /// Strips what a client must not say or what belongs to its connection, and adds what the gateway says.
 pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -> Result<(), Refusal> {
+    let policy = &stream.view.snapshot.model.edge;
+    check_names(&mut state.request, policy.underscores, stream)?;
+    let claimed = forwarded::claimed(&state.request.headers, policy);
     if strip(&mut state.request.headers, true)? {
         stream.keep_upgrade(&mut state.request);
     }
-    let headers = &mut state.request.headers;
-    match headers.entry(FORWARDED_FOR) {
-        header::Entry::Vacant(entry) => {
-            entry.insert(stream.connection.peer_value.clone());
-        }
-        header::Entry::Occupied(mut entry) => {
-            let mut all = Vec::new();
-            for value in entry.iter() {
-                all.extend_from_slice(value.as_bytes());
-                all.push(b',');
-            }
-            all.extend_from_slice(stream.connection.peer_value.as_bytes());
-            if let Ok(value) = HeaderValue::from_bytes(&all) {
-                entry.insert(value);
-            }
+    forwarded::tell(state, policy, claimed);
+    state.request.headers.insert(REQUEST_ID, request_id());
+    Ok(())
+}
+
+/// Header names with `_`: a backend that reads them as `-`, as CGI has it, would take them for others.
+fn check_names(request: &mut request::Parts, action: Underscores, stream: &Stream) -> Result<(), Refusal> {
+    let has_underscore = |name: &&HeaderName| name.as_str().as_bytes().contains(&b'_');
+    if action == Underscores::Allow || !request.headers.keys().any(|name| has_underscore(&name)) {
+        return Ok(());
+    }
+    let metrics = &stream.view.snapshot.metrics.edge;
+    let is_http2 = request.version == Version::HTTP_2;
+    if action == Underscores::Reject {
+        let (metric, refusal) = match is_http2 {
+            true => (&metrics.http2_requests_rejected_with_underscores, Refusal::Http2Underscore),
+            false => (&metrics.http1_requests_rejected_with_underscores, Refusal::Underscore),
+        };
+        metric.inc();
+        return Err(refusal);
+    }
+    let gone: Vec<_> = request.headers.keys().filter(has_underscore).cloned().collect();
+    for name in gone {
+        request.headers.remove(name);
+        match is_http2 {
+            true => metrics.http2_dropped_headers_with_underscores.inc(),
+            false => metrics.http1_dropped_headers_with_underscores.inc(),
         }
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(stream.connection.state.scheme()));
-    if let Some(certificate) = stream.connection.state.tls().and_then(|tls| tls.forwarded.clone()) {
-        headers.insert(FORWARDED_CLIENT_CERT, certificate);
-    }
-    headers.insert(REQUEST_ID, request_id());
     Ok(())
 }
 
@@ -180,6 +188,7 @@ pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) -> Result<bool, Ref
     }
     check_framing(headers)?;
     let upgrade = internal && wants_websocket(headers);
+    let trailers = internal && takes_trailers(headers);
     for named in connection_names(headers) {
         headers.remove(named);
     }
@@ -190,7 +199,16 @@ pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) -> Result<bool, Ref
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     Ok(upgrade)
+}
+
+/// True when the client takes trailers: the one thing in TE that is not between it and us alone, as Envoy has it.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let mut words = headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// True when the client asks for a WebSocket, the one upgrade that Istio's gateways allow.
@@ -208,8 +226,9 @@ fn is_hop_by_hop(name: &str) -> bool {
         6 => name == "expect",
         7 => name == "upgrade",
         10 => name == "connection" || name == "keep-alive",
-        16 => name == "proxy-connection",
+        14 => name == "http2-settings",
         17 => name == "transfer-encoding",
+        16 | 18 | 19 => name.starts_with("proxy-"),
         _ => false,
     }
 }
@@ -223,19 +242,27 @@ fn is_internal(name: &str) -> bool {
         || rest == "real-ip"
 }
 
-/// What `Connection` names besides its own words; never what the gateway itself needs.
+/// What `Connection` names besides its own words; never what the gateway itself needs, nor what trusted proxies have told
+/// of the client: who could have that removed would not be himself.
 fn connection_names(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
     let mut names = SmallVec::new();
     for value in headers.get_all(header::CONNECTION) {
         for name in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             let own = [&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|own| name.eq_ignore_ascii_case(own));
             match HeaderName::from_bytes(name) {
-                Ok(name) if !own && name != header::HOST && name != header::CONTENT_LENGTH => names.push(name),
+                Ok(name) if !own && !is_kept(&name) => names.push(name),
                 _ => {}
             }
         }
     }
     names
+}
+
+fn is_kept(name: &HeaderName) -> bool {
+    *name == header::HOST
+        || *name == header::CONTENT_LENGTH
+        || *name == header::TE
+        || name.as_str().starts_with("x-forwarded-")
 }
 
 /// What every response gets, whoever made it.
@@ -329,7 +356,9 @@ mod tests {
         for (name, value) in [
             ("connection", "close, x-hop"),
             ("x-hop", "1"),
-            ("te", "trailers"),
+            ("te", "gzip, Trailers;q=0.1"),
+            ("proxy-authorization", "Basic eA=="),
+            ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
             ("x-envoy-max-retries", "9"),
             ("x-real-ip", "1.2.3.4"),
             ("x-keep", "1"),
@@ -341,6 +370,20 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-keep"]);
+    }
+
+    #[test]
+    fn of_te_only_trailers_go_on_and_nobody_names_what_tells_of_the_client() {
+        let mut headers = HeaderMap::new();
+        headers.insert("te", HeaderValue::from_static("gzip, Trailers"));
+        headers.insert("connection", HeaderValue::from_static("te, host, x-forwarded-for, x-Mine"));
+        for name in ["host", "x-forwarded-for", "x-mine"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        strip(&mut headers, true).unwrap();
+        let mut left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("host", "1"), ("te", "trailers"), ("x-forwarded-for", "1")]);
     }
 
     #[test]

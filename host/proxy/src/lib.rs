@@ -27,6 +27,7 @@ mod explain;
 mod failure_log;
 mod filter_chain;
 mod flow;
+mod forwarded;
 mod generation;
 mod generations;
 mod grpc_reply;

@@ -54,6 +54,12 @@ pub(crate) enum Refusal {
     /// More fields than a head may have.
     #[error("http2.too_many_headers")]
     TooManyFields,
+    /// A `_` in a header's name, which a backend may read as `-`.
+    #[error("http1.unexpected_underscore")]
+    Underscore,
+    /// The same over HTTP/2.
+    #[error("http2.unexpected_underscore")]
+    Http2Underscore,
     /// The target is neither a path nor a URL.
     #[error("path_normalization_failed")]
     BadPath,

@@ -183,7 +183,7 @@ impl Forwarding<'_> {
         if self.cluster.is_consistent {
             // What the route has changed is hashed as it is now, as in Envoy.
             let inputs = &self.forward.hash;
-            let hashed = self.stream.with_state(|state| Hashed::of(inputs, &state.request, &state.host.connection));
+            let hashed = self.stream.with_state(|state| Hashed::of(inputs, &state.request, &state.host));
             (self.hash, self.cookies) = (hashed.hash, hashed.cookies);
         }
         let Some(pool) = self.stream.view.pools.get(cluster as usize) else {

@@ -153,7 +153,7 @@ fn kind(stream: &Stream) -> Option<RequestKind> {
             }
         }
         Some(RequestKind {
-            port: stream.connection.local.port(),
+            port: stream.slot.address.port(),
             method: text(request.method.as_str().as_bytes())?,
             host: text(request.headers.get(http::header::HOST)?.as_bytes())?,
             path: text(request.uri.path().as_bytes())?,

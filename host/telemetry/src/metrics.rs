@@ -17,12 +17,12 @@ use prometheus::TextEncoder;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 pub use by_callback::{CallbackTime, CallsByCallback, TimeByCallback};
-pub use cells::{BUCKETS_MS, Counter, Gauge, Histogram, ResponseClasses, Results, States};
+pub use cells::{BUCKETS_MS, ByVersion, Counter, Gauge, Histogram, ResponseClasses, Results, States};
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
-    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, FilterMetrics, HttpMetrics, ListenerMetrics,
-    ServerMetrics, TcpMetrics,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics, HttpMetrics,
+    ListenerMetrics, ServerMetrics, TcpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -43,6 +43,8 @@ const OVERFLOW: &str = "other";
 pub struct Metrics {
     /// The process.
     pub server: ServerMetrics,
+    /// What comes in from outside, over all listeners.
+    pub edge: EdgeMetrics,
     /// Changes of the configuration.
     pub config: ConfigMetrics,
     /// The access log; shared with each [`crate::AccessLog`].
@@ -69,6 +71,7 @@ impl Metrics {
     fn with_limit(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             server: ServerMetrics::default(),
+            edge: EdgeMetrics::default(),
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
             started: Instant::now(),
@@ -178,6 +181,7 @@ impl Metrics {
     fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.derived();
         families.extend(ServerMetrics::families(&[(Vec::new(), &self.server)]));
+        families.extend(EdgeMetrics::families(&[(Vec::new(), &self.edge)]));
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
         families.extend(self.listeners.families("envoy_listener_address"));

@@ -82,6 +82,8 @@ pub struct StreamInfo {
     pub downstream_remote: Option<SocketAddr>,
     /// What the client's connection is known by besides.
     pub connection: Option<Arc<dyn ConnectionWords>>,
+    /// Whoever has opened the connection: the client, or a proxy in front of the gateway.
+    pub downstream_direct: Option<SocketAddr>,
     /// SNI of the client's TLS hello.
     pub requested_server_name: Option<Arc<str>>,
     /// Name of the route; none when no route was found or it has no name.
@@ -126,6 +128,7 @@ impl Default for StreamInfo {
             downstream_local: None,
             downstream_remote: None,
             connection: None,
+            downstream_direct: None,
             requested_server_name: None,
             route_name: None,
             request_headers: None,

@@ -1,11 +1,12 @@
 //! What is read of Istio's mesh configuration: from the ConfigMap `istio`, else from an IstioOperator, field by field.
 
-use portolan_model::{Origin, PathNormalization};
+use portolan_model::{ForwardClientCert, Origin, PathNormalization};
 
 use crate::ResourceSet;
 use crate::duration;
 use crate::resources::istio::MeshConfig;
 use crate::resources::istio::load_balancer::LocalityLbSetting;
+use crate::resources::istio::operator::GatewayTopology;
 use crate::resources::istio::virtual_service::HttpRetry;
 
 /// Istio's default, in milliseconds.
@@ -39,6 +40,31 @@ pub(super) fn path_normalization(resources: &ResourceSet) -> PathNormalization {
         Some("DECODE_AND_MERGE_SLASHES") => PathNormalization::DecodeAndMergeSlashes,
         _ => PathNormalization::Base,
     }
+}
+
+/// `defaultConfig.gatewayTopology.numTrustedProxies`, 0 by default.
+pub(super) fn trusted_proxies(resources: &ResourceSet) -> u32 {
+    topology(resources, |topology| topology.num_trusted_proxies).unwrap_or_default()
+}
+
+/// `defaultConfig.gatewayTopology.forwardClientCertDetails`; a word that Istio does not know counts as its default.
+pub(super) fn forward_client_cert(resources: &ResourceSet) -> ForwardClientCert {
+    match topology(resources, |topology| topology.forward_client_cert_details.clone()).as_deref() {
+        Some("SANITIZE") => ForwardClientCert::Sanitize,
+        Some("FORWARD_ONLY") => ForwardClientCert::ForwardOnly,
+        Some("APPEND_FORWARD") => ForwardClientCert::AppendForward,
+        Some("ALWAYS_FORWARD_ONLY") => ForwardClientCert::AlwaysForwardOnly,
+        _ => ForwardClientCert::SanitizeSet,
+    }
+}
+
+/// Whether `defaultConfig.gatewayTopology.proxyProtocol` is there.
+pub(super) fn has_proxy_protocol(resources: &ResourceSet) -> bool {
+    topology(resources, |topology| topology.proxy_protocol.as_ref().map(|_| ())).is_some()
+}
+
+fn topology<T>(resources: &ResourceSet, read: impl Fn(&GatewayTopology) -> Option<T>) -> Option<T> {
+    first(resources, |mesh| read(mesh.default_config.as_ref()?.gateway_topology.as_ref()?))
 }
 
 /// `defaultHttpRetryPolicy`.

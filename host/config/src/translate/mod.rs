@@ -45,7 +45,7 @@ mod visibility;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{Listener, Model, PathPolicy, RouteAction, StandardMetrics};
+use portolan_model::{EdgePolicy, Listener, Model, PathPolicy, RouteAction, StandardMetrics, Underscores};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -70,6 +70,10 @@ pub struct TranslateOptions {
     pub host_env: BTreeMap<String, Option<String>>,
     /// Where this gateway runs: `region/zone/subzone`, as much of it as is known.
     pub locality: String,
+    /// Proxies in front of the gateway whose word counts; beats the mesh configuration's `numTrustedProxies`.
+    pub trusted_proxies: Option<u32>,
+    /// What becomes of header names with `_`. Default: their request is refused.
+    pub underscores: Underscores,
 }
 
 impl Default for TranslateOptions {
@@ -82,6 +86,8 @@ impl Default for TranslateOptions {
             port_map: Vec::new(),
             host_env: BTreeMap::new(),
             locality: String::new(),
+            trusted_proxies: None,
+            underscores: Underscores::default(),
         }
     }
 }
@@ -111,7 +117,10 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let tls = tls::translate(&gateways, resources, ports.service.as_deref());
     let behind = listeners::Behind { tcp: &tcp, tls: &tls, passthrough: &passthrough };
     let listeners = listeners::translate(&gateways, &ports, &behind);
-    let tables = tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options);
+    let edge = edge_policy(resources, options);
+    let behind_proxies = edge.num_trusted_proxies > 0;
+    let tables =
+        tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options, behind_proxies);
     let references = [tables.references, listeners.references].concat();
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners.listeners);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
@@ -154,6 +163,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         access_logs: access_logs.logs,
         metrics,
         paths: path_policy(resources, options),
+        edge,
         secrets: tls.secrets,
     };
     Translation { model, diagnostics }
@@ -181,6 +191,14 @@ fn filters(
     let authorization = authorization::translate(resources, registry, options, listeners.iter().any(is_tcp));
     let has_tokens = !authentication.plugins.is_empty();
     (plugins::translate(resources, gateways, options).with(authentication).with(authorization), has_tokens)
+}
+
+fn edge_policy(resources: &ResourceSet, options: &TranslateOptions) -> EdgePolicy {
+    EdgePolicy {
+        num_trusted_proxies: options.trusted_proxies.unwrap_or_else(|| mesh::trusted_proxies(resources)),
+        forward_client_cert: mesh::forward_client_cert(resources),
+        underscores: options.underscores,
+    }
 }
 
 fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolicy {

@@ -7,7 +7,6 @@ use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntr
 
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
 const UNSERVED: &[&str] = &[
-    "defaultConfig",
     "dnsRefreshRate",
     "enableEnvoyAccessLogService",
     "enableTracing",
@@ -19,6 +18,9 @@ const UNSERVED: &[&str] = &[
     "serviceSettings",
     "tlsDefaults",
 ];
+
+/// The one field of `defaultConfig` that is read.
+const TOPOLOGY: &str = "gatewayTopology";
 
 /// Findings for all objects.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
@@ -73,7 +75,12 @@ fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
         let place = object.key_place(&format!("spec.meshConfig.{field}"));
         Diagnostic::warning("P0327", place, unserved(field))
     };
-    UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect()
+    let mut found: Vec<_> = UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect();
+    let prefix = "spec.meshConfig.defaultConfig.";
+    let of_proxies = object.places.by_path.keys().filter_map(|path| path.strip_prefix(prefix));
+    let unread = of_proxies.filter(|field| !field.contains(['.', '[']) && *field != TOPOLOGY);
+    found.extend(unread.map(|field| tell(&format!("defaultConfig.{field}"))));
+    found
 }
 
 /// The mesh configuration is a text within a text, whose lines have no places of their own.
@@ -82,9 +89,12 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let map = resources.get::<crate::resources::core::ConfigMap>(&mesh.meta.namespace, &mesh.meta.name);
     let text = map.and_then(|map| map.spec.data.get("mesh"));
     let keys = text.and_then(|text| serde_yaml::from_str::<serde_yaml::Mapping>(text).ok()).unwrap_or_default();
-    let given = UNSERVED.iter().filter(|field| keys.contains_key(**field));
+    let given = UNSERVED.iter().filter(|field| keys.contains_key(**field)).map(|field| (*field).to_owned());
+    let of_proxies = keys.get("defaultConfig").and_then(|value| value.as_mapping()).into_iter().flatten();
+    let of_proxies = of_proxies.filter_map(|(name, _)| name.as_str()).filter(|name| *name != TOPOLOGY);
+    let given = given.chain(of_proxies.map(|name| format!("defaultConfig.{name}")));
     let mut found: Vec<_> =
-        given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(field))).collect();
+        given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect();
     let retries = mesh.spec.default_http_retry_policy.as_ref();
     if retries.is_some_and(|retries| retries.retry_remote_localities == Some(true)) {
         let text = "`retryRemoteLocalities` of `defaultHttpRetryPolicy` is not served yet: it has no effect";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use portolan_model::{
-    HeaderOperations, Origin, Redirect, Route, RouteAction, RouteId, RouteMatch, RouteTable, VirtualHost,
+    HeaderOperations, Origin, Redirect, Route, RouteAction, RouteId, RouteMatch, RouteTable, StringMatch, VirtualHost,
 };
 
 use super::TranslateOptions;
@@ -30,11 +30,12 @@ pub(super) fn translate(
     delegates: &Delegates<'_>,
     destinations: &Destinations<'_>,
     options: &TranslateOptions,
+    behind_proxies: bool,
 ) -> Tables {
     let mut builder = RouteBuilder::new(bindings, delegates, destinations, options);
     let mut tables = Vec::new();
     for table in &listeners.tables {
-        let mut draft = TableDraft::default();
+        let mut draft = TableDraft { behind_proxies, ..TableDraft::default() };
         for &(g, s) in &table.servers {
             let gateway = &gateways.all[g];
             draft.add_server(gateway, &gateway.servers[s], &bindings.by_gateway[g], bindings, &mut builder);
@@ -47,6 +48,8 @@ pub(super) fn translate(
 /// A route table in the making.
 #[derive(Default)]
 struct TableDraft {
+    /// Trusted proxies say what clients speak: some requests of a plain listener are https.
+    behind_proxies: bool,
     by_domain: BTreeMap<String, HostDraft>,
 }
 
@@ -70,7 +73,8 @@ impl TableDraft {
         bindings: &Bindings<'_>,
         builder: &mut RouteBuilder<'_>,
     ) {
-        let redirect = server.https_redirect.then(|| builder.push(https_redirect(gateway, server)));
+        let redirect =
+            server.https_redirect.then(|| builder.push(https_redirect(gateway, server, self.behind_proxies)));
         for &index in bound {
             let object = bindings.virtual_services[index];
             let mut routes = None;
@@ -99,7 +103,10 @@ impl TableDraft {
         let virtual_hosts = self.by_domain.into_iter().map(|(domain, draft)| VirtualHost {
             name: format!("{domain}:{port}"),
             domain,
-            routes: draft.https_redirect.map_or_else(|| in_order(draft.routes, catch_all), |redirect| vec![redirect]),
+            routes: match draft.https_redirect {
+                Some(redirect) if !self.behind_proxies => vec![redirect],
+                redirect => redirect.into_iter().chain(in_order(draft.routes, catch_all)).collect(),
+            },
             origin: draft.origin.unwrap_or_default(),
         });
         RouteTable { name: table.name.clone(), virtual_hosts: virtual_hosts.collect() }
@@ -123,7 +130,7 @@ fn in_order(routes: Vec<RouteId>, catch_all: &[bool]) -> Vec<RouteId> {
     [first, last].concat()
 }
 
-fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer) -> Route {
+fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer, behind_proxies: bool) -> Route {
     let redirect = Redirect {
         uri: None,
         prefix_rewrite: None,
@@ -137,7 +144,10 @@ fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer) -> Route {
     };
     Route {
         name: String::new(),
-        matches: RouteMatch::default(),
+        matches: RouteMatch {
+            scheme: behind_proxies.then(|| StringMatch::Exact("http".to_owned())),
+            ..RouteMatch::default()
+        },
         action: RouteAction::Redirect(Box::new(redirect)),
         origin: gateway.object.origin(&format!("{}.tls.httpsRedirect", server.path)),
         delegated_from: None,

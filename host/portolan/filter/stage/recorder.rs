@@ -133,7 +133,7 @@ impl StreamTrace for Recorder {
         let mut running = lock(&self.running);
         let Open { head, callbacks, left_out } = running.streams.remove(&number).unwrap_or_default();
         let record = Record { info: info.clone(), head, callbacks, left_out };
-        let awaited = info.downstream_remote.and_then(|client| running.awaited.remove(&client));
+        let awaited = info.downstream_direct.and_then(|client| running.awaited.remove(&client));
         drop(running);
         let record = match awaited {
             Some(waits) => match waits.send(record) {

@@ -28,7 +28,7 @@ pub(crate) fn write(context: &StreamContext, path: &[u8], parts: StreamParts<'_>
     match family {
         b"request" => request::write(context, name, key, parts, out),
         b"response" => response::write(context, name, key, parts, out),
-        b"source" => address(&context.connection.peer, name, out),
+        b"source" => address(&context.remote(), name, out),
         b"destination" => address(&context.connection.local, name, out),
         b"connection" => connection::write(&context.connection, name, out),
         b"connection_id" => number(context.connection.id, out),

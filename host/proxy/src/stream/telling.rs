@@ -88,6 +88,7 @@ impl Stream {
         let number = self.with_state(|state| {
             info.flags = state.host.flags;
             info.details = std::mem::take(&mut state.host.details);
+            info.downstream_remote = Some(state.host.remote());
             let name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
             info.route_name = name.filter(|name| !name.is_empty());
             info.attempts = state.host.attempts;
@@ -98,7 +99,7 @@ impl Stream {
         info.bytes_sent = self.record.sent.get();
         info.duration = self.started.map(|started| started.elapsed()).unwrap_or_default();
         info.downstream_local = Some(self.connection.local);
-        info.downstream_remote = Some(self.connection.peer);
+        info.downstream_direct = Some(self.connection.direct);
         info.connection = Some(self.connection.clone());
         info.scheme = Some(self.connection.state.scheme());
         self.with_state(|state| {

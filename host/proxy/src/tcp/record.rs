@@ -119,6 +119,7 @@ impl Record {
         info.bytes_sent = self.sent.get();
         info.downstream_local = Some(connection.local);
         info.downstream_remote = Some(connection.peer);
+        info.downstream_direct = Some(connection.direct);
         info.requested_server_name = connection.state.server_name().cloned();
         logs.iter().for_each(|log| log.record_connection(info));
     }

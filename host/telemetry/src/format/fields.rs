@@ -47,6 +47,8 @@ pub(super) enum Field {
     DownstreamLocalIp,
     DownstreamRemote,
     DownstreamRemoteIp,
+    DownstreamDirect,
+    DownstreamDirectIp,
     ServerName,
     RouteName,
     RequestHeader(HeaderName),
@@ -109,10 +111,10 @@ impl Field {
             "UPSTREAM_LOCAL_ADDRESS" => Self::UpstreamLocal,
             "DOWNSTREAM_LOCAL_ADDRESS" => Self::DownstreamLocal,
             "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Self::DownstreamLocalIp,
-            "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Self::DownstreamRemote,
-            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => {
-                Self::DownstreamRemoteIp
-            }
+            "DOWNSTREAM_REMOTE_ADDRESS" => Self::DownstreamRemote,
+            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamRemoteIp,
+            "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Self::DownstreamDirect,
+            "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamDirectIp,
             "REQUESTED_SERVER_NAME" => Self::ServerName,
             "ROUTE_NAME" => Self::RouteName,
             _ => return Word::command(name).map(Self::Word),
@@ -232,6 +234,8 @@ impl Field {
             Self::DownstreamLocal => socket(info.downstream_local, out),
             Self::DownstreamRemote => socket(info.downstream_remote, out),
             Self::DownstreamLocalIp => info.downstream_local.is_some_and(|address| ip(address.ip(), out)),
+            Self::DownstreamDirect => socket(info.downstream_direct, out),
+            Self::DownstreamDirectIp => info.downstream_direct.is_some_and(|address| ip(address.ip(), out)),
             Self::DownstreamRemoteIp => info.downstream_remote.is_some_and(|address| ip(address.ip(), out)),
             _ => false,
         };

@@ -142,6 +142,19 @@ impl ResponseClasses {
     }
 }
 
+/// Connections by the version of the PROXY protocol, the label `envoy_proxy_protocol_version`.
+#[derive(Debug, Default)]
+pub struct ByVersion([Counter; 2]);
+
+impl ByVersion {
+    /// Counts one of version 1 or 2; of any other nothing.
+    pub fn inc(&self, version: usize) {
+        if let Some(counter) = self.0.get(version.wrapping_sub(1)) {
+            counter.inc();
+        }
+    }
+}
+
 /// Deeds by their outcome, the label `result`. Not for the request path: it takes a lock.
 #[derive(Debug, Default)]
 pub struct Results(Mutex<BTreeMap<&'static str, u64>>);
@@ -195,6 +208,18 @@ impl Cell for ResponseClasses {
     fn collect(&self, labels: &[LabelPair], samples: &mut Vec<Metric>) {
         for (counter, class) in self.0.iter().zip(["1", "2", "3", "4", "5"]) {
             let mut all = vec![label("envoy_response_code_class", class)];
+            all.extend_from_slice(labels);
+            samples.push(counter_sample(all, counter.value() as f64));
+        }
+    }
+}
+
+impl Cell for ByVersion {
+    const TYPE: MetricType = MetricType::COUNTER;
+
+    fn collect(&self, labels: &[LabelPair], samples: &mut Vec<Metric>) {
+        for (counter, version) in self.0.iter().zip(["1", "2"]) {
+            let mut all = vec![label("envoy_proxy_protocol_version", version)];
             all.extend_from_slice(labels);
             samples.push(counter_sample(all, counter.value() as f64));
         }

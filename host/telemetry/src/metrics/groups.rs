@@ -5,7 +5,7 @@
 use prometheus::proto::{LabelPair, MetricFamily};
 
 use super::by_callback::{CallsByCallback, TimeByCallback};
-use super::cells::{Cell, Counter, Gauge, Histogram, ResponseClasses, Results, States};
+use super::cells::{ByVersion, Cell, Counter, Gauge, Histogram, ResponseClasses, Results, States};
 
 /// A struct of cells that share their labels.
 pub(super) trait Group: Sized {
@@ -97,6 +97,31 @@ group! {
             "Upgrades refused";
         no_route: Counter = "envoy_http_no_route", "Requests that no route matched";
         no_cluster: Counter = "envoy_http_no_cluster", "Requests whose route names an unknown cluster";
+    }
+}
+
+group! {
+    /// What is refused or changed where it comes in from outside, over all listeners.
+    EdgeMetrics {
+        http1_requests_rejected_with_underscores: Counter =
+            "envoy_http1_requests_rejected_with_underscores_in_headers",
+            "HTTP/1 requests refused for a `_` in a header's name";
+        http1_dropped_headers_with_underscores: Counter = "envoy_http1_dropped_headers_with_underscores",
+            "Headers of HTTP/1 requests left out for a `_` in their name";
+        http2_requests_rejected_with_underscores: Counter =
+            "envoy_http2_requests_rejected_with_underscores_in_headers",
+            "HTTP/2 requests refused for a `_` in a header's name";
+        http2_dropped_headers_with_underscores: Counter = "envoy_http2_dropped_headers_with_underscores",
+            "Headers of HTTP/2 requests left out for a `_` in their name";
+        proxy_proto_found: ByVersion = "envoy_proxy_proto_found", "Headers of the PROXY protocol";
+        proxy_proto_error: ByVersion = "envoy_proxy_proto_error",
+            "Connections closed for a malformed header of the PROXY protocol";
+        proxy_proto_not_found_allowed: Counter = "envoy_proxy_proto_not_found_allowed",
+            "Connections served without a header of the PROXY protocol";
+        proxy_proto_not_found_disallowed: Counter = "envoy_proxy_proto_not_found_disallowed",
+            "Connections closed for want of a header of the PROXY protocol";
+        downstream_cx_proxy_proto_error: Counter = "envoy_downstream_cx_proxy_proto_error",
+            "Connections closed for an error of the PROXY protocol";
     }
 }
 

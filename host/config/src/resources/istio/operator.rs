@@ -186,6 +186,8 @@ pub struct MeshConfig {
     pub verify_certificate_at_client: Option<bool>,
     /// For rules without `retries`.
     pub default_http_retry_policy: Option<HttpRetry>,
+    /// Of proxies, this gateway among them.
+    pub default_config: Option<ProxyConfig>,
     // The rest is not read; see the Istio API.
     pub proxy_listen_port: Option<Value>,
     pub proxy_inbound_listen_port: Option<Value>,
@@ -197,7 +199,6 @@ pub struct MeshConfig {
     pub enable_tracing: Option<Value>,
     pub enable_envoy_access_log_service: Option<Value>,
     pub disable_envoy_listener_log: Option<Value>,
-    pub default_config: Option<Value>,
     pub outbound_traffic_policy: Option<Value>,
     pub inbound_traffic_policy: Option<Value>,
     pub config_sources: Option<Value>,
@@ -234,6 +235,63 @@ pub struct MeshConfig {
     pub disable_report_batch: Option<Value>,
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<Value>,
+}
+
+/// Settings of proxies; of them the gateway reads what stands in front of it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyConfig {
+    /// What stands in front of the gateway.
+    pub gateway_topology: Option<GatewayTopology>,
+    // The rest is not read; see the Istio API.
+    pub config_path: Option<Value>,
+    pub binary_path: Option<Value>,
+    pub service_cluster: Option<Value>,
+    pub tracing_service_name: Option<Value>,
+    pub drain_duration: Option<Value>,
+    pub discovery_address: Option<Value>,
+    pub discovery_refresh_delay: Option<Value>,
+    pub zipkin_address: Option<Value>,
+    pub statsd_udp_address: Option<Value>,
+    pub proxy_admin_port: Option<Value>,
+    pub availability_zone: Option<Value>,
+    pub control_plane_auth_policy: Option<Value>,
+    pub custom_config_file: Option<Value>,
+    pub stat_name_length: Option<Value>,
+    pub concurrency: Option<Value>,
+    pub proxy_bootstrap_template_path: Option<Value>,
+    pub interception_mode: Option<Value>,
+    pub tracing: Option<Value>,
+    pub sds: Option<Value>,
+    pub envoy_access_log_service: Option<Value>,
+    pub envoy_metrics_service: Option<Value>,
+    pub proxy_metadata: Option<Value>,
+    pub runtime_values: Option<Value>,
+    pub status_port: Option<Value>,
+    pub extra_stat_tags: Option<Value>,
+    pub termination_drain_duration: Option<Value>,
+    pub mesh_id: Option<Value>,
+    pub readiness_probe: Option<Value>,
+    pub proxy_stats_matcher: Option<Value>,
+    pub hold_application_until_proxy_starts: Option<Value>,
+    pub ca_certificates_pem: Option<Value>,
+    pub image: Option<Value>,
+    pub private_key_provider: Option<Value>,
+    pub proxy_headers: Option<Value>,
+    pub file_flush_interval: Option<Value>,
+    pub file_flush_min_size_kb: Option<Value>,
+}
+
+/// What stands in front of the gateway, and what of its word counts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayTopology {
+    /// Proxies whose `x-forwarded-for` counts; 0 by default.
+    pub num_trusted_proxies: Option<u32>,
+    /// `SANITIZE_SET` by default, also for `UNDEFINED`.
+    pub forward_client_cert_details: Option<String>,
+    /// Connections begin with a header of the PROXY protocol; an empty object.
+    pub proxy_protocol: Option<Value>,
 }
 
 /// Where telemetry may go, or who is asked about requests.
