@@ -134,6 +134,25 @@ const GUEST: &[&[u8]] = &[
     b"request.headers['x'] in ['a', 'b'] && request.path.matches('^/a') || [1, 2].exists(n, n == source.port)",
 ];
 
+/// Headers of the PROXY protocol, of both versions.
+const PROXY_HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\r\nGET / HTTP/1.1\r\n",
+    b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x12\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\0\x50\x04\0\x03abc",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+#[test]
+fn mutated_proxy_headers_are_read_alike_in_pieces() {
+    let mut draw = Draw(0x1234_5678_9abc_def1);
+    for good in PROXY_HEADERS {
+        for _ in 0..20 * ROUNDS {
+            fuzz::proxy_header(&mutate(good, &mut draw));
+        }
+    }
+}
+
 #[test]
 fn mutated_bytes_of_a_guest_never_panic_the_host() {
     let mut draw = Draw(0x2545_f491_4f6c_dd1d);

@@ -3,6 +3,7 @@
 mod cases;
 mod dev;
 mod filter;
+mod limits;
 mod routes;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub(crate) use self::dev::{DevArgs, TraceMode};
 pub(crate) use self::filter::{
     FilterArgs, FilterCommand, InspectArgs, ListOutput, LoginArgs, PullArgs, PushArgs, VerifyArgs,
 };
+pub(crate) use self::limits::LimitArgs;
 pub(crate) use self::routes::{DiffArgs, RouteTestArgs};
 use crate::modules::ClientOptions;
 
@@ -223,6 +225,9 @@ pub(crate) struct ServeArgs {
     /// Default: `portolan` in `$XDG_STATE_HOME`, or `$HOME/.local/state/portolan`. Only its user can read it.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Limits
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Arguments of `portolan check`.

@@ -175,6 +175,8 @@ fn listeners(old: &Model, new: &Model) -> Vec<Change> {
 /// What a listener is, but for its routes.
 fn facts(model: &Model, listener: &Listener) -> Vec<(String, String)> {
     let mut facts = vec![("bound to".to_owned(), listener.address.to_string())];
+    let own = &["name", "address", "server_port", "route_table", "tcp", "filter_chains", "origins"];
+    facts.extend(tell::others(listener, own).into_iter().map(|told| (told.kind, told.text)));
     for chain in &listener.filter_chains {
         let told = tell::filter_chain(model, chain);
         facts.push((told.kind.clone(), told.text));

@@ -99,7 +99,7 @@ impl<'a> Service<'a> {
             tokio::spawn(portolan_admin::serve_status(status, readiness.clone(), std::future::pending()));
         }
         metrics.server.concurrency.set(i64::try_from(workers).unwrap_or(i64::MAX));
-        let workers = Workers::start(workers, &cell)?;
+        let workers = Workers::start(workers, &cell, self.serve.limits.edge_limits())?;
         let control = control.spawn(cell)?;
         say_listeners(&first, &errors);
         tracing::info!("admin    http://{admin_address}/");

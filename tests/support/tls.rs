@@ -243,8 +243,18 @@ impl Client {
         self.shake(name, false)
     }
 
+    /// HTTP over a connection for this name that begins with other bytes.
+    pub(crate) fn behind(&self, name: &str, bytes: &[u8]) -> io::Result<Connection> {
+        self.shake_behind(name, true, bytes).map(Connection::over)
+    }
+
     fn shake(&self, name: &str, with_name: bool) -> io::Result<Stream> {
-        let socket = TcpStream::connect(self.address)?;
+        self.shake_behind(name, with_name, b"")
+    }
+
+    fn shake_behind(&self, name: &str, with_name: bool, bytes: &[u8]) -> io::Result<Stream> {
+        let mut socket = TcpStream::connect(self.address)?;
+        socket.write_all(bytes)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(15)))?;
         let config = self.kept.clone().unwrap_or_else(|| self.config(with_name));

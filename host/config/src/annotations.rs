@@ -1,11 +1,14 @@
-//! [`PluginSettings`]: what the annotations `portolan.dev/...` of a WasmPlugin or TrafficExtension say beyond Istio's
-//! fields. Here alone these annotations are read.
+//! [`PluginSettings`] and [`GatewaySettings`]: what the annotations `portolan.dev/...` of a WasmPlugin or
+//! TrafficExtension, and of a Gateway, say beyond Istio's fields. Here alone these annotations are read.
+
+mod gateway;
 
 use std::collections::BTreeMap;
 
 use portolan_model::{Canary, PathMatch, PluginLimits, PluginMatch};
 use serde::Deserialize;
 
+pub(crate) use self::gateway::GatewaySettings;
 use crate::duration;
 use crate::hosts;
 use crate::suggest;
@@ -55,20 +58,38 @@ pub(crate) struct Fault {
 /// Reads the annotations of a filter. What is wrong is left at its default and told.
 pub(crate) fn plugin_settings(annotations: &BTreeMap<String, String>) -> (PluginSettings, Vec<Fault>) {
     let mut settings = PluginSettings::default();
+    let faults = read(annotations, &KNOWN, |name, value| take(&mut settings, name, value));
+    (settings, faults)
+}
+
+/// Reads the annotations of a Gateway.
+pub(crate) fn gateway_settings(annotations: &BTreeMap<String, String>) -> (GatewaySettings, Vec<Fault>) {
+    let mut settings = GatewaySettings::default();
+    let faults = read(annotations, &gateway::KNOWN, |name, value| settings.take(name, value));
+    (settings, faults)
+}
+
+/// Hands each annotation of ours to `take`.
+fn read(
+    annotations: &BTreeMap<String, String>,
+    known: &[&str],
+    mut take: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (key, value) in annotations {
         let Some(name) = key.strip_prefix(PREFIX) else { continue };
         let path = format!("metadata.annotations.{key}");
-        if !KNOWN.contains(&name) {
-            let near = suggest::nearest(name, KNOWN).map(|near| format!("did you mean `{PREFIX}{near}`?"));
-            let label = near.unwrap_or_else(|| format!("known: {}", KNOWN.join(", ")));
+        if !known.contains(&name) {
+            let near =
+                suggest::nearest(name, known.iter().copied()).map(|near| format!("did you mean `{PREFIX}{near}`?"));
+            let label = near.unwrap_or_else(|| format!("known: {}", known.join(", ")));
             faults.push(Fault { path, message: format!("unknown annotation `{key}`"), label, is_unknown: true });
-        } else if let Err(wants) = take(&mut settings, name, value.trim()) {
+        } else if let Err(wants) = take(name, value.trim()) {
             let message = format!("annotation `{key}` cannot be used");
             faults.push(Fault { path, message, label: wants, is_unknown: false });
         }
     }
-    (settings, faults)
+    faults
 }
 
 /// One annotation; the error tells what it wants.

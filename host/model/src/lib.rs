@@ -10,6 +10,7 @@ pub mod filter;
 pub mod grpc;
 pub mod library;
 pub mod listener;
+pub mod network;
 pub mod origin;
 pub mod path_policy;
 pub mod plugin;
@@ -27,8 +28,10 @@ pub use edge_policy::{EdgePolicy, ForwardClientCert, Underscores};
 pub use grpc::GRPC_STATUSES;
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
-    ClientCertificate, DownstreamTls, FilterChain, Listener, RouteTableId, TcpDestination, TcpProxy, TlsVersion,
+    ClientCertificate, DownstreamTls, FilterChain, Listener, ListenerLimits, ProxyHeaders, RouteTableId,
+    TcpDestination, TcpProxy, TlsVersion,
 };
+pub use network::{Network, ParseNetworkError};
 pub use origin::{Origin, Parts};
 pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{

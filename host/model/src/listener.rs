@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::SecretId;
-use crate::{ClusterId, Origin};
+use crate::{ClusterId, Network, Origin};
 
 /// Index into [`crate::Model::route_tables`].
 pub type RouteTableId = u32;
@@ -29,8 +29,48 @@ pub struct Listener {
     /// What TLS clients are given, by the server name that they ask for; empty where connections are plain.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub filter_chains: Vec<FilterChain>,
+    /// Connections begin with a header of the PROXY protocol; none where they do not. Istio's
+    /// `gatewayTopology.proxyProtocol` for all listeners, annotation `portolan.dev/proxy-protocol` for those of a Gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub proxy_headers: Option<ProxyHeaders>,
+    /// What its Gateway's annotations say of limits.
+    #[serde(skip_serializing_if = "ListenerLimits::is_default", default)]
+    pub limits: ListenerLimits,
     /// The Gateway servers that were merged into this listener, oldest first.
     pub origins: Vec<Origin>,
+}
+
+/// Who may, or must, begin a connection with a header of the PROXY protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyHeaders {
+    /// A connection without one is closed; else it is served with its own address.
+    pub required: bool,
+    /// Whose header counts; empty for everybody's. Connections of others are closed where a header is required, and
+    /// served with their own address where it is not: a header of theirs is then bytes like any others.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub trusted: Vec<Network>,
+}
+
+/// Limits of one listener, over those of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenerLimits {
+    /// Connections at once; more are closed as they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// How long a request may go without a byte either way, in milliseconds; 0 for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_idle_timeout_ms: Option<u64>,
+    /// How long a request may take to come in, in milliseconds; 0 for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
+}
+
+impl ListenerLimits {
+    /// True when nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What TLS clients of some server names are given: the routes of one server, or a place where bytes go.

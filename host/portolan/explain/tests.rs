@@ -92,6 +92,8 @@ fn model() -> Model {
             route_table: 0,
             tcp: None,
             filter_chains: Vec::new(),
+            proxy_headers: None,
+            limits: Default::default(),
             origins: vec![origin("Gateway", "main", 9)],
         }],
         route_tables: vec![RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host] }],

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use portolan_admin::{Readiness, State};
 use portolan_config::{Diagnostic, Severity};
-use portolan_proxy::{Attached, PluginGeneration, SnapshotCell, StreamTracer, Workers};
+use portolan_proxy::{Attached, EdgeLimits, PluginGeneration, SnapshotCell, StreamTracer, Workers};
 use portolan_telemetry::metrics::PluginValue;
 use portolan_telemetry::{LogControl, Metrics};
 use portolan_wasm::{CallbackTrace, TraceLimits, Value};
@@ -358,7 +358,7 @@ impl Gateway {
             let state = run::admin_state((&cell, config), &control, metrics.clone(), readiness.clone(), log);
             tokio::spawn(portolan_admin::serve(listener, state, std::future::pending()));
         }
-        let workers = Workers::start(WORKERS, &cell)?;
+        let workers = Workers::start(WORKERS, &cell, EdgeLimits::default())?;
         let control = control.spawn(cell.clone())?;
         readiness.set(State::Live);
         Ok(Self { cell, control, metrics, workers, admin: address, first })

@@ -17,6 +17,7 @@ use self::round::Round;
 pub use self::samples::{Samples, clock_overhead};
 use crate::connection::Activity;
 use crate::context::{Choice, ConnectionInfo, StreamContext};
+use crate::edge::{Edge, EdgeLimits};
 use crate::head;
 use crate::listener::ListenerSlot;
 use crate::properties::{ConnectionState, Course};
@@ -82,7 +83,7 @@ impl Bench {
     pub fn new(snapshot: &Arc<Snapshot>, plugin: &str) -> Result<Self, BenchError> {
         let entry = snapshot.listeners.first().ok_or(BenchError::NoListener)?;
         let slot = ListenerSlot::new(entry);
-        let worker = Worker::new(0, snapshot.clone());
+        let worker = Worker::new(0, snapshot.clone(), Edge::new(EdgeLimits::default()));
         let view = worker.view();
         let at = view.plugins.iter().position(|known| *known.name == *plugin && known.metrics.is_some());
         let at = at.ok_or_else(|| BenchError::NoPlugin(plugin.to_owned()))?;

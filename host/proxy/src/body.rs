@@ -35,6 +35,9 @@ pub(crate) enum BodyError {
     /// Another try reads the body now.
     #[error("superseded")]
     Superseded,
+    /// The request is longer, or takes longer, than it may.
+    #[error("refused")]
+    Refused,
     /// A filter failed, or closed the stream.
     #[error("filter")]
     Filter,
@@ -232,6 +235,12 @@ pub(crate) fn poll_incoming(
         return Poll::Pending;
     };
     stream.upload().came();
+    if let Some(Ok(frame)) = &frame
+        && let Some(reply) = stream.refuse_part(frame.data_ref().map_or(0, Bytes::len))
+    {
+        stream.answer_body_with(reply);
+        return Poll::Ready(Some(Err(BodyError::Refused)));
+    }
     match &frame {
         Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
         // Remembered: what the upstream then reports is the client's fault.

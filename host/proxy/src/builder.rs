@@ -392,6 +392,8 @@ impl Builder {
                     address: listener.address,
                     server_port: listener.server_port,
                     route_table: listener.route_table,
+                    proxy_headers: listener.proxy_headers.clone().map(Arc::new),
+                    limits: listener.limits,
                     sockets,
                     metrics: self.options.metrics.listener(listener.address),
                     http: match listener.tcp {

@@ -2,12 +2,13 @@
 //! worker's sweep instead of a timer per request.
 
 mod activity;
+mod farewell;
 mod http2;
 mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -33,16 +34,13 @@ pub(crate) use self::http2::StreamReset;
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
+use crate::edge::{EdgeLimits, SourcePlace};
 use crate::listener::ListenerSlot;
 use crate::properties::ConnectionState;
 use crate::stream;
 use crate::tls::ClientStream;
 use crate::worker::Worker;
 
-/// A head that was begun must be whole within this time, as must the first one of a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Envoy's default for a connection without requests.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// About Envoy's limit of 60 KiB. Its limit of 100 fields is hyper's own default; setting it costs a loop per head.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -73,15 +71,46 @@ impl Handle {
         self.wake();
     }
 
-    /// Closes when a deadline has passed. True when it did.
-    pub(crate) fn sweep(&self, now_ms: u64) -> bool {
-        let Some((since, begun)) = self.info.activity.waits() else { return false };
-        let limit = if begun { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
-        let late = Duration::from_millis(now_ms.saturating_sub(since)) > limit;
-        if late {
+    /// Ends what has taken too long: a head that does not come, a connection without requests, a request without progress.
+    /// Precise to the worker's sweep, half a second.
+    pub(crate) fn sweep(&self, now_ms: u64, limits: &EdgeLimits) {
+        let passed = |since: u64, limit: Duration| {
+            !limit.is_zero() && Duration::from_millis(now_ms.saturating_sub(since)) > limit
+        };
+        let activity = &self.info.activity;
+        match activity.waits() {
+            Some((since, true)) if passed(since, limits.head_timeout) => self.end_head(),
+            Some((since, false)) if passed(since, limits.idle_timeout) => {
+                self.slot.http().downstream_cx_idle_timeout.inc();
+                self.cut();
+            }
+            None if passed(activity.last_progress(), self.stream_idle_timeout(limits)) => self.end_stream(),
+            _ => {}
+        }
+    }
+
+    /// The client is told once, and cut with the next sweep if it takes no answer.
+    fn end_head(&self) {
+        if self.info.activity.end_head() {
+            self.slot.http().downstream_rq_header_timeout.inc();
+            self.wake();
+        } else {
             self.cut();
         }
-        late
+    }
+
+    /// Whoever waits for an upstream answers that it took too long; if nobody does, the next sweep cuts.
+    fn end_stream(&self) {
+        if self.info.activity.expire() {
+            self.slot.http().downstream_rq_idle_timeout.inc();
+            self.wake();
+        } else {
+            self.cut();
+        }
+    }
+
+    fn stream_idle_timeout(&self, limits: &EdgeLimits) -> Duration {
+        stream_idle_timeout(&self.slot, limits)
     }
 
     /// True when requests of this connection are served by it.
@@ -126,15 +155,27 @@ impl Handle {
     }
 }
 
+/// How long a stream may go without progress on this listener; zero for ever.
+pub(crate) fn stream_idle_timeout(slot: &ListenerSlot, limits: &EdgeLimits) -> Duration {
+    slot.limits().stream_idle_timeout_ms.map_or(limits.stream_idle_timeout, Duration::from_millis)
+}
+
+/// A socket that may be served, and what is known of it.
+pub(crate) struct Accepted {
+    pub(crate) socket: TcpStream,
+    /// What has been read of it already.
+    pub(crate) early: Bytes,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) open: OpenSocket,
+}
+
 /// Serves an accepted socket in a task of its own.
-pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, mut socket: TcpStream, peer: SocketAddr) {
-    // A socket that refuses the option still works, only slower.
-    let _ = socket.set_nodelay(true);
-    let Some(info) = info(slot, &socket, peer) else { return };
-    let (open, handle) = open(worker, slot, &info, OpenSocket::new(slot));
+pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, accepted: Accepted) {
+    let Accepted { mut socket, early, info, open } = accepted;
+    let (open, handle) = self::open(worker, slot, &info, open);
     spawn_local(async move {
         let sniffed = {
-            let mut sniffed = pin!(sniff(&mut socket));
+            let mut sniffed = pin!(sniff(&mut socket, early));
             handle.unless_killed(|cx| sniffed.as_mut().poll(cx)).await
         };
         if let Some((protocol, early)) = sniffed {
@@ -176,13 +217,19 @@ fn open(
     (Open::new(worker, slot, &handle, socket), handle)
 }
 
-/// What is known of an accepted socket.
-pub(crate) fn info(slot: &ListenerSlot, socket: &TcpStream, peer: SocketAddr) -> Option<Arc<ConnectionInfo>> {
+/// What is known of an accepted socket: who has opened it, and for which client and called at which address, where a header
+/// of the PROXY protocol has told.
+pub(crate) fn info(
+    slot: &ListenerSlot,
+    socket: &TcpStream,
+    direct: SocketAddr,
+    told: Option<(SocketAddr, SocketAddr)>,
+) -> Option<Arc<ConnectionInfo>> {
+    let (peer, local) = told.unwrap_or_else(|| (direct, socket.local_addr().unwrap_or(slot.address)));
     let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string()).ok()?;
-    let local = socket.local_addr().unwrap_or(slot.address);
     let id = NEXT_ID.fetch_add(1, Relaxed);
     let state = ConnectionState::default();
-    Some(Arc::new(ConnectionInfo { peer, direct: peer, local, peer_value, id, activity: Activity::default(), state }))
+    Some(Arc::new(ConnectionInfo { peer, direct, local, peer_value, id, activity: Activity::default(), state }))
 }
 
 async fn run<S>(open: Open, socket: S, known: (Protocol, Bytes), info: Arc<ConnectionInfo>, handle: Rc<Handle>)
@@ -234,22 +281,48 @@ fn remember(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     }
 }
 
-/// Counts a socket of a listener as open.
-pub(crate) struct OpenSocket(Arc<ListenerMetrics>);
+/// Counts a socket of a listener as open, and holds its places under the limits.
+pub(crate) struct OpenSocket {
+    metrics: Arc<ListenerMetrics>,
+    place: Option<SourcePlace>,
+}
 
 impl OpenSocket {
-    pub(crate) fn new(slot: &ListenerSlot) -> Self {
+    /// None where the listener has as many as it may, or memory is short: that is counted.
+    pub(crate) fn admit(worker: &Worker, slot: &ListenerSlot) -> Option<Self> {
         let metrics = slot.metrics();
+        if worker.edge.overload.refuses_connections() {
+            metrics.downstream_cx_overload_reject.inc();
+            return None;
+        }
+        let limit = slot.limits().max_connections.or(worker.edge.limits.max_connections);
+        if !metrics.downstream_cx_active.inc_below(limit.map_or(i64::MAX, i64::from)) {
+            metrics.downstream_cx_overflow.inc();
+            return None;
+        }
         metrics.downstream_cx_total.inc();
-        metrics.downstream_cx_active.inc();
-        Self(metrics)
+        Some(Self { metrics, place: None })
+    }
+
+    /// Takes a place among the connections of this client. False where it has as many as it may: that is counted.
+    pub(crate) fn take_source_place(&mut self, worker: &Worker, client: IpAddr) -> bool {
+        match worker.edge.admit_source(client) {
+            Ok(place) => {
+                self.place = place;
+                true
+            }
+            Err(_) => {
+                self.metrics.downstream_cx_source_overflow.inc();
+                false
+            }
+        }
     }
 }
 
 impl Drop for OpenSocket {
     fn drop(&mut self) {
-        self.0.downstream_cx_active.dec();
-        self.0.downstream_cx_destroy.inc();
+        self.metrics.downstream_cx_active.dec();
+        self.metrics.downstream_cx_destroy.inc();
     }
 }
 

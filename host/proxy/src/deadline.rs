@@ -35,6 +35,11 @@ impl Upload {
         self.waits_for_client.set(true);
     }
 
+    /// True while the client owes a part.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waits_for_client.get()
+    }
+
     /// A part has come, or the end.
     pub(crate) fn came(&self) {
         self.waits_for_client.set(false);

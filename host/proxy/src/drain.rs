@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::edge::{Edge, EdgeLimits};
 use crate::publish::SnapshotCell;
 use crate::worker::Worker;
 
@@ -40,12 +41,13 @@ pub enum StartWorkersError {
 
 impl Workers {
     /// Starts `count` workers, each on a thread and a runtime of its own, serving what `cell` holds.
-    pub fn start(count: usize, cell: &SnapshotCell) -> Result<Self, StartWorkersError> {
+    pub fn start(count: usize, cell: &SnapshotCell, limits: EdgeLimits) -> Result<Self, StartWorkersError> {
+        let edge = Edge::new(limits);
         let stage = watch::Sender::new(Stage::Serving);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let failed = |error| StartWorkersError::Worker(index, error);
-            let (cell, stages) = (cell.clone(), stage.subscribe());
+            let (cell, stages, edge) = (cell.clone(), stage.subscribe(), edge.clone());
             let (started, starting) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -56,7 +58,7 @@ impl Workers {
                     }
                 };
                 runtime.block_on(async {
-                    let worker = Worker::new(index, cell.load());
+                    let worker = Worker::new(index, cell.load(), edge);
                     // It is new: nobody has set one.
                     let _ = worker.recorder.set(cell.traffic().recorder());
                     worker.run_after(started, cell.subscribe(), stages).await;

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::body_filter::Whole;
 use crate::connection::Activity;
 use crate::context::{Choice, ConnectionInfo};
+use crate::edge::{Edge, EdgeLimits};
 use crate::filter_chain::Outcome;
 use crate::head;
 use crate::listener::ListenerSlot;
@@ -101,7 +102,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     let is_tls = chain.is_some();
     let slot = chain.unwrap_or(slot);
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let worker = Worker::new(0, snapshot.clone());
+    let worker = Worker::new(0, snapshot.clone(), Edge::new(EdgeLimits::default()));
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method;
     parts.uri = request.uri;

@@ -7,13 +7,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, Weak};
 
-use portolan_model::RouteTableId;
+use bytes::Bytes;
+use portolan_model::{ListenerLimits, ProxyHeaders, RouteTableId};
 use portolan_telemetry::{HttpMetrics, ListenerMetrics};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use crate::connection;
+use crate::connection::{self, Accepted, OpenSocket};
+use crate::proxied;
 use crate::snapshot::{ListenerEntry, Snapshot};
 use crate::tcp::{self, TcpEntry};
 use crate::tls::{self, ChainEntry, FilterChains, Transport};
@@ -78,6 +80,9 @@ pub(crate) struct ListenerSlot {
     http: RefCell<Arc<HttpMetrics>>,
     metrics: RefCell<Arc<ListenerMetrics>>,
     tcp: RefCell<Option<Arc<TcpEntry>>>,
+    /// Connections begin with a header of the PROXY protocol; none where they do not.
+    proxy_headers: RefCell<Option<Arc<ProxyHeaders>>>,
+    limits: Cell<ListenerLimits>,
     /// What TLS clients are given; none where connections are plain.
     chains: RefCell<Option<Chains>>,
     /// Keeps the address in the registry while the slot lives.
@@ -114,6 +119,8 @@ impl ListenerSlot {
             http: RefCell::new(entry.http.clone()),
             metrics: RefCell::new(entry.metrics.clone()),
             tcp: RefCell::new(entry.tcp.clone()),
+            proxy_headers: RefCell::new(entry.proxy_headers.clone()),
+            limits: Cell::new(entry.limits),
             chains: RefCell::default(),
             sockets: entry.sockets.clone(),
             closed: Notify::new(),
@@ -134,6 +141,11 @@ impl ListenerSlot {
 
     pub(crate) fn metrics(&self) -> Arc<ListenerMetrics> {
         self.metrics.borrow().clone()
+    }
+
+    /// What its Gateway says of limits.
+    pub(crate) fn limits(&self) -> ListenerLimits {
+        self.limits.get()
     }
 
     /// Where new connections go; none where HTTP is served.
@@ -191,6 +203,7 @@ impl ListenerSlot {
         self.server_port.set(chain.server_port);
         self.http.replace(entry.http.clone());
         self.metrics.replace(entry.metrics.clone());
+        self.limits.set(entry.limits);
         self.tcp.replace(chain.tcp.clone());
     }
 
@@ -207,7 +220,9 @@ impl ListenerSlot {
         self.server_port.set(entry.server_port);
         self.http.replace(entry.http.clone());
         self.metrics.replace(entry.metrics.clone());
+        self.limits.set(entry.limits);
         self.tcp.replace(entry.tcp.clone());
+        self.proxy_headers.replace(entry.proxy_headers.clone());
     }
 
     fn close(&self) {
@@ -289,10 +304,35 @@ async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::
 }
 
 fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpStream, peer: SocketAddr) {
+    // One that has no place is closed as it is dropped.
+    let Some(open) = OpenSocket::admit(worker, slot) else { return };
+    // A socket that refuses the option still works, only slower.
+    let _ = socket.set_nodelay(true);
+    let headers = slot.proxy_headers.borrow().clone();
+    match headers {
+        Some(headers) => proxied::serve(worker, slot, &headers, (socket, peer), open),
+        None => hand_over(worker, slot, (socket, Bytes::new()), (peer, None), open),
+    }
+}
+
+/// Serves a socket, of which `early` has been read already, whose client is known: `direct` has opened the connection, for
+/// another one where a header of the PROXY protocol has told so, with the address that was called.
+pub(crate) fn hand_over(
+    worker: &Rc<Worker>,
+    slot: &Rc<ListenerSlot>,
+    (socket, early): (tokio::net::TcpStream, Bytes),
+    (direct, told): (SocketAddr, Option<(SocketAddr, SocketAddr)>),
+    mut open: OpenSocket,
+) {
+    let Some(info) = connection::info(slot, &socket, direct, told) else { return };
+    if !open.take_source_place(worker, info.peer.ip()) {
+        return;
+    }
+    let accepted = Accepted { socket, early, info, open };
     match slot.tcp() {
-        Some(tcp) => tcp::serve(worker, slot, tcp, socket, peer),
-        None if slot.is_tls() => tls::serve(worker, slot, socket, peer),
-        None => connection::serve(worker, slot, socket, peer),
+        Some(tcp) => tcp::serve(worker, tcp, accepted),
+        None if slot.is_tls() => tls::serve(worker, slot, accepted),
+        None => connection::serve(worker, slot, accepted),
     }
 }
 

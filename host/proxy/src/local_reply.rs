@@ -60,6 +60,12 @@ pub(crate) enum Refusal {
     /// The same over HTTP/2.
     #[error("http2.unexpected_underscore")]
     Http2Underscore,
+    /// Memory is short.
+    #[error("overload")]
+    Overload,
+    /// The body is larger than `--max-request-bytes`.
+    #[error("request_payload_too_large")]
+    TooLarge,
     /// The target is neither a path nor a URL.
     #[error("path_normalization_failed")]
     BadPath,
@@ -120,11 +126,37 @@ impl Reply {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::Overload => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut reply = Self::new(status, ResponseFlags::DPE, refusal.to_string());
+        match refusal {
+            Refusal::Overload => {
+                reply = Self { flags: ResponseFlags::OM, ..reply }.with_text("envoy overloaded");
+            }
+            Refusal::TooLarge => reply = Self { flags: ResponseFlags::NONE, ..reply }.with_text("Payload Too Large"),
+            _ => {}
+        }
         reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         reply
+    }
+
+    /// The request has not come in within its time.
+    pub(crate) fn request_timeout() -> Self {
+        let details = "request_overall_timeout";
+        Self::new(StatusCode::REQUEST_TIMEOUT, ResponseFlags::NONE, details).with_text("request timeout").closing()
+    }
+
+    /// Nothing went either way for too long: of the client, when it owes a part of its body, else of the upstream.
+    pub(crate) fn stream_idle(waits_for_client: bool) -> Self {
+        let status = if waits_for_client { StatusCode::REQUEST_TIMEOUT } else { StatusCode::GATEWAY_TIMEOUT };
+        Self::new(status, ResponseFlags::SI, "stream_idle_timeout").with_text("stream timeout").closing()
+    }
+
+    fn closing(mut self) -> Self {
+        self.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        self
     }
 
     /// No host or no route.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portolan_model::{
-    ClusterId, FailPolicy, MISSING_CLUSTER, Model, Origin, OutlierDetection, RetryBudget, RouteTableId,
+    ClusterId, FailPolicy, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection, ProxyHeaders, RetryBudget,
+    RouteTableId,
 };
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
@@ -89,6 +90,9 @@ pub(crate) struct ListenerEntry {
     pub(crate) http: Arc<HttpMetrics>,
     /// Where connections go; none where HTTP is served.
     pub(crate) tcp: Option<Arc<TcpEntry>>,
+    /// Connections begin with a header of the PROXY protocol; none where they do not.
+    pub(crate) proxy_headers: Option<Arc<ProxyHeaders>>,
+    pub(crate) limits: ListenerLimits,
     /// What TLS clients are given; none where connections are plain.
     pub(crate) chains: Option<Arc<FilterChains>>,
 }

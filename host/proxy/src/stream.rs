@@ -1,6 +1,7 @@
 //! [`Stream`]: one request from head to access log, and [`handle`], the lines to read first.
 
 mod guard;
+mod limits;
 mod telling;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,7 @@ pub(crate) use self::guard::Guard;
 use crate::attempt::Tried;
 use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;
+use crate::clock;
 use crate::connection::StreamReset;
 use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
@@ -48,6 +50,8 @@ pub(crate) struct Stream {
     pub(crate) connection: Arc<ConnectionInfo>,
     /// The listener's counters when the request came: a reload may bring others.
     pub(crate) http: Arc<HttpMetrics>,
+    /// Coarse stamp.
+    begun_ms: u64,
     /// Only the access log, Istio's metrics and the trace tell how long it took.
     started: Option<Instant>,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
@@ -93,13 +97,19 @@ pub(crate) async fn handle(
 ) -> Response<ResponseBody> {
     let (mut parts, mut body) = request.into_parts();
     let fragment = connection.activity.had_fragment().then_some(Refusal::BadPath);
-    let refusal = fragment.or(head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
+    let refusal = limits::overload(&worker)
+        .or(fragment)
+        .or_else(|| head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {
+        stream.count_refusal(refusal);
         return stream.reply(refusal.into(), guard).await;
     }
     if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
+        return stream.reply(refusal.into(), guard).await;
+    }
+    if let Some(refusal) = stream.is_too_large(&body) {
         return stream.reply(refusal.into(), guard).await;
     }
     stream.note_head();
@@ -164,6 +174,7 @@ impl Stream {
             slot,
             connection,
             http,
+            begun_ms: clock::coarse_ms(),
             started: (log.is_some() || has_standard).then(Instant::now),
             state: Cell::new(Some(Box::new(StreamState::new(parts, scheme, context)))),
             contexts: RefCell::new(contexts),
@@ -230,6 +241,9 @@ impl Stream {
     /// has it, the caller pins them.
     pub(crate) async fn unless_interrupted(&self, mut tries: Pin<&mut impl Future<Output = Tried>>) -> Tried {
         std::future::poll_fn(|cx| {
+            if let Some(reply) = self.idle_reply() {
+                return Poll::Ready(Tried::Failed(reply));
+            }
             if self.view.wants.interrupts
                 && let Some(reply) = self.poll_interruption(cx)
             {
@@ -385,6 +399,7 @@ impl Stream {
     }
 
     pub(crate) fn received(&self, bytes: usize) {
+        self.connection.activity.progress();
         self.record.received.set(self.record.received.get() + bytes as u64);
     }
 
@@ -419,7 +434,8 @@ impl Stream {
             return;
         }
         if !self.record.complete.get() {
-            self.flag_if_none(ResponseFlags::DC, "downstream_remote_disconnect");
+            let (flag, details) = self.cut_reason();
+            self.flag_if_none(flag, details);
         }
         self.connection.activity.end_request();
         self.with_course(Course::end);

@@ -8,27 +8,23 @@ mod record;
 mod upstream;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use portolan_model::{TcpDestination, TcpProxy};
 use portolan_telemetry::{ResponseFlags, TcpMetrics};
 use portolan_wasm::Peer;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::balancer::GOLDEN;
 use crate::clock;
-use crate::connection::{self, OpenSocket};
+use crate::connection::{Accepted, OpenSocket};
 use crate::context::{ConnectionInfo, StreamContext};
-use crate::listener::ListenerSlot;
 use crate::view::View;
 use crate::worker::Worker;
 use chain::Chain;
@@ -113,18 +109,9 @@ pub(crate) struct Connection {
 }
 
 /// Serves an accepted socket in a task of its own.
-pub(crate) fn serve(
-    worker: &Rc<Worker>,
-    slot: &Rc<ListenerSlot>,
-    tcp: Arc<TcpEntry>,
-    socket: TcpStream,
-    peer: SocketAddr,
-) {
-    // A socket that refuses the option still works, only slower.
-    let _ = socket.set_nodelay(true);
-    let Some(info) = connection::info(slot, &socket, peer) else { return };
-    let open = OpenSocket::new(slot);
-    serve_client(worker, tcp, Client::of_socket(socket, Bytes::new()), info, open);
+pub(crate) fn serve(worker: &Rc<Worker>, tcp: Arc<TcpEntry>, accepted: Accepted) {
+    let Accepted { socket, early, info, open } = accepted;
+    serve_client(worker, tcp, Client::of_socket(socket, early), info, open);
 }
 
 /// Serves a client in a task of its own.

@@ -1,15 +1,20 @@
 //! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{HeaderValue, Response, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use portolan_telemetry::ResponseFlags;
 use tokio::io::copy_bidirectional;
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::body::ResponseBody;
+use crate::clock;
+use crate::connection::stream_idle_timeout;
 use crate::head;
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
@@ -56,6 +61,24 @@ async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, held: 
                 guard.tunnelled(received, sent);
             }
         }
+        () = idle(&stream) => {
+            stream.http.downstream_rq_idle_timeout.inc();
+            stream.flag(ResponseFlags::SI, "stream_idle_timeout");
+        }
         () = stream.worker.cut() => {}
+    }
+}
+
+/// Resolves when no byte has gone either way on the client's connection for as long as one may be idle.
+async fn idle(stream: &Stream) {
+    let limit = stream_idle_timeout(&stream.slot, &stream.worker.edge.limits);
+    if limit.is_zero() {
+        return std::future::pending().await;
+    }
+    let activity = &stream.connection.activity;
+    loop {
+        let passed = Duration::from_millis(clock::coarse_ms().saturating_sub(activity.last_progress()));
+        let Some(left) = limit.checked_sub(passed).filter(|left| !left.is_zero()) else { return };
+        sleep(left).await;
     }
 }

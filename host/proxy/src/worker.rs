@@ -17,6 +17,7 @@ use crate::callout::Reach;
 use crate::clock;
 use crate::connection::Handle;
 use crate::drain::Stage;
+use crate::edge::Edge;
 use crate::listener::{self, ListenerSlot};
 use crate::snapshot::Snapshot;
 use crate::tcp;
@@ -34,6 +35,8 @@ const CUT_TIME: Duration = Duration::from_secs(1);
 pub(crate) struct Worker {
     pub(crate) index: usize,
     view: RefCell<Rc<View>>,
+    /// Limits of what comes in, with the counts of all workers.
+    pub(crate) edge: Arc<Edge>,
     rng: RefCell<SmallRng>,
     pub(crate) listeners: RefCell<HashMap<SocketAddr, Rc<ListenerSlot>>>,
     pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
@@ -57,12 +60,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, edge: Arc<Edge>) -> Rc<Self> {
         let mut rng = SmallRng::from_os_rng();
         let view = Rc::new(View::new(snapshot, None, &mut rng));
         Rc::new(Self {
             index,
             view: RefCell::new(view),
+            edge,
             rng: RefCell::new(rng),
             listeners: RefCell::default(),
             connections: RefCell::default(),
@@ -167,8 +171,11 @@ impl Worker {
             pool.sweep(now, u64::try_from(cluster.idle_timeout.as_millis()).unwrap_or(u64::MAX));
         }
         self.reach.sweep(now);
+        if self.index == 0 {
+            self.edge.overload.measure(&view.snapshot.metrics.edge);
+        }
         for (_, handle) in self.connections.borrow().iter() {
-            handle.sweep(now);
+            handle.sweep(now, &self.edge.limits);
         }
         for (_, connection) in self.tcp_connections.borrow().iter() {
             connection.sweep(now);

@@ -14,8 +14,8 @@ pub use access_log::{AccessLog, AccessLogError};
 pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
-    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, FilterMetrics, Gauge, Histogram,
-    HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue, PluginValueKind, Reporter, ResponseClasses,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
+    Histogram, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue, PluginValueKind, Reporter, ResponseClasses,
     STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric, StandardOptions, StandardSeries, TcpMetrics,
 };
 pub use response_flags::ResponseFlags;

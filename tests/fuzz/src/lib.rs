@@ -9,6 +9,11 @@ pub fn guest(data: &[u8]) {
     portolan_wasm::untrusted::decode(data);
 }
 
+/// The first bytes of a connection, through what reads a header of the PROXY protocol.
+pub fn proxy_header(data: &[u8]) {
+    portolan_proxy::untrusted::proxy_header(data);
+}
+
 /// Reads, translates and reports any text. Nothing panics, places lie inside the text, and reading twice says the same.
 pub fn yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use portolan_model::{FilterChain, Listener, Origin, RouteTableId};
+use portolan_model::{FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId};
 
 use super::actions::Reference;
 use super::gateways::{Gateways, KnownGateway, KnownServer, Protocol};
@@ -12,6 +12,7 @@ use super::ports::PortMapping;
 use super::tcp::{Chosen, TcpServers};
 use super::tls::TlsServers;
 use super::tls_routes::PassthroughServers;
+use crate::annotations::{GatewaySettings, gateway_settings};
 use crate::diagnostic::{Diagnostic, Place};
 
 /// Listeners and what stands behind each.
@@ -36,6 +37,8 @@ pub(super) struct TableServers {
 
 /// What stands behind servers that are not plain HTTP.
 pub(super) struct Behind<'a> {
+    /// The mesh has all connections begin with a header of the PROXY protocol.
+    pub(super) proxy_headers: Option<ProxyHeaders>,
     pub(super) tcp: &'a TcpServers,
     pub(super) tls: &'a TlsServers,
     pub(super) passthrough: &'a PassthroughServers,
@@ -104,7 +107,7 @@ impl Draft<'_> {
     /// None when nothing stands behind the servers: they hold their address against later ones all the same, as in Istio.
     fn listener(&mut self, address: SocketAddr, servers: &[(usize, usize)]) -> Option<Listener> {
         let first = *servers.first()?;
-        let base = listener(address, servers, self.gateways);
+        let base = listener(address, servers, self.gateways, self.behind.proxy_headers.as_ref());
         match self.server(first).protocol {
             Protocol::Http => {
                 let route_table = self.table(format!("http.{}", base.server_port), base.server_port, servers.to_vec());
@@ -208,8 +211,22 @@ fn address(server: &KnownServer, ports: &PortMapping) -> SocketAddr {
     SocketAddr::new(ip, ports.get(server.port).unwrap_or(server.port))
 }
 
-fn listener(address: SocketAddr, servers: &[(usize, usize)], gateways: &Gateways<'_>) -> Listener {
+fn listener(
+    address: SocketAddr,
+    servers: &[(usize, usize)],
+    gateways: &Gateways<'_>,
+    mesh: Option<&ProxyHeaders>,
+) -> Listener {
     let server = |&(g, s): &(usize, usize)| &gateways.all[g].servers[s];
+    // Of several Gateways that share an address the oldest that says something is heard.
+    let annotations = servers.iter().map(|(g, _)| &gateways.all[*g].object.meta.annotations);
+    let settings: Vec<_> = annotations.map(|annotations| gateway_settings(annotations).0).collect();
+    let limit = |read: fn(&ListenerLimits) -> Option<u64>| settings.iter().find_map(|settings| read(&settings.limits));
+    let limits = ListenerLimits {
+        max_connections: settings.iter().find_map(|settings| settings.limits.max_connections),
+        stream_idle_timeout_ms: limit(|limits| limits.stream_idle_timeout_ms),
+        request_timeout_ms: limit(|limits| limits.request_timeout_ms),
+    };
     Listener {
         name: format!("{}_{}", address.ip(), address.port()),
         address,
@@ -217,6 +234,8 @@ fn listener(address: SocketAddr, servers: &[(usize, usize)], gateways: &Gateways
         route_table: RouteTableId::MAX,
         tcp: None,
         filter_chains: Vec::new(),
+        proxy_headers: settings.iter().find_map(GatewaySettings::proxy_headers).or_else(|| mesh.cloned()),
+        limits,
         origins: servers.iter().map(|s| server(s).origin.clone()).collect(),
     }
 }

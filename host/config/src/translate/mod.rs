@@ -45,7 +45,7 @@ mod visibility;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{EdgePolicy, Listener, Model, PathPolicy, RouteAction, StandardMetrics, Underscores};
+use portolan_model::{EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, RouteAction, StandardMetrics, Underscores};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -115,7 +115,9 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let passthrough = tls_routes::translate(&gateways, &bindings, &destinations, &policies);
     let ports = ports::PortMapping::of(resources, options);
     let tls = tls::translate(&gateways, resources, ports.service.as_deref());
-    let behind = listeners::Behind { tcp: &tcp, tls: &tls, passthrough: &passthrough };
+    let proxy_headers =
+        mesh::has_proxy_protocol(resources).then(|| ProxyHeaders { required: true, trusted: Vec::new() });
+    let behind = listeners::Behind { proxy_headers, tcp: &tcp, tls: &tls, passthrough: &passthrough };
     let listeners = listeners::translate(&gateways, &ports, &behind);
     let edge = edge_policy(resources, options);
     let behind_proxies = edge.num_trusted_proxies > 0;

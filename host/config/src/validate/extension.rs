@@ -162,7 +162,12 @@ fn check_traffic(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
 }
 
 fn check_annotations(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
-    for fault in annotations::plugin_settings(&extension.object.meta.annotations).1 {
+    check_faults(checker, annotations::plugin_settings(&extension.object.meta.annotations).1);
+}
+
+/// Annotations of ours that cannot be used.
+pub(super) fn check_faults<T>(checker: &mut Checker<'_, T>, faults: Vec<annotations::Fault>) {
+    for fault in faults {
         if fault.is_unknown {
             checker.warn("P0124", &fault.path, fault.message);
         } else {

@@ -1,6 +1,7 @@
 //! Checks of a Gateway.
 
 use super::checker::Checker;
+use crate::annotations;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::Gateway;
@@ -31,6 +32,7 @@ pub fn gateway(object: &Object<Gateway>) -> Vec<Diagnostic> {
         (!name.is_empty()).then(|| (format!("spec.servers[{i}].port.name"), name.clone()))
     });
     checker.unique("port name", names);
+    super::extension::check_faults(&mut checker, annotations::gateway_settings(&object.meta.annotations).1);
     checker.finish()
 }
 

@@ -4,16 +4,27 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::clock;
 
+/// The first head of a connection is awaited as one that was begun.
+const CONNECTED: u64 = 1;
+/// Bytes of the head have come.
+const BEGUN: u64 = 2;
+
 /// Only the connection's own thread writes it.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Coarse stamp since when a head is awaited or under way; 0 while a request is served.
     waiting_since: AtomicU64,
-    /// 1 when bytes of the awaited head have come.
+    /// [`BEGUN`] when bytes of the awaited head have come, [`CONNECTED`] when it is the connection's first.
     head_begun: AtomicU64,
     /// 1 when the awaited head's first line has a `#` in its target, to which Istio's gateways answer 400: a parsed URI
     /// has none. A line that comes in pieces, or together with the request before, is not seen and loses its fragment.
     fragment: AtomicU64,
+    /// 1 when no head was begun in time and bytes of one had come: the client is to be told.
+    late: AtomicU64,
+    /// Coarse stamp of the last progress: a byte of HTTP/1 either way, a head or a part of a body of HTTP/2.
+    progress: AtomicU64,
+    /// 1 when a request has gone without progress for too long.
+    expired: AtomicU64,
     /// Requests that are served now: over HTTP/2 there may be several.
     serving: AtomicU64,
 }
@@ -21,12 +32,44 @@ pub(crate) struct Activity {
 impl Activity {
     /// A head is awaited. The first one of a connection counts as begun: whoever connects has something to say.
     pub(crate) fn await_head(&self, begun: bool) {
-        self.head_begun.store(u64::from(begun), Relaxed);
+        self.head_begun.store(if begun { CONNECTED } else { 0 }, Relaxed);
         self.waiting_since.store(clock::coarse_ms().max(1), Relaxed);
+        self.expired.store(0, Relaxed);
+    }
+
+    /// Something went one way or the other.
+    pub(crate) fn progress(&self) {
+        self.progress.store(clock::coarse_ms(), Relaxed);
+    }
+
+    /// Coarse stamp of the last progress.
+    pub(crate) fn last_progress(&self) -> u64 {
+        self.progress.load(Relaxed)
+    }
+
+    /// A request has gone without progress for too long. True the first time.
+    pub(super) fn expire(&self) -> bool {
+        self.expired.swap(1, Relaxed) == 0
+    }
+
+    /// True when a request has gone without progress for too long.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expired.load(Relaxed) != 0
+    }
+
+    /// The head that was begun has not come in time. False when nothing of it has come, or it was known already.
+    pub(super) fn end_head(&self) -> bool {
+        self.head_begun.load(Relaxed) == BEGUN && self.late.swap(1, Relaxed) == 0
+    }
+
+    /// True when the client is to be told that it was too late.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Relaxed) != 0
     }
 
     pub(super) fn serve_request(&self) {
         self.serving.store(self.serving.load(Relaxed) + 1, Relaxed);
+        self.progress();
         self.waiting_since.store(0, Relaxed);
     }
 
@@ -48,8 +91,16 @@ impl Activity {
         if self.waiting_since.load(Relaxed) != 0 && has_fragment(bytes) {
             self.fragment.store(1, Relaxed);
         }
-        if self.waiting_since.load(Relaxed) != 0 && self.head_begun.load(Relaxed) == 0 {
-            self.await_head(true);
+        self.progress();
+        match self.head_begun.load(Relaxed) {
+            BEGUN => {}
+            begun if self.waiting_since.load(Relaxed) != 0 => {
+                if begun == 0 {
+                    self.await_head(true);
+                }
+                self.head_begun.store(BEGUN, Relaxed);
+            }
+            _ => {}
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::farewell::Farewell;
 use crate::context::ConnectionInfo;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
@@ -36,11 +37,21 @@ pub(super) struct Watched<S> {
     early: Bytes,
     protocol: Protocol,
     info: Arc<ConnectionInfo>,
+    farewell: Farewell,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(socket: S, early: Bytes, protocol: Protocol, info: Arc<ConnectionInfo>) -> Self {
-        Self { socket, early, protocol, info }
+        Self { socket, early, protocol, info, farewell: Farewell::default() }
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>, wanted: usize) {
+        if self.protocol == Protocol::Http1 {
+            self.farewell.after_write(matches!(polled, Poll::Ready(Ok(written)) if *written == wanted));
+            if polled.is_ready() {
+                self.info.activity.progress();
+            }
+        }
     }
 
     fn note(&self, bytes: &[u8]) {
@@ -58,10 +69,18 @@ impl<S> Watched<S> {
 }
 
 /// Reads until it is clear what the client speaks. What was read is given back; an end or an error shows at the next read.
-pub(super) async fn sniff(socket: &mut TcpStream) -> (Protocol, Bytes) {
+/// `early` has been read before.
+pub(super) async fn sniff(socket: &mut TcpStream, early: Bytes) -> (Protocol, Bytes) {
     let mut read = Vec::new();
+    let mut early = Some(early).filter(|early| !early.is_empty());
     loop {
-        let Ok(piece) = piece(socket).await else { return (Protocol::Http1, read.into()) };
+        let piece = match early.take() {
+            Some(early) => early,
+            None => match piece(socket).await {
+                Ok(piece) => piece,
+                Err(_) => return (Protocol::Http1, read.into()),
+            },
+        };
         let is_end = piece.is_empty();
         if read.is_empty() && !PREFACE.starts_with(&piece[..piece.len().min(PREFACE.len())]) {
             return (Protocol::Http1, piece);
@@ -88,8 +107,13 @@ async fn piece(socket: &mut TcpStream) -> io::Result<Bytes> {
     .await
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.info.activity.is_late() {
+            let me = self.get_mut();
+            // The end is what hyper reads behind it.
+            return me.farewell.poll(Pin::new(&mut me.socket), cx).map(Ok);
+        }
         if !self.early.is_empty() {
             let length = self.early.len().min(buf.remaining());
             let begin = buf.filled().len();
@@ -109,7 +133,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.wrote(&polled, buf.len());
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -129,6 +155,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.wrote(&polled, bufs.iter().map(|buf| buf.len()).sum());
+        polled
     }
 }

@@ -17,6 +17,7 @@ impl Guard {
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
+        self.0.connection.activity.progress();
         self.0.record.sent.set(self.0.record.sent.get() + bytes as u64);
     }
 
@@ -36,7 +37,9 @@ impl Guard {
         let (flag, details) = match error {
             BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
             BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
-            BodyError::Filter | BodyError::Superseded => (ResponseFlags::LR, "filter_reset_after_response_started"),
+            BodyError::Filter | BodyError::Superseded | BodyError::Refused => {
+                (ResponseFlags::LR, "filter_reset_after_response_started")
+            }
         };
         self.0.flag(flag, details);
     }

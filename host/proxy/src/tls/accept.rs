@@ -1,13 +1,11 @@
 //! From an accepted socket to a filter chain: the client's hello, the chain of its server name, the handshake. Runs beside
 //! the accept loop, for a bounded time and with a bounded number of clients at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::HandshakeKind;
@@ -19,14 +17,12 @@ use tokio::task::spawn_local;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::{ClientStream, Hello, ServerTls, Transport, peer};
-use crate::connection::{self, OpenSocket};
+use crate::connection::{self, Accepted, OpenSocket};
 use crate::context::ConnectionInfo;
 use crate::listener::ListenerSlot;
 use crate::tcp;
 use crate::worker::Worker;
 
-/// From the accept to the end of the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes under way on one worker. At the bound the oldest is ended: it has had most time, and whoever fills the
 /// places with silence gets rid of himself first.
 const MAX_HANDSHAKES: usize = 4096;
@@ -39,10 +35,11 @@ const INTERNAL_ERROR: u8 = 80;
 #[derive(Default)]
 pub(crate) struct Handshakes {
     by_id: RefCell<BTreeMap<u64, Rc<Notify>>>,
+    last: Cell<u64>,
 }
 
-/// The place of one handshake.
-struct Place {
+/// The place of one handshake, or of a client whose PROXY header is awaited.
+pub(crate) struct Place {
     worker: Rc<Worker>,
     id: u64,
     ended: Rc<Notify>,
@@ -65,7 +62,10 @@ impl Handshakes {
         self.by_id.borrow().values().for_each(|ended| ended.notify_one());
     }
 
-    fn begin(worker: &Rc<Worker>, slot: &ListenerSlot, id: u64) -> Place {
+    /// A place for one more, from which the oldest makes way at the bound.
+    pub(crate) fn begin(worker: &Rc<Worker>, slot: &ListenerSlot) -> Place {
+        let id = worker.handshakes.last.get() + 1;
+        worker.handshakes.last.set(id);
         let (ended, overflows) = worker.handshakes.admit(id);
         if overflows {
             slot.metrics().downstream_cx_overflow.inc();
@@ -86,6 +86,13 @@ impl Handshakes {
     }
 }
 
+impl Place {
+    /// Resolves when the place is needed for another.
+    pub(crate) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.worker.handshakes.by_id.borrow_mut().remove(&self.id);
@@ -94,18 +101,17 @@ impl Drop for Place {
 }
 
 /// Serves an accepted socket of a listener with filter chains in a task of its own.
-pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStream, peer: SocketAddr) {
-    // A socket that refuses the option still works, only slower.
-    let _ = socket.set_nodelay(true);
-    let Some(info) = connection::info(slot, &socket, peer) else { return };
-    let open = OpenSocket::new(slot);
-    let place = Handshakes::begin(worker, slot, info.id);
+pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, accepted: Accepted) {
+    let Accepted { socket, early, info, open } = accepted;
+    let place = Handshakes::begin(worker, slot);
     let (worker, slot) = (worker.clone(), slot.clone());
+    let limit = worker.edge.limits.handshake_timeout;
     spawn_local(async move {
+        let hello = Hello::new(socket, early, slot.has_passthrough());
         let shaken = tokio::select! {
             biased;
-            () = place.ended.notified() => return,
-            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(&slot, socket, &info)) => shaken,
+            () = place.ended() => return,
+            shaken = tokio::time::timeout(limit, shake(&slot, hello, &info)) => shaken,
         };
         match shaken {
             Ok(Some((chain, client))) => hand_over(&worker, &chain, client, info, open),
@@ -135,8 +141,7 @@ fn hand_over(
 }
 
 /// None when the client has been turned away, or has gone.
-async fn shake(slot: &ListenerSlot, socket: TcpStream, info: &ConnectionInfo) -> Option<(Rc<ListenerSlot>, Client)> {
-    let hello = Hello::new(socket, slot.has_passthrough());
+async fn shake(slot: &ListenerSlot, hello: Hello, info: &ConnectionInfo) -> Option<(Rc<ListenerSlot>, Client)> {
     let metrics = slot.metrics();
     let start = match LazyConfigAcceptor::new(Acceptor::default(), hello).await {
         Ok(start) => start,

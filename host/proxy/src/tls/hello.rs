@@ -11,13 +11,15 @@ use tokio::net::TcpStream;
 /// A client's socket.
 pub(crate) struct Hello {
     socket: TcpStream,
+    /// What has been read already, before the hello was awaited.
+    early: Bytes,
     /// None when nobody will ask. A hello has 64 KiB at most: rustls reads no further.
     kept: Option<Vec<u8>>,
 }
 
 impl Hello {
-    pub(super) fn new(socket: TcpStream, keep: bool) -> Self {
-        Self { socket, kept: keep.then(Vec::new) }
+    pub(super) fn new(socket: TcpStream, early: Bytes, keep: bool) -> Self {
+        Self { socket, early, kept: keep.then(Vec::new) }
     }
 
     /// Keeps nothing from here on.
@@ -27,14 +29,22 @@ impl Hello {
 
     /// The socket, and what was read of it.
     pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.socket, self.kept.unwrap_or_default().into())
+        let mut read = self.kept.unwrap_or_default();
+        read.extend_from_slice(&self.early);
+        (self.socket, read.into())
     }
 }
 
 impl AsyncRead for Hello {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let polled = if self.early.is_empty() {
+            Pin::new(&mut self.socket).poll_read(cx, buf)
+        } else {
+            let length = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(length));
+            Poll::Ready(Ok(()))
+        };
         if let Some(kept) = &mut self.kept {
             kept.extend_from_slice(&buf.filled()[before..]);
         }

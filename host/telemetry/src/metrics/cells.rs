@@ -76,6 +76,12 @@ impl Gauge {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds one unless there are `limit` already. False then.
+    pub fn inc_below(&self, limit: i64) -> bool {
+        let next = |value: i64| (value < limit).then_some(value + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
     /// Takes one away.
     pub fn dec(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

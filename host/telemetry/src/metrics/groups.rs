@@ -39,6 +39,12 @@ group! {
             "Connections refused at the listener's limit";
         downstream_global_cx_overflow: Counter = "envoy_listener_downstream_global_cx_overflow",
             "Connections refused at the process's limit";
+        downstream_cx_overload_reject: Counter = "envoy_listener_downstream_cx_overload_reject",
+            "Connections refused because memory was short";
+        downstream_cx_source_overflow: Counter = "portolan_listener_downstream_cx_source_overflow",
+            "Connections refused at the limit of their client's address";
+        downstream_pre_cx_timeout: Counter = "envoy_listener_downstream_pre_cx_timeout",
+            "Connections closed because the header of the PROXY protocol did not come in time";
         no_filter_chain_match: Counter = "envoy_listener_no_filter_chain_match",
             "Connections that no filter chain matched";
         downstream_cx_transport_socket_connect_timeout: Counter =
@@ -89,6 +95,10 @@ group! {
         downstream_rq_tx_reset: Counter = "envoy_http_downstream_rq_tx_reset", "Requests reset by the gateway";
         downstream_rq_timeout: Counter = "envoy_http_downstream_rq_timeout",
             "Requests ended by the request timeout";
+        downstream_rq_idle_timeout: Counter = "envoy_http_downstream_rq_idle_timeout",
+            "Requests ended because nothing went either way";
+        downstream_rq_too_large: Counter = "envoy_http_downstream_rq_too_large",
+            "Requests whose head or body was too large";
         downstream_rq_header_timeout: Counter = "envoy_http_downstream_rq_header_timeout",
             "Requests whose head came too slowly";
         downstream_rq_overload_close: Counter = "envoy_http_downstream_rq_overload_close",
@@ -120,6 +130,13 @@ group! {
             "Connections served without a header of the PROXY protocol";
         proxy_proto_not_found_disallowed: Counter = "envoy_proxy_proto_not_found_disallowed",
             "Connections closed for want of a header of the PROXY protocol";
+        heap_pressure: Gauge = "envoy_overload_envoy_resource_monitors_fixed_heap_pressure",
+            "Resident memory in percent of `--max-memory`";
+        stop_accepting_requests: Gauge = "envoy_overload_envoy_overload_actions_stop_accepting_requests_active",
+            "1 while memory is so short that new requests get 503";
+        stop_accepting_connections: Gauge =
+            "envoy_overload_envoy_overload_actions_reject_incoming_connections_active",
+            "1 while memory is so short that new connections are closed";
         downstream_cx_proxy_proto_error: Counter = "envoy_downstream_cx_proxy_proto_error",
             "Connections closed for an error of the PROXY protocol";
     }
