@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request, response};
+use http::{Request, Response, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
