@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request, response};
@@ -29,11 +31,11 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        return Err(Refusal::Method);
-    }
     if parts.version == Version::HTTP_2 {
         check_http2(parts)?;
+    }
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::Method);
     }
     let host = parts.headers.get(header::HOST).ok_or(Refusal::NoHost)?;
     // Only when some name repeats can it be this one.
@@ -63,6 +65,10 @@ fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
     }
+    if parts.method == Method::CONNECT {
+        take_websocket(parts);
+    }
+    check_length(&mut parts.headers)?;
     let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_some() && crumbs.next().is_some() {
         let all: Vec<_> = parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -70,6 +76,33 @@ fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
         parts.headers.insert(header::COOKIE, whole);
     }
     if parts.headers.len() > MAX_FIELDS { Err(Refusal::TooManyFields) } else { Ok(()) }
+}
+
+/// h2 takes a length that says nothing, and several that agree.
+fn check_length(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Messaging);
+    }
+    if headers.len() != headers.keys_len() {
+        let length = length.clone();
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(())
+}
+
+/// A WebSocket over HTTP/2 (RFC 8441) in the words of HTTP/1, as Envoy turns it. It comes without a key, which servers of
+/// HTTP/1 insist on. Another protocol stays what it is, a CONNECT.
+fn take_websocket(parts: &mut request::Parts) {
+    let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+    if !protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket")) {
+        return;
+    }
+    parts.method = Method::GET;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    parts.headers.entry(header::SEC_WEBSOCKET_KEY).or_insert_with(websocket_key);
 }
 
 fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -93,9 +126,11 @@ fn is_host(host: &[u8]) -> bool {
         Some(v6) => v6.iter().all(|b| b.is_ascii_hexdigit() || b":.%".contains(b)),
         None => name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'*+".contains(b)),
     };
-    let port_fits = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let port_number = port.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')) % 10);
-    !name.is_empty() && good_name && port_fits && port_number <= 65_535
+    if port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let port_number = port.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+    !name.is_empty() && good_name && port_number <= 65_535
 }
 
 /// The common form, `name` or `name:port` with a short port, in one pass.
@@ -317,6 +352,14 @@ fn request_id() -> HeaderValue {
     }
     // Owned from the start: a copy would be made shareable by another allocation when it is cloned for a retry.
     HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// 16 random bytes in base64.
+fn websocket_key() -> HeaderValue {
+    let mut bytes = [0_u8; 16];
+    RNG.with_borrow_mut(|rng| rng.fill_bytes(&mut bytes));
+    let key = HeaderValue::try_from(BASE64_STANDARD.encode(bytes));
+    key.unwrap_or(HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="))
 }
 
 #[cfg(test)]

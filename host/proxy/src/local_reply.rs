@@ -48,6 +48,9 @@ pub(crate) enum Refusal {
     /// Both lengths, or an encoding that is not exactly `chunked`: RFC 9112 section 6.
     #[error("http1.codec_error")]
     Framing,
+    /// A message of HTTP/2 that must not be (RFC 9113 section 8.1.1).
+    #[error("http2.violation.of.messaging.rule")]
+    Messaging,
     /// CONNECT and TRACE are not served.
     #[error("method_not_allowed")]
     Method,

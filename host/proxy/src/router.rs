@@ -250,6 +250,11 @@ impl Forwarding<'_> {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
         }
+        // Over HTTP/2 any success would mean that the upgrade is done.
+        if stream.take_upgrade().is_some() && response.status().is_success() && stream.is_http2() {
+            let cause = "an upgrade was answered without one".to_owned();
+            return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard).await;
+        }
         let (mut parts, incoming) = response.into_parts();
         // hyper reads what it can; what another reader may see otherwise is not passed on.
         if head::strip(&mut parts.headers, false).is_err() || parts.status.as_u16() > 599 {

@@ -1,9 +1,10 @@
-//! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended.
+//! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended. A client of HTTP/2 asks for it
+//! by extended CONNECT (RFC 8441) and gets a 200.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -39,8 +40,14 @@ pub(crate) async fn answer(
     parts.headers = std::mem::take(response.headers_mut());
     // A 101 has no body whose framing could be ambiguous.
     let _ = head::strip(&mut parts.headers, false);
-    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if stream.is_http2() {
+        // RFC 8441 section 5: any success will do, and the key's answer is for nobody.
+        parts.status = StatusCode::OK;
+        parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     spawn_local(tunnel(stream.clone(), client, server, (lease, upstream), guard));
     // The tunnel's guard ends the stream; this one only completes the head.
     stream.finish_head(parts, ResponseBody::head_only())

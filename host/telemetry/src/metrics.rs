@@ -21,8 +21,8 @@ pub use cells::{BUCKETS_MS, ByVersion, Counter, Gauge, Histogram, ResponseClasse
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
-    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics, HttpMetrics,
-    ListenerMetrics, ServerMetrics, TcpMetrics,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics, Http2Metrics,
+    HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -45,6 +45,8 @@ pub struct Metrics {
     pub server: ServerMetrics,
     /// What comes in from outside, over all listeners.
     pub edge: EdgeMetrics,
+    /// HTTP/2 from clients, over all listeners.
+    pub http2: Http2Metrics,
     /// Changes of the configuration.
     pub config: ConfigMetrics,
     /// The access log; shared with each [`crate::AccessLog`].
@@ -72,6 +74,7 @@ impl Metrics {
         Arc::new(Self {
             server: ServerMetrics::default(),
             edge: EdgeMetrics::default(),
+            http2: Http2Metrics::default(),
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
             started: Instant::now(),
@@ -182,6 +185,7 @@ impl Metrics {
         let mut families = self.derived();
         families.extend(ServerMetrics::families(&[(Vec::new(), &self.server)]));
         families.extend(EdgeMetrics::families(&[(Vec::new(), &self.edge)]));
+        families.extend(Http2Metrics::families(&[(Vec::new(), &self.http2)]));
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
         families.extend(self.listeners.families("envoy_listener_address"));

@@ -1,5 +1,9 @@
 //! HTTP/2 over one connection: hyper's server on the worker's own thread, with Envoy's limits for the edge.
 
+mod frames;
+mod guarded;
+mod head_block;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +13,10 @@ use futures_util::FutureExt;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portolan_telemetry::{Http2Metrics, HttpMetrics};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::guarded::Guarded;
 use super::watched::Watched;
 use super::{Handle, Open};
 use crate::context::ConnectionInfo;
@@ -45,7 +51,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let open = Rc::new(open);
-    open.slot.http().downstream_cx_http2_total.inc();
+    let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
+    http.downstream_cx_http2_total.inc();
+    let io = Guarded::new(io, metrics.clone(), http.clone());
     let service = service_fn({
         let open = open.clone();
         move |request| {
@@ -60,6 +68,7 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
+        .enable_connect_protocol()
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
         .max_local_error_reset_streams(MAX_OWN_RESETS)
@@ -71,10 +80,28 @@ where
     }
     // GOAWAY: streams that are open end by themselves.
     let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
-    if let Some(Err(error)) = result
-        && is_protocol_error(&error)
-    {
-        open.slot.http().downstream_cx_protocol_error.inc();
+    if let Some(Err(error)) = result {
+        count(&error, &metrics.http2, &http);
+    }
+}
+
+/// Counts why a connection has ended.
+fn count(error: &hyper::Error, http2: &Http2Metrics, http: &HttpMetrics) {
+    if error.is_timeout() {
+        http2.keepalive_timeout.inc();
+    }
+    if !is_protocol_error(error) {
+        return;
+    }
+    http.downstream_cx_protocol_error.inc();
+    // h2 tells which of its limits was met only in words.
+    let text = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let is = |word| text.contains(word);
+    match () {
+        () if is("too_many_resets") => http.downstream_rq_too_many_premature_resets.inc(),
+        () if is("too_many_internal_resets") => http2.outbound_control_flood.inc(),
+        () if is("too_many_data_frames") => http2.inbound_empty_frames_flood.inc(),
+        () => {}
     }
 }
 

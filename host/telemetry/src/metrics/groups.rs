@@ -105,6 +105,8 @@ group! {
             "Requests refused under overload";
         downstream_rq_ws_on_non_ws_route: Counter = "envoy_http_downstream_rq_ws_on_non_ws_route",
             "Upgrades refused";
+        downstream_rq_too_many_premature_resets: Counter = "envoy_http_downstream_rq_too_many_premature_resets",
+            "HTTP/2 connections ended because their client reset too many requests";
         no_route: Counter = "envoy_http_no_route", "Requests that no route matched";
         no_cluster: Counter = "envoy_http_no_cluster", "Requests whose route names an unknown cluster";
     }
@@ -139,6 +141,25 @@ group! {
             "1 while memory is so short that new connections are closed";
         downstream_cx_proxy_proto_error: Counter = "envoy_downstream_cx_proxy_proto_error",
             "Connections closed for an error of the PROXY protocol";
+    }
+}
+
+group! {
+    /// What clients do over HTTP/2.
+    Http2Metrics {
+        rx_reset: Counter = "envoy_http2_rx_reset", "Streams reset by the client";
+        rx_messaging_error: Counter = "envoy_http2_rx_messaging_error",
+            "Connections ended for a frame that must not be";
+        trailers: Counter = "envoy_http2_trailers", "Trailers of requests";
+        keepalive_timeout: Counter = "envoy_http2_keepalive_timeout", "Connections ended because no PING was answered";
+        inbound_empty_frames_flood: Counter = "envoy_http2_inbound_empty_frames_flood",
+            "Connections ended for too many frames of DATA with nothing in them";
+        inbound_priority_frames_flood: Counter = "envoy_http2_inbound_priority_frames_flood",
+            "Connections ended for too many PRIORITY frames";
+        inbound_window_update_frames_flood: Counter = "envoy_http2_inbound_window_update_frames_flood",
+            "Connections ended for too many WINDOW_UPDATE frames";
+        outbound_control_flood: Counter = "envoy_http2_outbound_control_flood",
+            "Connections ended for too many frames that want an answer: PING, SETTINGS, faulty streams";
     }
 }
 

@@ -1,0 +1,187 @@
+//! [`Guarded`]: a client's frames of HTTP/2 on their way into hyper. What h2 takes and must not (a preface without SETTINGS,
+//! pseudo-fields in trailers, a fragment in `:path`, floods of frames that ask for work and carry nothing) is refused here.
+//!
+//! h2 itself says GOAWAY with the right code: in place of the frame that is too much it is given one that it answers so.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use portolan_telemetry::{HttpMetrics, Metrics};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::{FRAME_HEAD, Fault, FrameHead, FrameLimits, Kind};
+use super::head_block;
+
+/// The length of the preface, which h2 compares by itself.
+const PREFACE: usize = 24;
+
+/// SETTINGS of a stream: PROTOCOL_ERROR.
+const WRONG: &[u8] = b"\0\0\0\x04\0\0\0\0\x01";
+/// DATA longer than any frame may be: FRAME_SIZE_ERROR.
+const TOO_LONG: &[u8] = b"\x01\0\0\0\0\0\0\0\x01";
+/// A head in more pieces than h2 takes: ENHANCE_YOUR_CALM.
+const TOO_MUCH: &[u8] = b"\0\0\0\x01\0\0\0\0\x01\
+    \0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01\
+    \0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01\0\0\0\x09\0\0\0\0\x01";
+
+/// The client's side of a connection of HTTP/2.
+pub(super) struct Guarded<S> {
+    socket: S,
+    limits: FrameLimits,
+    /// Bytes of a payload, or of the preface, that are still to come.
+    skip: usize,
+    /// A frame's head that has come in pieces.
+    head: [u8; FRAME_HEAD],
+    known: usize,
+    /// Known, but not told to h2 yet: its frame's head had been passed on in part.
+    fault: Option<Fault>,
+    /// What is left of the frames that end the connection.
+    ending: Option<&'static [u8]>,
+    metrics: Arc<Metrics>,
+    http: Arc<HttpMetrics>,
+}
+
+impl<S> Guarded<S> {
+    pub(super) fn new(socket: S, metrics: Arc<Metrics>, http: Arc<HttpMetrics>) -> Self {
+        Self {
+            socket,
+            limits: FrameLimits::default(),
+            skip: PREFACE,
+            head: [0; FRAME_HEAD],
+            known: 0,
+            fault: None,
+            ending: None,
+            metrics,
+            http,
+        }
+    }
+
+    /// What of these bytes h2 may see, and what is wrong with the frame that follows.
+    fn look(&mut self, bytes: &mut [u8]) -> (usize, Option<Fault>) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.skip > 0 {
+                let part = self.skip.min(bytes.len() - at);
+                self.skip -= part;
+                at += part;
+                continue;
+            }
+            let is_whole = self.known == 0;
+            let part = (FRAME_HEAD - self.known).min(bytes.len() - at);
+            self.head[self.known..self.known + part].copy_from_slice(&bytes[at..at + part]);
+            self.known += part;
+            if self.known < FRAME_HEAD {
+                break;
+            }
+            self.known = 0;
+            if let Some(fault) = self.take(bytes, at + part) {
+                if is_whole && part == FRAME_HEAD {
+                    return (at, Some(fault));
+                }
+                self.fault = Some(fault);
+            }
+            at += part;
+        }
+        (bytes.len(), None)
+    }
+
+    /// Counts the frame whose payload begins at `at`, and looks into a head that is there as a whole.
+    fn take(&mut self, bytes: &mut [u8], at: usize) -> Option<Fault> {
+        let frame = FrameHead::parse(self.head);
+        self.skip = frame.length;
+        let is_trailers = frame.kind == Kind::HEADERS && self.limits.is_known(frame.stream);
+        if let Some(fault) = self.fault.take().or_else(|| self.limits.take(&frame).err()) {
+            return Some(fault);
+        }
+        match frame.kind {
+            Kind::RST_STREAM => self.metrics.http2.rx_reset.inc(),
+            Kind::HEADERS => {
+                let payload = bytes.get_mut(at..at + frame.length);
+                match payload.and_then(|payload| frame.head_block(payload)) {
+                    Some(block) if !is_trailers => head_block::spoil_fragment(block),
+                    Some(block) if head_block::has_pseudo_field(block) => return Some(Fault::Protocol),
+                    _ => {}
+                }
+                if is_trailers {
+                    self.metrics.http2.trailers.inc();
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn end(&mut self, fault: Fault) -> &'static [u8] {
+        fault.count(&self.metrics.http2, &self.http);
+        match fault {
+            Fault::Protocol => WRONG,
+            Fault::Length => TOO_LONG,
+            Fault::Priorities | Fault::WindowUpdates | Fault::Control | Fault::Resets => TOO_MUCH,
+        }
+    }
+}
+
+/// Gives as much of the frames as there is room for.
+fn give(ending: &mut &'static [u8], buf: &mut ReadBuf<'_>) {
+    let (now, later) = ending.split_at(ending.len().min(buf.remaining()));
+    buf.put_slice(now);
+    *ending = later;
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        if me.fault.is_some() && me.skip == 0 && me.known == 0 {
+            let fault = me.fault.take();
+            me.ending = fault.map(|fault| me.end(fault));
+        }
+        if let Some(ending) = &mut me.ending {
+            give(ending, buf);
+            return Poll::Ready(Ok(()));
+        }
+        let begin = buf.filled().len();
+        ready!(Pin::new(&mut me.socket).poll_read(cx, buf))?;
+        let (good, fault) = me.look(&mut buf.filled_mut()[begin..]);
+        if let Some(fault) = fault {
+            buf.set_filled(begin + good);
+            let mut ending = me.end(fault);
+            give(&mut ending, buf);
+            me.ending = Some(ending);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        let written = ready!(Pin::new(&mut me.socket).poll_write(cx, buf))?;
+        me.limits.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        let written = ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?;
+        me.limits.sent(written);
+        Poll::Ready(Ok(written))
+    }
+}
