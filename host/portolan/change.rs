@@ -192,7 +192,7 @@ mod tests {
     fn model(routes: Vec<Route>) -> Model {
         let host =
             VirtualHost { domain: "*".to_owned(), routes: (0..).take(routes.len()).collect(), ..Default::default() };
-        let table = RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host] };
+        let table = RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() };
         Model { route_tables: vec![table], routes, ..Default::default() }
     }
 

@@ -21,6 +21,7 @@ mod edge;
 mod filter_cases;
 mod filters;
 mod forwarding;
+mod grpc;
 mod http2;
 mod http2_floods;
 mod http2_flow;

@@ -13,6 +13,9 @@ pub type RouteId = u32;
 pub struct RouteTable {
     /// `http.PORT`, as Istio names the route configuration of a plain HTTP port.
     pub name: String,
+    /// Requests of gRPC-Web are turned into gRPC.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub grpc_web: bool,
     /// One entry for each served host.
     pub virtual_hosts: Vec<VirtualHost>,
 }

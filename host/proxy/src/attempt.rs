@@ -18,6 +18,7 @@ use crate::cluster::Permit;
 use crate::deadline::{Deadline, within};
 use crate::filter_chain::Direction;
 use crate::grpc_reply;
+use crate::grpc_timeout;
 use crate::kept_head::{self, KeptHead};
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
@@ -44,6 +45,8 @@ pub(crate) struct Attempts<'a> {
     unsent: Option<request::Parts>,
     /// The head of each try is kept before it is sent.
     keeps: bool,
+    /// The route's, or what a client of gRPC says.
+    timeout: Option<Duration>,
     deadline: Option<Deadline>,
     tries: u32,
     /// The endpoints of earlier tries, for the next one to avoid.
@@ -90,17 +93,17 @@ impl<'a> Attempts<'a> {
         let stream = job.stream;
         let (key, is_http2) = job.cluster.transport.needs(stream);
         let is_empty = http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request);
+        let is_grpc = !is_empty && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
+        let timeout = if is_grpc { grpc_timeout::of(stream, job.forward) } else { job.forward.timeout };
         let keeps = retry::asks_after_sending(policy)
             || is_http2 && policy.attempts > 0 && policy.refused_stream
-            || !is_empty
-                && retry::asks_for_grpc(policy)
-                && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
+            || is_grpc && retry::asks_for_grpc(policy);
         let body = match () {
             () if is_empty => Source::Empty,
             () if !keeps => Source::Fresh(body),
             () if !stream.view.wants.request_body => Source::Replay(Replay::new(body, stream.clone())),
             () => {
-                let until = crate::body::deadline(job.forward.timeout);
+                let until = crate::body::deadline(timeout);
                 let filtered = FilteredBody::new(body, stream.clone(), Direction::Request, until);
                 Source::Replay(Replay::filtered(filtered))
             }
@@ -113,7 +116,8 @@ impl<'a> Attempts<'a> {
             kept: None,
             unsent: None,
             keeps,
-            deadline: job.forward.timeout.and_then(|limit| Deadline::new(stream, limit)),
+            timeout,
+            deadline: timeout.and_then(|limit| Deadline::new(stream, limit)),
             tries: 0,
             tried: SmallVec::new(),
             fresh: false,
@@ -377,6 +381,10 @@ impl<'a> Attempts<'a> {
             Source::Filtered(filtered) => RequestBody::Filtered(filtered),
             Source::Spent => return None,
         };
+        let body = match stream.grpc_web() {
+            Some(web) => web.request(body, stream),
+            None => body,
+        };
         // Without a length a body would be left out of methods that rarely have one.
         if self.is_http2 {
             as_http2(&mut parts, self.job.cluster.transport.scheme());
@@ -390,10 +398,10 @@ impl<'a> Attempts<'a> {
     fn take_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
         self.unsent = Some(parts);
-        match body {
+        match body.as_it_came() {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
-            RequestBody::Empty | RequestBody::Replayed(_) | RequestBody::Call(_) | RequestBody::Copied(_) => {}
+            _ => {}
         }
     }
 
@@ -465,7 +473,7 @@ impl<'a> Attempts<'a> {
 
     /// When the route's timeout runs out for what waits of a body in filters.
     fn until(&self) -> Option<Instant> {
-        crate::body::deadline(self.job.forward.timeout)
+        crate::body::deadline(self.timeout)
     }
 
     async fn pause(&self) {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::body_filter::{FilteredBody, Whole};
 use crate::deadline::Deadline;
+use crate::grpc_web::{Encoder, TextBody};
 use crate::lease::Lease;
 use crate::mirror::CopiedBody;
 use crate::router::Upstream;
@@ -56,6 +57,8 @@ pub(crate) enum RequestBody {
     Call(Box<CallBody>),
     /// A copy for a mirror.
     Copied(CopiedBody),
+    /// Of gRPC-Web, in its text form.
+    Text(Box<TextBody>),
 }
 
 /// The body of a filter's callout: there as a whole.
@@ -250,6 +253,16 @@ pub(crate) fn poll_incoming(
     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
 }
 
+impl RequestBody {
+    /// Without what turns it for the upstream.
+    pub(crate) fn as_it_came(self) -> Self {
+        match self {
+            Self::Text(body) => body.into_inner(),
+            other => other,
+        }
+    }
+}
+
 /// Passes what has been read on to mirrors.
 fn copy(stream: &Stream, frame: Option<&Result<Frame<Bytes>, BodyError>>, last: bool) {
     if !stream.copies.is_empty() {
@@ -277,6 +290,7 @@ impl Body for RequestBody {
             }
             Self::Call(body) => Poll::Ready(body.poll()),
             Self::Copied(body) => body.poll(cx),
+            Self::Text(body) => body.poll(cx),
         }
     }
 
@@ -288,7 +302,7 @@ impl Body for RequestBody {
                 let replay = reader.replay.borrow();
                 reader.at >= replay.chunks.len() && replay.source.is_end_stream() && replay.trailers.is_none()
             }
-            Self::Filtered(_) => false,
+            Self::Filtered(_) | Self::Text(_) => false,
             Self::Call(body) => body.is_end_stream(),
             Self::Copied(body) => body.is_end_stream(),
         }
@@ -299,7 +313,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(incoming, _) => incoming.size_hint(),
             Self::Replayed(reader) if reader.replay.borrow().kept == 0 => reader.replay.borrow().source.size_hint(),
-            Self::Replayed(_) | Self::Filtered(_) | Self::Copied(_) => SizeHint::default(),
+            Self::Replayed(_) | Self::Filtered(_) | Self::Copied(_) | Self::Text(_) => SizeHint::default(),
             Self::Call(body) => body.size_hint(),
         }
     }
@@ -327,6 +341,8 @@ pub(crate) struct UpstreamBody {
     /// Counts the request as active until the body has ended.
     upstream: Upstream,
     deadline: Option<Deadline>,
+    /// For a client of gRPC-Web.
+    encoder: Option<Box<Encoder>>,
 }
 
 impl ResponseBody {
@@ -357,9 +373,14 @@ impl ResponseBody {
 impl UpstreamBody {
     /// Boxed: a response is moved through hyper's layers several times on its way out.
     pub(crate) fn new(incoming: Incoming, lease: Lease, upstream: Upstream, deadline: Option<Deadline>) -> Box<Self> {
-        let mut body = Box::new(Self { incoming, lease: Some(lease), upstream, deadline });
+        let mut body = Box::new(Self { incoming, lease: Some(lease), upstream, deadline, encoder: None });
         body.release_at_end();
         body
+    }
+
+    /// What the client gets is in the form of gRPC-Web.
+    pub(crate) fn encode_by(&mut self, encoder: Encoder) {
+        self.encoder = Some(Box::new(encoder));
     }
 
     fn release_at_end(&mut self) {
@@ -391,7 +412,9 @@ impl UpstreamBody {
             Some(Ok(_)) => self.release_at_end(),
             Some(Err(_)) => self.lease = None,
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
+        let frame = frame.map(|frame| frame.map_err(BodyError::Peer));
+        let Some(encoder) = &mut self.encoder else { return Poll::Ready(frame) };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| encoder.encode(frame))))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -445,6 +468,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream(body) if body.encoder.is_some() => SizeHint::default(),
             Kind::Upstream(body) => body.incoming.size_hint(),
             Kind::Filtered(_) | Kind::Replied(_) => SizeHint::default(),
         }

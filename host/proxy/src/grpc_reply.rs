@@ -20,14 +20,14 @@ pub(crate) fn convert(parts: &mut response::Parts, body: &Bytes, status: Option<
     parts.status = StatusCode::OK;
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     parts.headers.insert("grpc-status", HeaderValue::from(status));
-    if let Some(message) = message(body) {
+    if let Some(message) = message(&body[..body.len().min(MAX_MESSAGE)]) {
         parts.headers.insert("grpc-message", message);
     }
 }
 
-fn status_of(status: StatusCode) -> u32 {
+/// A status of HTTP as one of gRPC.
+pub(crate) fn status_of(status: StatusCode) -> u32 {
     match status.as_u16() {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,
@@ -38,12 +38,12 @@ fn status_of(status: StatusCode) -> u32 {
 }
 
 /// The body as gRPC wants messages: what is not printable ASCII, and `%`, as `%XX`.
-fn message(body: &[u8]) -> Option<HeaderValue> {
+pub(crate) fn message(body: &[u8]) -> Option<HeaderValue> {
     if body.is_empty() {
         return None;
     }
-    let mut text = String::with_capacity(body.len().min(MAX_MESSAGE));
-    for byte in body.iter().take(MAX_MESSAGE) {
+    let mut text = String::with_capacity(body.len());
+    for byte in body {
         match byte {
             b' '..=b'~' if *byte != b'%' => text.push(char::from(*byte)),
             other => text.push_str(&format!("%{other:02X}")),

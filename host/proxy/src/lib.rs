@@ -32,6 +32,8 @@ mod forwarded;
 mod generation;
 mod generations;
 mod grpc_reply;
+mod grpc_timeout;
+mod grpc_web;
 mod hash_input;
 mod hash_table;
 mod head;

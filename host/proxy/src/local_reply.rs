@@ -361,8 +361,7 @@ impl Reply {
         CallResponse { status: self.status, headers, body: self.body, trailers: HeaderMap::new() }
     }
 
-    /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form, as far as
-    /// its head is still here.
+    /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form.
     pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {
         stream.flag(self.flags, self.details);
         if self.cause.is_some() {
@@ -371,7 +370,11 @@ impl Reply {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = self.status;
         parts.headers = self.headers;
-        if stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers)) {
+        if let Some(web) = stream.grpc_web() {
+            web.reply(&mut parts, &self.body);
+            return (parts, NO_BODY);
+        }
+        if stream.is_grpc() {
             grpc_reply::convert(&mut parts, &self.body, self.grpc_status);
             return (parts, NO_BODY);
         }

@@ -15,9 +15,10 @@ use portolan_telemetry::ClusterMetrics;
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, within};
 use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
+use crate::grpc_web;
 use crate::hash_input::Hashed;
 use crate::head;
 use crate::header_words::{Head, Known};
@@ -113,6 +114,10 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
         stream.http.no_route.inc();
         return stream.reply(Reply::no_route(), guard).await;
     };
+    let table = snapshot.model.route_tables.get(stream.slot.route_table() as usize);
+    if table.is_some_and(|table| table.grpc_web) {
+        stream.take_grpc_web();
+    }
     match &route.action {
         Action::Forward(forward) => {
             let cluster = choice.map_or(MISSING_CLUSTER, |choice| choice.cluster);
@@ -260,13 +265,26 @@ impl Forwarding<'_> {
         if head::strip(&mut parts.headers, false).is_err() || parts.status.as_u16() > 599 {
             return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard).await;
         }
-        if parts.version == http::Version::HTTP_2 {
+        let web = stream.grpc_web();
+        let is_empty = http_body::Body::is_end_stream(&incoming);
+        if let Some(web) = web.filter(|_| !is_empty && !grpc_web::is_grpc_answer(parts.status, &parts.headers)) {
+            let mut deadline = deadline;
+            let message = within(deadline.as_mut(), pin!(grpc_web::message(incoming))).await.unwrap_or_default();
+            web.reply(&mut parts, &message);
+            self.route.change_response(self.destination, &mut parts.headers);
+            return stream.finish_head(parts, ResponseBody::full(Bytes::new(), guard));
+        }
+        let encoder = web.map(|web| web.answer(&mut parts.headers));
+        if parts.version == http::Version::HTTP_2 && web.is_none() {
             announce_trailers(&mut parts.headers);
         }
         parts.headers.insert(SERVICE_TIME, milliseconds(took));
         stream.change_response(self.route, self.destination, &mut parts, false);
         let until = deadline.as_ref().map(Deadline::at);
         let mut body = UpstreamBody::new(incoming, lease, upstream, deadline);
+        if let Some(encoder) = encoder {
+            body.encode_by(encoder);
+        }
         if !stream.has_contexts() {
             return stream.finish_head(parts, ResponseBody::upstream(body, guard));
         }

@@ -1,5 +1,6 @@
 //! [`Stream`]: one request from head to access log, and [`handle`], the lines to read first.
 
+mod grpc;
 mod guard;
 mod limits;
 mod telling;
@@ -31,6 +32,7 @@ use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
 use crate::filter_chain::{Direction, Live, Outcome};
 use crate::flow::{Flow, Flows};
+use crate::grpc_web::GrpcWeb;
 use crate::head;
 use crate::header_words::Known;
 use crate::listener::ListenerSlot;
@@ -66,6 +68,9 @@ pub(crate) struct Stream {
     /// Where the request's body goes besides.
     pub(crate) copies: Copies,
     upload: Upload,
+    /// Answers of our own have gRPC's form, also when the request's head is gone.
+    grpc: Cell<bool>,
+    grpc_web: Cell<Option<GrpcWeb>>,
     /// The client's side of a connection that asked for a WebSocket.
     upgrade: Cell<Option<OnUpgrade>>,
     record: Record,
@@ -183,6 +188,8 @@ impl Stream {
             body_reply: RefCell::default(),
             copies: Copies::default(),
             upload: Upload::default(),
+            grpc: Cell::default(),
+            grpc_web: Cell::default(),
             upgrade: Cell::default(),
             record: Record::default(),
             log,

@@ -15,6 +15,9 @@ use super::tls_routes::PassthroughServers;
 use crate::annotations::{GatewaySettings, gateway_settings};
 use crate::diagnostic::{Diagnostic, Place};
 
+/// Annotation of a Gateway: its servers of HTTP and HTTPS take gRPC-Web, whatever the protocol of their port.
+const GRPC_WEB: &str = "portolan.dev/grpc-web";
+
 /// Listeners and what stands behind each.
 pub(super) struct Listeners {
     /// In order of address.
@@ -31,6 +34,8 @@ pub(super) struct TableServers {
     pub(super) name: String,
     /// The servers' port.
     pub(super) port: u16,
+    /// Requests of gRPC-Web are turned into gRPC.
+    pub(super) grpc_web: bool,
     /// (Index of the Gateway, index of its server), oldest Gateway first.
     pub(super) servers: Vec<(usize, usize)>,
 }
@@ -156,8 +161,23 @@ impl Draft<'_> {
     }
 
     fn table(&mut self, name: String, port: u16, servers: Vec<(usize, usize)>) -> RouteTableId {
-        self.tables.push(TableServers { name, port, servers });
+        let grpc_web = self.takes_grpc_web(&servers);
+        self.tables.push(TableServers { name, port, grpc_web, servers });
         RouteTableId::try_from(self.tables.len() - 1).unwrap_or(RouteTableId::MAX)
+    }
+
+    /// As Istio has it, when the first server's protocol says so; and when a Gateway has [`GRPC_WEB`].
+    fn takes_grpc_web(&self, servers: &[(usize, usize)]) -> bool {
+        let is_asked = |&(g, _): &(usize, usize)| {
+            let annotations = &self.gateways.all[g].object.meta.annotations;
+            annotations.get(GRPC_WEB).is_some_and(|value| value == "true")
+        };
+        let protocol = |&(g, s): &(usize, usize)| {
+            let index = self.gateways.all[g].servers[s].index;
+            let port = self.gateways.all[g].object.spec.servers[index].port.as_ref();
+            port.is_some_and(|port| port.protocol.eq_ignore_ascii_case("GRPC-WEB"))
+        };
+        servers.first().is_some_and(protocol) || servers.iter().any(is_asked)
     }
 
     fn proxy(&mut self, chosen: &Chosen) -> portolan_model::TcpProxy {

@@ -109,7 +109,8 @@ impl TableDraft {
             },
             origin: draft.origin.unwrap_or_default(),
         });
-        RouteTable { name: table.name.clone(), virtual_hosts: virtual_hosts.collect() }
+        let (name, grpc_web) = (table.name.clone(), table.grpc_web);
+        RouteTable { name, grpc_web, virtual_hosts: virtual_hosts.collect() }
     }
 }
 
