@@ -398,7 +398,7 @@ impl<'a> Attempts<'a> {
     fn take_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
         self.unsent = Some(parts);
-        match body.as_it_came() {
+        match body.without_turning() {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
             _ => {}

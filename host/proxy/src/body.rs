@@ -255,7 +255,7 @@ pub(crate) fn poll_incoming(
 
 impl RequestBody {
     /// Without what turns it for the upstream.
-    pub(crate) fn as_it_came(self) -> Self {
+    pub(crate) fn without_turning(self) -> Self {
         match self {
             Self::Text(body) => body.into_inner(),
             other => other,

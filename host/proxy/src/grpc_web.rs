@@ -2,7 +2,7 @@
 //! (`envoy.filters.http.grpc_web`, after PROTOCOL-WEB.md): trailers come as a last frame in the body, and the text form is
 //! base64.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -14,6 +14,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use crate::body::{BodyError, RequestBody};
+use crate::deadline::{Deadline, within};
 use crate::grpc_reply;
 use crate::local_reply::Reply;
 use crate::stream::Stream;
@@ -100,8 +101,12 @@ pub(crate) fn is_grpc_answer(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::OK && (grpc_reply::is_grpc(headers) || is_text(&kind.to_ascii_lowercase()) == Some(false))
 }
 
-/// An answer's body as far as it makes a message.
-pub(crate) async fn message(mut body: Incoming) -> Vec<u8> {
+/// An answer's body as far as it makes a message; none when it does not come in time.
+pub(crate) async fn message(body: Incoming, mut deadline: Option<Deadline>) -> Vec<u8> {
+    within(deadline.as_mut(), pin!(read(body))).await.unwrap_or_default()
+}
+
+async fn read(mut body: Incoming) -> Vec<u8> {
     let mut message = Vec::new();
     while message.len() < MAX_MESSAGE
         && let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await

@@ -15,7 +15,7 @@ use portolan_telemetry::ClusterMetrics;
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
-use crate::deadline::{Deadline, within};
+use crate::deadline::Deadline;
 use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
 use crate::grpc_web;
@@ -268,8 +268,8 @@ impl Forwarding<'_> {
         let web = stream.grpc_web();
         let is_empty = http_body::Body::is_end_stream(&incoming);
         if let Some(web) = web.filter(|_| !is_empty && !grpc_web::is_grpc_answer(parts.status, &parts.headers)) {
-            let mut deadline = deadline;
-            let message = within(deadline.as_mut(), pin!(grpc_web::message(incoming))).await.unwrap_or_default();
+            // Boxed: rare, and what awaits it is moved with every request.
+            let message = Box::pin(grpc_web::message(incoming, deadline)).await;
             web.reply(&mut parts, &message);
             self.route.change_response(self.destination, &mut parts.headers);
             return stream.finish_head(parts, ResponseBody::full(Bytes::new(), guard));

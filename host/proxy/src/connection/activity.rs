@@ -27,6 +27,8 @@ pub(crate) struct Activity {
     expired: AtomicU64,
     /// Requests that are served now: over HTTP/2 there may be several.
     serving: AtomicU64,
+    /// Coarse stamp since when a head of HTTP/2, or another frame that is no DATA, is under way; 0 when none is.
+    frame_since: AtomicU64,
 }
 
 impl Activity {
@@ -104,13 +106,24 @@ impl Activity {
         }
     }
 
+    /// Told after each read over HTTP/2.
+    pub(super) fn frame_under_way(&self, is_so: bool) {
+        if is_so != (self.frame_since.load(Relaxed) != 0) {
+            self.frame_since.store(if is_so { clock::coarse_ms().max(1) } else { 0 }, Relaxed);
+        }
+    }
+
     /// True while a head is under way.
     pub(super) fn has_begun(&self) -> bool {
         self.waiting_since.load(Relaxed) != 0 && self.head_begun.load(Relaxed) != 0
     }
 
-    /// Since when a head is awaited, and whether some of it has come; none while a request is served.
+    /// Since when a head is awaited, and whether some of it has come; none while a request is served and no other comes.
     pub(super) fn waits(&self) -> Option<(u64, bool)> {
+        let frame_since = self.frame_since.load(Relaxed);
+        if frame_since != 0 {
+            return Some((frame_since, true));
+        }
         let since = self.waiting_since.load(Relaxed);
         (since != 0).then(|| (since, self.head_begun.load(Relaxed) != 0))
     }

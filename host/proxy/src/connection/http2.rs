@@ -53,7 +53,7 @@ where
     let open = Rc::new(open);
     let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
     http.downstream_cx_http2_total.inc();
-    let io = Guarded::new(io, metrics.clone(), http.clone());
+    let io = Guarded::new(io, info.clone(), metrics.clone(), http.clone());
     let service = service_fn({
         let open = open.clone();
         move |request| {

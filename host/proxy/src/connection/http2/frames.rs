@@ -30,12 +30,14 @@ const PERIOD: u64 = 10_000;
 pub(super) struct Kind(u8);
 
 impl Kind {
+    pub(super) const DATA: Self = Self(0);
     pub(super) const HEADERS: Self = Self(1);
     pub(super) const PRIORITY: Self = Self(2);
     pub(super) const RST_STREAM: Self = Self(3);
     pub(super) const SETTINGS: Self = Self(4);
     const PING: Self = Self(6);
     const WINDOW_UPDATE: Self = Self(8);
+    const CONTINUATION: Self = Self(9);
 }
 
 /// The first bytes of a frame.
@@ -60,6 +62,11 @@ impl FrameHead {
             flags,
             stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
         }
+    }
+
+    /// True when CONTINUATION must follow.
+    pub(super) fn is_head_without_end(&self) -> bool {
+        matches!(self.kind, Kind::HEADERS | Kind::CONTINUATION) && self.flags & Self::END_HEADERS == 0
     }
 
     /// The block of fields in the payload of HEADERS, when all of it is there.
@@ -135,6 +142,11 @@ pub(super) struct FrameLimits {
 }
 
 impl FrameLimits {
+    /// True after the first frame.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Bytes have gone to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -154,7 +166,7 @@ impl FrameLimits {
         }
         match frame.kind {
             // DATA, and what goes on a head: h2 has limits for them.
-            Kind(0 | 9) => return Ok(()),
+            Kind::DATA | Kind::CONTINUATION => return Ok(()),
             Kind::HEADERS => {
                 if frame.stream > self.highest {
                     self.highest = frame.stream;

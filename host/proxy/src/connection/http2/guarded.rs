@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{FRAME_HEAD, Fault, FrameHead, FrameLimits, Kind};
 use super::head_block;
+use crate::context::ConnectionInfo;
 
 /// The length of the preface, which h2 compares by itself.
 const PREFACE: usize = 24;
@@ -39,12 +40,17 @@ pub(super) struct Guarded<S> {
     fault: Option<Fault>,
     /// What is left of the frames that end the connection.
     ending: Option<&'static [u8]>,
+    /// The frame that was begun last is one of DATA.
+    in_data: bool,
+    /// A head's end is still to come.
+    in_head: bool,
+    info: Arc<ConnectionInfo>,
     metrics: Arc<Metrics>,
     http: Arc<HttpMetrics>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(socket: S, metrics: Arc<Metrics>, http: Arc<HttpMetrics>) -> Self {
+    pub(super) fn new(socket: S, info: Arc<ConnectionInfo>, metrics: Arc<Metrics>, http: Arc<HttpMetrics>) -> Self {
         Self {
             socket,
             limits: FrameLimits::default(),
@@ -53,6 +59,9 @@ impl<S> Guarded<S> {
             known: 0,
             fault: None,
             ending: None,
+            in_data: false,
+            in_head: false,
+            info,
             metrics,
             http,
         }
@@ -91,6 +100,8 @@ impl<S> Guarded<S> {
     fn take(&mut self, bytes: &mut [u8], at: usize) -> Option<Fault> {
         let frame = FrameHead::parse(self.head);
         self.skip = frame.length;
+        self.in_data = frame.kind == Kind::DATA;
+        self.in_head = frame.is_head_without_end();
         let is_trailers = frame.kind == Kind::HEADERS && self.limits.is_known(frame.stream);
         if let Some(fault) = self.fault.take().or_else(|| self.limits.take(&frame).err()) {
             return Some(fault);
@@ -111,6 +122,11 @@ impl<S> Guarded<S> {
             _ => {}
         }
         None
+    }
+
+    /// True when something was begun that must come to its end soon. DATA may take its time.
+    fn is_under_way(&self) -> bool {
+        !self.limits.has_begun() || self.known > 0 || self.in_head || self.skip > 0 && !self.in_data
     }
 
     fn end(&mut self, fault: Fault) -> &'static [u8] {
@@ -144,6 +160,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let begin = buf.filled().len();
         ready!(Pin::new(&mut me.socket).poll_read(cx, buf))?;
         let (good, fault) = me.look(&mut buf.filled_mut()[begin..]);
+        me.info.activity.frame_under_way(me.is_under_way());
         if let Some(fault) = fault {
             buf.set_filled(begin + good);
             let mut ending = me.end(fault);
@@ -183,5 +200,96 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let written = ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?;
         me.limits.sent(written);
         Poll::Ready(Ok(written))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connection::Activity;
+    use crate::properties::ConnectionState;
+
+    const SETTINGS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    fn guarded() -> Guarded<()> {
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let info = ConnectionInfo {
+            peer: nowhere,
+            local: nowhere,
+            peer_value: HeaderValue::from_static("127.0.0.1"),
+            id: 1,
+            activity: Activity::default(),
+            state: ConnectionState::default(),
+        };
+        let metrics = Metrics::new();
+        let http = metrics.http("l");
+        Guarded::new((), Arc::new(info), metrics, http)
+    }
+
+    /// What h2 sees of it, read in pieces of this length.
+    fn seen(bytes: &[u8], length: usize) -> (Vec<u8>, Option<Fault>) {
+        let mut guarded = guarded();
+        let mut seen = Vec::new();
+        for piece in bytes.chunks(length) {
+            let mut piece = piece.to_vec();
+            let (good, fault) = guarded.look(&mut piece);
+            seen.extend_from_slice(&piece[..good]);
+            if fault.is_some() {
+                return (seen, fault);
+            }
+        }
+        let fault = guarded.fault;
+        (seen, fault)
+    }
+
+    #[test]
+    fn a_frame_that_is_too_much_is_not_seen_and_one_in_pieces_is_the_last() {
+        let bytes = [SETTINGS, b"\0\0\x01\x06\0\0\0\0\0x", b"\0\0\0\x04\0\0\0\0\0"].concat();
+        assert_eq!(seen(&bytes, 1000), (SETTINGS.to_vec(), Some(Fault::Length)));
+        let (all, fault) = seen(&bytes, SETTINGS.len() + 4);
+        assert!(all.len() > SETTINGS.len() && fault == Some(Fault::Length));
+    }
+
+    #[test]
+    fn what_was_begun_is_under_way_until_its_end_and_data_may_take_its_time() {
+        let mut guarded = guarded();
+        let mut after = |bytes: &[u8]| {
+            guarded.look(&mut bytes.to_vec());
+            guarded.is_under_way()
+        };
+        assert!(after(&SETTINGS[..10]) && after(&SETTINGS[10..24]), "neither a whole preface nor SETTINGS");
+        assert!(!after(&SETTINGS[24..]));
+        assert!(after(b"\0\0\x02\x01\x01\0\0\0\x01\x82\x86"), "a head that goes on");
+        assert!(after(b"\0\0\x02\x09\x04\0\0") && after(b"\0\x01\x84"), "its end, begun");
+        assert!(!after(b"\x87"));
+        assert!(!after(b"\0\0\x08\0\0\0\0\0\x01abc"), "DATA, begun");
+    }
+
+    proptest! {
+        #[test]
+        fn frames_in_pieces_of_any_length_are_seen_as_they_are(
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..20),
+            length in 1_usize..60,
+        ) {
+            let mut bytes = SETTINGS.to_vec();
+            for payload in &payloads {
+                // DATA: it is not looked into.
+                bytes.extend_from_slice(&[0, 0, payload.len() as u8, 0, 0, 0, 0, 0, 1]);
+                bytes.extend_from_slice(payload);
+            }
+            prop_assert_eq!(seen(&bytes, length), (bytes, None));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..400), length in 1_usize..60) {
+            seen(&[SETTINGS, &bytes].concat(), length);
+            seen(&bytes, length);
+        }
     }
 }
