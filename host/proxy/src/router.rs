@@ -271,7 +271,7 @@ impl Forwarding<'_> {
             // Boxed: rare, and what awaits it is moved with every request.
             let message = Box::pin(grpc_web::message(incoming, deadline)).await;
             web.reply(&mut parts, &message);
-            self.route.change_response(self.destination, &mut parts.headers);
+            stream.change_response(self.route, self.destination, &mut parts, false);
             return stream.finish_head(parts, ResponseBody::full(Bytes::new(), guard));
         }
         let encoder = web.map(|web| web.answer(&mut parts.headers));

@@ -45,7 +45,9 @@ mod visibility;
 
 use std::collections::BTreeMap;
 
-use portolan_model::{EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, RouteAction, StandardMetrics, Underscores};
+use portolan_model::{
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, RouteAction, StandardMetrics, Underscores,
+};
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
