@@ -405,11 +405,6 @@ impl Stream {
         Response::from_parts(parts, body)
     }
 
-    pub(crate) fn received(&self, bytes: usize) {
-        self.connection.activity.progress();
-        self.record.received.set(self.record.received.get() + bytes as u64);
-    }
-
     /// How the request's body comes in.
     pub(crate) fn upload(&self) -> &Upload {
         &self.upload

@@ -16,6 +16,12 @@ pub(super) fn overload(worker: &Worker) -> Option<Refusal> {
 }
 
 impl Stream {
+    /// So many bytes of the request's body have come.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.connection.activity.progress();
+        self.record.received.set(self.record.received.get() + bytes as u64);
+    }
+
     pub(super) fn count_refusal(&self, refusal: Refusal) {
         if refusal == Refusal::Overload {
             self.http.downstream_rq_overload_close.inc();
