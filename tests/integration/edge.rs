@@ -45,6 +45,7 @@ fn a_head_that_drips_gets_408_and_silence_is_closed() {
     assert!(answer.ends_with("\r\n\r\nrequest header timeout"), "{answer}");
     assert_eq!(rest(&open(&gateway)), "", "who has said nothing is told nothing");
     gateway.await_metric("envoy_http_downstream_rq_header_timeout", &[], 1.0);
+    gateway.await_access(" 408 - request_header_timeout ");
     assert_eq!(app.requests(), 0);
 }
 

@@ -213,3 +213,16 @@ fn header_names_with_underscores_are_refused_dropped_or_taken() {
     assert_eq!(ask("drop"), (200, None, 0.0));
     assert_eq!(ask("allow"), (200, Some("1".to_owned()), 0.0));
 }
+
+#[test]
+fn what_an_upstream_s_connection_names_ends_at_the_gateway() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: x-private, keep-alive\r\nx-private: 1\r\n\
+                keep-alive: timeout=5\r\nproxy-connection: close\r\nproxy-authenticate: Basic\r\nupgrade: h2c\r\n\
+                x-envoy-degraded: 1\r\nx-kept: 1\r\n\r\n";
+    let app = Upstream::scripted("app", Box::new(move |_| head.as_bytes().to_vec()));
+    let response = gateway(&app).get("h", "/");
+    for name in ["x-private", "keep-alive", "proxy-connection", "proxy-authenticate", "upgrade", "connection"] {
+        assert_eq!(response.header(name), None, "{name}");
+    }
+    assert_eq!((response.header("x-kept"), response.header("x-envoy-degraded")), (Some("1"), Some("1")));
+}

@@ -15,16 +15,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use portolan_telemetry::ListenerMetrics;
+use portolan_telemetry::{ListenerMetrics, StreamInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -36,6 +36,7 @@ use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
 use crate::edge::{EdgeLimits, SourcePlace};
 use crate::listener::ListenerSlot;
+use crate::log_entry::LogEntry;
 use crate::properties::ConnectionState;
 use crate::stream;
 use crate::tls::ClientStream;
@@ -73,13 +74,13 @@ impl Handle {
 
     /// Ends what has taken too long: a head that does not come, a connection without requests, a request without progress.
     /// Precise to the worker's sweep, half a second.
-    pub(crate) fn sweep(&self, now_ms: u64, limits: &EdgeLimits) {
+    pub(crate) fn sweep(&self, now_ms: u64, limits: &EdgeLimits, logs: &[LogEntry]) {
         let passed = |since: u64, limit: Duration| {
             !limit.is_zero() && Duration::from_millis(now_ms.saturating_sub(since)) > limit
         };
         let activity = &self.info.activity;
         match activity.waits() {
-            Some((since, true)) if passed(since, limits.head_timeout) => self.end_head(),
+            Some((since, true)) if passed(since, limits.head_timeout) => self.end_head(logs),
             Some((since, false)) if passed(since, limits.idle_timeout) => {
                 self.slot.http().downstream_cx_idle_timeout.inc();
                 self.cut();
@@ -90,9 +91,10 @@ impl Handle {
     }
 
     /// The client is told once, and cut with the next sweep if it takes no answer.
-    fn end_head(&self) {
+    fn end_head(&self, logs: &[LogEntry]) {
         if self.info.activity.end_head() {
             self.slot.http().downstream_rq_header_timeout.inc();
+            log_late_head(&self.info, logs);
             self.wake();
         } else {
             self.cut();
@@ -153,6 +155,21 @@ impl Handle {
         })
         .await
     }
+}
+
+/// There is no request yet, so no stream writes the line.
+fn log_late_head(connection: &ConnectionInfo, logs: &[LogEntry]) {
+    let info = StreamInfo {
+        start: SystemTime::now(),
+        response_code: StatusCode::REQUEST_TIMEOUT.as_u16(),
+        details: "request_header_timeout".into(),
+        downstream_local: Some(connection.local),
+        downstream_remote: Some(connection.peer),
+        downstream_direct: Some(connection.direct),
+        requested_server_name: connection.state.server_name().cloned(),
+        ..StreamInfo::default()
+    };
+    logs.iter().for_each(|log| log.record_connection(&info));
 }
 
 /// How long a stream may go without progress on this listener; zero for ever.

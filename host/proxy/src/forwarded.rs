@@ -18,7 +18,7 @@ const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-a
 /// Says who the client is, and notes whom trusted proxies take it for. `claimed` is the request's own
 /// `x-forwarded-client-cert`, where it may count.
 pub(crate) fn tell(state: &mut StreamState<StreamContext>, policy: &EdgePolicy, claimed: Option<HeaderValue>) {
-    let connection = state.host.connection.clone();
+    let connection = &*state.host.connection;
     if policy.num_trusted_proxies > 0 {
         let client = client(&state.request.headers, policy.num_trusted_proxies);
         state.host.forwarded = client.map(|ip| Box::new(SocketAddr::new(ip, 0)));

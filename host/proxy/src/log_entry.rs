@@ -28,7 +28,7 @@ impl LogEntry {
         }
     }
 
-    /// Tells a TCP connection. A filter asks for attributes of requests, which a connection lacks: as in Envoy it fails then.
+    /// Tells a TCP connection, or one whose first head has not come in. A filter asks for attributes of requests, which a connection lacks: as in Envoy it fails then.
     pub(crate) fn record_connection(&self, info: &StreamInfo) {
         if self.filter.is_none() {
             self.log.record(info);

@@ -175,7 +175,7 @@ impl Worker {
             self.edge.overload.measure(&view.snapshot.metrics.edge);
         }
         for (_, handle) in self.connections.borrow().iter() {
-            handle.sweep(now, &self.edge.limits);
+            handle.sweep(now, &self.edge.limits, &view.snapshot.access_logs);
         }
         for (_, connection) in self.tcp_connections.borrow().iter() {
             connection.sweep(now);
