@@ -55,7 +55,7 @@ measure: release ## Start time, memory, reload and filter swap times, latency un
 	tests/measure/filters.py --binary $(STATIC)
 
 fuzz: ## One minute of each fuzz target (needs cargo-fuzz and a nightly toolchain)
-	cd tests/fuzz && for target in yaml matcher guest proxy_header; do cargo fuzz run $$target -- -max_total_time=60; done
+	cd tests/fuzz && for target in yaml matcher guest proxy_header http1; do cargo fuzz run $$target -- -max_total_time=60; done
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -72,12 +72,16 @@ impl Draw {
 
 /// One to four edits: a piece put in, a span cut out, a span doubled, a byte flipped.
 fn mutate(good: &[u8], draw: &mut Draw) -> Vec<u8> {
+    mutate_with(good, PIECES, draw)
+}
+
+fn mutate_with(good: &[u8], pieces: &[&str], draw: &mut Draw) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..=draw.below(4) {
         let start = draw.below(bytes.len() + 1);
         let end = (start + draw.below(40)).min(bytes.len());
         match draw.below(4) {
-            0 => drop(bytes.splice(start..start, PIECES[draw.below(PIECES.len())].bytes())),
+            0 => drop(bytes.splice(start..start, pieces[draw.below(pieces.len())].bytes())),
             1 => drop(bytes.drain(start..end)),
             2 => {
                 let span = bytes[start..end].to_vec();
@@ -122,6 +126,41 @@ fn the_index_of_the_matcher_finds_what_a_plain_search_finds() {
     for _ in 0..5000 {
         let bytes: Vec<_> = (0..400).map(|_| u8::try_from(draw.below(256)).unwrap()).collect();
         fuzz::matcher::matcher(&bytes);
+    }
+}
+
+/// Requests in a row.
+const HTTP1: &str = "\r\nGET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\nPOST /a?b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPUT \
+                     http://h/ HTTP/1.1\r\nTransfer-Encoding: Chunked\r\nx:\ty \r\n\r\n3;a=\"b\"\r\nabc\r\n0A\r\n0123456789\r\n0\r\nt: 1\r\n\r\nGET / \
+                     HTTP/1.0\r\n\r\n";
+
+/// What readers of HTTP/1 stumble over.
+const HTTP1_PIECES: &[&str] = &[
+    "\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    ":",
+    ";",
+    "#",
+    "\0",
+    "0",
+    "0\r\n\r\n",
+    "GET / HTTP/1.1\r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 9223372036854775807\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Upgrade: x\r\n",
+    "ffffffffffffffff\r\n",
+];
+
+#[test]
+fn the_guard_of_http1_finds_the_ends_that_a_strict_reader_finds() {
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..20_000 {
+        let piece = u8::try_from(draw.below(80)).unwrap();
+        fuzz::http1::http1(&[&[piece], mutate_with(HTTP1.as_bytes(), HTTP1_PIECES, &mut draw).as_slice()].concat());
     }
 }
 

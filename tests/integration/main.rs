@@ -22,6 +22,8 @@ mod filter_cases;
 mod filters;
 mod forwarding;
 mod grpc;
+mod http1;
+mod http1_framing;
 mod http2;
 mod http2_floods;
 mod http2_flow;

@@ -17,6 +17,7 @@ pub(crate) mod project;
 pub(crate) mod redis;
 pub(crate) mod registry;
 pub(crate) mod secure;
+pub(crate) mod strict;
 pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tokens;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::body_filter::{FilteredBody, Whole};
 use crate::deadline::Deadline;
 use crate::grpc_web::{Encoder, TextBody};
+use crate::head;
 use crate::lease::Lease;
 use crate::mirror::CopiedBody;
 use crate::router::Upstream;
@@ -244,6 +245,7 @@ pub(crate) fn poll_incoming(
         stream.answer_body_with(reply);
         return Poll::Ready(Some(Err(BodyError::Refused)));
     }
+    let frame = frame.map(|frame| frame.map(clean));
     match &frame {
         Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
         // Remembered: what the upstream then reports is the client's fault.
@@ -261,6 +263,14 @@ impl RequestBody {
             other => other,
         }
     }
+}
+
+/// Takes out of trailers what only a head may say.
+fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        head::clean_trailers(trailers);
+    }
+    frame
 }
 
 /// Passes what has been read on to mirrors.
@@ -404,7 +414,7 @@ impl UpstreamBody {
             self.lease = None;
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx)).map(|frame| frame.map(clean));
         match &frame {
             None => self.release(),
             // Nothing follows trailers, and nobody asks whether.

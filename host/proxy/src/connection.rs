@@ -3,6 +3,7 @@
 
 mod activity;
 mod farewell;
+mod guard;
 mod http2;
 mod watched;
 
@@ -30,6 +31,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 pub(crate) use self::activity::Activity;
+pub use self::guard::{Fault, Guard};
 pub(crate) use self::http2::StreamReset;
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
@@ -42,8 +44,8 @@ use crate::stream;
 use crate::tls::ClientStream;
 use crate::worker::Worker;
 
-/// About Envoy's limit of 60 KiB. Its limit of 100 fields is hyper's own default; setting it costs a loop per head.
-const MAX_HEAD: usize = 64 * 1024;
+/// What hyper keeps of what a client sends. The guard sees to heads: they are smaller.
+const MAX_BUFFER: usize = 64 * 1024;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -282,12 +284,16 @@ where
     open.slot.http().downstream_cx_http1_total.inc();
     let service = service_fn(|request| answer(&open, &info, request).map(Ok::<_, Infallible>));
     let io = TokioIo::new(io);
-    let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service).with_upgrades();
+    let connection = http1::Builder::new().max_buf_size(MAX_BUFFER).serve_connection(io, service).with_upgrades();
     let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
-    if let Some(Err(error)) = result
-        && (error.is_parse() || error.is_parse_too_large())
-    {
+    if info.activity.has_broken_off() {
         open.slot.http().downstream_cx_protocol_error.inc();
+    }
+    // hyper has answered 400 by itself.
+    if let Some(Err(error)) = result
+        && error.is_parse()
+    {
+        stream::refused(&open.worker, &open.slot, &info, Fault::Codec);
     }
 }
 

@@ -112,6 +112,13 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     if single && chunked && !headers.contains_key(header::CONTENT_LENGTH) { Ok(()) } else { Err(Refusal::Framing) }
 }
 
+/// True when there is no length, or one number. hyper takes equal ones, on several lines or in a list.
+pub(crate) fn has_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return true };
+    lengths.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
 /// RFC 9110 section 7.2: a host and perhaps a port. Neither userinfo nor lists nor paths.
 fn is_host(host: &[u8]) -> bool {
     if is_plain_host(host) {
@@ -300,6 +307,42 @@ fn is_kept(name: &HeaderName) -> bool {
         || name.as_str().starts_with("x-forwarded-")
 }
 
+/// Removes from trailers what would change how the message is framed, routed, authorised or read if somebody merged them
+/// into its head (RFC 9110 section 6.5.1), and what only the gateway says.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    let gone: SmallVec<[HeaderName; 4]> = trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
+    for name in gone {
+        trailers.remove(name);
+    }
+}
+
+fn may_trail(name: &str) -> bool {
+    const HEAD_ONLY: &[&str] = &[
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "forwarded",
+        "host",
+        "max-forwards",
+        "pragma",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "range",
+        "set-cookie",
+        "trailer",
+        "www-authenticate",
+    ];
+    !is_hop_by_hop(name)
+        && !is_internal(name)
+        && !name.starts_with("x-forwarded-")
+        && !name.starts_with("if-")
+        && !HEAD_ONLY.contains(&name)
+}
+
 /// What every response gets, whoever made it.
 pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
     // An HTTP/1.0 upstream must not make the answer one.
@@ -372,7 +415,7 @@ mod tests {
         for good in ["a", "a.b-c_d", "a:80", "[::1]", "[::1]:80", "1.2.3.4:65535", "a:"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", "a b", "a,b", "u@a", "a/b", "a:x", "a:99999", ":80", "[g]", "a:123456"] {
+        for bad in ["", "a b", "a,b", "u@a", "a/b", "a:x", "a:99999", ":80", "[g]", "a:123456", "a/b: 100-continue"] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
@@ -442,6 +485,16 @@ mod tests {
         headers.insert("upgrade", HeaderValue::from_static("h2c"));
         strip(&mut headers, true).unwrap();
         assert!(!headers.contains_key("upgrade") && !headers.contains_key("connection"));
+    }
+
+    #[test]
+    fn trailers_lose_what_only_a_head_may_say() {
+        let mut trailers = HeaderMap::new();
+        for name in ["content-length", "transfer-encoding", "host", "authorization", "x-forwarded-for", "grpc-status"] {
+            trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub use bench::{Bench, BenchError, BenchRequest, Samples, clock_overhead};
 pub use build_problem::BuildProblem;
 pub use builder::{Builder, BuilderOptions};
 pub use cluster::{ClusterState, EndpointSet, NameAnswer};
+pub use connection::{Fault, Guard};
 pub use context::{ConnectionInfo, StreamContext};
 pub use drain::{StartWorkersError, Workers};
 pub use edge::EdgeLimits;

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use portolan_telemetry::ResponseFlags;
 use portolan_wasm::{CallResponse, LocalReply};
 
+use crate::connection::Fault;
 use crate::filter_chain::Direction;
 use crate::generation::Role;
 use crate::grpc_reply;
@@ -51,6 +52,9 @@ pub(crate) enum Refusal {
     /// A message of HTTP/2 that must not be (RFC 9113 section 8.1.1).
     #[error("http2.violation.of.messaging.rule")]
     Messaging,
+    /// Not a message of HTTP/1 that can be read in one way only.
+    #[error("{0}")]
+    Malformed(Fault),
     /// CONNECT and TRACE are not served.
     #[error("method_not_allowed")]
     Method,
@@ -128,21 +132,29 @@ impl Reply {
         let status = match refusal {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::TooManyFields | Refusal::Malformed(Fault::HeadTooLarge | Fault::TooManyFields) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Refusal::Malformed(Fault::TargetTooLarge) => StatusCode::URI_TOO_LONG,
+            Refusal::Malformed(Fault::Encoding) => StatusCode::NOT_IMPLEMENTED,
             Refusal::Overload => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let mut reply = Self::new(status, ResponseFlags::DPE, refusal.to_string());
-        match refusal {
-            Refusal::Overload => {
-                reply = Self { flags: ResponseFlags::OM, ..reply }.with_text("envoy overloaded");
+        let flags = match refusal {
+            Refusal::Overload => ResponseFlags::OM,
+            // As in Envoy, whose codec takes these and whose connection manager refuses them.
+            Refusal::TooLarge | Refusal::NoHost | Refusal::BadPath | Refusal::Malformed(Fault::Fragment) => {
+                ResponseFlags::NONE
             }
-            Refusal::TooLarge => reply = Self { flags: ResponseFlags::NONE, ..reply }.with_text("Payload Too Large"),
-            _ => {}
+            _ => ResponseFlags::DPE,
+        };
+        let reply = Self::new(status, flags, refusal.to_string()).closing();
+        match refusal {
+            Refusal::Overload => reply.with_text("envoy overloaded"),
+            Refusal::TooLarge => reply.with_text("Payload Too Large"),
+            _ => reply,
         }
-        reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        reply
     }
 
     /// The request has not come in within its time.
@@ -203,7 +215,10 @@ impl Reply {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UT, "upstream_per_try_timeout")
                     .with_text("upstream request timeout")
             }
-            Failure::RequestBody => Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error"),
+            Failure::RequestBody => {
+                let reply = Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error");
+                reply.closing()
+            }
         };
         Self { cause, ..reply }
     }

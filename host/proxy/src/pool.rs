@@ -283,7 +283,9 @@ impl ClusterPool {
             return self.start_http2(pool, wanted, socket, open).await;
         }
         self.state.metrics.upstream_cx_http1_total.inc();
+        // Lines that go on in the next one are joined, as Envoy does with responses.
         let (sender, connection) = http1::Builder::new()
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(Recorded::new(socket, &open.sent)))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;

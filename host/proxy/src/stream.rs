@@ -3,6 +3,7 @@
 mod grpc;
 mod guard;
 mod limits;
+mod refused;
 mod telling;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 
 pub(crate) use self::guard::Guard;
+pub(crate) use self::refused::refused;
 use crate::attempt::Tried;
 use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;
@@ -101,9 +103,10 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (mut parts, mut body) = request.into_parts();
-    let fragment = connection.activity.had_fragment().then_some(Refusal::BadPath);
+    if let Some(fault) = connection.activity.refusal() {
+        return refused::answer(worker, slot, connection, fault).await;
+    }
     let refusal = limits::overload(&worker)
-        .or(fragment)
         .or_else(|| head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard::new(stream.clone());

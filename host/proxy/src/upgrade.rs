@@ -34,6 +34,7 @@ pub(crate) async fn answer(
         let cause = "101 without a request for an upgrade".to_owned();
         return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard).await;
     };
+    stream.connection.activity.become_tunnel();
     let server = hyper::upgrade::on(&mut *response);
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = response.status();

@@ -1,5 +1,6 @@
 //! What the fuzzer does with its bytes; `tests/fuzz_smoke.rs` does the same without the fuzzer.
 
+pub mod http1;
 pub mod matcher;
 
 use portolan_config::{Sources, TranslateOptions, read_str, render_json, render_text, translate};

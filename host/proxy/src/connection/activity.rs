@@ -1,7 +1,12 @@
 //! [`Activity`]: what the sweep knows of a connection, shared with its socket and its streams.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::Context;
 
+use futures_util::task::AtomicWaker;
+
+use super::guard::Fault;
 use crate::clock;
 
 /// The first head of a connection is awaited as one that was begun.
@@ -16,9 +21,6 @@ pub(crate) struct Activity {
     waiting_since: AtomicU64,
     /// [`BEGUN`] when bytes of the awaited head have come, [`CONNECTED`] when it is the connection's first.
     head_begun: AtomicU64,
-    /// 1 when the awaited head's first line has a `#` in its target, to which Istio's gateways answer 400: a parsed URI
-    /// has none. A line that comes in pieces, or together with the request before, is not seen and loses its fragment.
-    fragment: AtomicU64,
     /// 1 when no head was begun in time and bytes of one had come: the client is to be told.
     late: AtomicU64,
     /// Coarse stamp of the last progress: a byte of HTTP/1 either way, a head or a part of a body of HTTP/2.
@@ -29,6 +31,24 @@ pub(crate) struct Activity {
     serving: AtomicU64,
     /// Coarse stamp since when a head of HTTP/2, or another frame that is no DATA, is under way; 0 when none is.
     frame_since: AtomicU64,
+    /// Requests that were taken up.
+    taken: AtomicU64,
+    /// Which request is refused unseen, counted from 1, and why. It is the last one.
+    refused: OnceLock<(u64, Fault)>,
+    /// The beginning of a head has come, perhaps while the request before was served.
+    holds: AtomicBool,
+    /// A body broke off.
+    broken: AtomicBool,
+    /// The connection was upgraded.
+    tunnel: AtomicBool,
+    /// Whoever waits for the answer to a request for an upgrade.
+    waiter: Waiter,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    waits: AtomicBool,
+    waker: AtomicWaker,
 }
 
 impl Activity {
@@ -69,9 +89,10 @@ impl Activity {
         self.late.load(Relaxed) != 0
     }
 
-    pub(super) fn serve_request(&self) {
+    pub(crate) fn serve_request(&self) {
         self.serving.store(self.serving.load(Relaxed) + 1, Relaxed);
         self.progress();
+        self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
         self.waiting_since.store(0, Relaxed);
     }
 
@@ -80,19 +101,57 @@ impl Activity {
         let others = self.serving.load(Relaxed).saturating_sub(1);
         self.serving.store(others, Relaxed);
         if others == 0 {
-            self.await_head(false);
+            self.await_head(self.holds.load(Relaxed));
+        }
+        if self.waiter.waits.load(Relaxed) {
+            self.waiter.waits.store(false, Relaxed);
+            self.waiter.waker.wake();
         }
     }
 
-    /// True when the request that was just read had a fragment. Asked once: it forgets.
-    pub(crate) fn had_fragment(&self) -> bool {
-        self.fragment.swap(0, Relaxed) != 0
+    pub(super) fn hold(&self, holds: bool) {
+        self.holds.store(holds, Relaxed);
     }
 
-    pub(super) fn bytes_came(&self, bytes: &[u8]) {
-        if self.waiting_since.load(Relaxed) != 0 && has_fragment(bytes) {
-            self.fragment.store(1, Relaxed);
-        }
+    /// The request of this number is refused.
+    pub(super) fn refuse(&self, number: u64, fault: Fault) {
+        // Only the first can matter: nothing is read after it.
+        let _ = self.refused.set((number, fault));
+    }
+
+    /// Why the request that was taken up last is refused, if it is.
+    pub(crate) fn refusal(&self) -> Option<Fault> {
+        let (number, fault) = self.refused.get()?;
+        (self.taken.load(Relaxed) == *number).then_some(*fault)
+    }
+
+    /// A request's body is none.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
+    pub(super) fn has_broken_off(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    /// What follows the request for an upgrade is not HTTP.
+    pub(crate) fn become_tunnel(&self) {
+        self.tunnel.store(true, Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Relaxed)
+    }
+
+    /// True when as many requests have been answered; the end of one wakes the task.
+    pub(super) fn await_answer(&self, requests: u64, cx: &Context<'_>) -> bool {
+        self.waiter.waker.register(cx.waker());
+        let answered = self.taken.load(Relaxed) - self.serving.load(Relaxed);
+        self.waiter.waits.store(answered < requests, Relaxed);
+        answered >= requests
+    }
+
+    pub(super) fn bytes_came(&self) {
         self.progress();
         match self.head_begun.load(Relaxed) {
             BEGUN => {}
@@ -126,31 +185,5 @@ impl Activity {
         }
         let since = self.waiting_since.load(Relaxed);
         (since != 0).then(|| (since, self.head_begun.load(Relaxed) != 0))
-    }
-}
-
-/// True when bytes begin with a whole request line that has a `#`. What is left of a body that nobody wanted hardly does.
-fn has_fragment(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else { return false };
-    let mut words = bytes[..end].split(|byte| *byte == b' ');
-    let method = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase));
-    let target = words.next().is_some_and(|word| word.contains(&b'#'));
-    method && target && words.next().is_some_and(|word| word.starts_with(b"HTTP/1"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_fragment;
-
-    #[test]
-    fn a_fragment_is_seen_in_whole_request_lines_only() {
-        for line in ["GET /a#b HTTP/1.1\r\n", "GET /a?b#c HTTP/1.0\n", "PUT http://h/#c HTTP/1.1\r\nhost: h\r\n"] {
-            assert!(has_fragment(line.as_bytes()), "{line}");
-        }
-        for line in
-            ["GET /a HTTP/1.1\r\nx: #\r\n", "GET /a#b HTTP/1.1", "{\"a\": \"#\"}\n", "a #b HTTP/1\r\n", "\r\n", ""]
-        {
-            assert!(!has_fragment(line.as_bytes()), "{line}");
-        }
     }
 }

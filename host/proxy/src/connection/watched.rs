@@ -1,23 +1,32 @@
-//! [`Watched`]: the client's side of a connection as hyper reads and writes it, and [`sniff`], which tells HTTP/2 by prior
-//! knowledge from HTTP/1.
+//! [`Watched`]: the client's side of a connection as hyper reads and writes it, HTTP/1 past the guard, and [`sniff`], which
+//! tells HTTP/2 by prior knowledge from HTTP/1.
 
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::farewell::Farewell;
+use super::guard::{Fault, Guard};
 use crate::context::ConnectionInfo;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most bytes that are read to tell: a usual head of HTTP/1 in one piece.
 const PIECE: usize = 4096;
+/// What hyper reads in place of a message that is refused: the service answers it with the refusal.
+const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
+/// Most bytes that are read after a request for an upgrade before its answer is known.
+const MAX_HELD: usize = 64 * 1024;
+/// How long a client may take to read the answer to a message that it is still sending. Envoy's delayed close.
+const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     static SCRATCH: RefCell<[u8; PIECE]> = const { RefCell::new([0; PIECE]) };
@@ -38,11 +47,40 @@ pub(super) struct Watched<S> {
     protocol: Protocol,
     info: Arc<ConnectionInfo>,
     farewell: Farewell,
+    guard: Guard,
+    /// What the guard wants to see more of: the beginning of a head, or what follows a request for an upgrade.
+    held: BytesMut,
+    /// How much at its start may go on.
+    cleared: usize,
+    end: End,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// How a connection ends that the guard has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    /// A body is broken: hyper's next read fails.
+    Broken,
+    /// Nothing more is read.
+    Told,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(socket: S, early: Bytes, protocol: Protocol, info: Arc<ConnectionInfo>) -> Self {
-        Self { socket, early, protocol, info, farewell: Farewell::default() }
+        let guard = if protocol == Protocol::Http1 { Guard::new() } else { Guard::off() };
+        Self {
+            socket,
+            early,
+            protocol,
+            info,
+            farewell: Farewell::default(),
+            guard,
+            held: BytesMut::new(),
+            cleared: 0,
+            end: End::Open,
+            linger: None,
+        }
     }
 
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>, wanted: usize) {
@@ -54,10 +92,10 @@ impl<S> Watched<S> {
         }
     }
 
-    fn note(&self, bytes: &[u8]) {
+    fn note(&self) {
         let activity = &self.info.activity;
         match self.protocol {
-            Protocol::Http1 => activity.bytes_came(bytes),
+            Protocol::Http1 => activity.bytes_came(),
             // Frames that are no head come too. The first bytes are the preface: from there on the client may be idle.
             Protocol::Http2 => {
                 if activity.has_begun() {
@@ -65,6 +103,69 @@ impl<S> Watched<S> {
                 }
             }
         }
+    }
+
+    /// How many of these bytes go on, after what has gone before. What is refused is replaced.
+    fn check(&mut self, bytes: &[u8]) -> usize {
+        match self.guard.check(bytes) {
+            Ok(length) => length,
+            Err((length, fault)) => {
+                self.refuse(fault);
+                length
+            }
+        }
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        if self.guard.is_at_head() {
+            self.info.activity.refuse(self.guard.heads() + 1, fault);
+            self.end = End::Told;
+        } else {
+            self.info.activity.break_off();
+            self.end = End::Broken;
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        self.info.activity.hold(true);
+    }
+
+    /// Checks what is held.
+    fn check_held(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        self.cleared = self.check(&held);
+        if self.end != End::Open {
+            held.truncate(self.cleared);
+        }
+        self.held = held;
+        self.refuse_next();
+    }
+
+    /// Puts the stand-in after what may still go on.
+    fn refuse_next(&mut self) {
+        if self.end == End::Told {
+            self.held.extend_from_slice(REFUSED);
+            self.cleared = self.held.len();
+        }
+    }
+
+    /// Whether the upgrade that was asked for has been decided. Its request's answer does.
+    fn is_decided(&mut self, cx: &Context<'_>) -> bool {
+        let activity = &self.info.activity;
+        if activity.is_tunnel() {
+            self.guard.turn_off();
+        } else if activity.await_answer(self.guard.heads(), cx) {
+            self.guard.go_on();
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// True when the client has said all that it had to say, as far as is known.
+    fn is_quiet(&self) -> bool {
+        self.end == End::Open && self.held.is_empty() && (self.guard.is_at_head() || self.guard.is_off())
     }
 }
 
@@ -107,6 +208,114 @@ async fn piece(socket: &mut TcpStream) -> io::Result<Bytes> {
     .await
 }
 
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Bytes as the client sends them.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.early.is_empty() {
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        } else {
+            let length = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..length]);
+            self.early.advance(length);
+        }
+        if buf.filled().len() != before {
+            self.note();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that the guard has let pass. They stay where they were read, unless a head comes in pieces.
+    fn poll_checked(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.cleared > 0 {
+                let length = self.cleared.min(buf.remaining());
+                buf.put_slice(&self.held[..length]);
+                self.held.advance(length);
+                self.cleared -= length;
+                if self.held.is_empty() {
+                    // Heads in pieces are rare: an idle connection keeps no buffer for them.
+                    self.held = BytesMut::new();
+                    self.info.activity.hold(false);
+                }
+                return Poll::Ready(Ok(()));
+            }
+            match self.end {
+                End::Open => {}
+                End::Broken => {
+                    self.end = End::Told;
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
+                End::Told => return Poll::Pending,
+            }
+            if self.guard.is_undecided() {
+                if self.is_decided(cx) {
+                    self.check_held();
+                    continue;
+                }
+                return self.poll_undecided(cx, buf);
+            }
+            let before = buf.filled().len();
+            ready!(self.poll_bytes(cx, buf))?;
+            let came = &buf.filled()[before..];
+            if came.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.held.is_empty() {
+                self.hold(came);
+                buf.set_filled(before);
+                self.check_held();
+                continue;
+            }
+            let passed = self.check(came);
+            if passed == came.len() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.end == End::Open {
+                self.hold(&came[passed..]);
+            }
+            buf.set_filled(before + passed);
+            self.refuse_next();
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads on only to see whether the client goes.
+    fn poll_undecided(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        while self.held.len() < MAX_HELD {
+            ready!(self.poll_bytes(cx, buf))?;
+            let came = &buf.filled()[before..];
+            if came.is_empty() {
+                // With something held, hyper must have it before the end.
+                return if self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            self.hold(came);
+            buf.set_filled(before);
+        }
+        Poll::Pending
+    }
+
+    /// Reads what the client is still sending, for a while. Closing with bytes unread would take the answer from it.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut buffer = ReadBuf::new(scratch);
+                match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {}
+                    _ => return Poll::Ready(()),
+                }
+            }
+        })
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.info.activity.is_late() {
@@ -114,24 +323,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
             // The end is what hyper reads behind it.
             return me.farewell.poll(Pin::new(&mut me.socket), cx).map(Ok);
         }
-        if !self.early.is_empty() {
-            let length = self.early.len().min(buf.remaining());
-            let begin = buf.filled().len();
-            buf.put_slice(&self.early[..length]);
-            self.early.advance(length);
-            self.note(&buf.filled()[begin..]);
-            return Poll::Ready(Ok(()));
+        if self.guard.is_off() && self.held.is_empty() {
+            return self.poll_bytes(cx, buf);
         }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if buf.filled().len() != before {
-            self.note(&buf.filled()[before..]);
-        }
-        polled
+        self.poll_checked(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.wrote(&polled, buf.len());
@@ -143,7 +342,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        }
+        if !self.is_quiet() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {

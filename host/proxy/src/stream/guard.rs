@@ -1,5 +1,6 @@
 //! [`Guard`]: ends a stream when the last part of its answer is dropped, sent or not.
 
+use std::io;
 use std::rc::Rc;
 
 use http::HeaderMap;
@@ -36,6 +37,9 @@ impl Guard {
     pub(crate) fn cut(&self, error: &BodyError) {
         let (flag, details) = match error {
             BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
+            BodyError::Peer(error) if is_malformed(error) => {
+                (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}")
+            }
             BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
             BodyError::Filter | BodyError::Superseded | BodyError::Refused => {
                 (ResponseFlags::LR, "filter_reset_after_response_started")
@@ -50,6 +54,12 @@ impl Guard {
         self.0.record.sent.set(sent);
         self.complete();
     }
+}
+
+/// True when a body ends early by its own fault: bad chunks.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 impl Drop for Guard {

@@ -221,6 +221,7 @@ mod tests {
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let info = ConnectionInfo {
             peer: nowhere,
+            direct: nowhere,
             local: nowhere,
             peer_value: HeaderValue::from_static("127.0.0.1"),
             id: 1,
