@@ -160,7 +160,7 @@ impl FrameLimits {
     pub(super) fn take(&mut self, frame: &FrameHead) -> Result<(), Fault> {
         if !std::mem::replace(&mut self.begun, true) {
             self.since_ms = clock::coarse_ms();
-            if frame.kind != Kind::SETTINGS {
+            if frame.kind != Kind::SETTINGS || frame.flags & FrameHead::ACK != 0 {
                 return Err(Fault::Protocol);
             }
         }
@@ -244,6 +244,8 @@ mod tests {
     #[test]
     fn settings_come_first_and_lengths_are_those_of_the_kind() {
         assert_eq!(FrameLimits::default().take(&frame(Kind::PING, 8, 0)), Err(Fault::Protocol));
+        let answer = FrameHead { flags: FrameHead::ACK, ..frame(Kind::SETTINGS, 0, 0) };
+        assert_eq!(FrameLimits::default().take(&answer), Err(Fault::Protocol));
         for (kind, good) in [(Kind::PING, 8), (Kind::RST_STREAM, 4), (Kind::WINDOW_UPDATE, 4), (Kind::PRIORITY, 5)] {
             assert_eq!(begun().take(&frame(kind, good, 1)), Ok(()));
             assert_eq!(begun().take(&frame(kind, good + 1, 1)), Err(Fault::Length));
