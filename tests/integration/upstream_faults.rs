@@ -26,6 +26,20 @@ fn raw(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr
     (address, seen)
 }
 
+/// The same, but each connection counts its own requests.
+fn raw_by_connection(answer: fn(usize) -> Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let seen = connections.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            connections.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || serve(stream, &AtomicUsize::new(0), &answer));
+        }
+    });
+    (address, seen)
+}
+
 fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(usize) -> Vec<u8>) {
     let (mut all, mut block) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = stream.read(&mut block) {
@@ -119,6 +133,43 @@ fn a_post_on_a_kept_connection_that_dies_is_never_sent_twice() {
         assert_eq!(response.status, 503);
     }
     assert_eq!(posts, 10);
+}
+
+#[test]
+fn idempotent_requests_that_meet_a_dead_kept_connection_go_again() {
+    // Every second request of a connection is read, and then the connection is closed without an answer.
+    for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
+        let (address, _) = raw_by_connection(|n| if n == 0 { GOOD.into() } else { Vec::new() });
+        let gateway = gateway(address);
+        let mut connection = gateway.connect();
+        for round in 0..10 {
+            let request = Request::new(method, "h", "/");
+            let request = if method == "PUT" { request.body(vec![b'x'; 100 * round]) } else { request };
+            connection.send(&request.to_bytes()).unwrap();
+            let response = connection.response(method == "HEAD").unwrap();
+            assert_eq!(response.status, 200, "{method} {round}: {}", response.text());
+        }
+    }
+}
+
+#[test]
+fn no_get_is_lost_to_a_backend_that_closes_as_soon_as_it_has_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The answer says nothing of the close.
+            if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(GOOD);
+            }
+        }
+    });
+    let gateway = gateway(address);
+    let mut connection = gateway.connect();
+    for round in 0..150 {
+        let response = connection.request(&Request::get("h", "/")).unwrap();
+        assert_eq!(response.status, 200, "{round}: {}", response.text());
+    }
 }
 
 #[test]

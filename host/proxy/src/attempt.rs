@@ -1,5 +1,7 @@
 //! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
+mod outcome;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,6 +14,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
+use self::outcome::{Try, failed, sent_and_failed, unreachable_because};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
@@ -25,6 +28,7 @@ use crate::local_reply::{Failure, Reply};
 use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
+use crate::stream::Stream;
 use crate::upstream::{ConnectError, ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
 
 /// What came of all tries.
@@ -72,21 +76,6 @@ enum Source {
     Spent,
 }
 
-/// What came of one try.
-enum Try {
-    Answered(Answer),
-    /// A filter answered while the body was under way.
-    Replied(Reply),
-    Failed {
-        failure: Failure,
-        cause: Option<String>,
-        /// Why there was no connection.
-        reason: Option<String>,
-        unsent: bool,
-        reused: bool,
-    },
-}
-
 impl<'a> Attempts<'a> {
     pub(crate) fn new(job: &'a Forwarding<'a>, pool: &'a Rc<ClusterPool>, body: Incoming) -> Self {
         let policy = &job.forward.retry;
@@ -101,12 +90,7 @@ impl<'a> Attempts<'a> {
         let body = match () {
             () if is_empty => Source::Empty,
             () if !keeps => Source::Fresh(body),
-            () if !stream.view.wants.request_body => Source::Replay(Replay::new(body, stream.clone())),
-            () => {
-                let until = crate::body::deadline(timeout);
-                let filtered = FilteredBody::new(body, stream.clone(), Direction::Request, until);
-                Source::Replay(Replay::filtered(filtered))
-            }
+            () => Source::Replay(replay(stream, timeout, body)),
         };
         Self {
             job,
@@ -286,6 +270,9 @@ impl<'a> Attempts<'a> {
 
     async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
         let reused = lease.requests > 0;
+        if reused {
+            self.keep_body();
+        }
         let Some(request) = self.request() else { return failed(Failure::Reset, None) };
         // On a reused connection the head may have to be sent again on another, whatever the policy; and where a status of
         // gRPC asks for it.
@@ -300,6 +287,18 @@ impl<'a> Attempts<'a> {
                 }
                 self.broke(&lease, &error.into_error(), unsent)
             }
+        }
+    }
+
+    /// The connection has served before and may be about to end: a body of a request that may be repeated is kept as it is
+    /// sent, and its head.
+    fn keep_body(&mut self) {
+        let is_idempotent = || self.job.stream.with_state(|state| kept_head::is_idempotent(&state.request.method));
+        if matches!(self.body, Source::Fresh(_)) && is_idempotent() {
+            if let Source::Fresh(body) = std::mem::replace(&mut self.body, Source::Spent) {
+                self.body = Source::Replay(replay(self.job.stream, self.timeout, body));
+            }
+            self.keeps = true;
         }
     }
 
@@ -427,11 +426,15 @@ impl<'a> Attempts<'a> {
 
     /// True when sending again can do no harm that the client did not ask for, and is possible.
     fn is_repeatable(&self, unsent: bool) -> bool {
-        let is_empty = matches!(self.body, Source::Empty);
+        let is_whole = match &self.body {
+            Source::Empty => true,
+            Source::Replay(replay) => replay.borrow().is_whole(),
+            Source::Fresh(_) | Source::Filtered(_) | Source::Spent => false,
+        };
         match (&self.unsent, &self.kept) {
             _ if matches!(self.body, Source::Spent) => false,
             (Some(_), _) => unsent,
-            (None, Some(kept)) => is_empty && kept.is_idempotent(),
+            (None, Some(kept)) => is_whole && kept.is_idempotent(),
             (None, None) => false,
         }
     }
@@ -483,17 +486,11 @@ impl<'a> Attempts<'a> {
     }
 }
 
-fn failed(failure: Failure, cause: Option<String>) -> Try {
-    Try::Failed { failure, cause, reason: None, unsent: true, reused: false }
-}
-
-/// There is no connection, or none under TLS.
-fn unreachable_because(reason: String) -> Try {
-    // The log tells it as it is, beside the address.
-    let cause = Some(reason.clone());
-    Try::Failed { failure: Failure::Connect, cause, reason: Some(reason), unsent: true, reused: false }
-}
-
-fn sent_and_failed(failure: Failure, cause: String) -> Try {
-    Try::Failed { failure, cause: Some(cause), reason: None, unsent: false, reused: false }
+/// A body that can be sent again, with what filters make of it.
+fn replay(stream: &Rc<Stream>, timeout: Option<Duration>, body: Incoming) -> Rc<std::cell::RefCell<Replay>> {
+    if !stream.view.wants.request_body {
+        return Replay::new(body, stream.clone());
+    }
+    let until = crate::body::deadline(timeout);
+    Replay::filtered(FilteredBody::new(body, stream.clone(), Direction::Request, until))
 }

@@ -41,8 +41,7 @@ impl KeptHead {
 
     /// True when sending it again does no harm that the client did not ask for.
     pub(crate) fn is_idempotent(&self) -> bool {
-        use Method as M;
-        matches!(self.method, M::GET | M::HEAD | M::PUT | M::DELETE | M::OPTIONS | M::TRACE)
+        is_idempotent(&self.method)
     }
 
     /// The head again.
@@ -55,6 +54,12 @@ impl KeptHead {
         }
         parts
     }
+}
+
+/// True for methods of RFC 9110 section 9.2.2.
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    use Method as M;
+    matches!(*method, M::GET | M::HEAD | M::PUT | M::DELETE | M::OPTIONS | M::TRACE)
 }
 
 /// Moves the fields out of a head; method and target stay known there.
