@@ -45,7 +45,8 @@ pub(crate) enum Command {
     /// Serve traffic as the files say; changes of the files are served at once
     ///
     /// SIGHUP reads the files now. SIGTERM and SIGINT turn readiness off, finish requests in flight within the
-    /// drain time and end with exit code 0; a second signal ends at once.
+    /// drain time and end with exit code 0; a second signal ends at once. `--takeover` replaces a running process
+    /// without losing a request.
     Run(RunArgs),
     /// Validate files without serving them; exit code 1 when there are errors
     Check(CheckArgs),
@@ -95,12 +96,24 @@ pub(crate) struct RunArgs {
     /// How it is served
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// How long the end may take, e.g. `500ms`, `5s`, `1m`
+    /// How long the end may take at most, e.g. `500ms`, `5s`, `1m`
     ///
-    /// After SIGTERM the first half still accepts and answers with `connection: close`, so that load balancers notice;
-    /// the second half finishes requests in flight. SIGINT skips the first half.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    /// What is then left of requests, streams and connections is cut.
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = parse_duration)]
     pub drain_time: Duration,
+    /// How long clients are still taken in after SIGTERM, or half of `--drain-time` if that is less
+    ///
+    /// Readiness is off, answers carry `connection: close` and HTTP/2 clients get GOAWAY, so that load balancers notice;
+    /// then listeners close and what is in flight ends. SIGINT does not wait.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub minimum_drain_time: Duration,
+    /// Unix socket by which a new process takes over from a running one, both started with the same path
+    ///
+    /// The new process takes the listening sockets and the admin port, serves, and only then does the old one stop
+    /// accepting: it finishes its streams within `--drain-time` and ends. When the new one does not start, or its
+    /// configuration has errors, the old one serves on. Processes of the same user only.
+    #[arg(long, value_name = "PATH")]
+    pub takeover: Option<PathBuf>,
 }
 
 /// Where the configuration is, and what it is read against; the same for `run`, `check` and `explain`.

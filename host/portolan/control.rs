@@ -30,6 +30,10 @@ enum Event {
     Reload,
     /// As if a file had changed, and somebody wants to know what came of it.
     Ask(oneshot::Sender<Turn>),
+    /// Change nothing from now on, until told otherwise; the answer is that nothing is under way.
+    Hold(oneshot::Sender<()>),
+    /// Go on.
+    Release,
 }
 
 /// What one turn of the loop has come to.
@@ -75,6 +79,19 @@ impl ControlHandle {
     pub(crate) fn reload(&self) {
         // A loop that has ended has nothing to reload.
         let _ = self.events.send(Event::Reload);
+    }
+
+    /// Lets nothing change any more. Comes back when the change under way is published.
+    pub(crate) async fn hold(&self) {
+        let (answer, answered) = oneshot::channel();
+        // A loop that has ended changes nothing either.
+        let _ = self.events.send(Event::Hold(answer));
+        let _ = answered.await;
+    }
+
+    /// Lets changes happen again, those that were held up first.
+    pub(crate) fn release(&self) {
+        let _ = self.events.send(Event::Release);
     }
 
     /// Looks at the files now, whether a change has been noticed or not. None when the loop has stopped in between.
@@ -145,7 +162,10 @@ impl Control {
         let handle = ControlHandle { events: self.events.clone() };
         let body = move || {
             while let Ok(event) = self.wakes.recv() {
-                let events = std::iter::once(event).chain(self.wakes.try_iter()).collect::<Vec<_>>();
+                let events = match event {
+                    Event::Hold(answer) => self.held(answer),
+                    event => std::iter::once(event).chain(self.wakes.try_iter()).collect::<Vec<_>>(),
+                };
                 let forced = events.iter().any(|event| matches!(event, Event::Reload));
                 let start = Instant::now();
                 // A fault of ours in one file must not end reloading for good.
@@ -155,15 +175,33 @@ impl Control {
                     continue;
                 }
                 for event in events {
-                    if let Event::Ask(answer) = event {
+                    match event {
                         // Whoever asked may have gone.
-                        let _ = answer.send(self.came_to(cell.load(), start.elapsed()));
+                        Event::Ask(answer) => drop(answer.send(self.came_to(cell.load(), start.elapsed()))),
+                        // It came together with others, which are done.
+                        Event::Hold(answer) => drop(self.events.send(Event::Hold(answer))),
+                        Event::Changed | Event::Reload | Event::Release => {}
                     }
                 }
             }
         };
         thread::Builder::new().name("control".to_owned()).spawn(body).context("cannot start the control loop")?;
         Ok(handle)
+    }
+
+    /// Waits for the word to go on, or for ever; what has come meanwhile is the answer.
+    fn held(&self, answer: oneshot::Sender<()>) -> Vec<Event> {
+        let _ = answer.send(());
+        let mut events = Vec::new();
+        while let Ok(event) = self.wakes.recv() {
+            match event {
+                Event::Release => break,
+                // One that has not been heard yet is enough.
+                Event::Changed if events.iter().any(|event| matches!(event, Event::Changed)) => {}
+                event => events.push(event),
+            }
+        }
+        events
     }
 
     /// One change: read, translate, compare, build, publish.
@@ -200,6 +238,16 @@ impl Control {
         self.tried = Some((read.model.clone(), read.modules.clone()));
         self.problems = problems;
         snapshot
+    }
+
+    /// True when the last reading found errors, or something could not be built.
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.problems.is_empty() || self.findings.iter().any(|finding| finding.severity >= Severity::Error)
+    }
+
+    /// Uses the listening sockets of another process for the first snapshot.
+    pub(crate) fn inherit(&mut self, sockets: Vec<std::net::TcpListener>) {
+        self.builder.inherit(sockets);
     }
 
     /// What the last turn, or the first reading, has come to.

@@ -25,6 +25,7 @@ mod secret_files;
 mod signals;
 mod starter;
 mod state;
+mod takeover;
 mod tell;
 mod test;
 mod try_to;

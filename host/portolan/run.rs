@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use portolan_proxy::{Snapshot, SnapshotCell, Workers};
 use portolan_telemetry::{LogControl, Metrics};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
+use tokio::sync::watch;
 
 use crate::UsageError;
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
@@ -24,11 +26,18 @@ use crate::filters;
 use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
 use crate::state::StateFolder;
+use crate::takeover::{Offer, Predecessor, Successor};
 use crate::view;
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it, or another process takes over.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let service = Service { config: &args.config, serve: &args.serve, drain_time: args.drain_time };
+    let service = Service {
+        config: &args.config,
+        serve: &args.serve,
+        drain_time: args.drain_time,
+        minimum_drain_time: args.minimum_drain_time.min(args.drain_time / 2),
+        takeover: args.takeover.as_deref(),
+    };
     runtime()?.block_on(service.serve(|| Ok(())))
 }
 
@@ -43,6 +52,8 @@ pub(crate) struct Service<'a> {
     config: &'a ConfigArgs,
     serve: &'a ServeArgs,
     drain_time: Duration,
+    minimum_drain_time: Duration,
+    takeover: Option<&'a Path>,
 }
 
 /// What lives as long as the gateway serves.
@@ -50,37 +61,55 @@ struct Running {
     readiness: Readiness,
     control: ControlHandle,
     workers: Workers,
+    cell: SnapshotCell,
+    metrics: Arc<Metrics>,
+    ports: Ports,
+}
+
+/// The sockets beside the listeners': the admin port and the status port.
+struct Ports {
+    /// Further handles, for a process that takes over.
+    handles: Vec<std::net::TcpListener>,
+    /// Its end closes them here.
+    open: watch::Sender<()>,
+}
+
+/// Why the gateway ends.
+enum End {
+    Signal(Signal),
+    /// Another process has its sockets.
+    Replaced(Successor),
 }
 
 impl<'a> Service<'a> {
     /// A gateway for one person at a terminal: Ctrl-C ends it without draining.
     pub(crate) fn interactive(config: &'a ConfigArgs, serve: &'a ServeArgs) -> Self {
-        Self { config, serve, drain_time: Duration::ZERO }
+        Self { config, serve, drain_time: Duration::ZERO, minimum_drain_time: Duration::ZERO, takeover: None }
     }
 
-    /// Starts everything, calls `announce` when requests are served, and comes back when a signal has ended it.
+    /// Starts everything, calls `announce` when requests are served, and comes back when it has ended.
     pub(crate) async fn serve(self, announce: impl FnOnce() -> io::Result<()>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let running = self.start().await?;
         announce()?;
-        let signal = loop {
-            match signals.next().await {
-                Signal::Hangup => running.control.reload(),
-                signal => break signal,
-            }
-        };
-        self.end(running, signal, &mut signals).await
+        let mut offer = self.takeover.map(Offer::new).transpose()?;
+        let end = running.until_end(&mut signals, offer.as_mut()).await;
+        if let (Some(offer), End::Signal(_)) = (&offer, &end) {
+            offer.withdraw();
+        }
+        drop(offer);
+        self.end(running, end, &mut signals).await
     }
 
     async fn start(&self) -> anyhow::Result<Running> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
         let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?);
-        // A port that is taken is said before any work is done.
-        let admin = bind(self.serve.admin_address, "--admin-address").await?;
-        let status = match self.serve.status_port {
-            Some(port) => Some(bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), "--status-port").await?),
+        let mut predecessor = match self.takeover {
+            Some(path) => Predecessor::at(path).await?,
             None => None,
         };
+        // A port that is taken is said before any work is done.
+        let ports = self.ports(predecessor.as_mut()).await?;
         let readiness = Readiness::default();
         readiness.set(State::Initializing);
         let metrics = Metrics::new();
@@ -88,34 +117,72 @@ impl<'a> Service<'a> {
         let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), trace: None };
         let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
+        if let Some(predecessor) = &mut predecessor {
+            control.inherit(predecessor.take_rest());
+        }
         let first = control.first();
+        if predecessor.is_some() && control.has_errors() {
+            bail!("nothing is taken over with errors in the configuration; the running process serves on");
+        }
         let cell = SnapshotCell::new(first.clone());
         let errors = control.listener_errors().load_full();
         check_listeners(&first, &errors)?;
         let state = admin_state((&cell, self.config), &control, metrics.clone(), readiness.clone(), log);
-        let admin_address = admin.local_addr()?;
-        tokio::spawn(portolan_admin::serve(admin, state, std::future::pending()));
-        if let Some(status) = status {
-            tokio::spawn(portolan_admin::serve_status(status, readiness.clone(), std::future::pending()));
-        }
+        let admin_address = ports[0].local_addr()?;
+        let ports = serve_ports(ports, state, &readiness)?;
         metrics.server.concurrency.set(i64::try_from(workers).unwrap_or(i64::MAX));
         let workers = Workers::start(workers, &cell, self.serve.limits.edge_limits())?;
-        let control = control.spawn(cell)?;
+        if let Some(predecessor) = predecessor
+            && let Err(error) = predecessor.replace().await
+        {
+            workers.hand_over();
+            let limit = self.drain_time;
+            let _ = tokio::task::spawn_blocking(move || workers.drain(limit)).await;
+            return Err(error);
+        }
+        let control = control.spawn(cell.clone())?;
         say_listeners(&first, &errors);
         tracing::info!("admin    http://{admin_address}/");
         readiness.set(State::Live);
         tracing::info!("ready");
-        Ok(Running { readiness, control, workers })
+        Ok(Running { readiness, control, workers, cell, metrics, ports })
+    }
+
+    /// The admin port, and the status port if there is to be one: of the process before this one, or bound now.
+    async fn ports(&self, mut predecessor: Option<&mut Predecessor>) -> anyhow::Result<Vec<TcpListener>> {
+        let status = self.serve.status_port.map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        let wanted = std::iter::once((self.serve.admin_address, "--admin-address"));
+        let mut ports = Vec::new();
+        for (address, flag) in wanted.chain(status.map(|address| (address, "--status-port"))) {
+            let taken = predecessor.as_mut().and_then(|predecessor| predecessor.take(address));
+            ports.push(match taken {
+                Some(socket) => TcpListener::from_std(socket)?,
+                None => bind(address, flag).await?,
+            });
+        }
+        Ok(ports)
     }
 
     /// Ends without losing a request, within the drain time. A second signal ends at once.
     ///
-    /// After SIGTERM the first half still accepts and tells clients to close, for load balancers need a while to
-    /// notice; the second half ends what is in flight. Ctrl-C has no load balancer to wait for.
-    async fn end(&self, running: Running, signal: Signal, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    /// After SIGTERM clients are still taken in for a while, and told to close: load balancers need it to notice. Ctrl-C
+    /// has no load balancer to wait for. When another process has the sockets nobody is taken in any more.
+    async fn end(&self, running: Running, end: End, signals: &mut Signals) -> anyhow::Result<ExitCode> {
         running.readiness.set(State::Draining);
-        running.workers.announce_drain();
-        let notice = if signal == Signal::Terminate { self.drain_time / 2 } else { Duration::ZERO };
+        let listeners = running.cell.load().model.listeners.len();
+        running.metrics.server.total_listeners_draining.set(i64::try_from(listeners).unwrap_or(i64::MAX));
+        let notice = match end {
+            End::Signal(Signal::Interrupt | Signal::Hangup) => Duration::ZERO,
+            End::Signal(Signal::Terminate) | End::Replaced(_) => self.minimum_drain_time,
+        };
+        if let End::Replaced(successor) = end {
+            running.workers.hand_over();
+            running.ports.close();
+            successor.go().await;
+            tracing::info!("replaced another process serves");
+        } else {
+            running.workers.announce_drain();
+        }
         let rest = self.drain_time - notice;
         if !self.drain_time.is_zero() {
             tracing::info!("drain    at most {:?}; a second signal ends at once", self.drain_time);
@@ -155,6 +222,71 @@ impl<'a> Service<'a> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.serve.workers.map_or_else(cores, usize::from)
     }
+}
+
+impl Running {
+    /// Serves until a signal, or until another process has taken over.
+    async fn until_end(&self, signals: &mut Signals, offer: Option<&mut Offer>) -> End {
+        let mut replaced = pin!(self.until_replaced(offer));
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Hangup => self.control.reload(),
+                    signal => return End::Signal(signal),
+                },
+                successor = &mut replaced => return End::Replaced(successor),
+            }
+        }
+    }
+
+    async fn until_replaced(&self, offer: Option<&mut Offer>) -> Successor {
+        let Some(offer) = offer else { return std::future::pending().await };
+        loop {
+            let successor = offer.asked().await;
+            tracing::info!("takeover another process asks for the sockets");
+            // What is handed on must be what is served when the other one begins.
+            self.control.hold().await;
+            match self.hand_on(&successor).await {
+                Ok(()) => return successor,
+                Err(error) => tracing::error!("takeover this process serves on: {error:#}"),
+            }
+            self.control.release();
+        }
+    }
+
+    async fn hand_on(&self, successor: &Successor) -> anyhow::Result<()> {
+        let mut sockets = self.cell.load().handles().context("no handles on the sockets")?;
+        for socket in &self.ports.handles {
+            sockets.push(socket.try_clone().context("no handles on the sockets")?);
+        }
+        successor.serves(&sockets).await
+    }
+}
+
+impl Ports {
+    /// Another process answers there.
+    fn close(self) {
+        drop(self.open);
+    }
+}
+
+/// Serves the admin port and the status port, in this order, until they are closed.
+fn serve_ports(ports: Vec<TcpListener>, state: AdminState, readiness: &Readiness) -> anyhow::Result<Ports> {
+    let open = watch::Sender::new(());
+    let mut handles = Vec::new();
+    for (at, port) in ports.into_iter().enumerate() {
+        let port = port.into_std()?;
+        handles.push(port.try_clone()?);
+        let port = TcpListener::from_std(port)?;
+        let mut closed = open.subscribe();
+        let shutdown = async move { while closed.changed().await.is_ok() {} };
+        if at == 0 {
+            tokio::spawn(portolan_admin::serve(port, state.clone(), shutdown));
+        } else {
+            tokio::spawn(portolan_admin::serve_status(port, readiness.clone(), shutdown));
+        }
+    }
+    Ok(Ports { handles, open })
 }
 
 /// The exit code that shells expect of a process that a signal ended.

@@ -53,6 +53,33 @@ fn sigterm_ends_idle_connections_without_cutting_a_request() {
 }
 
 #[test]
+fn clients_are_taken_in_for_the_minimum_drain_time_and_then_refused_without_a_reset() {
+    let app = Upstream::start("app");
+    let mut gateway = gateway(&app, "10s");
+    let mut slow = gateway.connect();
+    slow.send(&Request::get("h", "/slow").order("delay 7000").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    let start = Instant::now();
+    gateway.signal("TERM");
+    let request = Request::get("h", "/");
+    let mut answered = 0;
+    let refused = loop {
+        match std::net::TcpStream::connect_timeout(&gateway.address(), Duration::from_secs(3)) {
+            Ok(stream) => {
+                let mut connection = crate::support::client::Connection::over(stream);
+                let response = connection.request(&request).expect("whoever is let in is answered");
+                assert_eq!(response.status, 200);
+                answered += 1;
+            }
+            Err(_) => break start.elapsed(),
+        }
+    };
+    assert!(answered > 10 && refused > Duration::from_secs(4), "{answered} requests in {refused:?}");
+    assert_eq!(slow.response(false).unwrap().status, 200);
+    assert_eq!(gateway.await_exit().code(), Some(0));
+}
+
+#[test]
 fn the_drain_time_bounds_the_end() {
     let app = Upstream::start("app");
     let mut gateway = gateway(&app, "300ms");

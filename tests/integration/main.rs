@@ -47,6 +47,7 @@ mod sdk;
 mod seed;
 mod streaming;
 mod swap;
+mod takeover;
 mod tcp;
 mod tcp_filters;
 mod telemetry;

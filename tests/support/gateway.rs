@@ -1,6 +1,7 @@
 //! The real binary as a child process: its configuration folder, its ports, its logs.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -74,7 +75,6 @@ impl Options {
         }
         let (http, admin) = (Port::free(), Port::free());
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("modules");
-        let log = File::create(folder.path().join("log")).expect("the log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
         let (config, port) = self.as_it_stands.unwrap_or((config, 80));
         command.arg("run").arg("--config").arg(config);
@@ -87,22 +87,28 @@ impl Options {
         if !self.no_access_log {
             command.arg("--access-log").arg(folder.path().join("access.log"));
         }
-        let child = command
-            .args(["--admin-address", &admin.address().to_string()])
-            .args(["--workers", "2"])
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log)
-            .spawn()
-            .expect("the gateway's process");
-        Gateway { child, folder, http, admin }
+        command.args(["--admin-address", &admin.address().to_string()]).args(["--workers", "2"]).args(&self.arguments);
+        let arguments = command.get_args().map(OsString::from).collect::<Vec<_>>();
+        let child = start(&arguments, folder.path());
+        Gateway { child, arguments, folder, http, admin }
     }
+}
+
+fn start(arguments: &[OsString], folder: &Path) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("the log file");
+    Command::new(env!("CARGO_BIN_EXE_portolan"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle of the log"))
+        .stderr(log)
+        .spawn()
+        .expect("the gateway's process")
 }
 
 /// A running gateway; killed when dropped.
 pub(crate) struct Gateway {
     child: Child,
+    arguments: Vec<OsString>,
     folder: TempDir,
     http: Port,
     admin: Port,
@@ -237,6 +243,16 @@ impl Gateway {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
         assert!(status.success(), "kill -s {name} {id}");
+    }
+
+    /// Starts the same command a second time, beside this process.
+    pub(crate) fn start_again(&self) -> Child {
+        start(&self.arguments, self.folder.path())
+    }
+
+    /// Makes another process the one that is asked, signalled and killed; the answer is the one before.
+    pub(crate) fn become_process(&mut self, child: Child) -> Child {
+        std::mem::replace(&mut self.child, child)
     }
 
     /// Waits for its end.

@@ -19,11 +19,11 @@ use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
-use crate::listener::{SocketRegistry, Sockets};
 use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
+use crate::sockets::{SocketRegistry, Sockets};
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
@@ -146,6 +146,12 @@ impl Builder {
             certificates: Certificates::default(),
             options,
         })
+    }
+
+    /// Takes the listening sockets of another process, which the first snapshot uses for their addresses; those that it has
+    /// no listener for are let go.
+    pub fn inherit(&mut self, sockets: Vec<std::net::TcpListener>) {
+        self.sockets.inherit(sockets);
     }
 
     /// A snapshot of this model, and what could not be built. May block for compiling, starting and resolving: call it

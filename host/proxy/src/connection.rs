@@ -44,6 +44,9 @@ use crate::stream;
 use crate::tls::ClientStream;
 use crate::worker::Worker;
 
+/// How long a connection that is to end may do nothing: a client that sends request after request gets its next answer,
+/// which tells it to close, instead of a closed socket.
+const LAST_IDLE: Duration = Duration::from_secs(5);
 /// What hyper keeps of what a client sends. The guard sees to heads: they are smaller.
 const MAX_BUFFER: usize = 64 * 1024;
 
@@ -54,7 +57,11 @@ pub(crate) struct Handle {
     info: Arc<ConnectionInfo>,
     slot: Rc<ListenerSlot>,
     waker: RefCell<Option<Waker>>,
+    /// It is to end, after the next answer at the latest.
     drain: Cell<bool>,
+    /// And does not wait for that one.
+    hurry: Cell<bool>,
+    is_http2: Cell<bool>,
     kill: Cell<bool>,
 }
 
@@ -64,14 +71,24 @@ impl Handle {
         &self.slot
     }
 
-    /// Lets the request in flight end and closes then; at once when there is none. A head under way is still read and
-    /// answered: that answer tells the client to close.
+    /// Lets the request in flight, or the next one, end and closes then, or when none comes for a while. Over HTTP/2 the
+    /// client is told at once.
     pub(crate) fn drain(&self) {
-        if self.info.activity.has_begun() {
-            return;
-        }
         self.drain.set(true);
         self.wake();
+    }
+
+    /// Closes as soon as no request is in flight.
+    pub(crate) fn hurry(&self) {
+        self.hurry.set(true);
+        self.drain();
+    }
+
+    /// Tells the client to go where that can be told apart from an answer: over HTTP/2.
+    pub(crate) fn say_goodbye(&self) {
+        if self.is_http2.get() {
+            self.drain();
+        }
     }
 
     /// Ends what has taken too long: a head that does not come, a connection without requests, a request without progress.
@@ -82,6 +99,8 @@ impl Handle {
         };
         let activity = &self.info.activity;
         match activity.waits() {
+            Some((since, false)) if self.drain.get() && passed(since, LAST_IDLE) => self.hurry(),
+            Some((since, true)) if self.drain.get() && passed(since, LAST_IDLE) => self.end_head(logs),
             Some((since, true)) if passed(since, limits.head_timeout) => self.end_head(logs),
             Some((since, false)) if passed(since, limits.idle_timeout) => {
                 self.slot.http().downstream_cx_idle_timeout.inc();
@@ -138,12 +157,26 @@ impl Handle {
     async fn run<C: Future>(&self, mut connection: Pin<&mut C>, wind_down: impl Fn(Pin<&mut C>)) -> Option<C::Output> {
         let mut draining = false;
         self.unless_killed(|cx| {
-            if self.drain.get() && !std::mem::replace(&mut draining, true) {
+            if self.drain.get() && !draining {
+                // What has come is read first: a request that the system has taken in is answered.
+                if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(output);
+                }
+                if self.waits_for_more() {
+                    return Poll::Pending;
+                }
+                draining = true;
                 wind_down(connection.as_mut());
             }
             connection.as_mut().poll(cx)
         })
         .await
+    }
+
+    /// True when a request is still taken in before the connection winds down: over HTTP/1 that ends an idle one at once.
+    fn waits_for_more(&self) -> bool {
+        let waits = self.info.activity.waits();
+        !self.is_http2.get() && waits.is_some_and(|(_, begun)| begun || !self.hurry.get())
     }
 
     /// Polls until there is something, or the connection is to end: none.
@@ -230,7 +263,9 @@ fn open(
         info: info.clone(),
         waker: RefCell::default(),
         slot: slot.clone(),
-        drain: Cell::new(false),
+        drain: Cell::new(worker.is_closing() || slot.is_retired()),
+        hurry: Cell::new(false),
+        is_http2: Cell::new(false),
         kill: Cell::new(false),
     });
     (Open::new(worker, slot, &handle, socket), handle)
@@ -257,6 +292,7 @@ where
 {
     let (protocol, early) = known;
     let io = Watched::new(socket, early, protocol, info.clone());
+    handle.is_http2.set(protocol == Protocol::Http2);
     match protocol {
         Protocol::Http1 => http1(open, io, info, handle).await,
         Protocol::Http2 => http2::serve(open, io, info, handle).await,

@@ -18,6 +18,8 @@ pub(crate) enum Stage {
     Serving,
     /// Still accepting; responses tell clients to close.
     Announced,
+    /// Another process accepts from the listeners' sockets; responses tell clients to close.
+    HandedOver,
     /// Listeners close; requests in flight end.
     Closing,
     /// What is left is cut.
@@ -73,6 +75,12 @@ impl Workers {
     /// Responses carry `connection: close` from here on; everything is still accepted.
     pub fn announce_drain(&self) {
         self.stage.send_replace(Stage::Announced);
+    }
+
+    /// Another process accepts from now on, from the same sockets, which it has handles on: this one stops. What is open
+    /// goes on, and clients that send requests are told to close.
+    pub fn hand_over(&self) {
+        self.stage.send_replace(Stage::HandedOver);
     }
 
     /// Closes the listeners and lets requests in flight end, for at most `limit`; then cuts what is left. Blocks: call it

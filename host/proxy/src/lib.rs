@@ -66,6 +66,7 @@ mod route;
 mod router;
 mod sent;
 mod snapshot;
+mod sockets;
 mod standard_metrics;
 mod stream;
 mod stream_trace;

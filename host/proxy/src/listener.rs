@@ -1,75 +1,39 @@
-//! Listening sockets: one per worker with SO_REUSEPORT, kept over reloads by address, drained before they close.
+//! [`ListenerSlot`]: a listener on one worker, from its first connection to its last, over reloads.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_model::{ListenerLimits, ProxyHeaders, RouteTableId};
 use portolan_telemetry::{HttpMetrics, ListenerMetrics};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::Notify;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
 
 use crate::connection::{self, Accepted, OpenSocket};
 use crate::proxied;
 use crate::snapshot::{ListenerEntry, Snapshot};
+use crate::sockets::{Sockets, refuse_new};
 use crate::tcp::{self, TcpEntry};
 use crate::tls::{self, ChainEntry, FilterChains, Transport};
+use crate::view::View;
 use crate::worker::Worker;
 
-const BACKLOG: i32 = 4096;
+/// How long a closed socket is still accepted from: handshakes that were under way come to their end.
+const CLOSING: Duration = Duration::from_millis(100);
 
-/// The sockets of one address, one for each worker until it takes it.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    by_worker: Vec<Mutex<Option<TcpListener>>>,
-}
-
-impl Sockets {
-    /// For a snapshot that serves nobody.
-    pub(crate) fn none() -> Self {
-        Self { by_worker: Vec::new() }
-    }
-}
-
-/// All sockets that are in use, by address: the same address keeps its sockets over reloads.
-#[derive(Debug, Default)]
-pub(crate) struct SocketRegistry {
-    by_address: HashMap<SocketAddr, Weak<Sockets>>,
-}
-
-impl SocketRegistry {
-    /// Forgets addresses that are not wanted any more: their sockets are closed by whoever took them, and an address that
-    /// comes back needs new ones.
-    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&SocketAddr) -> bool) {
-        self.by_address.retain(|address, _| is_wanted(address));
-    }
-
-    /// The sockets of this address, bound now unless they are in use already.
-    pub(crate) fn bind(&mut self, address: SocketAddr, workers: usize) -> io::Result<Arc<Sockets>> {
-        if let Some(sockets) = self.by_address.get(&address).and_then(Weak::upgrade) {
-            return Ok(sockets);
-        }
-        let by_worker = (0..workers).map(|_| bind(address).map(|socket| Mutex::new(Some(socket))));
-        let sockets = Arc::new(Sockets { by_worker: by_worker.collect::<io::Result<_>>()? });
-        self.by_address.retain(|_, sockets| sockets.strong_count() > 0);
-        self.by_address.insert(address, Arc::downgrade(&sockets));
-        Ok(sockets)
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+/// How a listener stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Nobody serves its address any more: later clients are refused.
+    Refuse,
+    /// Another process has the same sockets and accepts from them.
+    HandOver,
 }
 
 /// One listener on one worker: what its connections look up on each request.
@@ -87,7 +51,9 @@ pub(crate) struct ListenerSlot {
     chains: RefCell<Option<Chains>>,
     /// Keeps the address in the registry while the slot lives.
     sockets: Arc<Sockets>,
-    closed: Notify,
+    /// What it was served with when it was removed; none while it is served.
+    last: RefCell<Option<Rc<View>>>,
+    closed: watch::Sender<Option<Closing>>,
 }
 
 /// The filter chains of a listener, each with a slot of its own, by the same index. A slot lives on over reloads as long as
@@ -123,7 +89,8 @@ impl ListenerSlot {
             limits: Cell::new(entry.limits),
             chains: RefCell::default(),
             sockets: entry.sockets.clone(),
-            closed: Notify::new(),
+            last: RefCell::default(),
+            closed: watch::Sender::new(None),
         }
     }
 
@@ -207,12 +174,22 @@ impl ListenerSlot {
         self.tcp.replace(chain.tcp.clone());
     }
 
-    /// Its number means another table from here on: requests that still come find no host.
-    fn retire(&self) {
-        self.route_table.set(RouteTableId::MAX);
+    /// It is gone from the configuration: connections that came before are served with what it was last part of.
+    fn retire(&self, last: &Rc<View>) {
+        self.last.replace(Some(last.clone()));
         if let Some(chains) = &*self.chains.borrow() {
-            chains.slots.iter().for_each(|slot| slot.route_table.set(RouteTableId::MAX));
+            chains.slots.iter().for_each(|slot| slot.retire(last));
         }
+    }
+
+    /// What a new stream on it is served with.
+    pub(crate) fn view(&self, worker: &Worker) -> Rc<View> {
+        self.last.borrow().clone().unwrap_or_else(|| worker.view())
+    }
+
+    /// True when its connections are to end.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.last.borrow().is_some()
     }
 
     fn renew(&self, entry: &ListenerEntry) {
@@ -225,21 +202,20 @@ impl ListenerSlot {
         self.proxy_headers.replace(entry.proxy_headers.clone());
     }
 
-    fn close(&self) {
-        self.closed.notify_waiters();
-        self.closed.notify_one();
+    fn close(&self, how: Closing) {
+        self.closed.send_replace(Some(how));
     }
 }
 
-/// Opens what the snapshot has and the worker has not, renews what both have, closes the rest.
-pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
+/// Opens what the snapshot has and the worker has not, renews what both have, closes the rest; that was served with `last`.
+pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot, last: &Rc<View>) {
     let mut slots = worker.listeners.borrow_mut();
     slots.retain(|address, slot| {
         let same = |entry: &ListenerEntry| entry.address == *address && Arc::ptr_eq(&entry.sockets, &slot.sockets);
         let stays = snapshot.listeners.iter().any(same);
         if !stays {
-            slot.close();
-            slot.retire();
+            slot.close(Closing::Refuse);
+            slot.retire(last);
             // Connections of TCP live on until they end by themselves.
             drain_http(worker, *address);
         }
@@ -253,21 +229,26 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
             }
             slot.renew(entry);
             for gone in slot.renew_chains(entry) {
-                gone.retire();
+                gone.retire(last);
                 drain(worker, |slot| Rc::ptr_eq(slot, &gone));
             }
             continue;
         }
-        let taken = entry.sockets.by_worker.get(worker.index).and_then(|socket| socket.lock().ok()?.take());
-        let Some(socket) = taken else { continue };
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => {
-                let slot = ListenerSlot::new(entry);
-                slots.insert(entry.address, slot.clone());
-                spawn_local(accept(worker.clone(), slot, socket));
-            }
-            Err(error) => tracing::error!(address = %entry.address, %error, "the listener cannot be served"),
+        let taken = entry.sockets.take(worker.index);
+        if !taken.is_empty() {
+            let slot = ListenerSlot::new(entry);
+            slots.insert(entry.address, slot.clone());
+            taken.into_iter().for_each(|socket| open(worker, &slot, socket));
         }
+    }
+}
+
+fn open(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: std::net::TcpListener) {
+    match TcpListener::from_std(socket) {
+        Ok(socket) => {
+            spawn_local(accept(worker.clone(), slot.clone(), socket));
+        }
+        Err(error) => tracing::error!(address = %slot.address, %error, "the listener cannot be served"),
     }
 }
 
@@ -282,28 +263,37 @@ fn drain(worker: &Worker, of: impl Fn(&Rc<ListenerSlot>) -> bool) {
 }
 
 /// Closes all listeners. Connections that the system has already taken in are still accepted: none is dropped.
-pub(crate) fn close_all(worker: &Worker) {
+pub(crate) fn close_all(worker: &Worker, how: Closing) {
     for (_, slot) in worker.listeners.borrow_mut().drain() {
-        slot.close();
+        slot.close(how);
     }
 }
 
-async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: tokio::net::TcpListener) {
-    loop {
+async fn accept(worker: Rc<Worker>, slot: Rc<ListenerSlot>, socket: TcpListener) {
+    // The worker ends only after what has come is taken in.
+    let open = worker.open_tunnel();
+    let mut closed = slot.closed.subscribe();
+    let how = loop {
+        if let Some(how) = *closed.borrow_and_update() {
+            break how;
+        }
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = slot.closed.notified() => break,
+            _ = closed.changed() => continue,
         };
         match accepted {
             Ok((stream, peer)) => serve(&worker, &slot, stream, peer),
             Err(error) => pause_after(&error).await,
         }
+    };
+    if let Ok(socket) = socket.into_std() {
+        accept_rest(&worker, &slot, socket, how).await;
     }
-    accept_rest(&worker, &slot, socket);
+    drop(open);
 }
 
-fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpStream, peer: SocketAddr) {
+fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: TcpStream, peer: SocketAddr) {
     // One that has no place is closed as it is dropped.
     let Some(open) = OpenSocket::admit(worker, slot) else { return };
     // A socket that refuses the option still works, only slower.
@@ -320,7 +310,7 @@ fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpSt
 pub(crate) fn hand_over(
     worker: &Rc<Worker>,
     slot: &Rc<ListenerSlot>,
-    (socket, early): (tokio::net::TcpStream, Bytes),
+    (socket, early): (TcpStream, Bytes),
     (direct, told): (SocketAddr, Option<(SocketAddr, SocketAddr)>),
     mut open: OpenSocket,
 ) {
@@ -330,21 +320,35 @@ pub(crate) fn hand_over(
     }
     let accepted = Accepted { socket, early, info, open };
     match slot.tcp() {
-        Some(tcp) => tcp::serve(worker, tcp, accepted),
+        Some(tcp) => tcp::serve(worker, (slot.view(worker), tcp), accepted),
         None if slot.is_tls() => tls::serve(worker, slot, accepted),
         None => connection::serve(worker, slot, accepted),
     }
 }
 
-/// Accepts what came between the last accept and the close, which would reset it. Asks the system and not the event
-/// queue, whose knowledge may be old.
-fn accept_rest(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: tokio::net::TcpListener) {
-    let Ok(socket) = socket.into_std() else { return };
+/// Accepts what the system has taken in, and what it is about to, which closing would reset. Asks the system and not the
+/// event queue, whose knowledge may be old.
+async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: std::net::TcpListener, how: Closing) {
+    if how == Closing::HandOver {
+        accept_queue(worker, slot, &socket);
+        return;
+    }
+    slot.sockets.release();
+    refuse_new(&socket);
+    let until = Instant::now() + CLOSING;
+    while Instant::now() < until {
+        accept_queue(worker, slot, &socket);
+        sleep(CLOSING / 10).await;
+    }
+    accept_queue(worker, slot, &socket);
+}
+
+fn accept_queue(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: &std::net::TcpListener) {
     loop {
         match socket.accept() {
             Ok((stream, peer)) => {
                 if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = tokio::net::TcpStream::from_std(stream)
+                    && let Ok(stream) = TcpStream::from_std(stream)
                 {
                     serve(worker, slot, stream, peer);
                 }
@@ -360,6 +364,6 @@ async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused) {
         tracing::warn!(%error, "accept failed");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
 }

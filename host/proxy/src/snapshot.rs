@@ -17,12 +17,12 @@ use crate::cluster::ClusterState;
 use crate::dns::Names;
 use crate::generation::PluginGeneration;
 use crate::generations::Generations;
-use crate::listener::Sockets;
 use crate::log_entry::LogEntry;
 use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::RouteEntry;
+use crate::sockets::Sockets;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
@@ -136,6 +136,18 @@ pub(crate) struct SnapshotParts {
 }
 
 impl Snapshot {
+    /// Handles on all listening sockets, for a process that takes over.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn handles(&self) -> std::io::Result<Vec<std::net::TcpListener>> {
+        let mut all = Vec::new();
+        for listener in &self.listeners {
+            all.append(&mut listener.sockets.handles()?);
+        }
+        Ok(all)
+    }
+
     pub(crate) fn new(parts: SnapshotParts) -> Self {
         let names = parts.clusters.iter().zip(0..).map(|(cluster, id)| (cluster.state.name.clone(), id));
         let routes: Vec<_> =

@@ -149,7 +149,7 @@ impl Stream {
         connection: Arc<ConnectionInfo>,
         parts: request::Parts,
     ) -> Rc<Self> {
-        let mut view = worker.view();
+        let mut view = slot.view(&worker);
         if !view.rollouts.is_empty() {
             let draw = || worker.with_rng(|rng| rng.random_range(0..100));
             view = view.for_stream(&parts, draw).unwrap_or(view);

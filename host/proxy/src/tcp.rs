@@ -109,20 +109,20 @@ pub(crate) struct Connection {
 }
 
 /// Serves an accepted socket in a task of its own.
-pub(crate) fn serve(worker: &Rc<Worker>, tcp: Arc<TcpEntry>, accepted: Accepted) {
+pub(crate) fn serve(worker: &Rc<Worker>, with: (Rc<View>, Arc<TcpEntry>), accepted: Accepted) {
     let Accepted { socket, early, info, open } = accepted;
-    serve_client(worker, tcp, Client::of_socket(socket, early), info, open);
+    serve_client(worker, with, Client::of_socket(socket, early), info, open);
 }
 
-/// Serves a client in a task of its own.
+/// Serves a client in a task of its own, with what its listener had when it came.
 pub(crate) fn serve_client(
     worker: &Rc<Worker>,
-    tcp: Arc<TcpEntry>,
+    with: (Rc<View>, Arc<TcpEntry>),
     client: Client,
     info: Arc<ConnectionInfo>,
     socket: OpenSocket,
 ) {
-    let connection = Connection::open(worker, tcp, info, socket);
+    let connection = Connection::open(worker, with, info, socket);
     spawn_local(async move {
         // A fault of ours in one connection costs that connection.
         if AssertUnwindSafe(run(&connection, client)).catch_unwind().await.is_err() {
@@ -156,8 +156,12 @@ async fn carry(connection: &Rc<Connection>, client: Client) {
 }
 
 impl Connection {
-    fn open(worker: &Rc<Worker>, tcp: Arc<TcpEntry>, info: Arc<ConnectionInfo>, socket: OpenSocket) -> Rc<Self> {
-        let view = worker.view();
+    fn open(
+        worker: &Rc<Worker>,
+        (view, tcp): (Rc<View>, Arc<TcpEntry>),
+        info: Arc<ConnectionInfo>,
+        socket: OpenSocket,
+    ) -> Rc<Self> {
         let now = clock::coarse_ms();
         tcp.metrics.downstream_cx_total.inc();
         let record = Record::new(!view.snapshot.access_logs.is_empty());

@@ -11,14 +11,14 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use slab::Slab;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::callout::Reach;
 use crate::clock;
 use crate::connection::Handle;
 use crate::drain::Stage;
 use crate::edge::Edge;
-use crate::listener::{self, ListenerSlot};
+use crate::listener::{self, Closing, ListenerSlot};
 use crate::snapshot::Snapshot;
 use crate::tcp;
 use crate::tls::Handshakes;
@@ -45,9 +45,11 @@ pub(crate) struct Worker {
     /// TLS clients that are not yet connections.
     pub(crate) handshakes: Handshakes,
     pub(crate) connection_closed: Notify,
-    /// Upgraded connections: they have left the server's care, but not ours.
+    /// Upgraded connections, which have left the server's care but not ours, and listeners.
     tunnels: Cell<usize>,
     draining: Cell<bool>,
+    /// Connections that come now are the last.
+    closing: Cell<bool>,
     /// It has taken its first snapshot over.
     has_begun: Cell<bool>,
     cut: Notify,
@@ -75,6 +77,7 @@ impl Worker {
             connection_closed: Notify::new(),
             tunnels: Cell::new(0),
             draining: Cell::new(false),
+            closing: Cell::new(false),
             has_begun: Cell::new(false),
             cut: Notify::new(),
             reach: Reach::default(),
@@ -96,7 +99,12 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Counts a tunnel as open until the guard is dropped.
+    /// True when the listeners are closed or closing.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Counts a tunnel, or a listener, as open until the guard is dropped.
     pub(crate) fn open_tunnel(self: &Rc<Self>) -> Tunnel {
         self.tunnels.set(self.tunnels.get() + 1);
         Tunnel(self.clone())
@@ -129,10 +137,11 @@ impl Worker {
                 },
                 changed = stage.changed() => {
                     let now = *stage.borrow_and_update();
-                    if changed.is_err() || now != Stage::Announced {
-                        break;
+                    match now {
+                        Stage::Announced if changed.is_ok() => self.announce(),
+                        Stage::HandedOver if changed.is_ok() => self.hand_over(),
+                        _ => break,
                     }
-                    self.draining.set(true);
                 }
                 _ = sweep.tick() => self.sweep(),
             }
@@ -152,7 +161,7 @@ impl Worker {
         for plugin in &self.view.borrow().all_plugins() {
             plugin.begin(self);
         }
-        listener::reconcile(self, &snapshot);
+        listener::reconcile(self, &snapshot, &last);
         if is_new || !self.has_begun.replace(true) {
             snapshot.note_adopted();
         }
@@ -182,18 +191,33 @@ impl Worker {
         }
     }
 
+    /// Clients are told to go, each in the way of its protocol; whoever comes is still served.
+    fn announce(&self) {
+        self.draining.set(true);
+        for (_, handle) in self.connections.borrow().iter() {
+            handle.say_goodbye();
+        }
+    }
+
+    /// Another process takes in who comes from now on.
+    fn hand_over(self: &Rc<Self>) {
+        self.closing.set(true);
+        listener::close_all(self, Closing::HandOver);
+        self.announce();
+    }
+
     /// Closes listeners, lets requests end, and cuts what is left when the time is over.
     async fn drain(self: &Rc<Self>, mut stage: watch::Receiver<Stage>) {
         self.draining.set(true);
-        listener::close_all(self);
-        // The accept loops take what the system has taken in before they end.
-        tokio::task::yield_now().await;
+        self.closing.set(true);
+        listener::close_all(self, Closing::Refuse);
         for (_, handle) in self.connections.borrow().iter() {
-            handle.drain();
+            handle.hurry();
         }
         tokio::select! {
             () = self.all_closed() => {}
             () = over(&mut stage) => {}
+            () = self.keep_sweeping() => {}
         }
         self.cut.notify_waiters();
         for (_, handle) in self.connections.borrow().iter() {
@@ -205,6 +229,14 @@ impl Worker {
         self.handshakes.cut();
         // What was cut still has its line to log.
         let _ = timeout(CUT_TIME, self.all_closed()).await;
+    }
+
+    /// Deadlines hold while it drains, too. Never resolves.
+    async fn keep_sweeping(&self) {
+        loop {
+            sleep(SWEEP).await;
+            self.sweep();
+        }
     }
 
     /// Resolves when no connection is open.

@@ -130,9 +130,11 @@ fn hand_over(
     open: OpenSocket,
 ) {
     match (chain.tcp(), client) {
-        (Some(tcp), Client::Tls(stream)) => tcp::serve_client(worker, tcp, tcp::Client::of_tls(*stream), info, open),
+        (Some(tcp), Client::Tls(stream)) => {
+            tcp::serve_client(worker, (chain.view(worker), tcp), tcp::Client::of_tls(*stream), info, open);
+        }
         (Some(tcp), Client::Bytes(socket, early)) => {
-            tcp::serve_client(worker, tcp, tcp::Client::of_socket(socket, early), info, open);
+            tcp::serve_client(worker, (chain.view(worker), tcp), tcp::Client::of_socket(socket, early), info, open);
         }
         (None, Client::Tls(stream)) => connection::serve_tls(worker, chain, *stream, info, open),
         // The chain has become another in between: nobody can say anything to this client.
