@@ -5,6 +5,7 @@ mod dev;
 mod filter;
 mod limits;
 mod routes;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub(crate) use self::filter::{
 };
 pub(crate) use self::limits::LimitArgs;
 pub(crate) use self::routes::{DiffArgs, RouteTestArgs};
+pub(crate) use self::verify::{VerifyOutput, VerifyReloadArgs};
 use crate::modules::ClientOptions;
 
 /// A WebAssembly-extensible ingress gateway that speaks Istio's resources.
@@ -61,6 +63,11 @@ pub(crate) enum Command {
     ///
     /// Comments, format, and moves that change nothing are not told.
     Diff(DiffArgs),
+    /// Hold requests and streams against a running gateway while its files change, and count what is lost
+    ///
+    /// Over HTTP/1 and HTTP/2 requests follow each other; a WebSocket and a TCP connection stay open. Meanwhile harmless
+    /// objects in the gateway's folder change. Exit code 1 when a request failed or a stream was cut.
+    VerifyReload(VerifyReloadArgs),
     /// Write, try, measure, publish and pin filters
     Filter(FilterArgs),
     /// Serve two embedded backends, split 80/20, from files that you can edit live

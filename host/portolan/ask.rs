@@ -61,6 +61,13 @@ impl Admin {
         serde_json::from_slice(&body).context("is of another version than this command").with_context(at)
     }
 
+    /// The answer to a GET, as text.
+    pub(crate) async fn text(&self, target: &str) -> anyhow::Result<String> {
+        let asked = timeout(ANSWER_TIME, self.get(target)).await;
+        let body = asked.unwrap_or_else(|_| bail!("no answer within {ANSWER_TIME:?}"))?;
+        String::from_utf8(body).context("the answer is no text")
+    }
+
     async fn get(&self, target: &str) -> anyhow::Result<Vec<u8>> {
         let socket = TcpStream::connect(&self.address).await.context("cannot connect")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;

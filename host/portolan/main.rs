@@ -29,6 +29,7 @@ mod takeover;
 mod tell;
 mod test;
 mod try_to;
+mod verify_reload;
 mod version;
 mod view;
 
@@ -64,6 +65,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::explain(args),
         Command::Test(args) => test::test(args),
         Command::Diff(args) => diff::diff(args),
+        Command::VerifyReload(args) => verify_reload::verify_reload(args),
         Command::Filter(args) => filter::filter(args),
         Command::Demo(args) => demo::demo(args),
         Command::Init(args) => init::init(args),

@@ -45,6 +45,7 @@ mod retries;
 mod route_policies;
 mod sdk;
 mod seed;
+mod soak;
 mod streaming;
 mod swap;
 mod takeover;

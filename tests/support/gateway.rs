@@ -266,6 +266,11 @@ impl Gateway {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors").count()
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");

@@ -1,0 +1,49 @@
+//! `portolan verify-reload`: holds requests and streams of every kind against a running gateway while its configuration and
+//! a filter change, and counts what is lost.
+
+mod changes;
+mod report;
+mod streams;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::LocalSet;
+
+use self::changes::Changes;
+use self::report::Report;
+use self::streams::{Streams, Target};
+use crate::args::{VerifyOutput, VerifyReloadArgs};
+use crate::ask::Admin;
+use crate::{UsageError, output, run};
+
+/// The load goes on for this long before the first change and after the last.
+const MARGIN: Duration = Duration::from_millis(300);
+
+/// Exit code 1 when anything was lost.
+pub(crate) fn verify_reload(args: &VerifyReloadArgs) -> anyhow::Result<ExitCode> {
+    if !args.config.is_dir() {
+        return Err(UsageError(format!("`{}` is no folder", args.config.display())).into());
+    }
+    let target = Target::new(args)?;
+    let admin = Admin::new(&args.admin)?;
+    let report = run::runtime()?.block_on(LocalSet::new().run_until(verify(args, &target, &admin)))?;
+    match args.output {
+        VerifyOutput::Text => output::answer(&report.to_string())?,
+        VerifyOutput::Json => output::answer(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+    }
+    Ok(if report.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn verify(args: &VerifyReloadArgs, target: &Target, admin: &Admin) -> anyhow::Result<Report> {
+    let streams =
+        Streams::open(target, args.connections).await.context("the gateway does not serve what is asked of it")?;
+    tokio::time::sleep(MARGIN).await;
+    // Dropped, it takes its files back, also when a change is never served.
+    let changes = Changes::begin(&args.config, admin, args.timeout).await?;
+    let seen = changes.run(args.reloads, args.filter_swaps).await;
+    drop(changes);
+    tokio::time::sleep(MARGIN).await;
+    Ok(Report::new(args, streams.end().await, seen?))
+}
