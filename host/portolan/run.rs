@@ -90,9 +90,8 @@ impl<'a> Service<'a> {
     /// Starts everything, calls `announce` when requests are served, and comes back when it has ended.
     pub(crate) async fn serve(self, announce: impl FnOnce() -> io::Result<()>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        let running = self.start().await?;
+        let (running, mut offer) = self.start().await?;
         announce()?;
-        let mut offer = self.takeover.map(Offer::new).transpose()?;
         let end = running.until_end(&mut signals, offer.as_mut()).await;
         if let (Some(offer), End::Signal(_)) = (&offer, &end) {
             offer.withdraw();
@@ -101,7 +100,7 @@ impl<'a> Service<'a> {
         self.end(running, end, &mut signals).await
     }
 
-    async fn start(&self) -> anyhow::Result<Running> {
+    async fn start(&self) -> anyhow::Result<(Running, Option<Offer>)> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
         let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?);
         let mut predecessor = match self.takeover {
@@ -132,6 +131,8 @@ impl<'a> Service<'a> {
         let ports = serve_ports(ports, state, &readiness)?;
         metrics.server.concurrency.set(i64::try_from(workers).unwrap_or(i64::MAX));
         let workers = Workers::start(workers, &cell, self.serve.limits.edge_limits())?;
+        // Before the other one goes: a third process finds either of them.
+        let offer = self.takeover.map(Offer::new).transpose()?;
         if let Some(predecessor) = predecessor
             && let Err(error) = predecessor.replace().await
         {
@@ -145,7 +146,7 @@ impl<'a> Service<'a> {
         tracing::info!("admin    http://{admin_address}/");
         readiness.set(State::Live);
         tracing::info!("ready");
-        Ok(Running { readiness, control, workers, cell, metrics, ports })
+        Ok((Running { readiness, control, workers, cell, metrics, ports }, offer))
     }
 
     /// The admin port, and the status port if there is to be one: of the process before this one, or bound now.
@@ -249,6 +250,9 @@ impl Running {
             match self.hand_on(&successor).await {
                 Ok(()) => return successor,
                 Err(error) => tracing::error!("takeover this process serves on: {error:#}"),
+            }
+            if let Err(error) = offer.place_again() {
+                tracing::error!("takeover this process cannot be found any more: {error:#}");
             }
             self.control.release();
         }

@@ -134,6 +134,12 @@ impl Offer {
         }
     }
 
+    /// Takes the path's place back from a process that did not come to serve.
+    pub(crate) fn place_again(&mut self) -> anyhow::Result<()> {
+        *self = Self::new(&self.path)?;
+        Ok(())
+    }
+
     /// Nobody is to find this process any more.
     pub(crate) fn withdraw(&self) {
         // It may be gone already.

@@ -11,6 +11,16 @@ use crate::ask::Admin;
 /// How often the gateway is asked whether it serves a change.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The service.
+const HOST: &str = "verify-reload.portolan.invalid";
+
+/// Where a change shows on the admin port.
+#[derive(Clone, Copy)]
+enum Seen {
+    Service(u32),
+    Filter(u32),
+}
+
 /// A service that no route names, and a filter that adds a response header.
 pub(super) struct Changes<'a> {
     service: PathBuf,
@@ -24,7 +34,7 @@ impl<'a> Changes<'a> {
     pub(super) async fn begin(folder: &Path, admin: &'a Admin, timeout: Duration) -> anyhow::Result<Self> {
         let file = |name: &str| folder.join(format!("portolan-verify-reload-{name}.yaml"));
         let changes = Self { service: file("service"), filter: file("filter"), admin, timeout };
-        changes.served(&changes.filter, &filter(0)).await?;
+        changes.served(&changes.filter, &filter(0), Seen::Filter(0)).await?;
         Ok(changes)
     }
 
@@ -35,42 +45,51 @@ impl<'a> Changes<'a> {
         let mut swapped = 0;
         for number in 1..=reloads.max(swaps) {
             if number <= reloads {
-                took.push(self.served(&self.service, &service(number)).await?);
+                took.push(self.served(&self.service, &service(number), Seen::Service(number)).await?);
             }
             if swapped < swaps && number % every == 0 {
                 swapped += 1;
-                took.push(self.served(&self.filter, &filter(swapped)).await?);
+                took.push(self.served(&self.filter, &filter(swapped), Seen::Filter(swapped)).await?);
             }
         }
         took.sort_unstable();
         Ok(took)
     }
 
-    /// Replaces a file in one step and waits until the gateway serves another configuration.
-    async fn served(&self, path: &Path, text: &str) -> anyhow::Result<Duration> {
-        let before = self.generation().await?;
+    /// Replaces a file in one step and waits until the gateway serves it. Asked is for what it serves and not for a number
+    /// of its own: another process may have taken its place.
+    async fn served(&self, path: &Path, text: &str, change: Seen) -> anyhow::Result<Duration> {
         let hidden = path.with_extension("tmp");
         let written = fs::write(&hidden, text).and_then(|()| fs::rename(&hidden, path));
         written.with_context(|| format!("cannot write `{}`", path.display()))?;
         let start = Instant::now();
-        while self.generation().await? == before {
+        while !change.is_in(&self.admin.text(change.page()).await.context("the gateway's admin port")?) {
             if start.elapsed() > self.timeout {
-                bail!(
-                    "a change of `{}` is not served after {:?}: does the gateway watch it?",
-                    path.display(),
-                    self.timeout
-                );
+                let path = path.display();
+                bail!("a change of `{path}` is not served after {:?}: does the gateway watch it?", self.timeout);
             }
             tokio::time::sleep(LOOK).await;
         }
         Ok(start.elapsed())
     }
+}
 
-    /// The number of the configuration that serves.
-    async fn generation(&self) -> anyhow::Result<String> {
-        let metrics = self.admin.text("/stats/prometheus").await.context("the gateway's admin port")?;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("portolan_config_generation "));
-        line.map(str::to_owned).context("the admin port is not a gateway's of this version")
+impl Seen {
+    fn page(self) -> &'static str {
+        match self {
+            Self::Service(_) => "/clusters",
+            Self::Filter(_) => "/config_dump",
+        }
+    }
+
+    fn is_in(self, page: &str) -> bool {
+        match self {
+            Self::Service(number) => {
+                let port = format!(":{}::", port(number));
+                page.lines().any(|line| line.contains(HOST) && line.contains(&port))
+            }
+            Self::Filter(number) => page.contains(&mark(number)),
+        }
     }
 }
 
@@ -93,7 +112,7 @@ spec:
   resolution: STATIC
   endpoints: [{{address: 127.0.0.1, ports: {{http: {}}}}}]
 ",
-        1024 + number % 60_000
+        port(number)
     )
 }
 
@@ -105,7 +124,17 @@ metadata: {{name: portolan-verify-reload, namespace: istio-system}}
 spec:
   url: bundled://header-edit
   pluginConfig:
-    response: [{{set: {{x-portolan-verify-reload: '{number}'}}}}]
-"
+    response: [{{set: {{x-portolan-verify-reload: '{}'}}}}]
+",
+        mark(number)
     )
+}
+
+fn port(number: u32) -> u32 {
+    1024 + number % 60_000
+}
+
+/// Found in no other place.
+fn mark(number: u32) -> String {
+    format!("verify-reload-change-{number}.")
 }
