@@ -46,11 +46,14 @@ pub(crate) struct Sizes {
     pub(crate) sent: u64,
 }
 
+/// An outcome and its series.
+type Found = (Ended, Arc<StandardSeries>);
+
 /// A worker's handles.
 #[derive(Default)]
 pub(crate) struct StandardCounts {
     /// The last outcome of each cluster, which is mostly the next one's too.
-    last: RefCell<Vec<Option<(Ended, Arc<StandardSeries>)>>>,
+    last: RefCell<Vec<Option<Found>>>,
     known: RefCell<HashMap<(u32, Ended), Arc<StandardSeries>>>,
     known_by_value: RefCell<HashMap<Key, Arc<StandardSeries>>>,
 }

@@ -55,6 +55,7 @@ pub(super) enum Word {
     UpstreamLocalPort,
     DownstreamLocalPort,
     DownstreamRemotePort,
+    DownstreamDirectPort,
     Attempts,
     ResponseDuration,
     ResponseTxDuration,
@@ -85,7 +86,8 @@ impl Word {
             "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Self::UpstreamLocalIp,
             "UPSTREAM_LOCAL_PORT" => Self::UpstreamLocalPort,
             "DOWNSTREAM_LOCAL_PORT" => Self::DownstreamLocalPort,
-            "DOWNSTREAM_REMOTE_PORT" | "DOWNSTREAM_DIRECT_REMOTE_PORT" => Self::DownstreamRemotePort,
+            "DOWNSTREAM_REMOTE_PORT" => Self::DownstreamRemotePort,
+            "DOWNSTREAM_DIRECT_REMOTE_PORT" => Self::DownstreamDirectPort,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Self::Attempts,
             "RESPONSE_DURATION" => Self::ResponseDuration,
             "RESPONSE_TX_DURATION" => Self::ResponseTxDuration,
@@ -138,6 +140,7 @@ impl Word {
                 | Self::UpstreamLocalPort
                 | Self::DownstreamLocalPort
                 | Self::DownstreamRemotePort
+                | Self::DownstreamDirectPort
                 | Self::GrpcStatus { number: true }
         )
     }
@@ -157,6 +160,7 @@ impl Word {
             Self::UpstreamLocalPort => number(port(info.upstream_local)),
             Self::DownstreamLocalPort => number(port(info.downstream_local)),
             Self::DownstreamRemotePort => number(port(info.downstream_remote)),
+            Self::DownstreamDirectPort => number(port(info.downstream_direct)),
             _ => self.write_text(info, write),
         }
     }
