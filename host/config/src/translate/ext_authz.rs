@@ -43,7 +43,10 @@ pub(super) fn plugins(
     let marking = json!({ "markForExtAuthz": true, "policies": written });
     let mut marker = plugin("authorization", PluginPhase::Authz, marking.to_string(), first);
     marker.name = "authorization-custom".to_owned();
-    Ok(vec![marker, plugin("ext-authz", PluginPhase::Authz, asked.to_string(), first)])
+    let mut asking = plugin("ext-authz", PluginPhase::Authz, asked.to_string(), first);
+    // Requests wait for the provider as long as it may take.
+    asking.limits.paused_deadline_ms = asked["timeoutMilliseconds"].as_u64().map(|timeout| timeout + 1000);
+    Ok(vec![marker, asking])
 }
 
 /// The provider as the filter takes it.
