@@ -54,6 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["portolan"]),
     ("reqwest", &["portolan"]),
     ("tar", &["portolan"]),
+    ("instant-acme", &["portolan"]),
     ("anyhow", &["portolan"]),
 ];
 

@@ -240,7 +240,13 @@ pub(crate) struct ServeArgs {
     /// credential is missing get a certificate as well. The log says how clients come to trust it.
     #[arg(long)]
     pub dev_tls: bool,
-    /// Folder for what must outlive the process: the authority of `--dev-tls`
+    /// Directory of the ACME server that signs certificates which are missing, for Gateways with `portolan.dev/acme`
+    #[arg(long, value_name = "URL", default_value = "https://acme-v02.api.letsencrypt.org/directory")]
+    pub acme_directory: String,
+    /// PEM file of certificate authorities to trust when the ACME server is asked, besides the system's
+    #[arg(long = "acme-ca", value_name = "FILE")]
+    pub acme_ca: Vec<PathBuf>,
+    /// Folder for what must outlive the process: the authority of `--dev-tls`, accounts and certificates of ACME
     ///
     /// Default: `portolan` in `$XDG_STATE_HOME`, or `$HOME/.local/state/portolan`. Only its user can read it.
     #[arg(long, value_name = "DIR")]

@@ -94,6 +94,12 @@ impl ControlHandle {
         let _ = self.events.send(Event::Release);
     }
 
+    /// Reads the files anew: something beside them has changed.
+    pub(crate) fn changed(&self) {
+        // A loop that has ended has nothing to read.
+        let _ = self.events.send(Event::Changed);
+    }
+
     /// Looks at the files now, whether a change has been noticed or not. None when the loop has stopped in between.
     pub(crate) async fn look(&self) -> Option<Turn> {
         let (answer, answered) = oneshot::channel();

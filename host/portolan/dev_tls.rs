@@ -107,7 +107,7 @@ impl DevTls {
         let names = table.virtual_hosts.iter().map(|host| host.domain.clone()).collect();
         let (id, origin) = (SecretId::try_from(model.secrets.len()).unwrap_or(SecretId::MAX), origin(plain));
         let name = format!("dev-tls {address}");
-        let mut secret = Secret { name, entries: Vec::new(), files: Vec::new(), origin: origin.clone() };
+        let mut secret = Secret { name, entries: Vec::new(), files: Vec::new(), acme: None, origin: origin.clone() };
         if !self.fill(&mut secret, names) {
             return;
         }

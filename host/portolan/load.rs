@@ -7,11 +7,12 @@ use anyhow::Context;
 use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
 use portolan_model::{Model, Origin};
-use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, ModuleSource, StreamTracer};
+use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, Challenges, ModuleSource, StreamTracer};
 use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{Engine, EngineOptions, Shared};
 
 use crate::UsageError;
+use crate::acme::Acme;
 use crate::args::ConfigArgs;
 use crate::change::number;
 use crate::dev_tls::DevTls;
@@ -43,6 +44,7 @@ pub(crate) struct Loader {
     /// The model of the last reading.
     last: Option<Arc<Model>>,
     dev_tls: Option<DevTls>,
+    acme: Option<Arc<Acme>>,
 }
 
 /// One reading of everything.
@@ -69,7 +71,7 @@ impl Loader {
         let modules = modules.locked_by(config.config.first().and_then(|path| Lock::path(path)));
         let paths = config.config.clone();
         let (resources, last) = (ResourceSet::default(), None);
-        Ok(Self { paths, options, lenient: false, modules, resources, last, dev_tls: None })
+        Ok(Self { paths, options, lenient: false, modules, resources, last, dev_tls: None, acme: None })
     }
 
     /// Unknown fields become warnings: a newer Istio field must not look like an outage in a gateway that serves.
@@ -80,6 +82,11 @@ impl Loader {
     /// Serves HTTPS with certificates that are made here.
     pub(crate) fn with_dev_tls(self, dev_tls: Option<DevTls>) -> Self {
         Self { dev_tls, ..self }
+    }
+
+    /// Takes certificates that an authority signs.
+    pub(crate) fn with_acme(self, acme: Option<Arc<Acme>>) -> Self {
+        Self { acme, ..self }
     }
 
     pub(crate) fn dev_tls(&self) -> Option<&DevTls> {
@@ -124,6 +131,9 @@ impl Loader {
         let mut translation = translate(&self.resources, &self.options);
         diagnostics.extend(translation.diagnostics);
         diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&self.paths)));
+        if let Some(acme) = &self.acme {
+            diagnostics.extend(acme.fill(&mut translation.model));
+        }
         if let Some(dev_tls) = &mut self.dev_tls {
             dev_tls.apply(&mut translation.model, &mut diagnostics);
         }
@@ -233,6 +243,8 @@ pub(crate) struct Purpose {
     pub(crate) workers: usize,
     /// `--access-log`.
     pub(crate) access_log: Option<PathBuf>,
+    /// What an authority is shown of hosts.
+    pub(crate) challenges: Arc<Challenges>,
     /// Where users' filters and streams are told, for `filter dev` and `filter test`.
     pub(crate) trace: Option<StreamTracer>,
 }
@@ -262,6 +274,7 @@ pub(crate) fn builder(
         reporter: serving.then(|| reporter(config)),
         access_log: purpose.access_log.map(|path| path.display().to_string()),
         dns_server: config.dns_server,
+        challenges: purpose.challenges,
         bind: serving,
         explain: !serving,
         strict: config.strict_wasm,

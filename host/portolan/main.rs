@@ -1,5 +1,6 @@
 //! The command `portolan`: parses the command line, calls the command, sets the exit code.
 
+mod acme;
 mod args;
 mod ask;
 mod backend;

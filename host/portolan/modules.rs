@@ -29,7 +29,7 @@ use portolan_proxy::{ModuleError, ModuleSource};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::cache::{hex_digest, write_whole};
-pub(crate) use self::client::ClientOptions;
+pub(crate) use self::client::{ClientOptions, web_client};
 pub(crate) use self::credentials::Credentials;
 pub(crate) use self::error::FetchError;
 use self::fetcher::Fetcher;

@@ -11,13 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use portolan_admin::{AdminState, Readiness, State};
 use portolan_model::Listener;
-use portolan_proxy::{Snapshot, SnapshotCell, Workers};
+use portolan_proxy::{Challenges, Snapshot, SnapshotCell, Workers};
 use portolan_telemetry::{LogControl, Metrics};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 
 use crate::UsageError;
+use crate::acme::{Acme, AcmeOptions};
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
 use crate::control::{Control, ControlHandle};
 use crate::dev_tls::DevTls;
@@ -102,7 +103,9 @@ impl<'a> Service<'a> {
 
     async fn start(&self) -> anyhow::Result<(Running, Option<Offer>)> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
-        let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?);
+        let challenges = Arc::<Challenges>::default();
+        let acme = self.acme(challenges.clone())?;
+        let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
         let mut predecessor = match self.takeover {
             Some(path) => Predecessor::at(path).await?,
             None => None,
@@ -113,7 +116,7 @@ impl<'a> Service<'a> {
         readiness.set(State::Initializing);
         let metrics = Metrics::new();
         let workers = self.workers();
-        let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), trace: None };
+        let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), challenges, trace: None };
         let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
         if let Some(predecessor) = &mut predecessor {
@@ -142,6 +145,9 @@ impl<'a> Service<'a> {
             return Err(error);
         }
         let control = control.spawn(cell.clone())?;
+        if let Some(acme) = acme {
+            tokio::spawn(acme.run(control.clone()));
+        }
         say_listeners(&first, &errors);
         tracing::info!("admin    http://{admin_address}/");
         readiness.set(State::Live);
@@ -210,6 +216,16 @@ impl<'a> Service<'a> {
         }
         let state = self.state()?;
         DevTls::new(state.as_ref(), &self.config.port_map).map(Some)
+    }
+
+    /// Who is asked for certificates; nobody where a local authority signs all of them.
+    fn acme(&self, challenges: Arc<Challenges>) -> anyhow::Result<Option<Arc<Acme>>> {
+        if self.serve.dev_tls {
+            return Ok(None);
+        }
+        let (directory, ca) = (self.serve.acme_directory.clone(), self.serve.acme_ca.clone());
+        let path = self.serve.state_dir.clone().or_else(StateFolder::default_path);
+        Ok(Some(Arc::new(Acme::new(AcmeOptions { directory, ca, state: path }, challenges))))
     }
 
     fn state(&self) -> anyhow::Result<Option<StateFolder>> {

@@ -57,6 +57,6 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn place(origin: &Origin) -> Place {
+pub(crate) fn place(origin: &Origin) -> Place {
     Place { file: origin.file.clone(), line: origin.line.max(1), column: origin.column.max(1), length: 1 }
 }

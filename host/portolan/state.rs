@@ -22,13 +22,26 @@ impl StateFolder {
         base.is_absolute().then(|| base.join("portolan"))
     }
 
+    /// A folder that may not be there yet: nothing is written before [`Self::make`].
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Makes the folder, and those above it, where they are missing.
     ///
     /// # Errors
     /// When it cannot be made.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Self { path: path.to_owned() })
+        let folder = Self::at(path.to_owned());
+        folder.make().map(|()| folder)
+    }
+
+    /// As [`Self::open`].
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod admin;
 mod backend_http2;
 mod backend_proxy_protocol;

@@ -2,6 +2,7 @@
 //! and the configurations that they run.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod acme;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod dns;

@@ -83,6 +83,11 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// A certificate for somebody else's key.
+    pub(crate) fn sign(&self, params: CertificateParams, key: &impl rcgen::PublicKeyData) -> String {
+        params.signed_by(key, &self.0).expect("a certificate").pem()
+    }
+
     /// A list that revokes one serial number.
     pub(crate) fn revoke(&self, serial: u64) -> String {
         let params = CertificateRevocationListParams {

@@ -43,7 +43,7 @@ pub use route::{
     HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,
     Share, Sticky, StringMatch, VirtualHost,
 };
-pub use secret::{Secret, SecretId};
+pub use secret::{AcmeOrder, Secret, SecretId};
 pub use standard_metrics::{MetricOverride, StandardMetrics};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 

@@ -20,8 +20,20 @@ pub struct Secret {
     /// Files that hold entries: the entry's name, and the path as it was written. Whoever reads the configuration reads them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub files: Vec<(String, String)>,
+    /// Who is to sign it, where nobody has brought it; none for all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acme: Option<AcmeOrder>,
     /// The line that names it.
     pub origin: Origin,
+}
+
+/// A certificate that an authority is asked for by ACME. Whoever reads the configuration sees to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcmeOrder {
+    /// Exact hosts, in order and each once.
+    pub names: Vec<String>,
+    /// Where the authority can reach somebody, as URLs; may be empty.
+    pub contact: Vec<String>,
 }
 
 impl Secret {

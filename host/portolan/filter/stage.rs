@@ -343,7 +343,7 @@ impl Gateway {
         let loader = Loader::new(config)?.lenient();
         let readiness = Readiness::default();
         let metrics = Metrics::new();
-        let purpose = Purpose { workers: WORKERS, access_log: None, trace: Some(tracer) };
+        let purpose = Purpose { workers: WORKERS, trace: Some(tracer), ..Purpose::default() };
         let builder = load::builder(config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
         let start = Instant::now();

@@ -60,20 +60,7 @@ impl Client {
     }
 
     fn with_patience(options: &ClientOptions, patience: Duration) -> Result<Self, FetchError> {
-        let setup = |error: &dyn std::fmt::Display| FetchError::Setup(error.to_string());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.map_err(|error| setup(&error))?.with_root_certificates(roots(&options.ca)?).with_no_client_auth();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(Guarded))
-            .redirect(Policy::custom(follow))
-            .no_proxy()
-            .connect_timeout(CONNECT_TIME)
-            .read_timeout(patience)
-            .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self { http: http.map_err(|error| setup(&error))?, insecure: options.insecure.clone(), patience })
+        Ok(Self { http: web_client(&options.ca, patience)?, insecure: options.insecure.clone(), patience })
     }
 
     /// Whether a registry is asked over plain HTTP.
@@ -105,6 +92,28 @@ impl Client {
             false => FetchError::of_exchange(&host, error),
         })
     }
+}
+
+/// HTTP with the system's certificate authorities and these, never to link-local addresses. `patience` is between two parts
+/// of an answer.
+///
+/// # Errors
+/// When a file cannot be read, or holds no certificate.
+pub(crate) fn web_client(ca: &[PathBuf], patience: Duration) -> Result<reqwest::Client, FetchError> {
+    let setup = |error: &dyn std::fmt::Display| FetchError::Setup(error.to_string());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = tls.map_err(|error| setup(&error))?.with_root_certificates(roots(ca)?).with_no_client_auth();
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Arc::new(Guarded))
+        .redirect(Policy::custom(follow))
+        .no_proxy()
+        .connect_timeout(CONNECT_TIME)
+        .read_timeout(patience)
+        .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
+        .build();
+    http.map_err(|error| setup(&error))
 }
 
 /// The body of an answer of status 200, at most `limit` bytes long.

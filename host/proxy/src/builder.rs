@@ -12,6 +12,7 @@ use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, Sta
 
 use crate::build_problem::{BuildProblem, plugin_problems};
 use crate::callout::MADE_UP;
+use crate::challenges::Challenges;
 use crate::cluster::ClusterState;
 use crate::cluster_entry::{balancing, entry, sockets, transport};
 use crate::compiler::Compiler;
@@ -57,6 +58,8 @@ pub struct BuilderOptions {
     pub access_log: Option<String>,
     /// Who resolves names (`--dns-server`); none for what the system says.
     pub dns_server: Option<std::net::SocketAddr>,
+    /// What an authority is shown of hosts.
+    pub challenges: Arc<Challenges>,
     /// Bind listeners; false for `explain`, which serves nobody.
     pub bind: bool,
     /// Ask `route-match` to tell what it tried.
@@ -193,6 +196,7 @@ impl Builder {
             trace: self.options.trace.as_ref().map(|trace| trace.sink.clone()),
             metrics,
             names: self.resolution.names(),
+            challenges: self.options.challenges.clone(),
         }));
         self.last = Some(snapshot.clone());
         (snapshot, problems)

@@ -13,6 +13,7 @@ use portolan_model::{
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
 
+use crate::challenges::Challenges;
 use crate::cluster::ClusterState;
 use crate::dns::Names;
 use crate::generation::PluginGeneration;
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub(crate) metrics: Arc<Metrics>,
     /// Resolves hosts that no cluster names.
     pub(crate) names: Names,
+    /// What an authority is shown of hosts.
+    pub(crate) challenges: Arc<Challenges>,
     /// Whose values tell kinds of requests apart.
     pub(crate) asked_headers: Vec<HeaderName>,
     /// Workers that have taken it over.
@@ -133,6 +136,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 impl Snapshot {
@@ -170,6 +174,7 @@ impl Snapshot {
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
+            challenges: parts.challenges,
             asked_headers: asked_headers(&parts.model),
             adopted: watch::Sender::new(0),
             model: parts.model,

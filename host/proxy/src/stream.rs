@@ -108,11 +108,15 @@ pub(crate) async fn handle(
     }
     let refusal = limits::overload(&worker)
         .or_else(|| head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
+    let challenge = worker.view().snapshot.challenges.reply(parts.uri.path());
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {
         stream.count_refusal(refusal);
         return stream.reply(refusal.into(), guard).await;
+    }
+    if let Some(answer) = challenge {
+        return stream.reply(*answer, guard).await;
     }
     if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
         return stream.reply(refusal.into(), guard).await;

@@ -12,6 +12,7 @@ mod server_config;
 mod verifier;
 
 pub(crate) use accept::{Handshakes, serve};
+pub use certificate::validity;
 pub(crate) use chains::{ChainEntry, FilterChains, Transport};
 pub(crate) use hello::Hello;
 pub(crate) use making::ChainMaking;

@@ -195,6 +195,7 @@ async fn the_configuration_shows_no_secret() {
     let secret = Secret {
         name: "default/cert".to_owned(),
         files: Vec::new(),
+        acme: None,
         entries: vec![("tls.key".to_owned(), b"PRIVATE-KEY".to_vec())],
         origin: Origin::default(),
     };

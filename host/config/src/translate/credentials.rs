@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use portolan_model::{Origin, Secret, SecretId};
+use portolan_model::{AcmeOrder, Origin, Secret, SecretId};
 
 use crate::ResourceSet;
 use crate::resources::core::Secret as KubernetesSecret;
@@ -50,6 +50,15 @@ impl<'a> Credentials<'a> {
         (self.add(format!("{full}/{name}"), Wanted::Pair, entries, Vec::new(), origin), problem)
     }
 
+    /// Has an authority asked for these names, besides those that other servers want of the same credential.
+    pub(super) fn ask(&mut self, id: SecretId, names: &[String], contact: &[String]) {
+        let Some(secret) = self.secrets.get_mut(id as usize) else { return };
+        let order = secret.acme.get_or_insert_with(|| AcmeOrder { names: Vec::new(), contact: contact.to_vec() });
+        order.names.extend_from_slice(names);
+        order.names.sort_unstable();
+        order.names.dedup();
+    }
+
     /// The CA for a server with this credential: of `NAME-cacert`, or of the Secret itself.
     pub(super) fn ca(&mut self, namespace: &str, name: &str, origin: Origin) -> (SecretId, Option<String>) {
         let separate = self.find(namespace, &format!("{name}-cacert"));
@@ -82,7 +91,7 @@ impl<'a> Credentials<'a> {
         let next = SecretId::try_from(self.secrets.len()).unwrap_or(SecretId::MAX);
         let id = *self.ids.entry(format!("{wanted:?} {name}")).or_insert(next);
         if id == next {
-            self.secrets.push(Secret { name, entries, files, origin });
+            self.secrets.push(Secret { name, entries, files, acme: None, origin });
         }
         id
     }

@@ -20,6 +20,10 @@ const CIPHERS: &[&str] = &[
     "ECDHE-RSA-CHACHA20-POLY1305",
 ];
 
+/// Annotation of a Gateway: certificates that are missing are signed by ACME. Its value is how the authority reaches
+/// somebody, as URLs with commas between them.
+const ACME: &str = "portolan.dev/acme";
+
 /// Settings by server, and what they need.
 #[derive(Default)]
 pub(super) struct TlsServers {
@@ -83,7 +87,9 @@ impl Reading<'_> {
         for (name, index) in named {
             let field = index.map_or_else(|| "credentialName".to_owned(), |i| format!("credentialNames[{i}]"));
             let (id, problem) = credentials.pair(&self.namespace(), plain(name), self.origin(&field));
-            self.credential(&field, problem);
+            if problem.is_none() || !self.ask(credentials, id) {
+                self.credential(&field, problem);
+            }
             ids.push(id);
         }
         if !ids.is_empty() {
@@ -99,6 +105,25 @@ impl Reading<'_> {
             ids.push(credentials.files(&[("tls.crt", certificate), ("tls.key", key)], self.origin(&field)));
         }
         ids
+    }
+
+    /// False when no authority is to be asked for what is missing, or it could not sign for any of the hosts.
+    fn ask(&mut self, credentials: &mut Credentials<'_>, id: SecretId) -> bool {
+        let Some(contact) = self.gateway.object.meta.annotations.get(ACME) else { return false };
+        let contact: Vec<_> =
+            contact.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
+        let (wildcards, names): (Vec<_>, Vec<_>) =
+            self.server.hosts.hosts().map(str::to_owned).partition(|host| host.contains('*'));
+        if let Some(host) = wildcards.first() {
+            let place = self.gateway.object.place(&format!("{}.hosts", self.server.path));
+            let text = format!("ACME signs for exact hosts only: `{host}` is left out of the certificate");
+            self.found.push(Diagnostic::warning("P0236", place, text));
+        }
+        if names.is_empty() {
+            return false;
+        }
+        credentials.ask(id, &names, &contact);
+        true
     }
 
     fn ca(&mut self, credentials: &mut Credentials<'_>) -> Option<SecretId> {

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustls::HandshakeKind;
 use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -111,7 +111,7 @@ pub(crate) fn serve(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, accepted: Acce
         let shaken = tokio::select! {
             biased;
             () = place.ended() => return,
-            shaken = tokio::time::timeout(limit, shake(&slot, hello, &info)) => shaken,
+            shaken = tokio::time::timeout(limit, shake(&worker, &slot, hello, &info)) => shaken,
         };
         match shaken {
             Ok(Some((chain, client))) => hand_over(&worker, &chain, client, info, open),
@@ -143,7 +143,12 @@ fn hand_over(
 }
 
 /// None when the client has been turned away, or has gone.
-async fn shake(slot: &ListenerSlot, hello: Hello, info: &ConnectionInfo) -> Option<(Rc<ListenerSlot>, Client)> {
+async fn shake(
+    worker: &Worker,
+    slot: &ListenerSlot,
+    hello: Hello,
+    info: &ConnectionInfo,
+) -> Option<(Rc<ListenerSlot>, Client)> {
     let metrics = slot.metrics();
     let start = match LazyConfigAcceptor::new(Acceptor::default(), hello).await {
         Ok(start) => start,
@@ -152,6 +157,9 @@ async fn shake(slot: &ListenerSlot, hello: Hello, info: &ConnectionInfo) -> Opti
             return None;
         }
     };
+    if let Some(config) = worker.view().snapshot.challenges.config(&start.client_hello()) {
+        return prove(start, config).await;
+    }
     let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
     let Some((chain, transport)) = slot.chain(name.as_deref()) else {
         metrics.no_filter_chain_match.inc();
@@ -179,6 +187,15 @@ async fn shake(slot: &ListenerSlot, hello: Hello, info: &ConnectionInfo) -> Opti
             }
         },
     }
+}
+
+/// Shows the certificate that an authority asks for, and nothing else.
+async fn prove<T>(mut start: StartHandshake<Hello>, config: Arc<ServerConfig>) -> Option<T> {
+    start.io.forget();
+    if let Ok(mut stream) = start.into_stream(config).await {
+        let _ = stream.shutdown().await;
+    }
+    None
 }
 
 async fn terminate(mut start: StartHandshake<Hello>, tls: &ServerTls) -> io::Result<ClientStream> {

@@ -44,16 +44,28 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
 /// # Errors
 /// When one of them is missing or malformed, or when they do not belong together.
 pub(crate) fn key_pair(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, CredentialError> {
+    let pair = unchecked_pair(certificate, key)?;
+    match pair.keys_match() {
+        // A key that cannot tell its public half is taken at its word, as rustls does.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(pair),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(CredentialError::Mismatch),
+        Err(error @ rustls::Error::InvalidCertificate(_)) => Err(CredentialError::CertificatePem(error.to_string())),
+        Err(other) => Err(CredentialError::Key(other.to_string())),
+    }
+}
+
+/// The same, whether the two belong together or not.
+///
+/// # Errors
+/// When one of them is missing or malformed.
+pub(crate) fn unchecked_pair(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, CredentialError> {
     let chain = certificates(certificate).map_err(|error| CredentialError::CertificatePem(described(&error)))?;
     if chain.is_empty() {
         return Err(CredentialError::NoCertificate);
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| CredentialError::KeyPem(described(&error)))?;
-    CertifiedKey::from_der(chain, key, provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => CredentialError::Mismatch,
-        rustls::Error::InvalidCertificate(_) => CredentialError::CertificatePem(error.to_string()),
-        other => CredentialError::Key(other.to_string()),
-    })
+    let key = provider().key_provider.load_private_key(key).map_err(|error| CredentialError::Key(error.to_string()))?;
+    Ok(CertifiedKey::new(chain, key))
 }
 
 /// Trust anchors: every certificate of the text.
@@ -75,6 +87,13 @@ pub(crate) fn roots(ca: &[u8]) -> Result<RootCertStore, CredentialError> {
 pub(crate) fn revocation_lists(crl: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, CredentialError> {
     let lists = CertificateRevocationListDer::pem_slice_iter(crl).collect::<Result<Vec<_>, _>>();
     lists.map_err(|error| CredentialError::Crl(described(&error)))
+}
+
+/// When the first certificate of a PEM begins and ends, in seconds of Unix time; none when there is none.
+pub fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
+    let first = CertificateDer::from_pem_slice(certificate).ok()?;
+    let (_, parsed) = X509Certificate::from_der(&first).ok()?;
+    Some((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
 }
 
 /// When a certificate ends, in seconds of Unix time.
