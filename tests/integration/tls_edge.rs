@@ -193,3 +193,48 @@ fn a_secret_that_cannot_be_used_is_told_everywhere_and_a_good_one_clears_it() {
     assert_eq!(end(), 2_240_611_200.0);
     assert!(!tls.gateway.admin("/config_dump").text().contains(told));
 }
+
+/// An OCSP response for a serial number of one byte, which ends in this year. Nobody checks its signature here.
+fn ocsp(serial: u8, year: u16) -> Vec<u8> {
+    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], &content].concat()
+    }
+    let time = |year: u16| der(0x18, &[format!("{year}0101000000Z").as_bytes()]);
+    let id = der(0x30, &[&der(0x30, &[]), &der(4, &[b"n"]), &der(4, &[b"k"]), &der(2, &[&[serial]])]);
+    let answer = der(0x30, &[&id, &der(0x80, &[]), &time(2024), &der(0xa0, &[&time(year)])]);
+    let data = der(0x30, &[&der(0xa2, &[]), &time(2024), &der(0x30, &[&answer])]);
+    let basic = der(0x30, &[&data, &der(0x30, &[]), &der(3, &[&[0]])]);
+    let oid = der(6, &[&[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1]]);
+    let bytes = der(0x30, &[&oid, &der(4, &[&basic])]);
+    der(0x30, &[&der(10, &[&[0]]), &der(0xa0, &[&bytes])])
+}
+
+#[test]
+fn an_ocsp_response_is_stapled_while_it_counts() {
+    let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
+    let own = authority.special(&["a.test"], &Special { serial: 77, ..Special::default() });
+    let with = |staple: &[u8]| {
+        let encode = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let staple = encode(staple);
+        let data = format!("data: {{tls.ocsp-staple: {staple}}}\nstringData:");
+        tls_secret("a", &own).replace("stringData:", &data)
+    };
+    let good = ocsp(77, 2090);
+    let options = Options::new()
+        .file("tls.yaml", files("mode: SIMPLE, credentialName: a", &upstream))
+        .file("secret.yaml", with(&good));
+    let tls = Tls::start_with(options);
+    let client = tls.client(&authority);
+    assert_eq!(client.staple("a.test").unwrap(), good);
+    // One that has run out says nothing, and one for another certificate is told.
+    tls.gateway.replace("secret.yaml", with(&ocsp(77, 2025)));
+    await_true("the old response to be left out", || client.staple("a.test").unwrap().is_empty());
+    assert_eq!(status(&client), Some(200));
+    tls.gateway.replace("secret.yaml", with(&ocsp(78, 2090)));
+    tls.gateway.await_log("its OCSP response is for another certificate");
+    assert_eq!((client.staple("a.test").unwrap(), status(&client)), (Vec::new(), Some(200)));
+    tls.gateway.replace("secret.yaml", with(&good));
+    await_true("the good response", || client.staple("a.test").unwrap() == good);
+}

@@ -338,7 +338,8 @@ fn by_http(name: &str, token: &str, proof: &str, address: SocketAddr) -> Result<
 fn by_tls(name: &str, proof: &str, address: SocketAddr) -> Result<(), String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody::default())).with_no_client_auth();
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let server_name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
     let mut session = ClientConnection::new(Arc::new(config), server_name).map_err(|error| error.to_string())?;
@@ -379,9 +380,15 @@ fn sign(csr: &[u8], names: &[String], (begins, ends): (i32, i32), authority: &Au
     authority.sign(params, &Requested(csr[at..at + 65].to_vec()))
 }
 
-/// Takes any certificate: who looks at it is the test.
-#[derive(Debug)]
-struct Anybody;
+/// Takes any certificate: who looks at it is the test. Keeps the OCSP response that came with it.
+#[derive(Debug, Default)]
+pub(crate) struct Anybody(Mutex<Vec<u8>>);
+
+impl Anybody {
+    pub(crate) fn staple(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
@@ -389,9 +396,10 @@ impl ServerCertVerifier for Anybody {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        ocsp: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.0.lock().unwrap() = ocsp.to_vec();
         Ok(ServerCertVerified::assertion())
     }
 

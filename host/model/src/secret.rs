@@ -14,7 +14,7 @@ pub type SecretId = u32;
 pub struct Secret {
     /// `namespace/name`, or the paths of files as they were written.
     pub name: String,
-    /// Entry names with their bytes: `tls.crt`, `tls.key`, `ca.crt`, `ca.crl`. Empty when it is missing.
+    /// Entry names with their bytes: `tls.crt`, `tls.key`, `tls.ocsp-staple`, `ca.crt`, `ca.crl`. Empty when it is missing.
     #[serde(skip)]
     pub entries: Vec<(String, Vec<u8>)>,
     /// Files that hold entries: the entry's name, and the path as it was written. Whoever reads the configuration reads them.

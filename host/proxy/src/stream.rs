@@ -106,9 +106,11 @@ pub(crate) async fn handle(
     if let Some(fault) = connection.activity.refusal() {
         return refused::answer(worker, slot, connection, fault).await;
     }
-    let refusal = limits::overload(&worker)
-        .or_else(|| head::check(&mut parts, worker.view().snapshot.model.paths.normalization).err());
-    let challenge = worker.view().snapshot.challenges.reply(parts.uri.path());
+    let (refusal, challenge) = {
+        let view = worker.view();
+        let checked = || head::check(&mut parts, view.snapshot.model.paths.normalization).err();
+        (limits::overload(&worker).or_else(checked), view.snapshot.challenges.reply(parts.uri.path()))
+    };
     let stream = Stream::new(worker, slot, connection, parts);
     let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {

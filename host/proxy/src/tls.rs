@@ -9,6 +9,7 @@ mod making;
 mod peer;
 mod resolver;
 mod server_config;
+mod staple;
 mod verifier;
 
 pub(crate) use accept::{Handshakes, serve};

@@ -10,6 +10,9 @@ use crate::resources::core::Secret as KubernetesSecret;
 /// Where Istio's own gateway runs: its Secrets are there, whatever the namespace of a Gateway.
 const ROOT_NAMESPACE: &str = "istio-system";
 
+/// An OCSP response in DER beside a pair.
+const STAPLE: &str = "tls.ocsp-staple";
+
 /// Secrets of the model in the making.
 pub(super) struct Credentials<'a> {
     resources: &'a ResourceSet,
@@ -108,7 +111,9 @@ impl<'a> Credentials<'a> {
 fn pair_of(secret: &KubernetesSecret) -> Vec<(String, Vec<u8>)> {
     for (certificate, key) in [("cert", "key"), ("tls.crt", "tls.key")] {
         if let (Some(certificate), Some(key)) = (secret.value(certificate), secret.value(key)) {
-            return vec![("tls.crt".to_owned(), certificate), ("tls.key".to_owned(), key)];
+            let staple = secret.value(STAPLE).map(|staple| (STAPLE.to_owned(), staple));
+            let pair = [("tls.crt".to_owned(), certificate), ("tls.key".to_owned(), key)];
+            return pair.into_iter().chain(staple).collect();
         }
     }
     Vec::new()

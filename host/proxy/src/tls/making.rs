@@ -84,6 +84,9 @@ impl ChainMaking<'_> {
     }
 
     fn note_expiry(&self, made: &ServerTls, problems: &mut Vec<BuildProblem>) {
+        for (name, fault) in &made.staple_faults {
+            problems.push(self.warning(name, format!("{fault}: the certificate is shown without it")));
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         for (name, end) in &made.expiries {
             let days = (end - i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(DAY);
@@ -91,19 +94,14 @@ impl ChainMaking<'_> {
             if days >= FEW_DAYS {
                 continue;
             }
-            let origin = self.secrets.iter().find(|secret| secret.name == *name).map(|secret| secret.origin.clone());
-            problems.push(BuildProblem {
-                subject: format!("credential {name}"),
-                origin,
-                message: if days < 0 {
-                    "its certificate has ended".to_owned()
-                } else {
-                    format!("its certificate ends in {days} days")
-                },
-                kept_old: false,
-                cause: Cause::Expiry,
-                config: None,
-            });
+            let ends = || format!("its certificate ends in {days} days");
+            problems.push(self.warning(name, if days < 0 { "its certificate has ended".to_owned() } else { ends() }));
         }
+    }
+
+    fn warning(&self, secret: &str, message: String) -> BuildProblem {
+        let origin = self.secrets.iter().find(|known| known.name == secret).map(|known| known.origin.clone());
+        let subject = format!("credential {secret}");
+        BuildProblem { subject, origin, message, kept_old: false, cause: Cause::Expiry, config: None }
     }
 }

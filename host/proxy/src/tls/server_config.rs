@@ -11,7 +11,8 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::certificate::{self, CredentialError};
 use super::peer;
-use super::resolver::Certificates;
+use super::resolver::{Certificates, KeyPair};
+use super::staple::{Staple, StapleError};
 use super::verifier::ClientVerifier;
 use crate::properties::Certificate;
 
@@ -34,6 +35,8 @@ pub(crate) struct ServerTls {
     pub(super) local: Certificate,
     /// When the first of its certificates ends, in seconds of Unix time, with its Secret's name.
     pub(crate) expiries: Vec<(String, i64)>,
+    /// Why an OCSP response is not stapled, by its Secret's name.
+    pub(crate) staple_faults: Vec<(String, String)>,
     /// Who may come in: tickets count only among chains that agree on that.
     admission: Admission,
     tickets: Arc<dyn ProducesTickets>,
@@ -69,16 +72,18 @@ pub(crate) fn build(
 ) -> Result<Arc<ServerTls>, ChainError> {
     let secret = |id: SecretId| secrets.get(id as usize).filter(|secret| !secret.entries.is_empty());
     let mut pairs = Vec::new();
-    let mut expiries = Vec::new();
+    let (mut expiries, mut staple_faults) = (Vec::new(), Vec::new());
     for id in &tls.certificates {
         let secret = secret(*id).ok_or(ChainError::Missing)?;
         let pair = pair(secret).map_err(|error| ChainError::Credential(*id, error))?;
         let end = pair.cert.iter().filter_map(certificate::not_after).min();
         expiries.extend(end.map(|end| (secret.name.clone(), end)));
-        pairs.push(Arc::new(pair));
+        let (pair, fault) = stapled(pair, secret);
+        staple_faults.extend(fault.map(|fault| (secret.name.clone(), fault.to_string())));
+        pairs.push(pair);
     }
     let first = pairs.first().ok_or(ChainError::Missing)?;
-    let local = first.cert.first().map(|certificate| peer::described(certificate)).unwrap_or_default();
+    let local = first.bare.cert.first().map(|certificate| peer::described(certificate)).unwrap_or_default();
     let ca = match (tls.client_certificate, tls.ca) {
         (ClientCertificate::None, _) => None,
         (_, id) => {
@@ -105,7 +110,7 @@ pub(crate) fn build(
     let mut without_alpn = config.clone();
     without_alpn.alpn_protocols.clear();
     let (config, without_alpn) = (Arc::new(config), Arc::new(without_alpn));
-    Ok(Arc::new(ServerTls { config, without_alpn, local, expiries, admission, tickets }))
+    Ok(Arc::new(ServerTls { config, without_alpn, local, expiries, staple_faults, admission, tickets }))
 }
 
 impl ServerTls {
@@ -140,6 +145,18 @@ fn pair(secret: &Secret) -> Result<CertifiedKey, CredentialError> {
     let certificate = secret.entry("tls.crt").ok_or(CredentialError::NoCertificate)?;
     let key = secret.entry("tls.key").unwrap_or_default();
     certificate::key_pair(certificate, key)
+}
+
+/// With its Secret's OCSP response, or why not.
+fn stapled(pair: CertifiedKey, secret: &Secret) -> (KeyPair, Option<StapleError>) {
+    let response = secret.entry("tls.ocsp-staple");
+    let read = response.zip(pair.cert.first()).map(|(response, own)| Staple::read(response, own));
+    let (staple, fault) = read.map_or((None, None), |read| (read.as_ref().ok().map(|s| s.until), read.err()));
+    let with = |until| {
+        let ocsp = response.map(<[u8]>::to_vec);
+        (Arc::new(CertifiedKey { ocsp, ..pair.clone() }), until)
+    };
+    (KeyPair { stapled: staple.map(with), bare: Arc::new(pair) }, fault)
 }
 
 fn versions(tls: &DownstreamTls) -> Vec<&'static SupportedProtocolVersion> {
