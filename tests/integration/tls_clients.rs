@@ -2,8 +2,10 @@
 
 use rcgen::DnType;
 
+use crate::support::await_some;
 use crate::support::client::Request;
 use crate::support::config::service_entry;
+use crate::support::gateway::Options;
 use crate::support::tls::{Authority, Special, Tls, gateway, https, secret, tls_secret, virtual_service};
 use crate::support::upstream::Upstream;
 
@@ -118,4 +120,36 @@ fn mutual_without_a_ca_lets_nobody_in() {
     let client = tls.client(&authority);
     assert!(client.with(&authority.issue(&["web.test"])).connect("a.test").is_err());
     assert!(tls.gateway.log().contains("neither Secret `default/a-cacert` nor `default/a` has a `ca.crt`"));
+}
+
+#[test]
+fn the_log_names_the_identity_of_a_client() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let format = "%DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_DNS_SAN% %DOWNSTREAM_PEER_SUBJECT% \
+                  %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_FINGERPRINT_256%";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let mesh = format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
+         accessLogFile: {}\n    accessLogFormat: '{format}'\n",
+        file.display()
+    );
+    let text = [
+        gateway(&[https(1, "a.test", "credentialName: a, mode: MUTUAL")]),
+        virtual_service("a.test", "a.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
+        tls_secret("a", &authority.issue(&["a.test"])),
+        secret("a-cacert", &[("ca.crt", &clients.pem())]),
+        mesh,
+    ];
+    let tls = Tls::start_with(Options::new().without_access_log().file("tls.yaml", text.concat()));
+    let subject = [(DnType::CommonName, "web")];
+    let special = Special { uris: &[SPIFFE], subject: &subject, ..Special::default() };
+    let known = tls.client(&authority).with(&clients.special(&["web.test"], &special));
+    assert!(forwarded(&tls, &known.version(&rustls::version::TLS12)).is_some());
+    let told = || std::fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n'));
+    let line = await_some("a line", told);
+    let identity = format!("{SPIFFE} web.test CN=web TLSv1.2 ");
+    assert!(line.starts_with(&identity), "{line}");
+    assert_eq!(line.trim_end().rsplit(' ').next().map(str::len), Some(64), "{line}");
 }

@@ -240,7 +240,7 @@ fn value(command: &str) -> Result<Value, FormatError> {
         ("QUERY_PARAM", Some(name)) => (Field::Word(Word::QueryParam(name.into())), None),
         ("GRPC_STATUS", argument) => (Field::Word(Word::grpc_status(argument.unwrap_or_default())?), None),
         // Of what Envoy keeps there nothing is kept here.
-        _ if Field::is_always_absent(name) => (Field::Absent, None),
+        _ if Field::is_always_absent(name) && Field::command(name).is_none() => (Field::Absent, None),
         (_, None) => (Field::command(name).ok_or_else(|| FormatError::UnknownCommand(command.to_owned()))?, None),
         (_, Some(_)) if Field::command(name).is_some() => return Err(malformed()),
         (_, Some(_)) => return Err(FormatError::UnknownCommand(command.to_owned())),
