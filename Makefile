@@ -52,6 +52,7 @@ count: release ## User instructions and system calls for one small request (call
 measure: release ## Start time, memory, reload and filter swap times, latency under reloads
 	tests/measure/measure.py --binary $(STATIC)
 	tests/measure/connections.py --binary $(STATIC)
+	tests/measure/scale.py --binary $(STATIC)
 	tests/measure/filters.py --binary $(STATIC)
 
 fuzz: ## One minute of each fuzz target (needs cargo-fuzz and a nightly toolchain)

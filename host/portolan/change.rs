@@ -1,15 +1,16 @@
 //! What a reload changed, in words of meaning: `+1 rule, split 80/20 -> 50/50`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use portolan_model::{Cluster, Model, Route, RouteAction};
+use portolan_model::{Cluster, Model, Route, RouteAction, RouteId, RouteTable, VirtualHost};
 
 /// The difference of two models, most visible parts first; "details" when it is none of those with a word of their own.
 pub(crate) fn describe(old: &Model, new: &Model) -> String {
     let mut parts = Vec::new();
     listeners(old, new, &mut parts);
     hosts(old, new, &mut parts);
-    rules(old, new, &mut parts);
+    rules(&of_changed_hosts(old, new), &of_changed_hosts(new, old), &mut parts);
     clusters(old, new, &mut parts);
     plugins(old, new, &mut parts);
     if old.access_logs != new.access_logs {
@@ -36,6 +37,40 @@ fn hosts(old: &Model, new: &Model, parts: &mut Vec<String>) {
     };
     let (old, new) = (names(old), names(new));
     count(new.difference(&old).count(), old.difference(&new).count(), "host", parts);
+}
+
+/// A model with only those virtual hosts whose routes are not the same in memory in both: the others' rules are no
+/// difference, however many there are.
+fn of_changed_hosts(model: &Model, other: &Model) -> Model {
+    let routes = |model: &Model, host: &VirtualHost| -> Vec<*const Route> {
+        host.routes.iter().filter_map(|id| model.routes.get(*id as usize)).map(Arc::as_ptr).collect()
+    };
+    let known: HashMap<_, _> = other.route_tables.iter().flat_map(|table| named(table)).collect();
+    let mut changed = Model { clusters: model.clusters.clone(), ..Model::default() };
+    let mut moved: HashMap<RouteId, RouteId> = HashMap::new();
+    for table in &model.route_tables {
+        let mut left = RouteTable { name: table.name.clone(), ..RouteTable::default() };
+        for (name, host) in named(table) {
+            if known.get(&name).is_some_and(|known| routes(other, known) == routes(model, host)) {
+                continue;
+            }
+            let renumbered = host.routes.iter().filter_map(|id| {
+                let route = model.routes.get(*id as usize)?;
+                Some(*moved.entry(*id).or_insert_with(|| {
+                    changed.routes.push(route.clone());
+                    (changed.routes.len() - 1) as RouteId
+                }))
+            });
+            left.virtual_hosts.push(VirtualHost { routes: renumbered.collect(), ..host.clone() });
+        }
+        changed.route_tables.push(left);
+    }
+    changed
+}
+
+/// The hosts of a table by what tells them apart.
+fn named(table: &RouteTable) -> impl Iterator<Item = ((&str, &str), &VirtualHost)> {
+    table.virtual_hosts.iter().map(|host| ((table.name.as_str(), host.domain.as_str()), host))
 }
 
 /// Rules are told apart by where they apply and what they match; with the same match, what they do is compared.
@@ -72,7 +107,7 @@ fn rules(old: &Model, new: &Model, parts: &mut Vec<String>) {
 fn by_match(model: &Model) -> BTreeMap<String, Vec<&Route>> {
     let mut rules: BTreeMap<String, Vec<&Route>> = BTreeMap::new();
     for (key, route) in order(model).into_iter().zip(&model.routes) {
-        rules.entry(key).or_default().push(route);
+        rules.entry(key).or_default().push(&**route);
     }
     rules
 }
@@ -87,7 +122,7 @@ fn order(model: &Model) -> Vec<String> {
             }
         }
     }
-    let key = |(id, route): (u32, &Route)| format!("{:?} {:?}", hosts.get(&id), route.matches);
+    let key = |(id, route): (u32, &Arc<Route>)| format!("{:?} {:?}", hosts.get(&id), route.matches);
     (0..).zip(&model.routes).map(key).collect()
 }
 
@@ -167,7 +202,7 @@ pub(crate) fn number(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portolan_model::{Destination, Forward, RouteMatch, RouteTable, StringMatch, VirtualHost};
+    use portolan_model::{Destination, Forward, RouteMatch, StringMatch};
 
     use super::*;
 
@@ -193,7 +228,7 @@ mod tests {
         let host =
             VirtualHost { domain: "*".to_owned(), routes: (0..).take(routes.len()).collect(), ..Default::default() };
         let table = RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() };
-        Model { route_tables: vec![table], routes, ..Default::default() }
+        Model { route_tables: vec![table], routes: routes.into_iter().map(Arc::new).collect(), ..Default::default() }
     }
 
     #[test]
@@ -219,7 +254,7 @@ mod tests {
     fn a_renumbered_cluster_is_no_changed_rule() {
         let old = model(vec![route("/", &[1])]);
         let mut new = old.clone();
-        if let RouteAction::Forward(forward) = &mut new.routes[0].action {
+        if let RouteAction::Forward(forward) = &mut Arc::make_mut(&mut new.routes[0]).action {
             forward.destinations[0].cluster = 7;
         }
         let log = portolan_model::AccessLog {

@@ -8,18 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portolan_config::{Diagnostic, Severity, Watcher};
 use portolan_model::Model;
 use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::load::{Loader, Read};
 use crate::modules::Fingerprint;
 use crate::report::Report;
-use crate::view::{self, ListenerErrors};
+use crate::view::{self, Dumped, ListenerErrors};
 
 /// What wakes the loop.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ pub(crate) struct Control {
     wakes: Receiver<Event>,
     metrics: Arc<Metrics>,
     report: Report,
-    config_dump: Arc<ArcSwap<Value>>,
+    config_dump: Arc<ArcSwapOption<Dumped>>,
     listener_errors: Arc<ArcSwap<ListenerErrors>>,
     /// What was built last, good or not: the same again is no change.
     tried: Option<(Arc<Model>, Fingerprint)>,
@@ -140,7 +139,7 @@ impl Control {
     }
 
     /// What `/config_dump` shows, kept up to date.
-    pub(crate) fn config_dump(&self) -> Arc<ArcSwap<Value>> {
+    pub(crate) fn config_dump(&self) -> Arc<ArcSwapOption<Dumped>> {
         self.config_dump.clone()
     }
 
@@ -274,16 +273,16 @@ impl Control {
     }
 
     /// Says what was found to the log, the admin port and the metrics.
-    fn tell(&mut self, read: &Read, snapshot: &Snapshot) {
+    fn tell(&mut self, read: &Read, snapshot: &Arc<Snapshot>) {
         let problems = self.diagnosed().into_iter().map(|(diagnostic, _)| diagnostic);
         let findings: Vec<_> = read.diagnostics.iter().cloned().chain(problems).collect();
-        let values = findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect();
-        let resources = self.loader.resources();
-        self.config_dump.store(Arc::new(view::config_dump(snapshot, resources, values)));
+        let good = findings.iter().all(|finding| finding.severity < Severity::Error);
+        let (snapshot_now, objects) = (snapshot.clone(), self.loader.resources().statuses());
+        self.config_dump.store(Some(Arc::new(Dumped { snapshot: snapshot_now, objects, findings })));
         // Last: whoever reads of it in the log finds it on the admin port.
         self.report.findings(&read.diagnostics);
         self.findings.clone_from(&read.diagnostics);
-        self.count(snapshot, findings.iter().all(|finding| finding.severity < Severity::Error));
+        self.count(snapshot, good);
     }
 
     fn count(&self, snapshot: &Snapshot, good: bool) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
-use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, translate};
+use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, Translator, translate};
 use portolan_model::{Model, Origin};
 use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, Challenges, ModuleSource, StreamTracer};
 use portolan_telemetry::{Metrics, Reporter};
@@ -37,10 +37,12 @@ const UNKNOWN_FIELD: &str = "P0007";
 #[derive(Debug)]
 pub(crate) struct Loader {
     paths: Vec<PathBuf>,
-    options: TranslateOptions,
+    translator: Translator,
     lenient: bool,
     modules: Modules,
     resources: ResourceSet,
+    /// The files as they were at the last reading.
+    sources: Sources,
     /// The model of the last reading.
     last: Option<Arc<Model>>,
     dev_tls: Option<DevTls>,
@@ -70,8 +72,18 @@ impl Loader {
         let modules = Modules::new(&config.filters, client, folder).map_err(UsageError)?;
         let modules = modules.locked_by(config.config.first().and_then(|path| Lock::path(path)));
         let paths = config.config.clone();
-        let (resources, last) = (ResourceSet::default(), None);
-        Ok(Self { paths, options, lenient: false, modules, resources, last, dev_tls: None, acme: None })
+        let (resources, sources, last) = (ResourceSet::default(), Sources::default(), None);
+        Ok(Self {
+            paths,
+            translator: Translator::new(options),
+            lenient: false,
+            modules,
+            resources,
+            sources,
+            last,
+            dev_tls: None,
+            acme: None,
+        })
     }
 
     /// Unknown fields become warnings: a newer Istio field must not look like an outage in a gateway that serves.
@@ -121,14 +133,15 @@ impl Loader {
     /// Reads all files and translates them, and has fetched what they want. `forced` asks anew for modules that failed
     /// or are to be asked for always, as a change of the configuration does.
     pub(crate) fn read(&mut self, forced: bool) -> Read {
-        let sources = Sources::read(&self.paths);
+        let sources = Sources::read_again(&self.paths, &self.sources);
+        self.sources = sources.clone();
         let mut diagnostics = self.resources.update(&sources);
         if self.lenient {
             for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == UNKNOWN_FIELD) {
                 diagnostic.severity = diagnostic.severity.min(Severity::Warning);
             }
         }
-        let mut translation = translate(&self.resources, &self.options);
+        let mut translation = self.translator.translate(&self.resources);
         diagnostics.extend(translation.diagnostics);
         diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&self.paths)));
         if let Some(acme) = &self.acme {

@@ -28,7 +28,7 @@ use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
 use crate::state::StateFolder;
 use crate::takeover::{Offer, Predecessor, Successor};
-use crate::view;
+use crate::view::{self, Dumped};
 
 /// Serves until a signal ends it, or another process takes over.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -329,11 +329,11 @@ pub(crate) fn admin_state(
 ) -> AdminState {
     let (clusters, listeners, errors) = (cell.clone(), cell.clone(), control.listener_errors());
     let (filters, traffic) = (cell.clone(), cell.clone());
-    let live = Live::new(cell.clone(), config);
+    let (live, dump) = (Live::new(cell.clone(), config), control.config_dump());
     AdminState {
         metrics,
         readiness,
-        config_dump: control.config_dump(),
+        config_dump: Arc::new(move || dump.load().as_deref().map(Dumped::to_value).unwrap_or_default()),
         clusters: Arc::new(move || view::clusters(&clusters)),
         listeners: Arc::new(move || view::listeners(&listeners, &errors.load())),
         filters: Arc::new(move || filters::filters(&filters)),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_admin::{
     ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView, RequestKey, TrafficView,
 };
-use portolan_config::{ObjectState, ObjectStatus, ResourceSet};
+use portolan_config::{Diagnostic, ObjectState, ObjectStatus, ResourceSet};
 use portolan_model::{Cluster, Listener, Model};
 use portolan_proxy::{
     Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, RequestKind, Snapshot, SnapshotCell,
@@ -17,18 +18,31 @@ use portolan_telemetry::metrics::PluginValueKind;
 use portolan_wasm::{FilterMetric, MetricKind};
 use serde_json::{Value, json};
 
-/// The value of `/config_dump`: the model, its objects, its filters, and the findings.
-pub(crate) fn config_dump(snapshot: &Snapshot, resources: &ResourceSet, diagnostics: Vec<Value>) -> Value {
-    let dump = ConfigDump {
-        version: env!("CARGO_PKG_VERSION"),
-        generation: snapshot.generation,
-        model: &snapshot.model,
-        objects: resources.objects().map(object_view).collect(),
-        diagnostics,
-    };
-    let mut value = dump.to_value();
-    value["filters"] = snapshot.plugins().iter().map(filter).collect();
-    value
+/// What `/config_dump` is made of, when somebody asks: of a large configuration it is larger than all the rest.
+pub(crate) struct Dumped {
+    /// What serves.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What became of the objects.
+    pub(crate) objects: Arc<[ObjectStatus]>,
+    /// What is said about them.
+    pub(crate) findings: Vec<Diagnostic>,
+}
+
+impl Dumped {
+    /// The value of `/config_dump`: the model, its objects, its filters, and the findings.
+    pub(crate) fn to_value(&self) -> Value {
+        let told = |finding| serde_json::to_value(finding).unwrap_or_default();
+        let dump = ConfigDump {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: self.snapshot.generation,
+            model: &self.snapshot.model,
+            objects: self.objects.iter().map(object_view).collect(),
+            diagnostics: self.findings.iter().map(told).collect(),
+        };
+        let mut value = dump.to_value();
+        value["filters"] = self.snapshot.plugins().iter().map(filter).collect();
+        value
+    }
 }
 
 /// The name of an object's state as `/config_dump` and the metrics have it.

@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Query, State as Given};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -46,7 +45,7 @@ pub struct AdminState {
     /// Whether the gateway wants traffic.
     pub readiness: Readiness,
     /// A [`crate::ConfigDump`] as a value.
-    pub config_dump: Arc<ArcSwap<serde_json::Value>>,
+    pub config_dump: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The clusters as they are now.
     pub clusters: Arc<dyn Fn() -> Vec<ClusterView> + Send + Sync>,
     /// The listeners as they are now.
@@ -100,7 +99,7 @@ fn router(state: AdminState, local: SocketAddr) -> Router {
         .route("/ready", get(|Given(admin): Given<AdminState>| async move { ready(admin.readiness.state()) }))
         .route("/stats", get(|| async { Redirect::temporary("/stats/prometheus") }))
         .route("/stats/prometheus", get(stats))
-        .route("/config_dump", get(|Given(admin): Given<AdminState>| async move { json(&**admin.config_dump.load()) }))
+        .route("/config_dump", get(|Given(admin): Given<AdminState>| async move { json(&(admin.config_dump)()) }))
         .route("/clusters", get(|Given(admin): Given<AdminState>, uri| async move { clusters_page(&admin, &uri) }))
         .route("/listeners", get(|Given(admin): Given<AdminState>, uri| async move { listeners_page(&admin, &uri) }))
         .route("/filters", get(|Given(admin): Given<AdminState>, uri| async move { filters_page(&admin, &uri) }))

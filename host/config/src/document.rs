@@ -1,10 +1,13 @@
-//! [`read_file`]: splits a file into documents and reads each on its own, so that one broken document does not take
+//! [`read_files`]: splits files into documents and reads each on its own, so that one broken document does not take
 //! the others with it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::kind::Kind;
@@ -23,10 +26,22 @@ const MAX_KEY_FINDINGS: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct FileReading {
     /// In order of the file.
-    pub(crate) objects: Vec<ReadObject>,
+    pub(crate) documents: Vec<Arc<DocumentReading>>,
     /// True when some document does not tell which object it is about: any object of the file may be meant.
     pub(crate) is_blind: bool,
 }
+
+/// What one document says.
+#[derive(Debug, Default)]
+pub(crate) struct DocumentReading {
+    /// Its text and first line, as a hash: the same again is read already.
+    key: DocumentKey,
+    /// Several in a list.
+    pub(crate) objects: Vec<ReadObject>,
+    is_blind: bool,
+}
+
+type DocumentKey = [u8; 32];
 
 /// One object as read.
 #[derive(Debug)]
@@ -58,13 +73,85 @@ pub(crate) enum Outcome {
     Ignored,
 }
 
-/// Reads all documents of a file.
-pub(crate) fn read_file(file: &Arc<str>, text: &str) -> FileReading {
-    let mut reading = FileReading::default();
-    each_document(file, text, |document| document.read(&mut reading));
-    // A file that ends in a broken object may be half written, and more objects on their way.
-    reading.is_blind |= reading.objects.last().is_some_and(|last| matches!(last.outcome, Outcome::Broken));
-    reading
+impl FileReading {
+    /// All objects, in order of the file.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ReadObject> {
+        self.documents.iter().flat_map(|document| &document.objects)
+    }
+
+    fn of(documents: Vec<Arc<DocumentReading>>) -> Self {
+        let last = documents.last().and_then(|document| document.objects.last());
+        // A file that ends in a broken object may be half written, and more objects on their way.
+        let is_cut = last.is_some_and(|last| matches!(last.outcome, Outcome::Broken));
+        let is_blind = is_cut || documents.iter().any(|document| document.is_blind);
+        Self { documents, is_blind }
+    }
+}
+
+/// A file to be read: its name, its text, and what it said before.
+pub(crate) type Unread<'a> = (&'a Arc<str>, &'a str, Option<&'a FileReading>);
+
+/// Reads all documents of files, on all cores; those of an earlier reading that are the same are taken from there.
+pub(crate) fn read_files(files: &[Unread<'_>]) -> Vec<FileReading> {
+    let texts: Vec<Cow<'_, str>> = files.iter().map(|(file, text, _)| plain_text(file, text)).collect();
+    let mut jobs = Vec::new();
+    for (index, ((file, _, last), text)) in files.iter().zip(&texts).enumerate() {
+        let known = last.iter().flat_map(|last| &last.documents).map(|document| (document.key, document));
+        let known: HashMap<_, _> = known.collect();
+        for chunk in split(text) {
+            let key = chunk.key();
+            jobs.push(Job {
+                file: index,
+                name: file,
+                key,
+                known: known.get(&key).map(|known| Arc::clone(known)),
+                chunk,
+            });
+        }
+    }
+    let mut readings: Vec<Vec<Arc<DocumentReading>>> = vec![Vec::new(); files.len()];
+    for (index, document) in jobs.iter().map(|job| job.file).zip(read_all(&jobs)) {
+        readings[index].push(document);
+    }
+    readings.into_iter().map(FileReading::of).collect()
+}
+
+/// One document of one of the files.
+struct Job<'a> {
+    file: usize,
+    name: &'a Arc<str>,
+    key: DocumentKey,
+    known: Option<Arc<DocumentReading>>,
+    chunk: Chunk<'a>,
+}
+
+/// Fewer documents than this are no work for a second thread.
+const FEW: usize = 64;
+
+fn read_all(jobs: &[Job<'_>]) -> Vec<Arc<DocumentReading>> {
+    let new = jobs.iter().filter(|job| job.known.is_none()).count();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(new / FEW).max(1);
+    if threads == 1 {
+        return jobs.iter().map(Job::read).collect();
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = jobs.chunks(jobs.len().div_ceil(threads)).collect();
+        let read = |part| move || -> Vec<_> { <[Job<'_>]>::iter(part).map(Job::read).collect() };
+        let handles: Vec<_> = parts.iter().map(|part| scope.spawn(read(*part))).collect();
+        let joined = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|fault| resume_unwind(fault)));
+        joined.flatten().collect()
+    })
+}
+
+impl Job<'_> {
+    fn read(&self) -> Arc<DocumentReading> {
+        if let Some(known) = &self.known {
+            return known.clone();
+        }
+        let mut reading = DocumentReading { key: self.key, ..DocumentReading::default() };
+        document(self.name, &self.chunk).read(&mut reading);
+        Arc::new(reading)
+    }
 }
 
 /// Reads all documents of a file that holds no resources, as [`crate::plain`] says.
@@ -80,13 +167,20 @@ pub(crate) fn read_plain<T: DeserializeOwned>(
 }
 
 fn each_document(file: &Arc<str>, text: &str, mut read: impl FnMut(&Document<'_>)) {
+    for chunk in split(&plain_text(file, text)) {
+        read(&document(file, &chunk));
+    }
+}
+
+fn plain_text<'a>(file: &str, text: &'a str) -> Cow<'a, str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // YAML forbids tabs in indentation and JSON allows them; within JSON's strings there are none.
-    let text = if file.ends_with(".json") { Cow::from(text.replace('\t', " ")) } else { Cow::from(text) };
-    for chunk in split(&text) {
-        let tree = Tree::of(&chunk.text, chunk.first_line);
-        read(&Document { file, text: &chunk.text, first_line: chunk.first_line, tree });
-    }
+    if file.ends_with(".json") { Cow::from(text.replace('\t', " ")) } else { Cow::from(text) }
+}
+
+fn document<'a>(file: &'a Arc<str>, chunk: &'a Chunk<'_>) -> Document<'a> {
+    let tree = Tree::of(&chunk.text, chunk.first_line);
+    Document { file, text: &chunk.text, first_line: chunk.first_line, tree }
 }
 
 /// The text of one document.
@@ -94,6 +188,13 @@ fn each_document(file: &Arc<str>, text: &str, mut read: impl FnMut(&Document<'_>
 struct Chunk<'a> {
     first_line: u32,
     text: Cow<'a, str>,
+}
+
+impl Chunk<'_> {
+    fn key(&self) -> DocumentKey {
+        let hasher = Sha256::new().chain_update(self.first_line.to_le_bytes());
+        hasher.chain_update(self.text.as_bytes()).finalize().into()
+    }
 }
 
 /// Splits at lines that begin with `---` or `...`: YAML allows neither within any value. Documents of nothing but
@@ -144,7 +245,7 @@ struct Document<'a> {
 }
 
 impl Document<'_> {
-    fn read(&self, reading: &mut FileReading) {
+    fn read(&self, reading: &mut DocumentReading) {
         if let Some(error) = self.syntax_error() {
             return self.give_up(error, reading);
         }
@@ -193,7 +294,7 @@ impl Document<'_> {
         typed::syntax_error(self.text, self.first_line, self.file)
     }
 
-    fn read_root(&self, reading: &mut FileReading) {
+    fn read_root(&self, reading: &mut DocumentReading) {
         let items = self.tree.child(0, "items").and_then(|items| self.tree.nodes.get(self.tree.resolve(items)?));
         let is_list = self.tree.text_at(0, &["kind"]).is_some_and(|kind| kind.ends_with("List"));
         let Some(Content::Seq(items)) = items.map(|items| &items.content).filter(|_| is_list) else {
@@ -225,7 +326,7 @@ impl Document<'_> {
         text: Cow<'_, str>,
         first_line: u32,
         within: &dyn Fn(Spot) -> bool,
-        reading: &mut FileReading,
+        reading: &mut DocumentReading,
     ) {
         let mut object = self.start(node);
         object.diagnostics = self.key_findings(within);
@@ -241,7 +342,9 @@ impl Document<'_> {
             }
             Ok(kind) => {
                 object.id = Some(ObjectId::new(kind, &object.namespace, &object.name));
-                let places = Arc::new(locate::places(&self.tree, node, self.file));
+                let mut places = locate::places(&self.tree, node, self.file);
+                places.object = Some(format!("{}/{}", object.namespace, object.name).into());
+                let places = Arc::new(places);
                 let raw = Raw { text: &text, first_line, places, has_findings, is_secret: kind == Kind::Secret };
                 let valid = typed::read(kind, &raw, &mut object.diagnostics);
                 object.outcome = valid.filter(|_| !has_findings).map_or(Outcome::Broken, Outcome::Valid);
@@ -325,7 +428,7 @@ impl Document<'_> {
     }
 
     /// A document of which nothing can be said but that it is wrong.
-    fn give_up(&self, diagnostic: Diagnostic, reading: &mut FileReading) {
+    fn give_up(&self, diagnostic: Diagnostic, reading: &mut DocumentReading) {
         let mut object = self.start(0);
         object.id = Kind::by_name(&object.kind)
             .filter(|_| !object.name.is_empty())

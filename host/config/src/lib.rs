@@ -30,6 +30,6 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use render::{render_github, render_json, render_text};
 pub use resource_set::ResourceSet;
 pub use source::Sources;
-pub use translate::{TranslateOptions, Translation, translate};
+pub use translate::{TranslateOptions, Translation, Translator, translate};
 pub use update::{ObjectState, ObjectStatus, read_str};
 pub use watch::{WatchError, Watcher};

@@ -1,9 +1,9 @@
 //! [`places`]: where each field of an object stands, by path.
 
-use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::object::{FieldPlace, Places};
+use crate::object::{FieldPlace, LISTED, Places, hash};
 use crate::tree::{Content, Tree};
 
 /// serde refuses deeper documents.
@@ -14,19 +14,21 @@ const MAX_FIELDS: usize = 200_000;
 
 /// Places of all fields below `root`. Fields behind an alias stand where their anchor is.
 pub(crate) fn places(tree: &Tree, root: usize, file: &Arc<str>) -> Places {
-    let mut walk = Walk { tree, by_path: HashMap::new(), path: String::new() };
+    let mut walk = Walk { tree, fields: Vec::new(), listed: Vec::new(), path: String::new() };
     walk.descend(root, 0);
-    let of_kind = walk.by_path.get("kind").copied();
+    let of_kind = walk.fields.iter().find(|(path, _)| *path == hash("kind")).map(|(_, place)| *place);
     let of_root = tree.nodes.get(root).map(|node| node.as_item(tree));
     if let Some(place) = of_kind.or(of_root) {
-        walk.by_path.insert(String::new(), place);
+        walk.fields.insert(0, (hash(""), place));
     }
-    Places { file: file.clone(), by_path: walk.by_path }
+    Places::new(file.clone(), &mut walk.fields, walk.listed)
 }
 
 struct Walk<'a> {
     tree: &'a Tree,
-    by_path: HashMap<String, FieldPlace>,
+    /// By hash of the path; keys that stand twice are there twice.
+    fields: Vec<(u64, FieldPlace)>,
+    listed: Vec<Box<str>>,
     /// The path so far: one buffer, cut back after each step.
     path: String,
 }
@@ -61,12 +63,15 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, extend: impl FnOnce(&mut String), place: FieldPlace, child: usize, depth: usize) {
-        if self.by_path.len() >= MAX_FIELDS {
+        if self.fields.len() >= MAX_FIELDS {
             return;
         }
         let length = self.path.len();
         extend(&mut self.path);
-        self.by_path.entry(self.path.clone()).or_insert(place);
+        self.fields.push((hash(&self.path), place));
+        if self.path.starts_with(LISTED) {
+            self.listed.push(self.path.as_str().into());
+        }
         self.descend(child, depth + 1);
         self.path.truncate(length);
     }
@@ -83,7 +88,8 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
 /// `spec.http` + 0 = `spec.http[0]`.
 pub(crate) fn push_index(path: &mut String, index: usize) {
     path.push('[');
-    path.push_str(&index.to_string());
+    // Writing to a String cannot fail.
+    let _ = write!(path, "{index}");
     path.push(']');
 }
 
@@ -129,7 +135,7 @@ mod tests {
             let below = format!("*a{}", level - 1);
             text.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 9].join(", ")));
         }
-        assert!(located(&text).by_path.len() <= MAX_FIELDS + 1);
+        assert!(located(&text).len() <= MAX_FIELDS + 1);
     }
 
     #[test]

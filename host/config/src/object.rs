@@ -35,7 +35,7 @@ impl<T> Object<T> {
         let place = self.places.of_key(path);
         Origin {
             kind: self.meta.kind.clone(),
-            name: format!("{}/{}", self.meta.namespace, self.meta.name).into(),
+            name: self.places.object.clone().unwrap_or_else(|| self.meta.full_name().into()),
             file: place.file,
             line: place.line,
             column: place.column,
@@ -60,7 +60,7 @@ impl<T> Object<T> {
         parts: impl IntoIterator<Item = (String, String)>,
     ) -> Vec<(Box<str>, Arc<str>, u32)> {
         let line = |(name, path): (String, String)| {
-            let place = self.places.by_path.get(&format!("{below}.{path}"))?;
+            let place = self.places.find(&format!("{below}.{path}"))?;
             Some((name.into(), self.places.file.clone(), place.key.0.max(1)))
         };
         parts.into_iter().filter_map(line).collect()
@@ -84,14 +84,29 @@ pub struct Meta {
     pub creation_timestamp: String,
 }
 
+impl Meta {
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
 /// Where each field of one document stands: field path to places of key and value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// By path.
-    pub by_path: std::collections::HashMap<String, FieldPlace>,
+    /// `namespace/name` of the object, for all origins of it at once.
+    pub(crate) object: Option<Arc<str>>,
+    /// By hash of the path, ascending. Paths themselves would be most of what a configuration takes in memory; two of one
+    /// document with the same hash, one chance in 10^9 for the largest, would point at the wrong line.
+    fields: Box<[(u64, FieldPlace)]>,
+    /// Paths below [`LISTED`].
+    listed: Box<[Box<str>]>,
 }
+
+/// Fields below are listed by name, of which some are said to have no effect.
+pub(crate) const LISTED: &str = "spec.meshConfig.defaultConfig.";
 
 /// Places of one field: (line, column, length) of its key and of its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +118,34 @@ pub struct FieldPlace {
 }
 
 impl Places {
+    /// Fields by path; of a path that comes twice the first counts.
+    pub(crate) fn new(file: Arc<str>, fields: &mut Vec<(u64, FieldPlace)>, listed: Vec<Box<str>>) -> Self {
+        fields.sort_by_key(|(path, _)| *path);
+        fields.dedup_by_key(|(path, _)| *path);
+        Self { file, object: None, fields: fields.as_slice().into(), listed: listed.into() }
+    }
+
+    /// Paths of fields below [`LISTED`], without that.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().filter_map(|path| path.strip_prefix(LISTED))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is a field of this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
+    fn find(&self, path: &str) -> Option<FieldPlace> {
+        let hash = hash(path);
+        let at = self.fields.binary_search_by_key(&hash, |(path, _)| *path).ok()?;
+        Some(self.fields[at].1)
+    }
+
     /// See [`Object::place`].
     pub fn of(&self, path: &str) -> Place {
         self.at(self.nearest(path).value)
@@ -116,12 +159,12 @@ impl Places {
     fn nearest(&self, path: &str) -> FieldPlace {
         let mut path = path;
         loop {
-            if let Some(place) = self.by_path.get(path) {
-                return *place;
+            if let Some(place) = self.find(path) {
+                return place;
             }
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return self.by_path.get("").copied().unwrap_or_default(),
+                None => return self.find("").unwrap_or_default(),
             }
         }
     }
@@ -129,4 +172,12 @@ impl Places {
     fn at(&self, (line, column, length): (u32, u32, u32)) -> Place {
         Place { file: self.file.clone(), line: line.max(1), column: column.max(1), length: length.max(1) }
     }
+}
+
+/// Of a field's path: FNV-1a, mixed.
+pub(crate) fn hash(path: &str) -> u64 {
+    let hash = path
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

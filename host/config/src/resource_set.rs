@@ -18,9 +18,9 @@ use crate::update::ObjectStatus;
 #[derive(Clone, Debug, Default)]
 pub struct ResourceSet {
     pub(crate) active: BTreeMap<ObjectId, Kept>,
-    pub(crate) statuses: Vec<ObjectStatus>,
-    /// What the files said, by name and hash of their text.
-    pub(crate) readings: HashMap<(Arc<str>, [u8; 32]), Arc<FileReading>>,
+    pub(crate) statuses: Arc<[ObjectStatus]>,
+    /// What the files said, by name, with the hash of their text.
+    pub(crate) readings: HashMap<Arc<str>, ([u8; 32], Arc<FileReading>)>,
 }
 
 /// An object in force.

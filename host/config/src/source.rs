@@ -1,10 +1,11 @@
 //! [`Sources`]: the text of every file of `--config`, or the reason why it cannot be read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +16,10 @@ pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Folders below folders are read this deep.
 const MAX_DEPTH: usize = 16;
+
+/// A file that was changed less long ago than this when it was read is read again: clocks of file systems are coarse, and
+/// a second change could have the first one's time.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Files as they were when they were read.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +38,23 @@ pub struct SourceFile {
     pub content: Result<Arc<str>, SourceError>,
     /// SHA-256 of its bytes; zeros when unreadable.
     pub hash: [u8; 32],
+    /// What tells that it has not been written since; none when that cannot be told.
+    stamp: Option<Stamp>,
 }
+
+/// What the system says of a file without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Device and inode: a file that was renamed into its place is another one.
+    id: FileId,
+    length: u64,
+    modified: SystemTime,
+    /// When anything about it changed, which nobody can set: seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 /// Why a file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,17 +81,22 @@ impl Sources {
     /// a host may be called so. A file that is named is taken whatever its name. `-`
     /// is standard input. A file that is reached twice is read once.
     pub fn read(paths: &[PathBuf]) -> Self {
-        let mut reading = Reading::default();
-        for path in paths {
-            if path.as_os_str() == "-" {
-                reading.stdin();
-            } else if path.is_dir() {
-                reading.folder(path, 0);
-            } else {
-                reading.file(path, true);
-            }
-        }
+        Self::read_again(paths, &Self::default())
+    }
+
+    /// As [`Sources::read`]. Files that were not written since `last` are taken from there.
+    pub fn read_again(paths: &[PathBuf], last: &Self) -> Self {
+        let last = last.files.iter().map(|file| (file.path.as_path(), file)).collect();
+        let mut reading = Reading { last, ..Reading::default() };
+        reading.all(paths);
         Self { files: reading.files }
+    }
+
+    /// One hash over names, sizes and times of what [`Sources::read`] would read, without reading it.
+    pub fn stamps(paths: &[PathBuf]) -> [u8; 32] {
+        let mut reading = Reading { stamps: Some(Sha256::new()), ..Reading::default() };
+        reading.all(paths);
+        reading.stamps.map(|hasher| hasher.finalize().into()).unwrap_or_default()
     }
 
     /// Texts that are in no file.
@@ -114,7 +140,7 @@ impl Sources {
 impl SourceFile {
     fn of(name: Arc<str>, path: PathBuf, content: Result<Arc<str>, SourceError>) -> Self {
         let hash = content.as_ref().map(|text| Sha256::digest(text.as_bytes()).into()).unwrap_or_default();
-        Self { name, path, content, hash }
+        Self { name, path, content, hash, stamp: None }
     }
 
     /// What is to be said when it cannot be read.
@@ -130,20 +156,41 @@ impl SourceFile {
 }
 
 #[derive(Default)]
-struct Reading {
+struct Reading<'a> {
     files: Vec<SourceFile>,
     /// What was read, with symlinks resolved: a file that is named twice would else define everything twice.
-    seen: HashSet<PathBuf>,
+    seen: HashSet<Seen>,
+    last: HashMap<&'a Path, &'a SourceFile>,
+    /// Nothing is read, only looked at.
+    stamps: Option<Sha256>,
 }
 
-impl Reading {
+#[derive(PartialEq, Eq, Hash)]
+enum Seen {
+    Id(FileId),
+    Path(PathBuf),
+}
+
+impl Reading<'_> {
+    fn all(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            if path.as_os_str() == "-" {
+                self.stdin();
+            } else if path.is_dir() {
+                self.folder(path, 0);
+            } else {
+                self.file(path, true);
+            }
+        }
+    }
+
     fn stdin(&mut self) {
         let content = read_text(io::stdin().lock());
         self.files.push(SourceFile::of("<stdin>".into(), PathBuf::from("-"), content));
     }
 
     fn folder(&mut self, folder: &Path, depth: usize) {
-        if depth > MAX_DEPTH || !self.is_new(folder) {
+        if depth > MAX_DEPTH || !self.is_new(folder, fs::metadata(folder).as_ref().ok()) {
             return;
         }
         let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
@@ -152,8 +199,11 @@ impl Reading {
             Err(error) => return self.push(folder, Err(SourceError::Io(error.to_string()))),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
-        for path in entries.into_iter().filter(|entry| !is_hidden(entry)).map(|entry| entry.path()) {
-            if path.is_dir() {
+        for entry in entries.into_iter().filter(|entry| !is_hidden(entry)) {
+            let path = entry.path();
+            // A plain file needs no second look.
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if !is_file && path.is_dir() {
                 self.folder(&path, depth + 1);
             } else if is_config_file(&path) {
                 self.file(&path, false);
@@ -163,34 +213,94 @@ impl Reading {
 
     /// `named`: by the user, not found in a folder.
     fn file(&mut self, path: &Path, named: bool) {
-        if !self.is_new(path) {
+        let metadata = fs::metadata(path);
+        if !self.is_new(path, metadata.as_ref().ok()) {
             return;
         }
-        let metadata = fs::metadata(path);
         let is_gone = metadata.is_err() && fs::symlink_metadata(path).is_err();
         if is_gone && !named {
             return;
         }
         // A pipe in a folder would block for ever; one that the user names is wanted.
         let is_readable = named || metadata.as_ref().is_ok_and(fs::Metadata::is_file);
+        let stamp = metadata.as_ref().ok().and_then(Stamp::of);
+        if let Some(hasher) = &mut self.stamps {
+            return Stamp::tell(stamp, path, hasher);
+        }
+        if let Some(same) = self.last.get(path).filter(|known| stamp.is_some() && known.stamp == stamp) {
+            return self.files.push((*same).clone());
+        }
+        let now = SystemTime::now();
         let content = match metadata {
             Ok(_) if !is_readable => Err(SourceError::Io("not a regular file".to_owned())),
             Ok(_) => File::open(path).map_err(|error| SourceError::Io(error.to_string())).and_then(read_text),
             Err(error) => Err(SourceError::Io(error.to_string())),
         };
         let is_passed_over = !named && is_test_file(path) && content.as_ref().is_ok_and(|text| !holds_resource(text));
-        if !is_passed_over {
-            self.push(path, content);
+        if is_passed_over {
+            return;
+        }
+        self.push(path, content);
+        if let Some(file) = self.files.last_mut() {
+            file.stamp = stamp.filter(|stamp| stamp.is_settled(now));
         }
     }
 
-    fn is_new(&mut self, path: &Path) -> bool {
-        self.seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    fn is_new(&mut self, path: &Path, metadata: Option<&fs::Metadata>) -> bool {
+        let by_path = || Seen::Path(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        self.seen.insert(metadata.and_then(id).map_or_else(by_path, Seen::Id))
     }
 
     fn push(&mut self, path: &Path, content: Result<Arc<str>, SourceError>) {
         self.files.push(SourceFile::of(name_of(path), path.to_owned(), content));
     }
+}
+
+impl Stamp {
+    /// Of a regular file; a pipe says other things each time.
+    fn of(metadata: &fs::Metadata) -> Option<Self> {
+        let (id, modified) = (id(metadata)?, metadata.modified().ok()?);
+        metadata.is_file().then_some(Self { id, length: metadata.len(), modified, changed: changed(metadata) })
+    }
+
+    /// Whether a change after `now` would show.
+    fn is_settled(self, now: SystemTime) -> bool {
+        now.duration_since(self.modified).is_ok_and(|age| age >= SETTLED)
+    }
+
+    fn tell(stamp: Option<Self>, path: &Path, hasher: &mut Sha256) {
+        hasher.update(path.as_os_str().as_encoded_bytes());
+        hasher.update([0, u8::from(stamp.is_some())]);
+        let Some(Self { id, length, modified, changed }) = stamp else { return };
+        let age = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for number in [id.0, id.1, length, age.as_secs(), age.subsec_nanos().into()] {
+            hasher.update(number.to_le_bytes());
+        }
+        hasher.update(changed.0.to_le_bytes());
+        hasher.update(changed.1.to_le_bytes());
+    }
+}
+
+#[cfg(unix)]
+fn id(metadata: &fs::Metadata) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn id(_: &fs::Metadata) -> Option<FileId> {
+    None
+}
+
+#[cfg(unix)]
+fn changed(metadata: &fs::Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &fs::Metadata) -> (i64, i64) {
+    (0, 0)
 }
 
 /// `./a.yaml` is `a.yaml`: what a user would type.
@@ -292,6 +402,31 @@ mod tests {
         std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
         fs::write(dir.path().join("a.yaml"), "").unwrap();
         assert_eq!(Sources::read(&[dir.path().to_owned()]).files().len(), 1);
+    }
+
+    #[test]
+    fn only_what_was_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
+        for path in [&old, &new] {
+            fs::write(path, "kind: X\n").unwrap();
+            let long_ago = SystemTime::now() - 2 * SETTLED;
+            File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        let paths = [dir.path().to_owned()];
+        let (first, stamps) = (Sources::read(&paths), Sources::stamps(&paths));
+        assert_eq!(stamps, Sources::stamps(&paths));
+        fs::write(&new, "kind: Y\n").unwrap();
+        assert_ne!(stamps, Sources::stamps(&paths));
+        let second = Sources::read_again(&paths, &first);
+        let text = |sources: &Sources, index: usize| sources.files()[index].content.clone().unwrap();
+        assert!(Arc::ptr_eq(&text(&first, 0), &text(&second, 0)));
+        assert_eq!(&*text(&second, 1), "kind: Y\n");
+        // Too young to tell a second change of the same length by its time.
+        fs::write(&new, "kind: Z\n").unwrap();
+        assert_eq!(&*text(&Sources::read_again(&paths, &second), 1), "kind: Z\n");
+        fs::remove_file(&old).unwrap();
+        assert_eq!(Sources::read_again(&paths, &second).files().len(), 1);
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn type_error(error: &serde_yaml::Error, raw: &Raw<'_>) -> Diagnostic {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let (path, problem) = match text.split_once(": ") {
-        Some((path, problem)) if raw.places.by_path.contains_key(path) => (path, problem),
+        Some((path, problem)) if raw.places.has(path) => (path, problem),
         _ => ("", text),
     };
     let place = match path {

@@ -61,7 +61,7 @@ impl ResourceSet {
         let mut update = Update::default();
         for (file, reading) in sources.files().iter().zip(&readings) {
             update.diagnostics.extend(file.diagnostic());
-            for object in &reading.objects {
+            for object in reading.objects() {
                 update.diagnostics.extend(object.diagnostics.iter().cloned());
                 update.take(object, &self.active);
             }
@@ -73,14 +73,19 @@ impl ResourceSet {
                 update.diagnostics.push(emptied(file, kept));
             }
         }
-        let objects = readings.iter().flat_map(|reading| &reading.objects);
+        let objects = readings.iter().flat_map(|reading| reading.objects());
         update.diagnostics.extend(document::ignored_kinds(objects));
         in_order(&mut update.diagnostics, sources);
         self.active = update.active;
-        self.statuses = update.statuses;
-        let keys = sources.files().iter().map(|file| (file.name.clone(), file.hash));
-        self.readings = keys.zip(readings).filter(|((_, hash), _)| *hash != [0; 32]).collect();
+        self.statuses = update.statuses.into();
+        let read = sources.files().iter().zip(readings).filter(|(file, _)| file.hash != [0; 32]);
+        self.readings = read.map(|(file, reading)| (file.name.clone(), (file.hash, reading))).collect();
         update.diagnostics
+    }
+
+    /// As [`ResourceSet::objects`], to keep.
+    pub fn statuses(&self) -> Arc<[ObjectStatus]> {
+        self.statuses.clone()
     }
 
     /// What became of each object of the files, in their order.
@@ -90,21 +95,23 @@ impl ResourceSet {
 
     /// What each file says; a file that did not change is not read again.
     fn readings(&self, sources: &Sources) -> Vec<Arc<FileReading>> {
-        sources.files().iter().map(|file| self.reading(file)).collect()
+        let known: Vec<_> = sources.files().iter().map(|file| self.known_reading(file)).collect();
+        let new = sources.files().iter().zip(&known).filter(|(_, known)| known.is_none()).filter_map(|(file, _)| {
+            let last = self.readings.get(&file.name).map(|(_, reading)| &**reading);
+            Some((&file.name, &**file.content.as_ref().ok()?, last))
+        });
+        let mut new = document::read_files(&new.collect::<Vec<_>>()).into_iter().map(Arc::new);
+        known.into_iter().map(|known| known.or_else(|| new.next()).unwrap_or_default()).collect()
     }
 
-    fn reading(&self, file: &SourceFile) -> Arc<FileReading> {
-        let Ok(text) = &file.content else {
-            return Arc::new(FileReading { is_blind: true, ..FileReading::default() });
-        };
-        if is_empty(file) {
-            // Most likely about to be written: editors and shells truncate first. Whoever means it deletes the file.
-            return Arc::new(FileReading { is_blind: true, ..FileReading::default() });
+    /// What is known of a file without reading its text.
+    fn known_reading(&self, file: &SourceFile) -> Option<Arc<FileReading>> {
+        // An empty file is most likely about to be written: editors and shells truncate first. Whoever means it deletes it.
+        if file.content.is_err() || is_empty(file) {
+            return Some(Arc::new(FileReading { is_blind: true, ..FileReading::default() }));
         }
-        match self.readings.get(&(file.name.clone(), file.hash)) {
-            Some(reading) => reading.clone(),
-            None => Arc::new(document::read_file(&file.name, text)),
-        }
+        let (hash, reading) = self.readings.get(&file.name)?;
+        (*hash == file.hash).then(|| reading.clone())
     }
 }
 

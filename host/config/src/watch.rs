@@ -43,7 +43,7 @@ struct Timing {
     quiet: Duration,
     /// Wait no longer than this after the first event.
     limit: Duration,
-    /// Look at every file's content this often, for file systems that tell no events (NFS, some bind mounts).
+    /// Look at every file this often, for file systems that tell no events (NFS, some bind mounts).
     rescan: Duration,
     /// The same where the system gives no watch at all.
     poll: Duration,
@@ -137,7 +137,7 @@ struct Watch {
     folders: Folders<RecommendedWatcher>,
     /// Names of the files that links lead to.
     targets: BTreeSet<OsString>,
-    /// Hash of all contents at the last look.
+    /// Hash of all files' sizes and times, and of the further ones' contents, at the last look.
     seen: [u8; 32],
 }
 
@@ -222,7 +222,7 @@ impl Watch {
             || self.extra.iter().chain(&self.paths).any(is_named)
     }
 
-    /// Watches what there is now, and tells whether any content differs from the last look.
+    /// Watches what there is now, and tells whether anything differs from the last look.
     fn look(&mut self) -> bool {
         if let Some(list) = &self.list {
             self.extra = list();
@@ -236,7 +236,7 @@ impl Watch {
 
     fn contents(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        hasher.update(Sources::read(&self.paths).hash());
+        hasher.update(Sources::stamps(&self.paths));
         for file in &self.extra {
             // A file that cannot be read differs from every file that can.
             hasher.update(fs::read(file).map_or([0; 32], |bytes| Sha256::digest(bytes).into()));

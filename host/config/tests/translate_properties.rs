@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use portolan_config::translate::{TranslateOptions, Translation, translate};
-use portolan_config::{ResourceSet, Severity, read_str};
+use portolan_config::translate::{TranslateOptions, Translation, Translator, translate};
+use portolan_config::{ResourceSet, Severity, Sources, read_str};
 use portolan_model::{Forward, RouteAction};
 use proptest::prelude::*;
 
@@ -101,4 +101,77 @@ fn ten_thousand_virtual_services_are_no_burden() {
     assert_eq!(translation.model.routes.len(), 10_000);
     assert_eq!(translation.model.clusters.len(), 10_000);
     assert_eq!(translation.model.route_tables[0].virtual_hosts.len(), 20_000);
+}
+
+/// Which VirtualService others delegate to.
+const DELEGATE: usize = 4;
+
+/// One VirtualService of the sequence below: `state` 0 is none; higher ones are versions.
+fn version(i: usize, state: u8) -> Option<(String, String)> {
+    let rules = |n: u8| -> String {
+        (0..n).map(|r| format!("  - match: [{{uri: {{prefix: /r{r}}}}}]\n    route: [{{destination: {{host: app-{r}, port: {{number: 1}}}}}}]\n")).collect()
+    };
+    let text = match state {
+        0 => return None,
+        1 => rules(1),
+        2 => rules(2),
+        // Two hosts that share routes, a match for one port, a destination whose port the listener says, one without DNS.
+        3 => "  - match: [{uri: {prefix: /x}, port: 81}, {uri: {prefix: /y}}]\n    route: [{destination: {host: b.test}}]\n  - route: [{destination: {host: app-1, subset: v9, port: {number: 1}}}]\n".to_owned(),
+        _ => "  - delegate: {name: other}\n  - directResponse: {status: 204}\n".to_owned(),
+    };
+    if i == DELEGATE {
+        let export = if state == 3 { "exportTo: ['~']" } else { "exportTo: ['*']" };
+        let head = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: other}}\nspec:\n  {export}\n  http:\n"
+        );
+        return Some(("other.yaml".to_owned(), head + &text));
+    }
+    let hosts = if i.is_multiple_of(2) { "[shared.test]".to_owned() } else { format!("[h{i}.test, '*.h{i}.test']") };
+    let head = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs-{i}}}\nspec:\n  hosts: {hosts}\n  gateways: [main]\n  http:\n"
+    );
+    Some((format!("vs-{i}.yaml"), head + &text))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever changes in whatever order: what is taken from the last translation is what a new one would make.
+    #[test]
+    fn a_translator_that_remembers_says_what_one_without_memory_says(
+        steps in proptest::collection::vec((0usize..5, 0u8..5, any::<bool>()), 1..10),
+    ) {
+        let options = TranslateOptions::default();
+        let (mut resources, mut translator) = (ResourceSet::default(), Translator::new(options.clone()));
+        let (mut states, mut two_ports) = ([1u8; 5], false);
+        for (i, state, port) in steps {
+            states[i] = state;
+            two_ports ^= port;
+            let second = if two_ports { "- {port: {number: 81, name: alt, protocol: HTTP}, hosts: ['*']}" } else { "" };
+            let gateway = format!("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: main}}\nspec:\n  servers:\n  - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}\n  {second}\n");
+            let services = (0..5).filter_map(|i| version(i, states[i]));
+            let files: Vec<(String, String)> = std::iter::once(("gateway.yaml".to_owned(), gateway)).chain(services).collect();
+            let sources = Sources::from_texts(files.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+            resources.update(&sources);
+            let (kept, fresh) = (translator.translate(&resources), translate(&resources, &options));
+            prop_assert_eq!(kept.model, fresh.model);
+            prop_assert_eq!(kept.diagnostics, fresh.diagnostics);
+        }
+    }
+}
+
+#[test]
+fn routes_of_what_has_not_changed_stay_where_they_are() {
+    let options = TranslateOptions::default();
+    let (mut resources, mut translator) = (ResourceSet::default(), Translator::new(options));
+    let mut model = |state| {
+        let files: Vec<_> = [version(1, 2), version(3, state)].into_iter().flatten().collect();
+        let files = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        resources.update(&Sources::from_texts(files.chain([("gateway.yaml", GATEWAY)])));
+        translator.translate(&resources).model
+    };
+    let (before, after) = (model(1), model(2));
+    let shared = |route| before.routes.iter().any(|known| std::sync::Arc::ptr_eq(known, route));
+    assert_eq!(after.routes.iter().filter(|route| shared(route)).count(), 2);
+    assert_eq!(after.routes.len(), 4);
 }

@@ -163,7 +163,7 @@ impl CorsConfig {
 /// What some routes that forward have. Envoy's filters pass redirects and direct answers by.
 fn of_routes<T>(model: &Model, part: impl Fn(&Forward) -> Option<T>) -> Vec<(RouteId, T)> {
     let routes = (0..).zip(&model.routes);
-    let of = |(id, route): (RouteId, &crate::Route)| match &route.action {
+    let of = |(id, route): (RouteId, &std::sync::Arc<crate::Route>)| match &route.action {
         RouteAction::Forward(forward) => Some((id, part(forward)?)),
         RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => None,
     };

@@ -47,17 +47,20 @@ pub use secret::{AcmeOrder, Secret, SecretId};
 pub use standard_metrics::{MetricOverride, StandardMetrics};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// Everything one gateway serves. Listeners, routes and clusters refer to each other by index into these lists.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Model {
     /// Sockets to listen on, ordered by address.
     pub listeners: Vec<Listener>,
     /// Virtual hosts by listener of HTTP; a [`RouteTableId`] is an index into this list.
     pub route_tables: Vec<RouteTable>,
-    /// All routes of all tables; a [`RouteId`] is an index into this list. A route may be in several virtual hosts.
-    pub routes: Vec<Route>,
+    /// All routes of all tables; a [`RouteId`] is an index into this list. A route may be in several virtual hosts. One that
+    /// the last translation has made, and that has not changed since, is the same in memory.
+    pub routes: Vec<Arc<Route>>,
     /// All clusters; a [`ClusterId`] is an index into this list.
     pub clusters: Vec<Cluster>,
     /// Filters besides the three bundled decision filters, in the order in which they see a request or, by
@@ -86,5 +89,24 @@ impl Model {
             Pem::File { path } => Some(path),
             Pem::Secret { .. } | Pem::Missing { .. } => None,
         })
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { listeners, route_tables, routes, clusters, plugins, access_logs, metrics, paths, edge, secrets } =
+            self;
+        let same_route = |(a, b): (&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b) || a == b;
+        *listeners == other.listeners
+            && *route_tables == other.route_tables
+            && routes.len() == other.routes.len()
+            && routes.iter().zip(&other.routes).all(same_route)
+            && *clusters == other.clusters
+            && *plugins == other.plugins
+            && *access_logs == other.access_logs
+            && *metrics == other.metrics
+            && *paths == other.paths
+            && *edge == other.edge
+            && *secrets == other.secrets
     }
 }

@@ -64,7 +64,7 @@ pub(crate) enum Format {
 impl Format {
     /// True when the document is, without a doubt, of the other format; a document of neither is told by whoever reads it.
     fn is_others(self, places: &Places) -> bool {
-        let has = |fields: &[&str]| fields.iter().any(|field| places.by_path.contains_key(*field));
+        let has = |fields: &[&str]| fields.iter().any(|field| places.has(field));
         match self {
             Self::Filter => has(&OF_ROUTES) && !has(&OF_FILTERS),
             Self::Route => has(&OF_FILTERS) && !has(&OF_ROUTES),
@@ -98,7 +98,7 @@ pub(crate) fn read<T: DeserializeOwned>(files: &[PathBuf], format: Format) -> Do
         match &file.content {
             Ok(text) => {
                 // A resource of a host that is called `app.test`, in a file of its name.
-                let is_resource = |places: &Places| places.by_path.contains_key("apiVersion");
+                let is_resource = |places: &Places| places.has("apiVersion");
                 let wanted = |places: &Places| !format.is_others(places) && !is_resource(places);
                 let (some, findings) = plain::read_where::<T>(&file.name, text, format.name(), wanted);
                 read.extend(some);

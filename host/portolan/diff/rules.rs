@@ -1,6 +1,7 @@
 //! Hosts and their rules: added, removed, changed, moved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portolan_model::{
     ClusterId, MISSING_CLUSTER, Model, Route, RouteAction, RouteId, RouteMatch, StringMatch, VirtualHost,
@@ -74,7 +75,7 @@ struct Rule<'a> {
 
 fn rules<'a>(model: &'a Model, ids: &[RouteId]) -> Vec<Rule<'a>> {
     let rule = |route: &'a Route| Rule { route, when: tell::conditions(&route.matches), facts: facts(model, route) };
-    ids.iter().filter_map(|id| model.routes.get(*id as usize)).map(rule).collect()
+    ids.iter().filter_map(|id| model.routes.get(*id as usize)).map(|route| rule(route)).collect()
 }
 
 /// What a route does, each fact by name.
@@ -267,7 +268,7 @@ fn are_apart(a: &StringMatch, b: &StringMatch, ignores_case: bool) -> bool {
 /// Cluster numbers of all routes become one, as far as the cluster exists.
 pub(super) fn blank_clusters(model: &mut Model) {
     for route in &mut model.routes {
-        let RouteAction::Forward(forward) = &mut route.action else { continue };
+        let RouteAction::Forward(forward) = &mut Arc::make_mut(route).action else { continue };
         for destination in forward.destinations.iter_mut().filter(|d| d.cluster != MISSING_CLUSTER) {
             destination.cluster = 0;
         }

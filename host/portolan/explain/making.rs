@@ -36,7 +36,7 @@ impl Explanation {
     pub(crate) fn new(model: &Model, asked: Asked<'_>, overrides: &[(String, String)]) -> Self {
         let Asked { request, headers, listener, outcome } = asked;
         let listener = &model.listeners[listener];
-        let route = outcome.route.and_then(|id| model.routes.get(id as usize));
+        let route = outcome.route.and_then(|id| model.routes.get(id as usize)).map(|route| &**route);
         let forward = route.and_then(forward);
         let tried = outcome.explanation.clone().unwrap_or_default();
         let rules = rules(model, &tried.routes);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{FailPolicy, Listener, Model, PluginKind};
+use portolan_model::{FailPolicy, Listener, Model, PluginKind, Route};
 use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
@@ -23,6 +23,7 @@ use crate::generations::Generations;
 use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
+use crate::route::RouteEntry;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::sockets::{SocketRegistry, Sockets};
 use crate::standard_metrics::StandardPlan;
@@ -183,6 +184,7 @@ impl Builder {
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
         let snapshot = Arc::new(Snapshot::new(SnapshotParts {
             generation,
+            routes: routes(&model, self.last.as_deref()),
             model,
             listeners,
             clusters,
@@ -476,4 +478,18 @@ impl Builder {
         self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));
         entries
     }
+}
+
+/// The model's routes made ready; those of the last snapshot that are the same are taken from there, unless the clusters
+/// are chosen from in other ways.
+fn routes(model: &Model, last: Option<&Snapshot>) -> Vec<Arc<RouteEntry>> {
+    let hashes = |model: &Model| model.clusters.iter().map(|c| c.hash_policy.clone()).collect::<Vec<_>>();
+    let last = last.filter(|last| hashes(&last.model) == hashes(model));
+    let known: HashMap<*const Route, &Arc<RouteEntry>> =
+        last.iter().flat_map(|last| last.model.routes.iter().map(Arc::as_ptr).zip(&last.routes)).collect();
+    let entry = |route: &Arc<Route>| match known.get(&Arc::as_ptr(route)) {
+        Some(entry) => Arc::clone(entry),
+        None => Arc::new(RouteEntry::compile(route, &model.clusters)),
+    };
+    model.routes.iter().map(entry).collect()
 }

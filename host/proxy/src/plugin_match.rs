@@ -126,7 +126,7 @@ impl Entry {
             ports: written.ports.clone(),
             hosts: written.hosts.iter().map(|host| Host::compile(host)).collect(),
             paths: written.paths.clone(),
-            routes: asks.then(|| model.routes.iter().map(is_meant).collect()),
+            routes: asks.then(|| model.routes.iter().map(|route| is_meant(route)).collect()),
         }
     }
 
@@ -181,6 +181,8 @@ fn without_port(authority: &[u8]) -> &[u8] {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+    use std::sync::Arc;
+
     use portolan_model::{DirectResponse, HeaderOperations, Origin, Route, RouteAction, RouteMatch};
 
     use super::*;
@@ -198,7 +200,9 @@ mod tests {
 
     fn sees(written: PluginMatch, authority: &str, path: &str, route_id: Option<RouteId>) -> bool {
         let model = Model {
-            routes: vec![route("api", "default/shop"), route("default", "default/shop"), route("api", "other/shop")],
+            routes: [("api", "default/shop"), ("default", "default/shop"), ("api", "other/shop")]
+                .map(|(name, object)| Arc::new(route(name, object)))
+                .into(),
             ..Model::default()
         };
         let traffic = PluginTraffic::compile(&[written], &model);

@@ -38,7 +38,7 @@ pub struct Snapshot {
     /// What it was built from.
     pub model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
-    pub(crate) routes: Vec<RouteEntry>,
+    pub(crate) routes: Vec<Arc<RouteEntry>>,
     /// Some route makes headers of responses of what is known of requests.
     pub(crate) has_response_formats: bool,
     pub(crate) clusters: Vec<ClusterEntry>,
@@ -125,6 +125,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) generation: u64,
     pub(crate) model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) routes: Vec<Arc<RouteEntry>>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) http_plugins: Vec<Attached>,
     pub(crate) network_plugins: Vec<Attached>,
@@ -154,13 +155,11 @@ impl Snapshot {
 
     pub(crate) fn new(parts: SnapshotParts) -> Self {
         let names = parts.clusters.iter().zip(0..).map(|(cluster, id)| (cluster.state.name.clone(), id));
-        let routes: Vec<_> =
-            parts.model.routes.iter().map(|route| RouteEntry::compile(route, &parts.model.clusters)).collect();
         Self {
             generation: parts.generation,
             listeners: parts.listeners,
-            has_response_formats: routes.iter().any(RouteEntry::has_response_formats),
-            routes,
+            has_response_formats: parts.routes.iter().any(|route| route.has_response_formats()),
+            routes: parts.routes,
             cluster_names: names.collect(),
             clusters: parts.clusters,
             traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),

@@ -231,7 +231,7 @@ mod tests {
             origin: Origin::default(),
             delegated_from: None,
         };
-        let model = Model { routes: vec![route], ..Model::default() };
+        let model = Model { routes: vec![std::sync::Arc::new(route)], ..Model::default() };
         assert_eq!(asked_headers(&model), ["x-user"]);
     }
 }

@@ -62,7 +62,7 @@ fn state() -> AdminState {
     AdminState {
         metrics: Metrics::new(),
         readiness: Readiness::default(),
-        config_dump: Arc::new(ArcSwap::from_pointee(serde_json::Value::Null)),
+        config_dump: Arc::new(dump),
         clusters: Arc::new(|| vec![cluster()]),
         listeners: Arc::new(|| vec![listener()]),
         filters: Arc::new(Vec::new),
@@ -73,6 +73,21 @@ fn state() -> AdminState {
         traffic: Arc::new(TrafficView::default),
         log,
     }
+}
+
+fn dump() -> serde_json::Value {
+    let secret = Secret {
+        name: "default/cert".to_owned(),
+        files: Vec::new(),
+        acme: None,
+        entries: vec![("tls.key".to_owned(), b"PRIVATE-KEY".to_vec())],
+        origin: Origin::default(),
+    };
+    let model = Model { secrets: vec![secret], ..Model::default() };
+    let object = ObjectView { origin: Origin::default(), state: "kept_old", reason: Some("bad port".to_owned()) };
+    let dump =
+        ConfigDump { version: "0.1.0", generation: 3, model: &model, objects: vec![object], diagnostics: Vec::new() };
+    dump.to_value()
 }
 
 fn cluster() -> ClusterView {
@@ -192,18 +207,6 @@ async fn clusters_and_listeners_come_as_text_and_json() {
 #[tokio::test]
 async fn the_configuration_shows_no_secret() {
     let admin = Admin::start().await;
-    let secret = Secret {
-        name: "default/cert".to_owned(),
-        files: Vec::new(),
-        acme: None,
-        entries: vec![("tls.key".to_owned(), b"PRIVATE-KEY".to_vec())],
-        origin: Origin::default(),
-    };
-    let model = Model { secrets: vec![secret], ..Model::default() };
-    let object = ObjectView { origin: Origin::default(), state: "kept_old", reason: Some("bad port".to_owned()) };
-    let dump =
-        ConfigDump { version: "0.1.0", generation: 3, model: &model, objects: vec![object], diagnostics: Vec::new() };
-    admin.state.config_dump.store(Arc::new(dump.to_value()));
     let answer = admin.get("/config_dump").await;
     let json: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();
     assert_eq!(json["model"]["secrets"][0]["name"], "default/cert");

@@ -66,15 +66,15 @@ pub(super) fn of_filters(registry: &Registry<'_>, policies: &Policies<'_>) -> Ve
 }
 
 /// The clusters of both lists; only what routes refer to is worth a diagnostic.
-pub(super) fn translate(
-    references: &[Reference],
-    of_filters: &[Reference],
+pub(super) fn translate<'r>(
+    references: impl Iterator<Item = &'r Reference>,
+    of_filters: &'r [Reference],
     registry: &Registry<'_>,
     policies: &Policies<'_>,
     mesh: &Mesh<'_>,
 ) -> Clusters {
-    let mut needed: BTreeMap<&ClusterKey, (&Reference, bool)> = BTreeMap::new();
-    let routed = references.iter().map(|reference| (reference, true));
+    let mut needed: HashMap<&ClusterKey, (&Reference, bool)> = HashMap::new();
+    let routed = references.map(|reference| (reference, true));
     for (reference, is_routed) in routed.chain(of_filters.iter().map(|reference| (reference, false))) {
         needed.entry(&reference.key).or_insert((reference, is_routed));
     }
@@ -87,6 +87,7 @@ pub(super) fn translate(
         }
         cluster
     };
+    let needed: BTreeMap<_, _> = needed.into_iter().collect();
     let clusters: Vec<Cluster> = needed.into_iter().map(build).collect();
     let ids = clusters.iter().zip(0..).map(|(cluster, id)| (cluster.name.clone(), id)).collect();
     Clusters { clusters, ids, diagnostics }

@@ -1,11 +1,9 @@
 //! [`Destinations`]: which cluster a destination means, and what is wrong with it.
 
-use std::collections::BTreeSet;
-
+use super::findings::Finding;
 use super::http_policies;
 use super::policies::Policies;
 use super::registry::Registry;
-use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::hosts;
 use crate::object::Object;
@@ -81,38 +79,41 @@ impl<'a> Destinations<'a> {
         subset.is_empty() || self.policies.of_host(host).is_some_and(|rules| rules.subset(subset).is_some())
     }
 
-    /// Findings about the destinations of all VirtualServices, served or not.
-    pub(super) fn diagnose(&self, resources: &ResourceSet) -> Vec<Diagnostic> {
+    /// Findings about the destinations of a VirtualService, served or not.
+    pub(super) fn diagnose(&self, object: &Object<VirtualService>) -> Vec<Finding> {
         let mut found = Vec::new();
-        let mut by_dns = BTreeSet::new();
-        for object in resources.virtual_services() {
-            for (i, rule) in object.spec.http.iter().enumerate() {
-                for (j, entry) in rule.route.iter().enumerate() {
-                    let path = format!("spec.http[{i}].route[{j}].destination");
-                    let Some(written) = &entry.destination else { continue };
-                    self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
-                }
-                for mirror in http_policies::mirrors_of(rule) {
-                    let path = format!("spec.http[{i}].{}", mirror.path());
-                    self.diagnose_one(object, &path, mirror.destination, &mut by_dns, &mut found);
-                }
+        for (i, rule) in object.spec.http.iter().enumerate() {
+            for (j, entry) in rule.route.iter().enumerate() {
+                self.diagnose_route(object, &format!("spec.http[{i}].route[{j}]"), &entry.destination, &mut found);
             }
-            for (i, rule) in object.spec.tcp.iter().enumerate() {
-                for (j, entry) in rule.route.iter().enumerate() {
-                    let path = format!("spec.tcp[{i}].route[{j}].destination");
-                    let Some(written) = &entry.destination else { continue };
-                    self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
-                }
+            for mirror in http_policies::mirrors_of(rule) {
+                let path = format!("spec.http[{i}].{}", mirror.path());
+                self.diagnose_one(object, &path, mirror.destination, &mut found);
             }
-            for (i, rule) in object.spec.tls.iter().enumerate() {
-                for (j, entry) in rule.route.iter().enumerate() {
-                    let path = format!("spec.tls[{i}].route[{j}].destination");
-                    let Some(written) = &entry.destination else { continue };
-                    self.diagnose_one(object, &path, written, &mut by_dns, &mut found);
-                }
+        }
+        for (i, rule) in object.spec.tcp.iter().enumerate() {
+            for (j, entry) in rule.route.iter().enumerate() {
+                self.diagnose_route(object, &format!("spec.tcp[{i}].route[{j}]"), &entry.destination, &mut found);
+            }
+        }
+        for (i, rule) in object.spec.tls.iter().enumerate() {
+            for (j, entry) in rule.route.iter().enumerate() {
+                self.diagnose_route(object, &format!("spec.tls[{i}].route[{j}]"), &entry.destination, &mut found);
             }
         }
         found
+    }
+
+    fn diagnose_route(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &Option<RouteDestination>,
+        found: &mut Vec<Finding>,
+    ) {
+        if let Some(written) = written {
+            self.diagnose_one(object, &format!("{path}.destination"), written, found);
+        }
     }
 
     fn diagnose_one(
@@ -120,35 +121,35 @@ impl<'a> Destinations<'a> {
         object: &Object<VirtualService>,
         path: &str,
         written: &RouteDestination,
-        by_dns: &mut BTreeSet<String>,
-        found: &mut Vec<Diagnostic>,
+        found: &mut Vec<Finding>,
     ) {
+        let always = |diagnostic| Finding { diagnostic, once: None };
         let host = hosts::complete(&written.host, &object.meta.namespace);
         let subset = written.subset.as_deref().unwrap_or_default();
         let defined = self.has_subset(&host, subset);
         if !defined {
-            found.push(self.unknown_subset(object, path, written, &host));
+            found.push(always(self.unknown_subset(object, path, written, &host)));
         }
         match self.registry.ports(&host) {
             _ if self.registry.is_hidden(&host) => {
                 let place = object.place(&format!("{path}.host"));
                 let text = format!("`exportTo` keeps this gateway from `{}`: requests get 503", written.host);
-                found.push(Diagnostic::warning("P0322", place, text));
+                found.push(always(Diagnostic::warning("P0322", place, text)));
             }
             // An address needs no DNS, and no labels beside its own.
             None if host.parse::<std::net::IpAddr>().is_ok() => {}
             None => {
-                if by_dns.insert(host.clone()) {
-                    found.push(self.resolved_by_dns(object, path, written, &host));
-                }
-                if defined && !subset.is_empty() && by_dns.insert(format!("{subset}|{host}")) {
+                let diagnostic = self.resolved_by_dns(object, path, written, &host);
+                found.push(Finding { diagnostic, once: Some(host.clone()) });
+                if defined && !subset.is_empty() {
                     let place = object.place(&format!("{path}.subset"));
                     let text = format!("subset `{subset}` uses all addresses of `{}`", written.host);
                     let label = "DNS resolves this host, and DNS knows no labels";
-                    found.push(Diagnostic::warning("P0205", place, text).with_label(label));
+                    let diagnostic = Diagnostic::warning("P0205", place, text).with_label(label);
+                    found.push(Finding { diagnostic, once: Some(format!("{subset}|{host}")) });
                 }
             }
-            Some(ports) => found.extend(diagnose_port(object, path, written, &ports)),
+            Some(ports) => found.extend(diagnose_port(object, path, written, &ports).map(always)),
         }
     }
 

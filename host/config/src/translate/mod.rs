@@ -13,6 +13,7 @@ mod credentials;
 mod delegates;
 mod destinations;
 mod ext_authz;
+mod findings;
 mod gateways;
 mod headers;
 mod host_index;
@@ -20,6 +21,7 @@ mod http_policies;
 mod listeners;
 mod load_balancing;
 mod locality;
+mod memo;
 mod mesh;
 mod no_effect;
 mod parts;
@@ -44,9 +46,13 @@ mod upstream_tls;
 mod visibility;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use actions::Reference;
+use findings::Finding;
+use memo::{Memo, Record};
 use portolan_model::{
-    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, RouteAction, StandardMetrics, Underscores,
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, Underscores,
 };
 
 use crate::ResourceSet;
@@ -103,8 +109,44 @@ pub struct Translation {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Translates the resources for one gateway.
+/// Translates the resources for one gateway, once.
 pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Translation {
+    Translator::new(options.clone()).translate(resources)
+}
+
+/// Translates again and again: what has not changed is taken from the last translation. Its results are those of
+/// [`translate`].
+pub struct Translator {
+    options: TranslateOptions,
+    memo: Memo,
+}
+
+impl Translator {
+    /// One that has not translated anything yet.
+    pub fn new(options: TranslateOptions) -> Self {
+        Self { options, memo: Memo::default() }
+    }
+
+    /// Translates the resources for one gateway.
+    pub fn translate(&mut self, resources: &ResourceSet) -> Translation {
+        self.memo.check(resources, &self.options);
+        let (translation, records, findings) = translate_with(resources, &self.options, &self.memo);
+        self.memo.learn(resources, records, &translation.model.routes, findings);
+        translation
+    }
+}
+
+impl std::fmt::Debug for Translator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Translator").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+fn translate_with(
+    resources: &ResourceSet,
+    options: &TranslateOptions,
+    memo: &Memo,
+) -> (Translation, Vec<Record>, Vec<(usize, Arc<[Finding]>)>) {
     let gateways = gateways::Gateways::of(resources, options);
     let visibility = visibility::Visibility::of(resources, options);
     let bindings = binding::Bindings::of(resources, &gateways, &visibility);
@@ -117,27 +159,21 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
     let passthrough = tls_routes::translate(&gateways, &bindings, &destinations, &policies);
     let ports = ports::PortMapping::of(resources, options);
     let tls = tls::translate(&gateways, resources, ports.service.as_deref());
-    let proxy_headers =
-        mesh::has_proxy_protocol(resources).then(|| ProxyHeaders { required: true, trusted: Vec::new() });
-    let behind = listeners::Behind { proxy_headers, tcp: &tcp, tls: &tls, passthrough: &passthrough };
+    let behind =
+        listeners::Behind { proxy_headers: proxy_headers(resources), tcp: &tcp, tls: &tls, passthrough: &passthrough };
     let listeners = listeners::translate(&gateways, &ports, &behind);
     let edge = edge_policy(resources, options);
     let behind_proxies = edge.num_trusted_proxies > 0;
-    let tables =
-        tables::translate(&gateways, &listeners, &bindings, &delegates, &destinations, options, behind_proxies);
-    let references = [tables.references, listeners.references].concat();
+    let routing =
+        tables::Routing { bindings: &bindings, delegates: &delegates, destinations: &destinations, options, memo };
+    let tables = tables::translate(&gateways, &listeners, &routing, behind_proxies);
+    let references = tables.references.iter().flat_map(|of_route| &**of_route).chain(&listeners.references);
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners.listeners);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
-    let locality = mesh::locality(resources);
-    let mesh = clusters::Mesh {
-        connect_timeout_ms: mesh::connect_timeout(resources),
-        locality: locality.as_ref(),
-        own: locality::Own { locality: &options.locality, labels: &options.labels },
-    };
     let (access_logs, metrics) = telemetry(resources, options);
-    let mut clusters = clusters::translate(&references, &callable, &registry, &policies, &mesh);
-    let transports = transport::apply(&mut clusters.clusters, &registry, &policies, resources);
-    let analysis = [analysis::diagnose(resources, &gateways), reachability::diagnose(resources)].concat();
+    let (clusters, transports) = all_clusters(references, &callable, (&registry, &policies), resources, options);
+    let analysis = analysis::diagnose(resources, &gateways);
+    let (of_services, findings) = findings::of_virtual_services(resources, &destinations, has_tokens, memo);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
         listeners.diagnostics,
@@ -146,7 +182,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         tls.diagnostics,
         bindings.diagnostics,
         delegates.diagnostics,
-        destinations.diagnose(resources),
+        of_services,
         policies.diagnose(&registry, resources),
         clusters.diagnostics,
         transports,
@@ -154,7 +190,7 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         access_logs.diagnostics,
         analysis,
         no_effect::diagnose(resources),
-        unserved::diagnose(resources, has_tokens),
+        unserved::diagnose(resources),
     ]
     .concat();
     sort(&mut diagnostics);
@@ -170,7 +206,30 @@ pub fn translate(resources: &ResourceSet, options: &TranslateOptions) -> Transla
         edge,
         secrets: tls.secrets,
     };
-    Translation { model, diagnostics }
+    (Translation { model, diagnostics }, tables.records, findings)
+}
+
+/// The clusters, and what is found about how they are spoken to.
+fn all_clusters<'r>(
+    references: impl Iterator<Item = &'r Reference>,
+    callable: &'r [Reference],
+    (registry, policies): (&registry::Registry<'_>, &policies::Policies<'_>),
+    resources: &ResourceSet,
+    options: &TranslateOptions,
+) -> (clusters::Clusters, Vec<Diagnostic>) {
+    let locality = mesh::locality(resources);
+    let mesh = clusters::Mesh {
+        connect_timeout_ms: mesh::connect_timeout(resources),
+        locality: locality.as_ref(),
+        own: locality::Own { locality: &options.locality, labels: &options.labels },
+    };
+    let mut clusters = clusters::translate(references, callable, registry, policies, &mesh);
+    let transports = transport::apply(&mut clusters.clusters, registry, policies, resources);
+    (clusters, transports)
+}
+
+fn proxy_headers(resources: &ResourceSet) -> Option<ProxyHeaders> {
+    mesh::has_proxy_protocol(resources).then(|| ProxyHeaders { required: true, trusted: Vec::new() })
 }
 
 /// What is told of requests.
@@ -211,12 +270,18 @@ fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolic
 
 /// Destinations carry the names of their clusters; the numbers are known only when all clusters are.
 fn with_cluster_ids(
-    mut routes: Vec<portolan_model::Route>,
+    mut routes: Vec<Arc<Route>>,
     ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
-) -> Vec<portolan_model::Route> {
+) -> Vec<Arc<Route>> {
+    let id = |name: &str| ids.get(name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
     for route in &mut routes {
-        if let RouteAction::Forward(forward) = &mut route.action {
-            let id = |name: &String| ids.get(name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
+        let RouteAction::Forward(forward) = &route.action else { continue };
+        let destinations = forward.destinations.iter().map(|d| (d.cluster, &d.cluster_name));
+        let mirrors = forward.mirrors.iter().map(|mirror| (mirror.cluster, &mirror.cluster_name));
+        if destinations.chain(mirrors).all(|(known, name)| known == id(name)) {
+            continue;
+        }
+        if let RouteAction::Forward(forward) = &mut Arc::make_mut(route).action {
             for destination in &mut forward.destinations {
                 destination.cluster = id(&destination.cluster_name);
             }
@@ -245,10 +310,10 @@ fn tcp_with_cluster_ids(
 
 /// By place, and each finding once.
 fn sort(diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.sort_by(|a, b| {
-        let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column, d.code, d.message.clone());
-        key(a).cmp(&key(b))
-    });
+    fn key(d: &Diagnostic) -> (&str, u32, u32, &str, &str) {
+        (&d.place.file, d.place.line, d.place.column, d.code, &d.message)
+    }
+    diagnostics.sort_by(|a, b| key(a).cmp(&key(b)));
     diagnostics.dedup();
 }
 

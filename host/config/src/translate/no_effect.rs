@@ -70,15 +70,13 @@ fn unserved(field: &str) -> String {
 }
 
 fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
-    let given = |field: &&str| object.places.by_path.contains_key(&format!("spec.meshConfig.{field}"));
+    let given = |field: &&str| object.places.has(&format!("spec.meshConfig.{field}"));
     let tell = |field: &str| {
         let place = object.key_place(&format!("spec.meshConfig.{field}"));
         Diagnostic::warning("P0327", place, unserved(field))
     };
     let mut found: Vec<_> = UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect();
-    let prefix = "spec.meshConfig.defaultConfig.";
-    let of_proxies = object.places.by_path.keys().filter_map(|path| path.strip_prefix(prefix));
-    let unread = of_proxies.filter(|field| !field.contains(['.', '[']) && *field != TOPOLOGY);
+    let unread = object.places.listed().filter(|field| !field.contains(['.', '[']) && *field != TOPOLOGY);
     found.extend(unread.map(|field| tell(&format!("defaultConfig.{field}"))));
     found
 }

@@ -5,16 +5,10 @@ use std::collections::HashMap;
 use portolan_model::{RouteMatch, StringMatch};
 
 use super::conditions;
-use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{HttpMatch, L4Match, TlsRoute};
-
-/// Findings for all VirtualServices.
-pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
-    resources.virtual_services().flat_map(of_one).collect()
-}
 
 /// The path condition of a match, in a form that can be looked up. The flag is `ignoreUriCase`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +31,8 @@ struct Earlier {
     taken: HashMap<(String, Uri), (usize, String)>,
 }
 
-fn of_one(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+/// Findings for one VirtualService.
+pub(super) fn diagnose(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = http(object);
     let conditions = |matches: &[L4Match]| matches.iter().map(|m| format!("{m:?}")).collect();
     found.extend(connections(object, "tcp", object.spec.tcp.iter().map(|rule| conditions(&rule.matches))));

@@ -1,6 +1,7 @@
 //! Route tables: the virtual hosts of each listener, merged as Istio merges them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use portolan_model::{
     HeaderOperations, Origin, Redirect, Route, RouteAction, RouteId, RouteMatch, RouteTable, StringMatch, VirtualHost,
@@ -13,26 +14,35 @@ use super::delegates::Delegates;
 use super::destinations::Destinations;
 use super::gateways::{Gateways, KnownGateway, KnownServer};
 use super::listeners::{Listeners, TableServers};
+use super::memo::{Memo, Record};
 use super::routes::RouteBuilder;
 use crate::hosts;
 
 /// Tables with their routes, and the clusters that the routes need.
 pub(super) struct Tables {
     pub(super) tables: Vec<RouteTable>,
-    pub(super) routes: Vec<Route>,
-    pub(super) references: Vec<Reference>,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) references: Vec<Arc<[Reference]>>,
+    pub(super) records: Vec<Record>,
+}
+
+/// What routes are made of.
+pub(super) struct Routing<'a> {
+    pub(super) bindings: &'a Bindings<'a>,
+    pub(super) delegates: &'a Delegates<'a>,
+    pub(super) destinations: &'a Destinations<'a>,
+    pub(super) options: &'a TranslateOptions,
+    pub(super) memo: &'a Memo,
 }
 
 pub(super) fn translate(
     gateways: &Gateways<'_>,
     listeners: &Listeners,
-    bindings: &Bindings<'_>,
-    delegates: &Delegates<'_>,
-    destinations: &Destinations<'_>,
-    options: &TranslateOptions,
+    routing: &Routing<'_>,
     behind_proxies: bool,
 ) -> Tables {
-    let mut builder = RouteBuilder::new(bindings, delegates, destinations, options);
+    let bindings = routing.bindings;
+    let mut builder = RouteBuilder::new(routing);
     let mut tables = Vec::new();
     for table in &listeners.tables {
         let mut draft = TableDraft { behind_proxies, ..TableDraft::default() };
@@ -42,7 +52,7 @@ pub(super) fn translate(
         }
         tables.push(draft.finish(table, &builder.catch_all));
     }
-    Tables { tables, routes: builder.routes, references: builder.references }
+    Tables { tables, routes: builder.routes, references: builder.references, records: builder.records }
 }
 
 /// A route table in the making.

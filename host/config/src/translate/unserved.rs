@@ -12,12 +12,10 @@ use crate::resources::istio::{DestinationRule, ServiceEntry, VirtualService};
 /// One kind of thing: (given, field, code, what happens instead).
 type Setting<'a> = (bool, &'a str, &'static str, &'static str);
 
-/// Findings for all VirtualServices, DestinationRules and ServiceEntries. `has_tokens`: some RequestAuthentication is for
-/// this gateway.
-pub(super) fn diagnose(resources: &ResourceSet, has_tokens: bool) -> Vec<Diagnostic> {
-    let virtual_services = resources.virtual_services().flat_map(|object| of_virtual_service(object, has_tokens));
+/// Findings for all DestinationRules and ServiceEntries.
+pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
     let rules = resources.destination_rules().flat_map(of_destination_rule);
-    virtual_services.chain(rules).chain(resources.service_entries().flat_map(of_service_entry)).collect()
+    rules.chain(resources.service_entries().flat_map(of_service_entry)).collect()
 }
 
 fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &mut Vec<Diagnostic>) {
@@ -27,7 +25,8 @@ fn report<T>(object: &Object<T>, path: &str, settings: &[Setting<'_>], found: &m
     }
 }
 
-fn of_virtual_service(object: &Object<VirtualService>, has_tokens: bool) -> Vec<Diagnostic> {
+/// Findings for one VirtualService. `has_tokens`: some RequestAuthentication is for this gateway.
+pub(super) fn of_virtual_service(object: &Object<VirtualService>, has_tokens: bool) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let spec = &object.spec;
     for (i, rule) in spec.http.iter().enumerate() {

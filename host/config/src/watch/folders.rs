@@ -107,7 +107,11 @@ fn add_below(folder: &Path, depth: usize, found: &mut Found) {
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let kind = entry.file_type();
+        if kind.as_ref().is_ok_and(fs::FileType::is_file) {
+            continue;
+        }
+        let is_link = kind.is_ok_and(|kind| kind.is_symlink());
         if is_link {
             add_links(&path, found);
         }
