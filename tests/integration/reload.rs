@@ -185,3 +185,44 @@ fn requests_in_flight_finish_on_the_state_they_began_with() {
     assert_eq!(connection.response(false).unwrap().header("x-generation"), Some("0"));
     assert_eq!(connection.request(&Request::get("h", "/new")).unwrap().header("x-generation"), Some("1"));
 }
+
+/// Two hosts, each with a rule for each of these paths.
+fn two_hosts(rules: [&[&str]; 2]) -> String {
+    let service = |(host, paths): (&str, &[&str])| {
+        let rule = |path: &&str| {
+            format!(
+                "  - match: [{{uri: {{prefix: /{path}}}}}]\n    directResponse: {{status: 200, body: {{string: {host}-{path}}}}}\n"
+            )
+        };
+        let rules: String = paths.iter().map(rule).collect();
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  gateways: [any]\n  http:\n{rules}"
+        )
+    };
+    ["a", "b"].into_iter().zip(rules).map(service).collect()
+}
+
+#[test]
+fn rules_of_one_host_come_and_go_while_another_host_is_asked() {
+    let gateway =
+        Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", two_hosts([&["one"], &["kept"]])).start();
+    let load = Load::start(gateway.address(), &Request::get("b", "/kept"), 4);
+    let await_status = |path: &str, status: u16| {
+        gateway.await_answer("a", path, |response| response.status == status);
+    };
+    await_status("/one", 200);
+    for _ in 0..5 {
+        gateway.replace("routes.yaml", two_hosts([&["two", "one"], &["kept"]]));
+        await_status("/two", 200);
+        gateway.replace("routes.yaml", two_hosts([&["two"], &["kept"]]));
+        await_status("/one", 404);
+        gateway.replace("routes.yaml", two_hosts([&["one"], &["new", "kept"]]));
+        await_status("/two", 404);
+        await_status("/one", 200);
+        gateway.await_answer("b", "/new", |response| response.text() == "b-new");
+        gateway.replace("routes.yaml", two_hosts([&["one"], &["kept"]]));
+        gateway.await_answer("b", "/new", |response| response.status == 404);
+    }
+    load.await_more(50);
+    load.stop().assert_no_failures();
+}

@@ -133,3 +133,26 @@ fn each_bundled_filter_can_be_replaced() {
     }
     assert_eq!(options.start().get("h", "/").status, 200);
 }
+
+#[test]
+fn rules_change_before_and_after_a_swap() {
+    let module = route_match();
+    let swapping = Swapping::start(&module);
+    let load = Load::start(swapping.gateway.address(), &Request::get("h", "/load"), 4);
+    for number in 1..=6 {
+        if number % 2 == 0 {
+            let next = wasm::restamped(&module, &format!("between {number} {}", std::process::id()));
+            swapping.put(&next);
+            await_true("the new module to serve", || swapping.serves(&next));
+        }
+        let rule = format!(
+            "- match: [{{uri: {{prefix: /{number}}}}}]\n  directResponse: {{status: 200, body: {{string: '{number}'}}}}\n"
+        );
+        swapping
+            .gateway
+            .replace("routes.yaml", routes(&format!("{rule}- route: [{{destination: {{host: app.test}}}}]\n")));
+        swapping.gateway.await_answer("h", &format!("/{number}"), |response| response.text() == number.to_string());
+        load.await_more(20);
+    }
+    load.stop().assert_no_failures();
+}

@@ -14,7 +14,7 @@ pub(crate) fn explain(matcher: &Matcher, table: usize, head: &impl Head) -> Rout
         let (verdict, reason) = if found {
             ("not reached", String::new())
         } else {
-            let conditions = &matcher.routes()[*route as usize];
+            let conditions = &host.rules.routes[*route as usize];
             let failed = conditions.iter().find(|condition| !condition.holds(head));
             found = failed.is_none();
             failed.map_or_else(|| ("yes", why_yes(conditions)), |condition| ("no", why_not(condition, head)))
@@ -24,7 +24,7 @@ pub(crate) fn explain(matcher: &Matcher, table: usize, head: &impl Head) -> Rout
     RouteExplanation {
         host: Some(host.domain.into()),
         host_kind: Some(host.kind.as_str().into()),
-        routes: host.routes.order().iter().map(verdict).collect(),
+        routes: host.rules.order.order().iter().map(verdict).collect(),
     }
 }
 

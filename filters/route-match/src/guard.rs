@@ -4,7 +4,7 @@
 use portolan_model::RouteId;
 
 use crate::head::Head;
-use crate::matcher::Matcher;
+use crate::matcher::Rules;
 
 /// Encoded slashes and dots, once, twice, and as over-long UTF-8, in lower case.
 const ENCODED: &[(&[u8], u8)] = &[
@@ -23,13 +23,13 @@ const ENCODED: &[(&[u8], u8)] = &[
 
 /// True when a lenient reader of the path would find another route, or none, and the route that was found does not spell
 /// the odd part itself: a rule for prefix `//` has meant it.
-pub(crate) fn is_ambiguous(matcher: &Matcher, table: usize, head: &impl Head, route: RouteId) -> bool {
+pub(crate) fn is_ambiguous(rules: Rules<'_>, head: &impl Head, route: RouteId) -> bool {
     let path = head.path();
-    if !is_odd(path) || is_odd(matcher.written_path(route)) {
+    if !is_odd(path) || is_odd(rules.written_path(route)) {
         return false;
     }
     let lenient = read_leniently(path);
-    lenient != path && matcher.find(table, &Reread { head, path: &lenient }) != Some(route)
+    lenient != path && rules.find(&Reread { head, path: &lenient }) != Some(route)
 }
 
 /// True when readers may differ.

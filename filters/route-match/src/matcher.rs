@@ -32,7 +32,29 @@ struct Table {
 pub(crate) struct ChosenHost<'a> {
     pub(crate) domain: &'a str,
     pub(crate) kind: HostKind,
-    pub(crate) routes: &'a HostRoutes,
+    pub(crate) rules: Rules<'a>,
+}
+
+/// The rules of one virtual host.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// By the ids that `order` has.
+    pub(crate) routes: &'a Routes,
+    pub(crate) order: &'a HostRoutes,
+}
+
+impl Rules<'_> {
+    /// The first route whose conditions all hold.
+    pub(crate) fn find(&self, head: &impl Head) -> Option<RouteId> {
+        self.order.find(self.routes, head)
+    }
+
+    /// The path condition of a route as it was written.
+    pub(crate) fn written_path(&self, route: RouteId) -> &[u8] {
+        let conditions = self.routes.get(route as usize).map(|conditions| &**conditions).unwrap_or_default();
+        let uri = conditions.iter().find(|condition| matches!(condition.subject, Subject::Uri { .. }));
+        uri.map_or(b"", |condition| condition.pattern.written())
+    }
 }
 
 impl Matcher {
@@ -61,7 +83,7 @@ impl Matcher {
 
     /// The first route of the request's virtual host whose conditions all hold.
     pub fn find(&self, table: usize, head: &impl Head) -> Option<RouteId> {
-        self.host(table, head)?.routes.find(&self.routes, head)
+        self.host(table, head)?.rules.find(head)
     }
 
     /// The request's virtual host.
@@ -69,31 +91,24 @@ impl Matcher {
         let table = self.tables.get(table)?;
         let (host, kind) = table.hosts.find(head.authority())?;
         let (domain, routes) = &table.routes[host as usize];
-        Some(ChosenHost { domain, kind, routes })
-    }
-
-    /// The path condition of a route as it was written.
-    pub(crate) fn written_path(&self, route: RouteId) -> &[u8] {
-        let conditions = self.routes.get(route as usize).map(|conditions| &**conditions).unwrap_or_default();
-        let uri = conditions.iter().find(|condition| matches!(condition.subject, Subject::Uri { .. }));
-        uri.map_or(b"", |condition| condition.pattern.written())
-    }
-
-    pub(crate) fn routes(&self) -> &Routes {
-        &self.routes
+        Some(ChosenHost { domain, kind, rules: Rules { routes: &self.routes, order: routes } })
     }
 
     /// Routes with a text in place of a regular expression, as far as they are checked in advance.
     pub fn broken_patterns(&self) -> Vec<(usize, &str)> {
-        let conditions =
-            self.routes.iter().enumerate().flat_map(|(route, all)| all.iter().map(move |one| (route, one)));
-        let regexes = conditions.filter_map(|(route, condition)| match &condition.pattern {
-            Pattern::Regex(regex) => Some((route, regex)),
-            _ => None,
-        });
-        let broken = regexes.take(COMPILED_IN_ADVANCE).filter(|(_, regex)| !regex.compile());
-        broken.map(|(route, regex)| (route, regex.source())).collect()
+        broken_patterns(&self.routes)
     }
+}
+
+/// See [`Matcher::broken_patterns`].
+pub(crate) fn broken_patterns(routes: &Routes) -> Vec<(usize, &str)> {
+    let conditions = routes.iter().enumerate().flat_map(|(route, all)| all.iter().map(move |one| (route, one)));
+    let regexes = conditions.filter_map(|(route, condition)| match &condition.pattern {
+        Pattern::Regex(regex) => Some((route, regex)),
+        _ => None,
+    });
+    let broken = regexes.take(COMPILED_IN_ADVANCE).filter(|(_, regex)| !regex.compile());
+    broken.map(|(route, regex)| (route, regex.source())).collect()
 }
 
 #[cfg(test)]

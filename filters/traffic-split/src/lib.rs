@@ -1,19 +1,27 @@
 //! The bundled filter `traffic-split`: chooses one of a route's weighted destinations.
 //!
-//! Reads [`ROUTE_PROPERTY`], sets [`CLUSTER_PROPERTY`], and for a new user of a sticky split [`SET_COOKIE_PROPERTY`].
+//! Reads [`ROUTE_PROPERTY`], or [`SPLIT_PROPERTY`] when splits come on demand, sets [`CLUSTER_PROPERTY`], and for a new user of a sticky split [`SET_COOKIE_PROPERTY`].
 
 mod config;
 mod cookie;
+mod on_demand;
 pub mod splitter;
 
+use on_demand::OnDemand;
 use portolan_model::Sticky;
-use portolan_model::filter::{CLUSTER_PROPERTY, ROUTE_PROPERTY, SET_COOKIE_PROPERTY, TrafficSplitConfig};
+use portolan_model::filter::{
+    CLUSTER_PROPERTY, ON_DEMAND_SCHEMA, ROUTE_PROPERTY, SET_COOKIE_PROPERTY, SPLIT_PROPERTY, SplitRef,
+    TrafficSplitConfig,
+};
 use portolan_sdk::prelude::*;
 use splitter::RouteSplit;
 
-/// The filter: one [`RouteSplit`] for each route.
-pub struct TrafficSplit {
-    routes: Vec<RouteSplit>,
+/// The filter.
+pub enum TrafficSplit {
+    /// One [`RouteSplit`] for each route.
+    Whole(Vec<RouteSplit>),
+    /// Those that requests have asked for.
+    OnDemand(OnDemand),
 }
 
 impl Filter for TrafficSplit {
@@ -22,22 +30,36 @@ impl Filter for TrafficSplit {
 
     fn configure(config: TrafficSplitConfig) -> Result<Self, ConfigError> {
         let seed = portolan_sdk::now().unwrap_or_default();
-        Ok(Self { routes: config::read(config, seed)? })
+        if config.schema == ON_DEMAND_SCHEMA {
+            return Ok(Self::OnDemand(OnDemand::new(seed)));
+        }
+        Ok(Self::Whole(config::read(config, seed)?))
     }
 
     fn stream(&self) {}
 
     fn on_request_headers(&self, _: &mut (), request: &Request<'_>) -> Result<Action, HostError> {
-        let Some(route) = request.property(ROUTE_PROPERTY)?.and_then(|id| id.try_into().ok()).map(u32::from_le_bytes)
-        else {
-            return Ok(Action::Continue);
-        };
-        if let Some(split) = self.routes.get(route as usize)
-            && let Some(choice) = choose(split, request)?
-        {
-            request.set_property(CLUSTER_PROPERTY, &split.wire(choice))?;
+        match self {
+            Self::Whole(routes) => {
+                let id = request.property(ROUTE_PROPERTY)?.and_then(|id| id.try_into().ok()).map(u32::from_le_bytes);
+                if let Some(split) = id.and_then(|id| routes.get(id as usize)) {
+                    decide(split, request)?;
+                }
+            }
+            Self::OnDemand(known) => match request.property(SPLIT_PROPERTY)?.and_then(SplitRef::from_bytes) {
+                Some(SplitRef::One(cluster)) => request.set_property(CLUSTER_PROPERTY, &splitter::wire(cluster, 0))?,
+                Some(SplitRef::Many(number)) => decide(&*known.split(number, request)?, request)?,
+                None => {}
+            },
         }
         Ok(Action::Continue)
+    }
+}
+
+fn decide(split: &RouteSplit, request: &Request<'_>) -> Result<(), HostError> {
+    match choose(split, request)? {
+        Some(choice) => request.set_property(CLUSTER_PROPERTY, &split.wire(choice)),
+        None => Ok(()),
     }
 }
 

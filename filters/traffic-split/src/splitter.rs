@@ -94,7 +94,8 @@ impl RouteSplit {
     }
 }
 
-fn wire(cluster: u32, index: u32) -> [u8; 8] {
+/// The value of `CLUSTER_PROPERTY` for a destination by its index.
+pub fn wire(cluster: u32, index: u32) -> [u8; 8] {
     (u64::from(index) << 32 | u64::from(cluster)).to_le_bytes()
 }
 

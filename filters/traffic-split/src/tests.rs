@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use portolan_model::filter::{SCHEMA, Split};
+use portolan_model::filter::{SCHEMA, SPLIT_FUNCTION, Split};
 use portolan_sdk::testing::TestHost;
 
 use super::*;
@@ -40,6 +40,27 @@ fn a_single_destination_costs_two_host_calls() {
     let before = host.calls().len();
     assert_eq!(ask(&host, 0, &[]), (Some(9), None));
     assert_eq!(host.calls()[before..], ["proxy_get_property", "proxy_set_property"]);
+}
+
+#[test]
+fn a_split_comes_when_it_is_first_needed_and_a_single_destination_never() {
+    let host = TestHost::<TrafficSplit>::start(&format!(r#"{{"schema": {ON_DEMAND_SCHEMA}, "routes": []}}"#)).unwrap();
+    host.answer(SPLIT_FUNCTION, |_| Ok(serde_json::to_vec(&two(None)).unwrap()));
+    let ask = |split: SplitRef| {
+        let mut stream = host.stream();
+        stream.set_property(SPLIT_PROPERTY, &split.to_bytes());
+        stream.request_headers(&[]);
+        stream.property(CLUSTER_PROPERTY).map(|bytes| bytes[0])
+    };
+    assert_eq!(ask(SplitRef::One(9)), Some(9));
+    assert_eq!(host.foreign_calls().len(), 0);
+    let first = (0..100).filter(|_| ask(SplitRef::Many(1)) == Some(5)).count();
+    assert_eq!((first, host.foreign_calls().len()), (50, 1));
+    ask(SplitRef::Many(2));
+    assert_eq!(host.foreign_calls().len(), 2);
+    let mut stream = host.stream();
+    stream.request_headers(&[]);
+    assert_eq!(stream.property(CLUSTER_PROPERTY), None, "a route that does not forward");
 }
 
 #[test]

@@ -51,19 +51,95 @@ pub const REPORT_FUNCTION: &str = "portolan_report";
 /// (4 bytes), little-endian; the host checks the share again, atomically. Answer: 1 byte, 1 when ejected.
 pub const EJECT_FUNCTION: &str = "portolan_eject";
 
+/// Foreign function: the route that was found by rules which came on demand. Argument: a [`FoundRoute`]. Answer: nothing
+/// when it was found by the rules of the request's own snapshot, whose route it is from now on; else those rules: their
+/// version as 8 little-endian bytes and, as JSON, the [`RouteMatch`]es of the virtual host in order. Then the filter looks
+/// again.
+pub const FOUND_ROUTE_FUNCTION: &str = "portolan_found_route";
+
+/// Property: how the request's route is split, a [`SplitRef`]; none for a route that does not forward.
+pub const SPLIT_PROPERTY: &str = "portolan.split";
+
+/// Foreign function: the [`Split`] of the request's route as JSON, when the filter does not know that of its number yet.
+pub const SPLIT_FUNCTION: &str = "portolan_split";
+
 /// The id that `proxy_on_foreign_function` is called with, on the stream's context, when a try ended and another
 /// follows. The foreign-function buffer holds the try's status as 2 little-endian bytes, connect failures and resets
 /// as 503 and timeouts as 504; and a byte that is 1 for those, which are no answer of the endpoint.
 pub const TRY_ENDED: u32 = 0x7072_7431;
 
+/// Version of those configurations that leave out what the filter can ask for while it serves.
+pub const ON_DEMAND_SCHEMA: u32 = 3;
+
+/// Argument of [`FOUND_ROUTE_FUNCTION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRoute {
+    /// The [`crate::RouteTableId`].
+    pub table: u32,
+    /// Place of the virtual host in its table.
+    pub host: u32,
+    /// Place of the route among the host's; [`FoundRoute::NONE`] when none fits.
+    pub rank: u32,
+    /// Of the rules that it was found by; 0 when none are known.
+    pub version: u64,
+}
+
+impl FoundRoute {
+    /// A rank that no route has.
+    pub const NONE: u32 = u32::MAX;
+
+    /// The bytes that cross the boundary.
+    pub fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.table.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.host.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.rank.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.version.to_le_bytes());
+        bytes
+    }
+
+    /// What these bytes say; none when the length is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let version = u64::from_le_bytes(bytes.get(12..)?.try_into().ok()?);
+        Some(Self { table: word(0)?, host: word(4)?, rank: word(8)?, version })
+    }
+}
+
+/// Value of [`SPLIT_PROPERTY`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitRef {
+    /// There is one destination.
+    One(ClusterId),
+    /// There are several. The number means these and no others for as long as the gateway runs.
+    Many(u64),
+}
+
+impl SplitRef {
+    /// The bytes that cross the boundary: the lowest bit tells the two apart.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let word = match self {
+            Self::One(cluster) => u64::from(cluster) << 1,
+            Self::Many(number) => number << 1 | 1,
+        };
+        word.to_le_bytes()
+    }
+
+    /// What these bytes say; none when the length is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(bytes.try_into().ok()?);
+        Some(if word & 1 == 1 { Self::Many(word >> 1) } else { Self::One((word >> 1) as ClusterId) })
+    }
+}
+
 /// Configuration of `route-match`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteMatchConfig {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`], or [`ON_DEMAND_SCHEMA`].
     pub schema: u32,
-    /// By [`crate::RouteTableId`]: the virtual hosts.
+    /// By [`crate::RouteTableId`]: the virtual hosts; on demand only their domains.
     pub tables: Vec<Vec<VirtualHost>>,
-    /// By [`crate::RouteId`]: the conditions.
+    /// By [`crate::RouteId`]: the conditions. Empty on demand.
     pub matches: Vec<RouteMatch>,
     /// [`crate::PathPolicy::refuse_ambiguous`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -85,32 +161,39 @@ impl RouteMatchConfig {
             explain,
         }
     }
+
+    /// The same without rules, which the filter asks for by [`FOUND_ROUTE_FUNCTION`]: it stays the same for as long as
+    /// there are the same hosts.
+    pub fn on_demand(model: &Model) -> Self {
+        let named = |host: &VirtualHost| VirtualHost { domain: host.domain.clone(), ..VirtualHost::default() };
+        Self {
+            schema: ON_DEMAND_SCHEMA,
+            tables: model.route_tables.iter().map(|t| t.virtual_hosts.iter().map(named).collect()).collect(),
+            matches: Vec::new(),
+            refuse_ambiguous: model.paths.refuse_ambiguous,
+            explain: false,
+        }
+    }
 }
 
 /// Configuration of `traffic-split`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrafficSplitConfig {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`], or [`ON_DEMAND_SCHEMA`].
     pub schema: u32,
-    /// By [`crate::RouteId`]; empty destinations for a route that does not forward.
+    /// By [`crate::RouteId`]; empty destinations for a route that does not forward. Empty on demand.
     pub routes: Vec<Split>,
 }
 
 impl TrafficSplitConfig {
     /// The part of the model that `traffic-split` needs.
     pub fn of(model: &Model) -> Self {
-        let split = |action: &RouteAction| match action {
-            RouteAction::Forward(forward) => Split {
-                destinations: forward.destinations.iter().map(|d| (d.cluster, d.weight)).collect(),
-                names: match forward.sticky {
-                    Some(Sticky::Cookie(_)) => forward.destinations.iter().map(|d| d.cluster_name.clone()).collect(),
-                    Some(Sticky::Header(_)) | None => Vec::new(),
-                },
-                sticky: forward.sticky.clone(),
-            },
-            RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => Split::default(),
-        };
-        Self { schema: SCHEMA, routes: model.routes.iter().map(|r| split(&r.action)).collect() }
+        Self { schema: SCHEMA, routes: model.routes.iter().map(|r| Split::of(&r.action)).collect() }
+    }
+
+    /// Nothing: the filter asks for each split by [`SPLIT_FUNCTION`].
+    pub fn on_demand() -> Self {
+        Self { schema: ON_DEMAND_SCHEMA, routes: Vec::new() }
     }
 }
 
@@ -126,6 +209,21 @@ pub struct Split {
     /// Keeps one user on one destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+}
+
+impl Split {
+    /// What `traffic-split` needs of a route; no destinations for one that does not forward.
+    pub fn of(action: &RouteAction) -> Self {
+        let RouteAction::Forward(forward) = action else { return Self::default() };
+        Self {
+            destinations: forward.destinations.iter().map(|d| (d.cluster, d.weight)).collect(),
+            names: match forward.sticky {
+                Some(Sticky::Cookie(_)) => forward.destinations.iter().map(|d| d.cluster_name.clone()).collect(),
+                Some(Sticky::Header(_)) | None => Vec::new(),
+            },
+            sticky: forward.sticky.clone(),
+        }
+    }
 }
 
 /// Configuration of `fault` in the gateway's own place.

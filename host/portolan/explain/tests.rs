@@ -96,7 +96,11 @@ fn model() -> Model {
             limits: Default::default(),
             origins: vec![origin("Gateway", "main", 9)],
         }],
-        route_tables: vec![RouteTable { name: "http.80".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() }],
+        route_tables: vec![RouteTable {
+            name: "http.80".to_owned(),
+            virtual_hosts: vec![host],
+            ..RouteTable::default()
+        }],
         routes: [12, 18, 24].map(|line| Arc::new(route(line))).into(),
         clusters: vec![cluster("v1", &[9001, 9003]), cluster("v2", &[])],
         ..Model::default()

@@ -1,12 +1,14 @@
 //! [`Builder`]: makes a snapshot of a model: modules loaded, VMs started, sockets bound, cluster states found again.
 //! Whatever fails costs itself only: the old version serves on.
 
+mod decisions;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig, RouteMatchConfig, TrafficSplitConfig};
-use portolan_model::{FailPolicy, Listener, Model, PluginKind, Route};
+use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig};
+use portolan_model::{FailPolicy, Listener, Model, PluginKind};
 use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
@@ -20,10 +22,10 @@ use crate::config_schema::{self, Finding, SchemaError};
 use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
+use crate::handover::{self, HostVersions};
 use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
-use crate::route::RouteEntry;
 use crate::snapshot::{Attached, ClusterEntry, ListenerEntry, Snapshot, SnapshotParts};
 use crate::sockets::{SocketRegistry, Sockets};
 use crate::standard_metrics::StandardPlan;
@@ -184,7 +186,8 @@ impl Builder {
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
         let snapshot = Arc::new(Snapshot::new(SnapshotParts {
             generation,
-            routes: routes(&model, self.last.as_deref()),
+            routes: handover::routes(&model, self.last.as_deref()),
+            host_versions: self.host_versions(&model),
             model,
             listeners,
             clusters,
@@ -204,13 +207,13 @@ impl Builder {
         (snapshot, problems)
     }
 
+    fn host_versions(&self, model: &Model) -> HostVersions {
+        handover::host_versions(model, self.last.as_ref().map(|last| (&*last.model, &last.host_versions)))
+    }
+
     /// None when a decision filter cannot be started for this model but runs for the last one.
     fn plugins(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Vec<Attached>> {
-        let routes = RouteMatchConfig::of(model, self.options.explain);
-        let mut plugins = vec![
-            self.attach_bundled("route-match", Role::RouteMatch, &routes, problems)?,
-            self.attach_bundled("traffic-split", Role::TrafficSplit, &TrafficSplitConfig::of(model), problems)?,
-        ];
+        let mut plugins = self.decisions(model, problems)?;
         let breakers = CircuitBreakerConfig::of(model);
         // Before the users', whose modules may keep every core busy.
         let breaker = self.attach_bundled("circuit-breaker", Role::CircuitBreaker, &breakers, problems)?;
@@ -478,18 +481,4 @@ impl Builder {
         self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));
         entries
     }
-}
-
-/// The model's routes made ready; those of the last snapshot that are the same are taken from there, unless the clusters
-/// are chosen from in other ways.
-fn routes(model: &Model, last: Option<&Snapshot>) -> Vec<Arc<RouteEntry>> {
-    let hashes = |model: &Model| model.clusters.iter().map(|c| c.hash_policy.clone()).collect::<Vec<_>>();
-    let last = last.filter(|last| hashes(&last.model) == hashes(model));
-    let known: HashMap<*const Route, &Arc<RouteEntry>> =
-        last.iter().flat_map(|last| last.model.routes.iter().map(Arc::as_ptr).zip(&last.routes)).collect();
-    let entry = |route: &Arc<Route>| match known.get(&Arc::as_ptr(route)) {
-        Some(entry) => Arc::clone(entry),
-        None => Arc::new(RouteEntry::compile(route, &model.clusters)),
-    };
-    model.routes.iter().map(entry).collect()
 }

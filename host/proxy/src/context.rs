@@ -7,7 +7,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use portolan_model::filter::{
     ADMIT_FUNCTION, Admission, CLUSTER_PROPERTY, DIRECT_ADDRESS_PROPERTY, EJECT_FUNCTION, EXPLAIN_PROPERTY,
-    FAULT_PROPERTY, Outcome, REPORT_FUNCTION, ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY, SET_COOKIE_PROPERTY,
+    FAULT_PROPERTY, FOUND_ROUTE_FUNCTION, Outcome, REPORT_FUNCTION, ROUTE_PROPERTY, ROUTE_TABLE_PROPERTY,
+    SET_COOKIE_PROPERTY, SPLIT_FUNCTION, SPLIT_PROPERTY,
 };
 use portolan_model::{CircuitBreakers, ClusterId, RouteId, RouteTableId};
 use portolan_telemetry::ResponseFlags;
@@ -16,6 +17,7 @@ use portolan_wasm::{ContextId, Status, StreamHost, StreamParts, StreamState, VmT
 use crate::cluster::Permit;
 use crate::connection::Activity;
 use crate::endpoint::EndpointState;
+use crate::handover;
 use crate::lend;
 use crate::properties::{self, ConnectionState, Course};
 use crate::snapshot::Snapshot;
@@ -208,6 +210,10 @@ impl StreamHost for StreamContext {
         if path == ROUTE_PROPERTY.as_bytes() {
             return self.route.map(|id| out.extend_from_slice(&id.to_le_bytes())).is_some();
         }
+        if path == SPLIT_PROPERTY.as_bytes() {
+            let split = self.route.and_then(|id| self.snapshot.routes.get(id as usize)?.split);
+            return split.map(|split| out.extend_from_slice(&split.to_bytes())).is_some();
+        }
         if path == CLUSTER_PROPERTY.as_bytes() {
             let Some(choice) = self.choice else { return false };
             out.extend_from_slice(&choice.cluster.to_le_bytes());
@@ -263,6 +269,18 @@ impl StreamHost for StreamContext {
                 }
                 None => Status::BadArgument,
             };
+        }
+        if name == FOUND_ROUTE_FUNCTION.as_bytes() {
+            return match handover::found_route(&self.snapshot.model, &self.snapshot.host_versions, args, out) {
+                Ok(route) => {
+                    self.route = route;
+                    Status::Ok
+                }
+                Err(status) => status,
+            };
+        }
+        if name == SPLIT_FUNCTION.as_bytes() {
+            return handover::write_split(&self.snapshot.model, self.route, out);
         }
         if name == REPORT_FUNCTION.as_bytes() {
             return self.report(args, out);

@@ -35,6 +35,7 @@ mod generations;
 mod grpc_reply;
 mod grpc_timeout;
 mod grpc_web;
+mod handover;
 mod hash_input;
 mod hash_table;
 mod head;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portolan_model::filter::SplitRef;
 use portolan_model::{Cluster, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
 use portolan_telemetry::{Format, StreamInfo};
 use regex::Regex;
 
+use crate::handover;
 use crate::hash_input::HashInput;
 use crate::header_words::written;
 use crate::mirror::MirrorEntry;
@@ -20,6 +22,8 @@ pub(crate) struct RouteEntry {
     /// The matched prefix, for rewriting; none when the whole path is replaced.
     pub(crate) prefix: Option<String>,
     pub(crate) ignore_case: bool,
+    /// What `traffic-split` goes by; none for a route that does not forward.
+    pub(crate) split: Option<SplitRef>,
 }
 
 pub(crate) enum Action {
@@ -111,7 +115,13 @@ impl RouteEntry {
             Some(StringMatch::Prefix(prefix)) => Some(prefix.clone()),
             Some(_) => None,
         };
-        Self { name: route.name.as_str().into(), action, prefix, ignore_case: route.matches.ignore_uri_case }
+        Self {
+            name: route.name.as_str().into(),
+            action,
+            prefix,
+            ignore_case: route.matches.ignore_uri_case,
+            split: handover::split(route),
+        }
     }
 }
 

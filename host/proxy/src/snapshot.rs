@@ -18,6 +18,7 @@ use crate::cluster::ClusterState;
 use crate::dns::Names;
 use crate::generation::PluginGeneration;
 use crate::generations::Generations;
+use crate::handover::HostVersions;
 use crate::log_entry::LogEntry;
 use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
@@ -41,6 +42,7 @@ pub struct Snapshot {
     pub(crate) routes: Vec<Arc<RouteEntry>>,
     /// Some route makes headers of responses of what is known of requests.
     pub(crate) has_response_formats: bool,
+    pub(crate) host_versions: HostVersions,
     pub(crate) clusters: Vec<ClusterEntry>,
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// Those of HTTP in the order in which they see a request, then those of TCP.
@@ -126,6 +128,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
     pub(crate) routes: Vec<Arc<RouteEntry>>,
+    pub(crate) host_versions: HostVersions,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) http_plugins: Vec<Attached>,
     pub(crate) network_plugins: Vec<Attached>,
@@ -160,6 +163,7 @@ impl Snapshot {
             listeners: parts.listeners,
             has_response_formats: parts.routes.iter().any(|route| route.has_response_formats()),
             routes: parts.routes,
+            host_versions: parts.host_versions,
             cluster_names: names.collect(),
             clusters: parts.clusters,
             traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),

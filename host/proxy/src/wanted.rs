@@ -14,6 +14,15 @@ use crate::module_source::{LoadError, Loaded};
 /// Longer than anybody waits for a fault.
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Memory of a decision filter in bytes: what it keeps of rules at most, and as much again.
+const DECISION_MEMORY: usize = 512 * 1024 * 1024;
+
+/// CPU time for one decision, which may begin with the reading of a virtual host of 100,000 rules.
+const LONGEST_DECISION: Duration = Duration::from_secs(2);
+
+/// More CPU time than a second has.
+const UNLIMITED: Duration = Duration::from_secs(3600);
+
 /// What a plugin runs.
 #[derive(Clone, Copy)]
 pub(crate) enum Code<'a> {
@@ -54,6 +63,13 @@ impl<'a> Wanted<'a> {
             limits: match role {
                 // It holds streams for as long as it was told to.
                 Role::Fault => VmLimits { paused_deadline: LONGEST_DELAY, ..VmLimits::default() },
+                // Rules come while requests wait for their routes; a budget would refuse them.
+                Role::RouteMatch | Role::TrafficSplit => VmLimits {
+                    memory_bytes: DECISION_MEMORY,
+                    callback_deadline: LONGEST_DECISION,
+                    cpu_per_second: UNLIMITED,
+                    ..VmLimits::default()
+                },
                 _ => VmLimits::default(),
             },
             ..VmSettings::default()
