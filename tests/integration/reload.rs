@@ -196,7 +196,7 @@ fn two_hosts(rules: [&[&str]; 2]) -> String {
         };
         let rules: String = paths.iter().map(rule).collect();
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  gateways: [any]\n  http:\n{rules}"
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}.test]\n  gateways: [any]\n  http:\n{rules}"
         )
     };
     ["a", "b"].into_iter().zip(rules).map(service).collect()
@@ -206,9 +206,9 @@ fn two_hosts(rules: [&[&str]; 2]) -> String {
 fn rules_of_one_host_come_and_go_while_another_host_is_asked() {
     let gateway =
         Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", two_hosts([&["one"], &["kept"]])).start();
-    let load = Load::start(gateway.address(), &Request::get("b", "/kept"), 4);
+    let load = Load::start(gateway.address(), &Request::get("b.test", "/kept"), 4);
     let await_status = |path: &str, status: u16| {
-        gateway.await_answer("a", path, |response| response.status == status);
+        gateway.await_answer("a.test", path, |response| response.status == status);
     };
     await_status("/one", 200);
     for _ in 0..5 {
@@ -219,9 +219,9 @@ fn rules_of_one_host_come_and_go_while_another_host_is_asked() {
         gateway.replace("routes.yaml", two_hosts([&["one"], &["new", "kept"]]));
         await_status("/two", 404);
         await_status("/one", 200);
-        gateway.await_answer("b", "/new", |response| response.text() == "b-new");
+        gateway.await_answer("b.test", "/new", |response| response.text() == "b-new");
         gateway.replace("routes.yaml", two_hosts([&["one"], &["kept"]]));
-        gateway.await_answer("b", "/new", |response| response.status == 404);
+        gateway.await_answer("b.test", "/new", |response| response.status == 404);
     }
     load.await_more(50);
     load.stop().assert_no_failures();

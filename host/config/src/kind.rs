@@ -149,6 +149,9 @@ pub trait Resource: DeserializeOwned + Default + Clone + Send + Sync + 'static {
     fn validate(_object: &Object<Self>) -> Vec<Diagnostic> {
         Vec::new()
     }
+
+    /// Gives back memory that reading took in advance. Worth it for kinds that there are thousands of.
+    fn shrink(&mut self) {}
 }
 
 impl Resource for Gateway {
@@ -166,6 +169,10 @@ impl Resource for VirtualService {
 
     fn validate(object: &Object<Self>) -> Vec<Diagnostic> {
         validate::virtual_service(object)
+    }
+
+    fn shrink(&mut self) {
+        VirtualService::shrink(self);
     }
 }
 

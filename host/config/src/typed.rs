@@ -79,8 +79,9 @@ pub(crate) fn syntax_error(text: &str, first_line: u32, file: &Arc<str>) -> Opti
 }
 
 fn read_as<T: Resource>(raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<ActiveObject> {
-    let (metadata, spec) =
+    let (metadata, mut spec) =
         if T::IS_SPEC { read_spec::<T>(raw, diagnostics) } else { read_bare::<T>(raw, diagnostics) }?;
+    spec.shrink();
     let object = Object { meta: Arc::new(metadata.into_meta(T::KIND)), spec, places: raw.places.clone() };
     let findings = T::validate(&object);
     let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);

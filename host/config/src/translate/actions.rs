@@ -57,8 +57,8 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
     let (object, rule) = (served.object, &*served.written);
     let single = rule.route.len() == 1;
     let authority = route_authority(rule);
-    let mut translated = Vec::new();
-    let mut references = Vec::new();
+    let mut translated = Vec::with_capacity(rule.route.len());
+    let mut references = Vec::with_capacity(rule.route.len());
     for (j, entry) in rule.route.iter().enumerate() {
         let weight = u32::try_from(entry.weight.unwrap_or(0)).unwrap_or(0);
         let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
@@ -87,7 +87,7 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         destinations: translated,
         rewrite: rewrite(rule, authority.or_else(|| headers::authority(only))),
         timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
-        retry: retries::translate(rule.retries.as_ref().or(destinations.default_retries()), !is_hashed),
+        retry: retries::translate(rule.retries.as_deref().or(destinations.default_retries()), !is_hashed),
         headers: if single { headers::merge(own, headers::translate(only)) } else { own },
         sticky: sticky(served),
         fault: http_policies::fault(rule),

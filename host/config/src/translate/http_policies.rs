@@ -13,7 +13,7 @@ use crate::resources::istio::virtual_service::{HttpRoute, RouteDestination};
 
 /// What happens to nobody is left out; so a fault without a percentage is none, as in Istio.
 pub(super) fn fault(rule: &HttpRoute) -> Option<FaultPolicy> {
-    let HttpFaultInjection { delay, abort } = rule.fault.as_ref()?;
+    let HttpFaultInjection { delay, abort } = rule.fault.as_deref()?;
     let happens = |share: &Share| *share > 0;
     let delay = delay.as_ref().and_then(|delay| {
         let share = delay.percentage.map_or_else(|| percents(delay.percent), Percent::millionths);

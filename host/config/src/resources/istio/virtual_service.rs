@@ -24,6 +24,20 @@ pub struct VirtualService {
     pub export_to: Vec<String>,
 }
 
+impl VirtualService {
+    /// A list that is read grows by halves and more: of small ones most would stay empty.
+    pub(crate) fn shrink(&mut self) {
+        self.hosts.shrink_to_fit();
+        self.gateways.shrink_to_fit();
+        self.http.shrink_to_fit();
+        for rule in &mut self.http {
+            rule.matches.shrink_to_fit();
+            rule.route.shrink_to_fit();
+            rule.mirrors.shrink_to_fit();
+        }
+    }
+}
+
 /// One rule for TLS connections.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -118,19 +132,19 @@ pub struct HttpRoute {
     /// Weighted destinations.
     pub route: Vec<HttpRouteDestination>,
     /// Instead of `route`.
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// Instead of `route`.
-    pub direct_response: Option<HttpDirectResponse>,
+    pub direct_response: Option<Box<HttpDirectResponse>>,
     /// Instead of `route`: the rules of another VirtualService.
     pub delegate: Option<Delegate>,
     /// Path and authority.
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// Duration over all tries.
     pub timeout: Option<String>,
     /// Absent: Istio's default of two retries.
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// Delays and aborts on purpose.
-    pub fault: Option<HttpFaultInjection>,
+    pub fault: Option<Box<HttpFaultInjection>>,
     /// Where copies go.
     pub mirror: Option<RouteDestination>,
     /// Where copies go, when there are several such places.
@@ -140,7 +154,7 @@ pub struct HttpRoute {
     /// Share of `mirror`; absent means all.
     pub mirror_percentage: Option<Percent>,
     /// What pages of other sites may do.
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// Header operations of the route scope.
     pub headers: Option<Headers>,
 }
