@@ -55,7 +55,9 @@ fn floods_are_told_to_calm_down_within_a_thousand_frames() {
     let (address, id) = (gateway.address(), |n: u32| 2 * n + 1);
     let waiting = frame(HEADERS, WHOLE, 1, &block(&request("GET", "/", &[("x-order", "delay 3000")])));
     type Next<'a> = Box<dyn FnMut(u32) -> Vec<u8> + 'a>;
-    let cases: [(&str, &[u8], Next<'_>); 13] = [
+    let open = frame(HEADERS, END_HEADERS, 1, &block(&request("POST", "/", &[])));
+    let cases: [(&str, &[u8], Next<'_>); 14] = [
+        ("empty DATA", &open, Box::new(|_| frame(DATA, 0, 1, &[]))),
         ("PING", &[], Box::new(|_| frame(PING, 0, 0, &[0; 8]))),
         ("answers to PING", &[], Box::new(|_| frame(PING, 1, 0, &[0; 8]))),
         ("SETTINGS", &[], Box::new(|_| frame(SETTINGS, 0, 0, &[]))),
@@ -93,10 +95,11 @@ fn floods_are_told_to_calm_down_within_a_thousand_frames() {
         is_served(address);
     }
     for (name, at_least) in [
-        ("envoy_http2_outbound_control_flood", 3.0),
+        ("envoy_http2_outbound_control_flood", 8.0),
         ("envoy_http2_inbound_priority_frames_flood", 1.0),
+        ("envoy_http2_inbound_empty_frames_flood", 1.0),
         ("envoy_http2_inbound_window_update_frames_flood", 2.0),
-        ("envoy_http_downstream_rq_too_many_premature_resets", 1.0),
+        ("envoy_http_downstream_rq_too_many_premature_resets", 2.0),
         ("envoy_http2_rx_reset", 20.0),
     ] {
         assert!(gateway.metric(name, &[]) >= at_least, "{name}: {}", gateway.metric(name, &[]));

@@ -94,15 +94,6 @@ fn count(error: &hyper::Error, http2: &Http2Metrics, http: &HttpMetrics) {
         return;
     }
     http.downstream_cx_protocol_error.inc();
-    // h2 tells which of its limits was met only in words.
-    let text = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    let is = |word| text.contains(word);
-    match () {
-        () if is("too_many_resets") => http.downstream_rq_too_many_premature_resets.inc(),
-        () if is("too_many_internal_resets") => http2.outbound_control_flood.inc(),
-        () if is("too_many_data_frames") => http2.inbound_empty_frames_flood.inc(),
-        () => {}
-    }
 }
 
 /// What the client has done wrong, unlike a connection that is gone.

@@ -129,6 +129,24 @@ impl<S> Guarded<S> {
         !self.limits.has_begun() || self.known > 0 || self.in_head || self.skip > 0 && !self.in_data
     }
 
+    /// Which of its limits was met h2 tells only the client, in a GOAWAY that is the last of what it writes.
+    fn note_goaway(&self, written: &[u8]) {
+        if written.last() != Some(&b's') {
+            return;
+        }
+        let says = |word: &[u8]| {
+            let head = written.strip_suffix(word).and_then(|rest| rest.last_chunk::<{ FRAME_HEAD + 8 }>());
+            head.is_some_and(|head| head[..2] == [0, 0] && usize::from(head[2]) == 8 + word.len() && head[3] == 7)
+        };
+        if says(b"too_many_resets") {
+            self.http.downstream_rq_too_many_premature_resets.inc();
+        } else if says(b"too_many_internal_resets") {
+            self.metrics.http2.outbound_control_flood.inc();
+        } else if says(b"too_many_data_frames") {
+            self.metrics.http2.inbound_empty_frames_flood.inc();
+        }
+    }
+
     fn end(&mut self, fault: Fault) -> &'static [u8] {
         fault.count(&self.metrics.http2, &self.http);
         match fault {
@@ -176,6 +194,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let me = self.get_mut();
         let written = ready!(Pin::new(&mut me.socket).poll_write(cx, buf))?;
         me.limits.sent(written);
+        me.note_goaway(buf);
         Poll::Ready(Ok(written))
     }
 
@@ -199,6 +218,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let me = self.get_mut();
         let written = ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?;
         me.limits.sent(written);
+        me.note_goaway(bufs.iter().rfind(|buf| !buf.is_empty()).map_or(&[], |buf| &buf[..]));
         Poll::Ready(Ok(written))
     }
 }
