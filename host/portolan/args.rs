@@ -43,6 +43,7 @@ pub(crate) struct Args {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each process")]
 pub(crate) enum Command {
     /// Serve traffic as the files say; changes of the files are served at once
     ///
