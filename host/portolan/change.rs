@@ -45,7 +45,7 @@ fn of_changed_hosts(model: &Model, other: &Model) -> Model {
     let routes = |model: &Model, host: &VirtualHost| -> Vec<*const Route> {
         host.routes.iter().filter_map(|id| model.routes.get(*id as usize)).map(Arc::as_ptr).collect()
     };
-    let known: HashMap<_, _> = other.route_tables.iter().flat_map(|table| named(table)).collect();
+    let known: HashMap<_, _> = other.route_tables.iter().flat_map(named).collect();
     let mut changed = Model { clusters: model.clusters.clone(), ..Model::default() };
     let mut moved: HashMap<RouteId, RouteId> = HashMap::new();
     for table in &model.route_tables {

@@ -7,15 +7,18 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+/// Names and values, in their order.
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// A request as read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Message {
     pub(crate) method: String,
     pub(crate) target: String,
     /// In order, names in lower case.
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, Vec<u8>)>,
+    pub(crate) trailers: Fields,
 }
 
 impl Message {
@@ -132,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    fn fields(&mut self) -> Result<Vec<(String, Vec<u8>)>, Stop> {
+    fn fields(&mut self) -> Result<Fields, Stop> {
         let mut fields = Vec::new();
         loop {
             let line = self.line()?;
@@ -153,7 +156,7 @@ impl Reader<'_> {
         Ok(body.to_vec())
     }
 
-    fn chunks(&mut self) -> Result<(Vec<u8>, Vec<(String, Vec<u8>)>), Stop> {
+    fn chunks(&mut self) -> Result<(Vec<u8>, Fields), Stop> {
         let mut body = Vec::new();
         loop {
             let line = self.line()?;

@@ -19,6 +19,9 @@ pub(super) struct Finding {
     pub(super) once: Option<String>,
 }
 
+/// What is found about each VirtualService, by its address in memory.
+pub(super) type ByObject = Vec<(usize, Arc<[Finding]>)>;
+
 /// What is found about all VirtualServices, and by VirtualService for the memo. `has_tokens`: some RequestAuthentication
 /// is for this gateway.
 pub(super) fn of_virtual_services(
@@ -26,7 +29,7 @@ pub(super) fn of_virtual_services(
     destinations: &Destinations<'_>,
     has_tokens: bool,
     memo: &Memo,
-) -> (Vec<Diagnostic>, Vec<(usize, Arc<[Finding]>)>) {
+) -> (Vec<Diagnostic>, ByObject) {
     let (mut told, mut diagnostics, mut all) = (HashSet::new(), Vec::new(), Vec::new());
     for object in resources.virtual_services() {
         let found = memo.findings(object).unwrap_or_else(|| of_one(object, destinations, has_tokens).into());

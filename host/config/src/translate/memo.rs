@@ -11,7 +11,7 @@ use portolan_model::{Route, RouteId};
 
 use super::TranslateOptions;
 use super::actions::Reference;
-use super::findings::Finding;
+use super::findings::{ByObject, Finding};
 use super::routes::Part;
 use crate::ResourceSet;
 use crate::kind::Kind;
@@ -89,7 +89,7 @@ impl Memo {
         resources: &ResourceSet,
         records: Vec<Record>,
         routes: &[Arc<Route>],
-        findings: Vec<(usize, Arc<[Finding]>)>,
+        findings: ByObject,
     ) {
         let mut services: HashMap<usize, Known> = HashMap::with_capacity(findings.len());
         let objects = resources.active.iter().filter(|(id, _)| id.kind == Kind::VirtualService);

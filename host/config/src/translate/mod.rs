@@ -49,7 +49,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actions::Reference;
-use findings::Finding;
 use memo::{Memo, Record};
 use portolan_model::{
     EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, Underscores,
@@ -146,7 +145,7 @@ fn translate_with(
     resources: &ResourceSet,
     options: &TranslateOptions,
     memo: &Memo,
-) -> (Translation, Vec<Record>, Vec<(usize, Arc<[Finding]>)>) {
+) -> (Translation, Vec<Record>, findings::ByObject) {
     let gateways = gateways::Gateways::of(resources, options);
     let visibility = visibility::Visibility::of(resources, options);
     let bindings = binding::Bindings::of(resources, &gateways, &visibility);
