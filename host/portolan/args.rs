@@ -48,8 +48,7 @@ pub(crate) enum Command {
     /// Serve traffic as the files say; changes of the files are served at once
     ///
     /// SIGHUP reads the files now. SIGTERM and SIGINT turn readiness off, finish requests in flight within the
-    /// drain time and end with exit code 0; a second signal ends at once. `--takeover` replaces a running process
-    /// without losing a request.
+    /// drain time and end with exit code 0; a second signal ends at once. `--takeover` replaces a running process.
     Run(RunArgs),
     /// Validate files without serving them; exit code 1 when there are errors
     Check(CheckArgs),

@@ -200,7 +200,7 @@ fn two_hundred_reloads_twenty_filter_swaps_and_five_takeovers_lose_nothing_of_fo
     let old: Vec<_> = (0..5).map(|_| take_over(&mut tcp.gateway)).collect();
     let output = verifying.wait_with_output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(output.status.success(), "{report:#}");
+    assert!(output.status.success(), "upstream saw {}: {report:#}", app.requests());
     for (kind, what) in [("http1", "answered"), ("http2", "answered"), ("websocket", "held"), ("tcp", "held")] {
         assert!(report[kind][what].as_u64() > Some(0) && report[kind]["lost"] == 0, "{report:#}");
     }
