@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -76,12 +77,30 @@ async fn accept(
 async fn serve_connection(stream: TcpStream, router: Router, mut ended: watch::Receiver<()>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let result = tokio::select! {
-        result = &mut connection => result,
-        () = until_end(&mut ended) => {
-            connection.as_mut().graceful_shutdown();
-            match timeout(LAST_ANSWER, connection).await {
+    let (seen, mut first) = watch::channel(false);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        seen.send_replace(true);
+        router.call(request)
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        result = &mut connection => Some(result),
+        () = until_end(&mut ended) => None,
+    };
+    let result = match ended {
+        Some(result) => result,
+        None => {
+            let last_answer = async {
+                // Whoever has just connected is answered once: the request is on its way.
+                tokio::select! {
+                    result = &mut connection => return result,
+                    _ = first.wait_for(|seen| *seen) => {}
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            };
+            match timeout(LAST_ANSWER, last_answer).await {
                 Ok(result) => result,
                 Err(_) => return,
             }

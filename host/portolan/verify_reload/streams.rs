@@ -9,6 +9,7 @@ use http::{Request, StatusCode, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use portolan_proxy::is_left_out;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -247,7 +248,8 @@ async fn keep_asking(
 }
 
 impl Sender {
-    /// The status of a whole answer; none when nothing of the request was sent.
+    /// The status of a whole answer; none when nothing of the request was sent, or the gateway has said that it did not look
+    /// at it: every client of HTTP/2 asks again then.
     async fn ask(&mut self, request: Request<String>) -> anyhow::Result<Option<StatusCode>> {
         let answer = match self {
             Self::Http1(sender) => {
@@ -273,7 +275,10 @@ impl Sender {
                 drop(error.take_message());
                 Ok(None)
             }
-            Err(error) => Err(error.into_error().into()),
+            Err(error) => {
+                let error = error.into_error();
+                if is_left_out(&error) { Ok(None) } else { Err(error.into()) }
+            }
         }
     }
 }

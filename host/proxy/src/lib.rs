@@ -105,3 +105,4 @@ pub use snapshot::{Attached, ClusterEntry, Snapshot};
 pub use stream_trace::{StreamTrace, StreamTracer};
 pub use tls::validity;
 pub use traffic::{RequestKind, Traffic};
+pub use upstream::is_left_out;

@@ -30,6 +30,14 @@ pub(crate) enum StreamFailure {
     Protocol,
 }
 
+/// True when an HTTP/2 server that goes in good order (GOAWAY with NO_ERROR) has not looked at the request: it is safe to
+/// ask again on a new connection (RFC 9113 sections 6.8 and 8.7).
+pub fn is_left_out(error: &hyper::Error) -> bool {
+    let goes =
+        |error: &h2::Error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    caused_by::<h2::Error>(error).is_some_and(goes)
+}
+
 /// What hyper's error says of an HTTP/2 stream; none for HTTP/1 and for a connection that has broken.
 pub(crate) fn stream_failure(error: &hyper::Error) -> Option<StreamFailure> {
     let error = caused_by::<h2::Error>(error)?;
