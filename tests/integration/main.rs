@@ -36,6 +36,7 @@ mod local_answers;
 mod matching;
 mod mirrors;
 mod modules;
+mod parked;
 mod pausing;
 mod policies;
 mod proxied;

@@ -4,11 +4,11 @@
 mod activity;
 mod farewell;
 mod guard;
+mod http1;
 mod http2;
 mod watched;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -22,9 +22,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use portolan_telemetry::{ListenerMetrics, StreamInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -47,8 +44,8 @@ use crate::worker::Worker;
 /// How long a connection that is to end may do nothing: a client that sends request after request gets its next answer,
 /// which tells it to close, instead of a closed socket.
 const LAST_IDLE: Duration = Duration::from_secs(5);
-/// What hyper keeps of what a client sends. The guard sees to heads: they are smaller.
-const MAX_BUFFER: usize = 64 * 1024;
+/// After which time without a request an HTTP/1 connection waits with its socket alone. Precise to the sweep.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -106,6 +103,7 @@ impl Handle {
                 self.slot.http().downstream_cx_idle_timeout.inc();
                 self.cut();
             }
+            Some((since, false)) if passed(since, PARK_AFTER) && !self.is_http2.get() => self.park(),
             None if passed(activity.last_progress(), self.stream_idle_timeout(limits)) => self.end_stream(),
             _ => {}
         }
@@ -136,6 +134,12 @@ impl Handle {
         stream_idle_timeout(&self.slot, limits)
     }
 
+    fn park(&self) {
+        if self.info.activity.park() {
+            self.wake();
+        }
+    }
+
     /// True when requests of this connection are served by it.
     pub(crate) fn serves(&self, info: &Arc<ConnectionInfo>) -> bool {
         Arc::ptr_eq(&self.info, info)
@@ -157,6 +161,9 @@ impl Handle {
     async fn run<C: Future>(&self, mut connection: Pin<&mut C>, wind_down: impl Fn(Pin<&mut C>)) -> Option<C::Output> {
         let mut draining = false;
         self.unless_killed(|cx| {
+            if self.info.activity.may_park() {
+                wind_down(connection.as_mut());
+            }
             if self.drain.get() && !draining {
                 // What has come is read first: a request that the system has taken in is answered.
                 if let Poll::Ready(output) = connection.as_mut().poll(cx) {
@@ -294,7 +301,7 @@ where
     let io = Watched::new(socket, early, protocol, info.clone());
     handle.is_http2.set(protocol == Protocol::Http2);
     match protocol {
-        Protocol::Http1 => http1(open, io, info, handle).await,
+        Protocol::Http1 => http1::serve(open, io, info, handle).await,
         Protocol::Http2 => http2::serve(open, io, info, handle).await,
     }
 }
@@ -311,26 +318,6 @@ fn answer(
     let worker = open.worker.clone();
     let answer = stream::handle(worker.clone(), open.slot.clone(), info.clone(), request);
     AssertUnwindSafe(answer).catch_unwind().map(move |answer| answer.unwrap_or_else(|_| stream::fault(&worker)))
-}
-
-async fn http1<S>(open: Open, io: Watched<S>, info: Arc<ConnectionInfo>, handle: Rc<Handle>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    open.slot.http().downstream_cx_http1_total.inc();
-    let service = service_fn(|request| answer(&open, &info, request).map(Ok::<_, Infallible>));
-    let io = TokioIo::new(io);
-    let connection = http1::Builder::new().max_buf_size(MAX_BUFFER).serve_connection(io, service).with_upgrades();
-    let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
-    if info.activity.has_broken_off() {
-        open.slot.http().downstream_cx_protocol_error.inc();
-    }
-    // hyper has answered 400 by itself.
-    if let Some(Err(error)) = result
-        && error.is_parse()
-    {
-        stream::refused(&open.worker, &open.slot, &info, Fault::Codec);
-    }
 }
 
 fn remember(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {

@@ -37,6 +37,10 @@ pub(crate) struct Activity {
     refused: OnceLock<(u64, Fault)>,
     /// The beginning of a head has come, perhaps while the request before was served.
     holds: AtomicBool,
+    /// It waits for its next request with its socket alone, or is to.
+    parked: AtomicBool,
+    /// Something of an answer has not been written yet.
+    unwritten: AtomicBool,
     /// A body broke off.
     broken: AtomicBool,
     /// The connection was upgraded.
@@ -123,6 +127,34 @@ impl Activity {
     pub(crate) fn refusal(&self) -> Option<Fault> {
         let (number, fault) = self.refused.get()?;
         (self.taken.load(Relaxed) == *number).then_some(*fault)
+    }
+
+    /// Asks for the connection to be parked. False when it is already, or cannot be.
+    pub(super) fn park(&self) -> bool {
+        !self.unwritten.load(Relaxed) && !self.parked.swap(true, Relaxed)
+    }
+
+    /// True when it was asked for and nothing has come in between.
+    pub(super) fn may_park(&self) -> bool {
+        let parked = self.parked.load(Relaxed);
+        if parked && (self.unwritten.load(Relaxed) || !matches!(self.waits(), Some((_, false)))) {
+            self.unpark();
+            return false;
+        }
+        parked
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.load(Relaxed)
+    }
+
+    pub(super) fn unpark(&self) {
+        self.parked.store(false, Relaxed);
+    }
+
+    /// Told after each write, and when all has been flushed.
+    pub(super) fn wrote(&self, all: bool) {
+        self.unwritten.store(!all, Relaxed);
     }
 
     /// A request's body is none.

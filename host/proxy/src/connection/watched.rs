@@ -86,6 +86,8 @@ impl<S> Watched<S> {
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>, wanted: usize) {
         if self.protocol == Protocol::Http1 {
             self.farewell.after_write(matches!(polled, Poll::Ready(Ok(written)) if *written == wanted));
+            // Not before it is flushed.
+            self.info.activity.wrote(false);
             if polled.is_ready() {
                 self.info.activity.progress();
             }
@@ -298,6 +300,21 @@ impl<S: AsyncRead + Unpin> Watched<S> {
         Poll::Pending
     }
 
+    /// True when nothing of the client's is kept here, and its next bytes begin a head.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.early.is_empty() && self.guard.is_at_head() && self.is_quiet()
+    }
+
+    /// Waits for the client to say more, which is kept until it is read. False when it will not.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
+            self.early = Bytes::copy_from_slice(buffer.filled());
+            Poll::Ready(read.is_ok() && !self.early.is_empty())
+        })
+    }
+
     /// Reads what the client is still sending, for a while. Closing with bytes unread would take the answer from it.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
@@ -338,10 +355,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.info.activity.wrote(true);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.info.activity.is_parked() {
+            return Poll::Ready(Ok(()));
+        }
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
         }

@@ -81,6 +81,8 @@ group! {
             "Connections ended for a protocol error";
         downstream_cx_idle_timeout: Counter = "envoy_http_downstream_cx_idle_timeout",
             "Connections ended for idleness";
+        downstream_cx_parked: Gauge = "portolan_http_downstream_cx_parked",
+            "Idle HTTP/1 connections that hold nothing but their socket";
         downstream_cx_drain_close: Counter = "envoy_http_downstream_cx_drain_close",
             "Connections ended by draining";
         downstream_rq_total: Counter = "envoy_http_downstream_rq_total", "Requests";
