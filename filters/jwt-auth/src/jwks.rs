@@ -217,10 +217,14 @@ mod tests {
 
     #[test]
     fn keys_of_no_use_are_skipped_with_the_reason() {
-        let keys = set(
-            &[r#"{"kty": "OKP", "crv": "Ed25519"}"#, r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB"}"#, "7"].join(", ")
-        );
-        assert_eq!(keys.unwrap_err(), "Jwks doesn't have any valid public key (keys[0]: [kty] OKP is not supported)");
+        let keys = set(&[
+            r#"{"kty": "OKP", "crv": "X25519", "x": "AQAB"}"#,
+            r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB"}"#,
+            "7",
+        ]
+        .join(", "));
+        let reason = "keys[0]: [crv] is not supported for an OKP key";
+        assert_eq!(keys.unwrap_err(), format!("Jwks doesn't have any valid public key ({reason})"));
         let keys =
             set(&[r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB"}"#, &oct(32, ""), &oct(32, r#", "use": "enc""#)]
                 .join(", "));

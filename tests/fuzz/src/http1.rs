@@ -44,7 +44,9 @@ pub fn http1(data: &[u8]) {
     match ending {
         Ending::Whole | Ending::Partial(None) if fault.is_none() => assert_eq!(heads, known),
         Ending::Partial(Some(_)) if fault.is_none() => assert_eq!(heads, known + 1),
-        Ending::Whole | Ending::Partial(_) => assert!(heads <= known, "{fault:?} beyond what was understood"),
+        Ending::Whole | Ending::Partial(None) => assert!(heads <= known, "{fault:?} beyond what was understood"),
+        // The guard need not see the end of a body, or of a line in it, to know that it is none.
+        Ending::Partial(Some(_)) => assert!(heads <= known + 1, "{fault:?} beyond what was understood"),
         // Names of trailers are left to hyper.
         Ending::Malformed(why, Some(_)) if why.starts_with("field") => {}
         Ending::Malformed(why, _) => {

@@ -22,7 +22,7 @@ use crate::filter::target::Target;
 use crate::{UsageError, output, run};
 
 /// Headers that the gateway, or HTTP, adds by itself.
-const NOT_THE_FILTERS: [&str; 13] = [
+const NOT_THE_FILTERS: [&str; 14] = [
     "host",
     "date",
     "content-length",
@@ -30,6 +30,7 @@ const NOT_THE_FILTERS: [&str; 13] = [
     "connection",
     "trailer",
     "te",
+    "x-envoy-external-address",
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-request-id",
