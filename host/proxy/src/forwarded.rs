@@ -30,7 +30,7 @@ pub(crate) fn tell(state: &mut StreamState<StreamContext>, policy: &EdgePolicy, 
     let headers = &mut state.request.headers;
     append_peer(headers, &connection.peer_value);
     // The protocol that a trusted proxy was spoken to in counts, if it is one: redirects go by it.
-    let proto = headers.get(FORWARDED_PROTO).filter(|_| policy.num_trusted_proxies > 0);
+    let proto = if policy.num_trusted_proxies > 0 { headers.get(FORWARDED_PROTO) } else { None };
     match proto {
         None => {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.state.scheme()));

@@ -178,9 +178,12 @@ fn check_path(parts: &mut request::Parts, paths: PathNormalization) -> Result<()
 /// Strips what a client must not say or what belongs to its connection, and adds what the gateway says.
 pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -> Result<(), Refusal> {
     let policy = &stream.view.snapshot.model.edge;
-    check_names(&mut state.request, policy.underscores, stream)?;
+    let found = look(&state.request.headers, true);
+    if found.underscore {
+        check_names(&mut state.request, policy.underscores, stream)?;
+    }
     let claimed = forwarded::claimed(&state.request.headers, policy);
-    if strip(&mut state.request.headers, true)? {
+    if remove(&mut state.request.headers, found.gone, true)? {
         stream.keep_upgrade(&mut state.request);
     }
     forwarded::tell(state, policy, claimed);
@@ -190,8 +193,7 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -
 
 /// Header names with `_`: a backend that reads them as `-`, as CGI has it, would take them for others.
 fn check_names(request: &mut request::Parts, action: Underscores, stream: &Stream) -> Result<(), Refusal> {
-    let has_underscore = |name: &&HeaderName| name.as_str().as_bytes().contains(&b'_');
-    if action == Underscores::Allow || !request.headers.keys().any(|name| has_underscore(&name)) {
+    if action == Underscores::Allow {
         return Ok(());
     }
     let metrics = &stream.view.snapshot.metrics.edge;
@@ -204,7 +206,8 @@ fn check_names(request: &mut request::Parts, action: Underscores, stream: &Strea
         metric.inc();
         return Err(refusal);
     }
-    let gone: Vec<_> = request.headers.keys().filter(has_underscore).cloned().collect();
+    let gone: Vec<_> =
+        request.headers.keys().filter(|name| has_underscore(name.as_str().as_bytes())).cloned().collect();
     for name in gone {
         request.headers.remove(name);
         match is_http2 {
@@ -215,16 +218,51 @@ fn check_names(request: &mut request::Parts, action: Underscores, stream: &Strea
     Ok(())
 }
 
+/// What the names of a head ask for.
+struct Names {
+    /// To be removed.
+    gone: SmallVec<[HeaderName; 8]>,
+    /// Some name has a `_`.
+    underscore: bool,
+}
+
+/// The one look at all names of a head: nearly always there is nothing to do.
+#[inline]
+fn look(headers: &HeaderMap, internal: bool) -> Names {
+    let mut names = Names { gone: SmallVec::new(), underscore: false };
+    for name in headers.keys() {
+        let text = name.as_str();
+        if is_hop_by_hop(text) || internal && is_internal(text) {
+            names.gone.push(name.clone());
+        }
+        names.underscore |= internal && has_underscore(text.as_bytes());
+    }
+    names
+}
+
+/// Eight bytes at a time, the last ones with some of those before: names are short.
+fn has_underscore(name: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let is_hit = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'_'));
+        word.wrapping_sub(ONES) & !word & (ONES * 0x80) != 0
+    };
+    match name.last_chunk::<8>() {
+        Some(last) => is_hit(last) || name.as_chunks::<8>().0.iter().any(is_hit),
+        None => name.iter().any(|byte| *byte == b'_'),
+    }
+}
+
 /// Removes hop-by-hop fields (RFC 9110 section 7.6.1) and those that `Connection` names; with `internal` also what only
 /// the gateway and its mesh may say. One look at the names; everything else only on a hit. True when a request asked
 /// for a WebSocket; an error when the message's framing is ambiguous.
 pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) -> Result<bool, Refusal> {
-    let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    for name in headers.keys() {
-        if is_hop_by_hop(name.as_str()) || internal && is_internal(name.as_str()) {
-            gone.push(name.clone());
-        }
-    }
+    let found = look(headers, internal);
+    remove(headers, found.gone, internal)
+}
+
+/// The second half of [`strip`].
+fn remove(headers: &mut HeaderMap, gone: SmallVec<[HeaderName; 8]>, internal: bool) -> Result<bool, Refusal> {
     if gone.is_empty() {
         return Ok(false);
     }
