@@ -214,10 +214,14 @@ impl Forwarding<'_> {
             let request = &mut state.request;
             let head = Head { method: &request.method, uri: &request.uri, version: request.version };
             let headers = &mut request.headers;
-            let host = headers.get(header::HOST).cloned();
             let of_destination = destination.map(|destination| &destination.headers.request);
             let changes = [of_destination, Some(&self.forward.headers.request)].into_iter().flatten();
-            for changes in changes.filter(|changes| !changes.is_empty()) {
+            let mut changes = changes.filter(|changes| !changes.is_empty()).peekable();
+            let new_authority = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref());
+            // Kept only where something may change it.
+            let may_change = new_authority.is_some() || changes.peek().is_some();
+            let host = if may_change { headers.get(header::HOST).cloned() } else { None };
+            for changes in changes {
                 changes.apply(headers, |headers| known.of_request(&head, headers));
                 self.stream.note_headers(headers);
             }
@@ -232,7 +236,7 @@ impl Forwarding<'_> {
                 self.stream.note(|info| info.rewritten_path = uri.path_and_query().cloned());
                 request.uri = uri;
             }
-            if let Some(authority) = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref()) {
+            if let Some(authority) = new_authority {
                 headers.insert(header::HOST, authority.clone());
             }
             if let Some(original) = host.filter(|host| headers.get(header::HOST) != Some(host)) {
