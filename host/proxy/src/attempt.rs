@@ -31,10 +31,10 @@ use crate::router::{Answer, Forwarding, Upstream};
 use crate::stream::Stream;
 use crate::upstream::{ConnectError, ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
 
-/// What came of all tries.
+/// What came of all tries. Boxed: each future on the way out moves it once more.
 pub(crate) enum Tried {
-    Answered(Answer, Option<Deadline>),
-    Failed(Reply),
+    Answered(Box<Answer>, Option<Deadline>),
+    Failed(Box<Reply>),
 }
 
 /// The tries of one request.
@@ -122,7 +122,7 @@ impl<'a> Attempts<'a> {
         match tried {
             Some(Tried::Answered(answer, _)) => Tried::Answered(answer, deadline),
             Some(failed) => failed,
-            None => Tried::Failed(self.timed_out()),
+            None => Tried::Failed(Box::new(self.timed_out())),
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> Attempts<'a> {
                     if let Some(reason) = &reason {
                         reply = reply.for_reason(reason);
                     }
-                    return Tried::Failed(if self.tries > 1 { reply.after_retries() } else { reply });
+                    return Tried::Failed(Box::new(if self.tries > 1 { reply.after_retries() } else { reply }));
                 }
             }
         }
@@ -279,7 +279,7 @@ impl<'a> Attempts<'a> {
         let may_repeat = reused || !self.keeps && retry::asks_for_grpc(self.policy);
         lease.sent().begin(may_repeat && !lease.is_http2() && matches!(self.body, Source::Empty));
         match lease.send(request).await {
-            Ok(response) => Try::Answered(Answer { response, lease, upstream }),
+            Ok(response) => Try::Answered(Box::new(Answer { response, lease, upstream })),
             Err(mut error) => {
                 let unsent = error.take_message().map(|request| self.take_back(request)).is_some();
                 if !unsent && reused && self.kept.is_none() {
@@ -314,7 +314,7 @@ impl<'a> Attempts<'a> {
         let stream = self.job.stream;
         if let Some(reply) = stream.take_body_reply() {
             stream.with_state(|state| state.host.endpoint = None);
-            return Try::Replied(reply);
+            return Try::Replied(Box::new(reply));
         }
         if !reused && let Some(reason) = alert(error) {
             self.job.cluster.state.metrics.ssl_connection_error.inc();

@@ -202,7 +202,7 @@ impl Forwarding<'_> {
         drop(attempts);
         match tried {
             Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,
-            Tried::Failed(reply) => self.stream.reply(reply, guard).await,
+            Tried::Failed(reply) => self.stream.reply(*reply, guard).await,
         }
     }
 
@@ -247,9 +247,9 @@ impl Forwarding<'_> {
         });
     }
 
-    async fn answer(&self, answer: Answer, deadline: Option<Deadline>, guard: Guard) -> Response<ResponseBody> {
+    async fn answer(&self, answer: Box<Answer>, deadline: Option<Deadline>, guard: Guard) -> Response<ResponseBody> {
         let stream = self.stream;
-        let Answer { mut response, lease, mut upstream } = answer;
+        let Answer { mut response, lease, mut upstream } = *answer;
         let took = upstream.answered(response.status().as_u16());
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note_answer(took, response.version());

@@ -258,12 +258,12 @@ impl Stream {
     pub(crate) async fn unless_interrupted(&self, mut tries: Pin<&mut impl Future<Output = Tried>>) -> Tried {
         std::future::poll_fn(|cx| {
             if let Some(reply) = self.idle_reply() {
-                return Poll::Ready(Tried::Failed(reply));
+                return Poll::Ready(Tried::Failed(Box::new(reply)));
             }
             if self.view.wants.interrupts
                 && let Some(reply) = self.poll_interruption(cx)
             {
-                return Poll::Ready(Tried::Failed(reply));
+                return Poll::Ready(Tried::Failed(Box::new(reply)));
             }
             tries.as_mut().poll(cx)
         })

@@ -5,9 +5,9 @@ use crate::router::Answer;
 
 /// What came of one try.
 pub(super) enum Try {
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// A filter answered while the body was under way.
-    Replied(Reply),
+    Replied(Box<Reply>),
     Failed {
         failure: Failure,
         cause: Option<String>,
