@@ -249,7 +249,7 @@ fn has_underscore(name: &[u8]) -> bool {
     };
     match name.last_chunk::<8>() {
         Some(last) => is_hit(last) || name.as_chunks::<8>().0.iter().any(is_hit),
-        None => name.iter().any(|byte| *byte == b'_'),
+        None => name.contains(&b'_'),
     }
 }
 
