@@ -66,9 +66,9 @@ class Peak(threading.Thread):
         return self.most - self.begin
 
 
-def read_head(client):
+def read_until(client, end):
     got = b""
-    while b"\r\n\r\n" not in got:
+    while end not in got:
         piece = client.recv(4096)
         if not piece:
             sys.exit(f"closed after {got!r}")
@@ -79,21 +79,14 @@ def read_head(client):
 def idle_http1(port):
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n")
-    got = read_head(client)
-    while not got.endswith(b"hello\n"):
-        got += client.recv(4096)
+    read_until(client, b"hello\n")
     return client
 
 
 def idle_http2(port):
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(PREFACE + GET2)
-    got = b""
-    while b"hello\n" not in got:
-        piece = client.recv(4096)
-        if not piece:
-            sys.exit(f"closed after {got!r}")
-        got += piece
+    read_until(client, b"hello\n")
     return client
 
 
@@ -104,7 +97,8 @@ def idle(binary, origin, cache, count, what, connect, goal):
         connect(gateway.port).close()
     before = gateway.memory_mib()
     held = [connect(gateway.port) for _ in range(count)]
-    time.sleep(1)
+    # Idle ones are parked after a second, at the next sweep.
+    time.sleep(2)
     after = gateway.memory_mib()
     line(f"{count} idle {what} connections, all memory", after, "MiB", goal)
     line(f"  of which each", (after - before) * 1024 / count, "KiB", "-")
@@ -129,7 +123,7 @@ def upload(port, size, pause):
     for _ in range(size):
         client.sendall(bytes(1 << 20))
         time.sleep(pause)
-    assert read_head(client).startswith(b"HTTP/1.1 200"), "an answer"
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 200"), "an answer"
 
 
 def bodies(binary, origin, cache, size):

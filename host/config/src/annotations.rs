@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub(crate) use self::gateway::GatewaySettings;
 use crate::duration;
 use crate::hosts;
+use crate::quantity::parse_bytes;
 use crate::suggest;
 
 /// What all annotations of ours begin with.
@@ -111,22 +112,9 @@ fn take(settings: &mut PluginSettings, name: &str, value: &str) -> Result<(), St
     Ok(())
 }
 
-/// A quantity as Kubernetes writes memory: bytes, or with `Ki`, `Mi`, `Gi`, `k`, `M`, `G`.
 fn bytes(value: &str) -> Result<u64, String> {
-    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(end);
-    let unit: u64 = match unit {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => 0,
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "a number of bytes, e.g. `64Mi` or `500k`".to_owned())
+    let bytes = parse_bytes(value).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "a number of bytes, e.g. `64Mi` or `500k`".to_owned())
 }
 
 fn time(value: &str) -> Result<u64, String> {

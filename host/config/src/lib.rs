@@ -14,6 +14,7 @@ mod known;
 mod locate;
 pub mod object;
 pub mod plain;
+mod quantity;
 pub mod render;
 pub mod resource_set;
 pub mod resources;
@@ -27,6 +28,7 @@ pub mod validate;
 pub mod watch;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use quantity::parse_bytes;
 pub use render::{render_github, render_json, render_text};
 pub use resource_set::ResourceSet;
 pub use source::Sources;

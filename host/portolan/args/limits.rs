@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use portolan_config::parse_bytes;
 use portolan_proxy::EdgeLimits;
 
 use super::parse_duration;
@@ -75,22 +76,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes, or with a unit as Kubernetes writes memory.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit: u64 = match unit {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => 0,
-    };
-    let bytes = number.parse::<u64>().ok().filter(|_| unit > 0).and_then(|number| number.checked_mul(unit));
-    bytes.ok_or_else(|| format!("`{text}` is not a size; wants e.g. 500k, 10Mi or 2Gi"))
+    parse_bytes(text).ok_or_else(|| format!("`{text}` is not a size; wants e.g. 500k, 10Mi or 2Gi"))
 }
 
 #[cfg(test)]
