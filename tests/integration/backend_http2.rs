@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::support::client::{Connection, Request};
 use crate::support::config::{ANY_GATEWAY, policy, routes, service_entry};
@@ -173,6 +174,8 @@ enum Deed {
     Reset(h2::Reason),
     /// Answers, and says that no further stream is taken.
     LastAnswer,
+    /// An answer that ends with RST_STREAM, and NO_ERROR.
+    Cut,
 }
 
 /// A server that does as told, and how many requests it saw.
@@ -198,6 +201,15 @@ fn raw(deed: impl Fn(usize) -> Deed + Clone + Send + 'static) -> (SocketAddr, Ar
                         }
                         let response = http::Response::builder().body(()).unwrap();
                         let mut body = respond.send_response(response, false).unwrap();
+                        if deed == Deed::Cut {
+                            body.send_data("half".into(), false).unwrap();
+                            // What waits when a stream is reset is not sent any more.
+                            let sent = Duration::from_millis(50);
+                            let _ =
+                                tokio::time::timeout(sent, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
+                            body.send_reset(h2::Reason::NO_ERROR);
+                            continue;
+                        }
                         body.send_data("ok".into(), true).unwrap();
                         if deed == Deed::LastAnswer {
                             connection.graceful_shutdown();
@@ -239,6 +251,15 @@ fn a_stream_that_was_reset_is_not_tried_again_and_costs_no_other() {
     assert_eq!(connection.request(&Request::get("h", "/c")).unwrap().status, 200);
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     assert!(gateway.metric("envoy_cluster_upstream_cx_total", &["outbound|80||app.test"]) < 2.0);
+}
+
+#[test]
+fn an_answer_that_is_reset_without_an_error_is_cut_all_the_same() {
+    let (address, _) = raw(|_| Deed::Cut);
+    let gateway = gateway(address, "HTTP2", "");
+    let answer = gateway.connect().request(&Request::get("h", "/"));
+    assert!(answer.is_err(), "an answer that looks whole: {answer:?}");
+    assert!(gateway.await_access("upstream_reset_after_response_started{remote_reset}").contains(" UR "));
 }
 
 #[test]

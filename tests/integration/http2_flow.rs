@@ -1,5 +1,8 @@
 //! Large bodies over HTTP/2 on both sides: they flow at the reader's pace, and little of them is ever kept.
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpListener;
+
 use bytes::Bytes;
 
 use crate::support::DEADLINE;
@@ -49,6 +52,38 @@ fn a_large_answer_comes_at_the_readers_pace_in_little_memory() {
     }
     assert_eq!(got, SIZE);
     assert!(most < before + MOST, "{}", most - before);
+}
+
+/// hyper takes NO_ERROR for the end of a body: what the upstream got would look whole.
+#[test]
+fn an_upload_that_its_client_resets_without_an_error_is_cut_at_the_upstream() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let entry = service_entry("app.test", &[("v1", listener.local_addr().unwrap())]);
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", entry)
+        .start();
+    for (code, fields) in [(0, &[][..]), (8, &[][..]), (0, &[("content-length", "9")][..])].repeat(5) {
+        let mut client = RawHttp2::connect(gateway.address(), &[]);
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&request("POST", "/", fields))));
+        client.send(&frame(DATA, 0, 1, b"half"));
+        let (mut upstream, _) = listener.accept().unwrap();
+        upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (mut got, mut piece) = (Vec::new(), [0; 4096]);
+        while !got.windows(4).any(|bytes| bytes == b"half") {
+            let length = upstream.read(&mut piece).unwrap();
+            assert!(length > 0, "{}", String::from_utf8_lossy(&got));
+            got.extend_from_slice(&piece[..length]);
+        }
+        client.send(&frame(RST_STREAM, 0, 1, &u32::to_be_bytes(code)));
+        // The connection ends, and nothing that ends the body comes before.
+        let mut rest = Vec::new();
+        let end = upstream.read_to_end(&mut rest).map_err(|error| error.kind());
+        assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "{end:?}");
+        assert_eq!(String::from_utf8_lossy(&rest).trim(), "", "code {code}");
+        assert!(client.is_alive(), "other streams go on");
+    }
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub(crate) enum BodyError {
     /// Another try reads the body now.
     #[error("superseded")]
     Superseded,
+    /// HTTP/2: a RST_STREAM with NO_ERROR before the end, which hyper takes for an end.
+    #[error("reset before the end")]
+    Reset,
     /// The request is longer, or takes longer, than it may.
     #[error("refused")]
     Refused,
@@ -234,7 +237,7 @@ pub(crate) fn poll_incoming(
     stream: &Stream,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+    let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
         stream.upload().waits();
         return Poll::Pending;
     };
@@ -250,6 +253,10 @@ pub(crate) fn poll_incoming(
         Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
         // Remembered: what the upstream then reports is the client's fault.
         Some(Err(_)) => stream.request_body_failed(),
+        None if stream.is_http2() && !incoming.is_end_stream() => {
+            stream.request_body_failed();
+            return Poll::Ready(Some(Err(BodyError::Reset)));
+        }
         None => {}
     }
     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
@@ -415,6 +422,11 @@ impl UpstreamBody {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx)).map(|frame| frame.map(clean));
+        let is_http2 = self.lease.as_ref().is_some_and(Lease::is_http2);
+        if frame.is_none() && is_http2 && !self.incoming.is_end_stream() {
+            self.lease = None;
+            return Poll::Ready(Some(Err(BodyError::Reset)));
+        }
         match &frame {
             None => self.release(),
             // Nothing follows trailers, and nobody asks whether.

@@ -41,6 +41,7 @@ impl Guard {
                 (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}")
             }
             BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
+            BodyError::Reset => (ResponseFlags::UR, "upstream_reset_after_response_started{remote_reset}"),
             BodyError::Filter | BodyError::Superseded | BodyError::Refused => {
                 (ResponseFlags::LR, "filter_reset_after_response_started")
             }
