@@ -13,6 +13,9 @@ use super::client::{self, Connection, Request, Response};
 use super::ports::Port;
 use super::{await_some, await_true};
 
+/// How many workers a gateway has.
+const WORKERS: u64 = 2;
+
 /// What a gateway is started with.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -87,7 +90,10 @@ impl Options {
         if !self.no_access_log {
             command.arg("--access-log").arg(folder.path().join("access.log"));
         }
-        command.args(["--admin-address", &admin.address().to_string()]).args(["--workers", "2"]).args(&self.arguments);
+        command
+            .args(["--admin-address", &admin.address().to_string()])
+            .args(["--workers", &WORKERS.to_string()])
+            .args(&self.arguments);
         let arguments = command.get_args().map(OsString::from).collect::<Vec<_>>();
         let child = start(&arguments, folder.path());
         Gateway { child, arguments, folder, http, admin }
@@ -221,14 +227,18 @@ impl Gateway {
         });
     }
 
-    /// Waits until all filters run: a gateway is ready before a large module is compiled, which a debug build takes its
-    /// time for.
+    /// Waits until all filters run, on every worker: a gateway is ready before a large module is compiled, which a debug
+    /// build takes its time for, and workers take the compiled one over one by one.
     pub(crate) fn await_filters(&self) {
         let start = Instant::now();
         loop {
             let body = self.admin("/filters?format=json").body;
             let filters: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-            let is_running = |filter: &serde_json::Value| filter["state"] == "running";
+            let serves = |version: &&serde_json::Value| version["serves"] == true;
+            let is_running = |filter: &serde_json::Value| {
+                let vms = filter["versions"].as_array().and_then(|all| all.iter().find(serves)?["vms"].as_u64());
+                filter["state"] == "running" && vms >= Some(WORKERS)
+            };
             if filters["filters"].as_array().is_some_and(|filters| filters.iter().all(is_running)) {
                 return;
             }

@@ -1,6 +1,6 @@
 //! `ext-authz` between real sockets, with services over HTTP and gRPC.
 
-use super::{options, plugin};
+use super::{await_running, options, plugin};
 use crate::support::client::Request;
 use crate::support::config::service_entry;
 use crate::support::gateway::Gateway;
@@ -26,7 +26,10 @@ fn service(seen: &Seen) -> Vec<u8> {
 }
 
 fn start(app: &Upstream, config: &str, authz: std::net::SocketAddr) -> Gateway {
-    options(app, &plugin("ext-authz", config)).file("authz.yaml", service_entry("authz.test", &[("v1", authz)])).start()
+    let entry = service_entry("authz.test", &[("v1", authz)]);
+    let gateway = options(app, &plugin("ext-authz", config)).file("authz.yaml", entry).start();
+    await_running(&gateway);
+    gateway
 }
 
 #[test]

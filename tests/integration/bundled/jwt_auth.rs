@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{options, plugin};
+use super::{options, plugin, start};
 use crate::support::await_some;
 use crate::support::client::Request;
 use crate::support::gateway::Gateway;
@@ -72,7 +72,7 @@ fn status(gateway: &Gateway, path: &str, authorization: &str) -> (u16, String) {
 fn tokens_of_fetched_keys_get_in_and_others_are_told_why_not() {
     let (app, signer) = (Upstream::start("app"), Signer::new("a"));
     let keys = keys(&Arc::new(Mutex::new(signer.set())));
-    let gateway = options(&app, &plugin("jwt-auth", &config(&keys))).start();
+    let gateway = start(&app, &plugin("jwt-auth", &config(&keys)));
     let request = Request::get("h", "/").header("authorization", signer.bearer(60)).header("x-sub", "root");
     let response = gateway.send(&request);
     assert_eq!(
@@ -94,7 +94,7 @@ fn keys_come_when_their_server_does_and_each_worker_keeps_them() {
     let (app, signer, set) = (Upstream::start("app"), Signer::new("a"), Arc::new(Mutex::new(String::new())));
     let keys = keys(&set);
     let config = config(&keys).replace("  jwksUri", "  timeoutMilliseconds: 200\n  jwksUri");
-    let gateway = options(&app, &plugin("jwt-auth", &config)).start();
+    let gateway = start(&app, &plugin("jwt-auth", &config));
     assert_eq!(status(&gateway, "/", &signer.bearer(60)), (401, "Jwks remote fetch is failed".to_owned()));
     gateway.await_log("the keys of `https://issuer.test` cannot be fetched");
     *set.lock().unwrap() = signer.set();

@@ -15,7 +15,6 @@ mod sticky_canary;
 
 use std::fmt::Write;
 
-use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
@@ -36,9 +35,9 @@ pub(crate) fn start(app: &Upstream, plugins: &str) -> Gateway {
     gateway
 }
 
+/// Waits until every filter that the gateway knows runs, and fails with the log when one is refused.
 pub(crate) fn await_running(gateway: &Gateway) {
-    let filters = || gateway.admin("/filters?format=json").text();
-    await_true("all filters to run", || !filters().contains("failed\""));
+    gateway.await_filters();
 }
 
 /// A WasmPlugin with a filter of the library; `config` is YAML of one block, not indented.
