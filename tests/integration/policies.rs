@@ -68,6 +68,47 @@ fn policies_refuse_and_allow_in_istios_order_and_name_the_rule() {
 }
 
 #[test]
+fn policies_that_only_tell_refuse_nothing_and_are_told_as_envoy_tells_them() {
+    let app = Upstream::start("app");
+    let tried = |name: &str, spec: &str| {
+        policy(name, spec).replace("istio-system}", "istio-system, annotations: {istio.io/dry-run: 'true'}}")
+    };
+    let policies = [
+        tried("no", "{action: DENY, rules: [{to: [{operation: {paths: [/app/secret*]}}]}]}"),
+        tried("yes", "{rules: [{to: [{operation: {paths: [/app]}}]}]}"),
+        policy("told", "{action: AUDIT, rules: [{to: [{operation: {paths: [/app]}}]}]}"),
+    ];
+    let words = "%DYNAMIC_METADATA(envoy.common:access_log_hint)% \
+                 %DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_engine_result)% \
+                 %DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_effective_policy_id)% \
+                 %DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_allow_shadow_engine_result)%";
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("told.log");
+    let mesh = format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
+         accessLogFile: {}\n    accessLogFormat: \"%REQ(:path)% {words}\\n\"\n",
+        log.display()
+    );
+    let gateway = Options::new()
+        .without_access_log()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("policies.yaml", policies.join("---\n") + &mesh)
+        .start();
+    await_running(&gateway);
+    assert_eq!((gateway.get("h", "/app").status, gateway.get("h", "/app/secret").status), (200, 200));
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    await_true("both lines", || {
+        told().contains("/app true allowed - allowed\n")
+            && told().contains("/app/secret false denied ns[istio-system]-policy[no]-rule[0] denied\n")
+    });
+    for name in ["deny_shadow_allowed", "deny_shadow_denied", "allow_shadow_allowed", "allow_shadow_denied"] {
+        gateway.await_metric(&format!("rbac_istio_dry_run_{name}"), &[], 1.0);
+    }
+}
+
+#[test]
 fn what_the_gateway_answers_itself_is_judged_like_the_rest() {
     let app = Upstream::start("app");
     let gateway = start(&app, &policy("none", "{}"));

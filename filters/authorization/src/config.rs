@@ -33,6 +33,9 @@ pub(crate) struct PolicyConfig {
     /// What becomes of requests that a rule fits. Default: `ALLOW`.
     #[serde(default)]
     pub(crate) action: Action,
+    /// What it would do is counted and told, and nothing is done: Istio's annotation `istio.io/dry-run`.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
     /// One of them must fit; without any none does.
     #[serde(default)]
     #[schema(max_items = 10000)]
@@ -48,6 +51,8 @@ pub(crate) enum Action {
     Allow,
     /// They are refused.
     Deny,
+    /// They are marked for the access log.
+    Audit,
 }
 
 /// One rule: all three parts must hold, and a part that is not there does.
@@ -150,14 +155,12 @@ impl Config {
         }
         let mut policies = Policies::default();
         for policy in &self.policies {
-            if policy.action == Action::Allow {
-                policies.has_allow = true;
-            }
+            policies.begin(policy.action, policy.dry_run);
             for (place, rule) in policy.rules.iter().enumerate() {
                 let name = format!("ns[{}]-policy[{}]-rule[{place}]", policy.namespace, policy.name);
                 let compiled = compile::rule(rule, &policy.namespace)
                     .map_err(|reason| ConfigError::new(format!("{}: rules[{place}]: {reason}", policy.name)))?;
-                policies.add(policy.action, name, compiled);
+                policies.add(policy.action, policy.dry_run, name, compiled);
             }
         }
         policies.sort();

@@ -9,11 +9,17 @@ use crate::test::Test;
 /// All policies of a gateway.
 #[derive(Debug, Default)]
 pub struct Policies {
-    deny: Vec<(String, Rule)>,
-    allow: Vec<(String, Rule)>,
-    /// There is a policy that allows, even if it has no rule: what none of them names is refused.
-    pub(crate) has_allow: bool,
+    deny: Rules,
+    allow: Rules,
+    /// What is marked for the access log.
+    audit: Rules,
+    /// What is only tried out.
+    tried_deny: Rules,
+    tried_allow: Rules,
 }
+
+/// The rules of all policies with one action; none without such a policy, which is not the same as one without rules.
+type Rules = Option<Vec<(String, Rule)>>;
 
 /// One rule; an empty part holds.
 #[derive(Debug, Default)]
@@ -42,39 +48,97 @@ pub enum Verdict<'a> {
     Refuse(Option<&'a str>),
 }
 
+/// What policies that are tried out would have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial<'a> {
+    /// Whether they refuse, or allow.
+    pub denies: bool,
+    /// Whether the request would have gone on.
+    pub allowed: bool,
+    /// The rule that fits.
+    pub rule: Option<&'a str>,
+}
+
 impl Policies {
-    pub(crate) fn add(&mut self, action: Action, name: String, rule: Rule) {
-        match action {
-            Action::Allow => self.allow.push((name, rule)),
-            Action::Deny => self.deny.push((name, rule)),
+    /// There is a policy with this action, even if it has no rule: what no policy that allows names is refused.
+    pub(crate) fn begin(&mut self, action: Action, dry_run: bool) {
+        self.rules(action, dry_run).get_or_insert_default();
+    }
+
+    pub(crate) fn add(&mut self, action: Action, dry_run: bool, name: String, rule: Rule) {
+        self.rules(action, dry_run).get_or_insert_default().push((name, rule));
+    }
+
+    fn rules(&mut self, action: Action, dry_run: bool) -> &mut Rules {
+        match (action, dry_run) {
+            (Action::Allow, false) => &mut self.allow,
+            (Action::Deny, false) => &mut self.deny,
+            (Action::Allow, true) => &mut self.tried_allow,
+            (Action::Deny, true) => &mut self.tried_deny,
+            (Action::Audit, _) => &mut self.audit,
         }
     }
 
-    /// Envoy keeps policies by name: of several that refuse, the first by name is the one that is told.
+    /// Envoy keeps policies by name: of several that fit, the first by name is the one that is told.
     pub(crate) fn sort(&mut self) {
-        self.deny.sort_by(|a, b| a.0.cmp(&b.0));
+        for rules in [&mut self.deny, &mut self.tried_deny, &mut self.tried_allow].into_iter().flatten() {
+            rules.sort_by(|a, b| a.0.cmp(&b.0));
+        }
     }
 
-    /// Judges a request: what refuses comes first.
+    /// Whether policies that refuse, or allow, are tried out.
+    pub(crate) fn tries(&self, denies: bool) -> bool {
+        if denies { self.tried_deny.is_some() } else { self.tried_allow.is_some() }
+    }
+
+    /// Whether a policy that audits fits; none without one.
     ///
     /// # Errors
     /// When the host does not tell.
-    pub fn judge(&self, facts: &Facts<'_, '_>) -> Result<Verdict<'_>, HostError> {
-        for (name, rule) in &self.deny {
-            if rule.fits(facts)? {
-                return Ok(Verdict::Refuse(Some(name)));
-            }
-        }
-        if !self.has_allow {
-            return Ok(Verdict::Pass);
-        }
-        for (_, rule) in &self.allow {
-            if rule.fits(facts)? {
-                return Ok(Verdict::Pass);
-            }
-        }
-        Ok(Verdict::Refuse(None))
+    pub fn audit(&self, facts: &Facts<'_, '_>) -> Result<Option<bool>, HostError> {
+        self.audit.as_ref().map(|rules| Ok(first(rules, facts)?.is_some())).transpose()
     }
+
+    /// What the policies that are tried out and refuse, or allow, would do; none without one.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn trial(&self, denies: bool, facts: &Facts<'_, '_>) -> Result<Option<Trial<'_>>, HostError> {
+        let rules = if denies { &self.tried_deny } else { &self.tried_allow };
+        let Some(rules) = rules else { return Ok(None) };
+        let rule = first(rules, facts)?;
+        Ok(Some(Trial { denies, allowed: rule.is_some() != denies, rule }))
+    }
+
+    /// What refuses.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn denies(&self, facts: &Facts<'_, '_>) -> Result<Verdict<'_>, HostError> {
+        let rule = self.deny.as_ref().map(|rules| first(rules, facts)).transpose()?.flatten();
+        Ok(rule.map_or(Verdict::Pass, |rule| Verdict::Refuse(Some(rule))))
+    }
+
+    /// What allows, where anything does.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn allows(&self, facts: &Facts<'_, '_>) -> Result<Verdict<'_>, HostError> {
+        match &self.allow {
+            Some(rules) if first(rules, facts)?.is_none() => Ok(Verdict::Refuse(None)),
+            _ => Ok(Verdict::Pass),
+        }
+    }
+}
+
+/// The first rule that fits, by its name.
+fn first<'a>(rules: &'a [(String, Rule)], facts: &Facts<'_, '_>) -> Result<Option<&'a str>, HostError> {
+    for (name, rule) in rules {
+        if rule.fits(facts)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 impl Rule {

@@ -72,6 +72,45 @@ fn what_denies_comes_before_what_allows_and_is_named() {
 }
 
 #[test]
+fn what_is_tried_out_is_counted_and_told_and_refuses_nothing() {
+    let path = |path| json!([{"to": [{"operation": {"paths": [path]}}]}]);
+    let host = start(&json!([
+        {"name": "no", "namespace": "n", "action": "DENY", "dryRun": true, "rules": path("/a*")},
+        {"name": "yes", "namespace": "n", "dryRun": true, "rules": path("/ok")},
+        {"name": "all", "namespace": "n", "dryRun": true, "action": "ALLOW"},
+        {"name": "told", "namespace": "n", "action": "AUDIT", "rules": path("/ok")},
+    ]));
+    let told = |path: &str| {
+        let mut stream = host.stream();
+        assert_eq!(details(&mut stream, &get(path)), None, "{path}");
+        let property = |name: &str| stream.property(name).map(|value| String::from_utf8(value.to_vec()).unwrap());
+        let rbac = |key: &str| property(&format!("dynamic_metadata\0envoy.filters.http.rbac\0istio_dry_run_{key}"));
+        let keys = ["deny_shadow_engine_result", "deny_shadow_effective_policy_id"];
+        let more = ["allow_shadow_engine_result", "allow_shadow_effective_policy_id"];
+        let hint = property("dynamic_metadata\0envoy.common\0access_log_hint");
+        let texts: Vec<String> =
+            keys.iter().chain(&more).map(|key| rbac(key).unwrap_or_default()).chain(hint).collect();
+        texts.join(" ")
+    };
+    assert_eq!(told("/a"), "denied ns[n]-policy[no]-rule[0] denied  false");
+    assert_eq!(told("/ok"), "allowed  allowed ns[n]-policy[yes]-rule[0] true");
+    let counter = |name: &str| host.counter(&format!("rbac_istio_dry_run_{name}"), &[]);
+    assert_eq!((counter("deny_shadow_denied"), counter("deny_shadow_allowed")), (1, 1));
+    assert_eq!((counter("allow_shadow_denied"), counter("allow_shadow_allowed")), (1, 1));
+}
+
+#[test]
+fn what_is_tried_out_costs_nothing_where_the_host_does_not_tell() {
+    let rules = json!([{"from": [{"source": {"ipBlocks": ["10.0.0.1"]}}]}]);
+    let host = start(&json!([
+        {"name": "no", "action": "DENY", "dryRun": true, "rules": rules},
+        {"name": "told", "action": "AUDIT", "rules": rules},
+    ]));
+    host.fail("proxy_get_property", Status::InternalFailure);
+    assert_eq!(details(&mut host.stream(), &get("/")), None);
+}
+
+#[test]
 fn operations_ask_for_host_method_path_and_port() {
     assert!(denies_operation(json!({"hosts": ["shop.test:8080"]}), "/"), "case does not matter");
     assert!(denies_operation(json!({"hosts": ["SHOP.*"]}), "/") && denies_operation(json!({"hosts": ["*"]}), "/"));

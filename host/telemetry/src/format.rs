@@ -239,6 +239,7 @@ fn value(command: &str) -> Result<Value, FormatError> {
         ("PATH", argument) => (Field::Word(Word::path(argument.unwrap_or_default())?), None),
         ("QUERY_PARAM", Some(name)) => (Field::Word(Word::QueryParam(name.into())), None),
         ("GRPC_STATUS", argument) => (Field::Word(Word::grpc_status(argument.unwrap_or_default())?), None),
+        ("DYNAMIC_METADATA", Some(name)) => (Field::DynamicMetadata(name.into()), None),
         // Of what Envoy keeps there nothing is kept here.
         _ if Field::is_always_absent(name) && Field::command(name).is_none() => (Field::Absent, None),
         (_, None) => (Field::command(name).ok_or_else(|| FormatError::UnknownCommand(command.to_owned()))?, None),

@@ -94,6 +94,8 @@ pub struct StreamInfo {
     pub response_headers: Option<HeaderMap>,
     /// The response's trailers, likewise.
     pub response_trailers: Option<HeaderMap>,
+    /// What filters have told, by `NAMESPACE:KEY`, likewise.
+    pub dynamic_metadata: Option<Box<[(String, String)]>>,
 }
 
 impl Default for StreamInfo {
@@ -134,6 +136,7 @@ impl Default for StreamInfo {
             request_headers: None,
             response_headers: None,
             response_trailers: None,
+            dynamic_metadata: None,
         }
     }
 }
@@ -142,6 +145,12 @@ impl StreamInfo {
     /// Path and query as the upstream is asked for them.
     pub(crate) fn sent_path(&self) -> Option<&PathAndQuery> {
         self.rewritten_path.as_ref().or(self.path.as_ref())
+    }
+
+    /// What filters have told under `NAMESPACE:KEY`.
+    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+        let told = self.dynamic_metadata.iter().flatten().find(|(known, _)| known == name);
+        told.map(|(_, value)| value.as_str())
     }
 
     /// Path and query before a rewrite; none without one.

@@ -113,7 +113,20 @@ pub struct StreamState<H> {
     pub host: H,
 }
 
+/// Properties under this name, then namespace and key, all parted by NUL, are what `%DYNAMIC_METADATA%` tells.
+const DYNAMIC_METADATA: &[u8] = b"dynamic_metadata\0";
+
 impl<H> StreamState<H> {
+    /// What filters have told, by `NAMESPACE:KEY`; none without any.
+    pub fn dynamic_metadata(&self) -> Option<Box<[(String, String)]>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', ":");
+        let told = self.properties.iter().filter_map(|(path, value)| {
+            Some((text(path.strip_prefix(DYNAMIC_METADATA)?), String::from_utf8_lossy(value).into_owned()))
+        });
+        let told: Box<[_]> = told.collect();
+        (!told.is_empty()).then_some(told)
+    }
+
     /// A stream at its beginning: a request's head and nothing else.
     pub fn new(request: request::Parts, scheme: &'static str, host: H) -> Self {
         Self {

@@ -57,11 +57,15 @@ pub(super) fn translate(
         policies.splice(0..0, asked);
         Vec::new()
     });
-    let own = own.into_iter().find(|policy| is_served(policy));
-    let first = own.or_else(|| custom.first().copied().filter(|_| plugins.is_empty()));
+    let guard = own.iter().copied().find(|policy| is_served(policy));
+    let guard = guard.or_else(|| custom.first().copied().filter(|_| plugins.is_empty()));
+    let first = guard.or_else(|| own.into_iter().find(|policy| tells(policy)));
     plugins.extend(first.map(|first| {
         let config = json!({ "policies": policies }).to_string();
-        plugin("authorization", PluginPhase::Authz, config, first)
+        let plugin = plugin("authorization", PluginPhase::Authz, config, first);
+        // What only tells keeps nobody out, even when it cannot run.
+        let fail_policy = if guard.is_some() { FailPolicy::FailClose } else { FailPolicy::FailOpen };
+        Plugin { fail_policy, ..plugin }
     }));
     SystemPlugin { plugins, diagnostics }
 }
@@ -130,31 +134,37 @@ fn is_served(policy: &Object<AuthorizationPolicy>) -> bool {
     policy.spec.action.as_deref() != Some("AUDIT") && !is_dry_run(policy)
 }
 
+/// Whether something is told of this policy only: it is tried out, or audits.
+fn tells(policy: &Object<AuthorizationPolicy>) -> bool {
+    let action = policy.spec.action.as_deref().unwrap_or("ALLOW");
+    action != "CUSTOM" && is_dry_run(policy) != (action == "AUDIT")
+}
+
 fn is_dry_run(policy: &Object<AuthorizationPolicy>) -> bool {
     let value = policy.meta.annotations.get(DRY_RUN);
     value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
-/// The policy for the filter; none when it only tells.
+/// The policy for the filter; none when it has no effect.
 fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) -> Option<Value> {
     let action = policy.spec.action.as_deref().unwrap_or("ALLOW");
-    if is_dry_run(policy) {
-        let text = "policies that are tried out are not served yet: this one has no effect";
+    let dry_run = is_dry_run(policy);
+    if dry_run && matches!(action, "AUDIT" | "CUSTOM") {
+        let text = format!("policies with action {action} cannot be tried out: this one has no effect");
         found.push(Diagnostic::warning("P0345", policy.key_place(&format!("metadata.annotations.{DRY_RUN}")), text));
-        return None;
-    }
-    if action == "AUDIT" {
-        let text = "AUDIT is not served: nothing is told of requests that fit, and none is refused";
-        found.push(Diagnostic::warning("P0345", policy.place("spec.action"), text));
         return None;
     }
     let is_allow = action == "ALLOW";
     // A rule keeps its number, which the access log tells.
     let rules = policy.spec.rules.iter().enumerate().map(|(i, rule)| of_rule(policy, i, rule, is_allow, found));
     let rules: Vec<Value> = rules.collect();
-    let action = if is_allow { "ALLOW" } else { "DENY" };
+    let action = if action == "CUSTOM" { "DENY" } else { action };
     let (name, namespace) = (&policy.meta.name, &policy.meta.namespace);
-    Some(json!({ "name": name, "namespace": namespace, "action": action, "rules": rules }))
+    let mut written = json!({ "name": name, "namespace": namespace, "action": action, "rules": rules });
+    if dry_run {
+        written["dryRun"] = json!(true);
+    }
+    Some(written)
 }
 
 /// What cannot be asked makes less pass: a rule that allows does not count, one that refuses asks for the rest only.

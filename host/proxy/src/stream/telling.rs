@@ -107,6 +107,7 @@ impl Stream {
                 info.request_headers = Some(state.request.headers.clone());
                 info.response_headers = state.response.as_ref().map(|head| head.headers.clone());
                 info.response_trailers = state.response_trailers.clone();
+                info.dynamic_metadata = state.dynamic_metadata();
             }
             self.view.snapshot.access_logs.iter().for_each(|log| log.record(&info, state));
         });

@@ -54,6 +54,8 @@ pub(super) enum Field {
     RequestHeader(HeaderName),
     ResponseHeader(HeaderName),
     ResponseTrailer(HeaderName),
+    /// Namespace and key, as [`StreamInfo::dynamic_metadata`] has them.
+    DynamicMetadata(Box<str>),
     Word(Word),
     Absent,
 }
@@ -151,7 +153,9 @@ impl Field {
     /// True when it reads the header maps of [`StreamInfo`].
     pub(super) fn wants_headers(&self) -> bool {
         match self {
-            Self::RequestHeader(_) | Self::ResponseHeader(_) | Self::ResponseTrailer(_) => true,
+            Self::RequestHeader(_) | Self::ResponseHeader(_) | Self::ResponseTrailer(_) | Self::DynamicMetadata(_) => {
+                true
+            }
             Self::Word(word) => word.wants_headers(),
             _ => false,
         }
@@ -204,6 +208,7 @@ impl Field {
             Self::RequestHeader(name) => header(info.request_headers.as_ref().and_then(|all| all.get(name)), out),
             Self::ResponseHeader(name) => header(info.response_headers.as_ref().and_then(|all| all.get(name)), out),
             Self::ResponseTrailer(name) => header(info.response_trailers.as_ref().and_then(|all| all.get(name)), out),
+            Self::DynamicMetadata(name) => text(info.metadata(name), out),
             Self::Word(word) => word.write(info, &mut |value| bytes(value, max, form, out)),
             Self::Absent => false,
             _ => self.write_plain(info, max, out),

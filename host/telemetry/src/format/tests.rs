@@ -217,8 +217,22 @@ fn any_header_can_be_named_and_a_clients_text_cannot_leave_its_place() {
 }
 
 #[test]
+fn what_filters_have_told_is_dynamic_metadata() {
+    let told = vec![("envoy.common:access_log_hint".to_owned(), "true".to_owned())].into_boxed_slice();
+    let info = StreamInfo { dynamic_metadata: Some(told), ..full() };
+    assert_eq!(
+        line("%DYNAMIC_METADATA(envoy.common:access_log_hint)% %DYNAMIC_METADATA(envoy.common)%", &info),
+        "true -"
+    );
+    assert!(Format::compile("%DYNAMIC_METADATA(a:b)%").unwrap().wants_headers());
+}
+
+#[test]
 fn what_envoy_knows_and_is_not_kept_here_prints_as_absent() {
-    assert_eq!(line("%DYNAMIC_METADATA(a:b)% %DOWNSTREAM_TLS_VERSION%", &full()), "- -");
+    assert_eq!(
+        line("%DYNAMIC_METADATA% %FILTER_STATE(a)% %DYNAMIC_METADATA(a:b)% %DOWNSTREAM_TLS_VERSION%", &full()),
+        "- - - -"
+    );
 }
 
 /// Real Envoy 1.40 printed these of such requests.
