@@ -476,7 +476,7 @@ impl<'a> Attempts<'a> {
 
     /// When the route's timeout runs out for what waits of a body in filters.
     fn until(&self) -> Option<Instant> {
-        crate::body::deadline(self.timeout)
+        crate::deadline::after(self.timeout)
     }
 
     async fn pause(&self) {
@@ -491,6 +491,6 @@ fn replay(stream: &Rc<Stream>, timeout: Option<Duration>, body: Incoming) -> Rc<
     if !stream.view.wants.request_body {
         return Replay::new(body, stream.clone());
     }
-    let until = crate::body::deadline(timeout);
+    let until = crate::deadline::after(timeout);
     Replay::filtered(FilteredBody::new(body, stream.clone(), Direction::Request, until))
 }

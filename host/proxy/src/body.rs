@@ -4,13 +4,11 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use crate::body_filter::{FilteredBody, Whole};
 use crate::deadline::Deadline;
@@ -495,9 +493,4 @@ impl Body for ResponseBody {
             Kind::Filtered(_) | Kind::Replied(_) => SizeHint::default(),
         }
     }
-}
-
-/// A deadline `timeout` from now; none when there is no timeout.
-pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }

@@ -105,3 +105,8 @@ impl Deadline {
         later
     }
 }
+
+/// A deadline `timeout` from now; none when there is no timeout.
+pub(crate) fn after(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}

@@ -115,7 +115,7 @@ impl Stream {
     fn route_deadline(&self) -> Option<Instant> {
         let route = self.with_state(|state| state.host.route)?;
         match &self.view.snapshot.routes.get(route as usize)?.action {
-            Action::Forward(forward) => crate::body::deadline(forward.timeout),
+            Action::Forward(forward) => crate::deadline::after(forward.timeout),
             Action::Redirect(..) | Action::Direct(..) => None,
         }
     }
