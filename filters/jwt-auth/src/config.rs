@@ -51,6 +51,9 @@ struct JwtRule {
     jwks: Option<Value>,
     /// Where the keys are: `http://HOST[:PORT]/PATH`; with `jwksCluster` also `https`.
     jwks_uri: Option<String>,
+    /// Where the issuer says where its keys are, instead of `jwksUri`: `HOST/.well-known/openid-configuration` (OpenID Connect
+    /// Discovery). It needs `jwksCluster`, and the keys must be at a service (`outbound|PORT||HOST`).
+    discovery_uri: Option<String>,
     /// The cluster that is asked for `jwksUri` (`outbound|443||issuer.example.com`).
     jwks_cluster: Option<String>,
     /// Seconds after which keys are fetched again.
@@ -227,7 +230,11 @@ fn read_rule(rule: JwtRule) -> Result<Rule, String> {
 }
 
 fn key_source(rule: &JwtRule) -> Result<KeySource, String> {
-    match (&rule.jwks, &rule.jwks_uri) {
+    let uri = rule.jwks_uri.as_ref().xor(rule.discovery_uri.as_ref());
+    if uri.is_none() && rule.jwks_uri.is_some() || rule.discovery_uri.is_some() && rule.jwks_cluster.is_none() {
+        return Err("`discoveryUri` stands instead of `jwksUri`, with `jwksCluster`".to_owned());
+    }
+    match (&rule.jwks, uri) {
         (Some(inline), None) if has_no_key(inline) => Ok(KeySource::Inline(Keys::default())),
         (Some(inline), None) => {
             let text = inline.as_str().map_or_else(|| inline.to_string(), str::to_owned);
@@ -237,9 +244,10 @@ fn key_source(rule: &JwtRule) -> Result<KeySource, String> {
             let remote = RemoteKeys::new(uri, rule.jwks_cluster.as_deref())?;
             let refresh = Duration::from_secs(rule.jwks_refresh_seconds.max(1).into());
             let timeout = Duration::from_millis(rule.timeout_milliseconds.clamp(1, 60_000).into());
-            Ok(KeySource::Remote(RemoteKeys { refresh, timeout, ..remote }))
+            let discovers = rule.discovery_uri.is_some();
+            Ok(KeySource::Remote(RemoteKeys { refresh, timeout, discovers, ..remote }))
         }
-        _ => Err("set exactly one of `jwks` and `jwksUri`".to_owned()),
+        _ => Err("set exactly one of `jwks`, `jwksUri` and `discoveryUri`".to_owned()),
     }
 }
 
@@ -279,7 +287,7 @@ mod tests {
         for (json, reason) in [
             (r#"{"rules": []}"#, "`rules` wants 1 to 50 rules"),
             (r#"{"rules": [{"issuer": ""}]}"#, "rules[0]: `issuer` is empty"),
-            (r#"{"rules": [{"issuer": "i"}]}"#, "rules[0]: set exactly one of `jwks` and `jwksUri`"),
+            (r#"{"rules": [{"issuer": "i"}]}"#, "rules[0]: set exactly one of `jwks`, `jwksUri` and `discoveryUri`"),
             (r#"{"rules": [{"issuer": "i", "jwks": "{}"}]}"#, "rules[0]: jwks: Jwks does not have [keys] field"),
             (
                 r#"{"rules": [{"issuer": "i", "jwksUri": "ftp://x/"}]}"#,

@@ -1,5 +1,7 @@
 //! How a rule's keys are brought from their server: at a tick when they are due, or for a request that waits for them.
 
+use std::rc::Rc;
+
 use portolan_sdk::prelude::*;
 use portolan_sdk::root;
 
@@ -22,7 +24,7 @@ impl JwtAuth {
             let Some(remote) = self.remote(rule) else { continue };
             ring.borrow_mut().begin(now);
             let sent =
-                root::call(&call(remote), move |filter: &Self, answer: &Answer<'_>| filter.fetched(rule, answer));
+                root::call(&call(remote), move |filter: &Self, answer: &Answer<'_>| filter.answered(rule, answer));
             if let Err(error) = sent {
                 self.failed(rule, &error.to_string())?;
             }
@@ -38,15 +40,51 @@ impl JwtAuth {
         }
         self.rings[rule].borrow_mut().begin(now_ms()?);
         let wait = self.rings[rule].borrow().wait();
-        let sent = request.call(&call(remote), move |filter: &Self, (), request, answer: &Answer<'_>| {
+        self.ask(request, rule, remote, wait)
+    }
+
+    /// Asks for a request that waits as long as there is `wait`.
+    fn ask(&self, request: &Request<'_>, rule: usize, at: &RemoteKeys, wait: Rc<()>) -> Result<Action, HostError> {
+        let discovers = at.discovers;
+        let sent = request.call(&call(at), move |filter: &Self, (), request, answer: &Answer<'_>| {
+            match discovers.then(|| filter.keys_at(rule, answer)).flatten() {
+                Some(Ok(keys)) => return filter.ask(request, rule, &keys, wait),
+                Some(Err(reason)) => filter.failed(rule, &reason)?,
+                None => filter.fetched(rule, answer)?,
+            }
             drop(wait);
-            filter.fetched(rule, answer)?;
             filter.check(request, Some(rule))
         });
         sent.or_else(|error| {
             self.failed(rule, &error.to_string())?;
             self.refuse(request, Refusal::Fetch)
         })
+    }
+
+    /// Takes keys over, or asks where the issuer says that they are.
+    fn answered(&self, rule: usize, answer: &Answer<'_>) -> Result<(), HostError> {
+        let keys = match self.keys_at(rule, answer) {
+            None => return self.fetched(rule, answer),
+            Some(keys) => keys,
+        };
+        let sent = keys.and_then(|keys| {
+            let then = move |filter: &Self, answer: &Answer<'_>| filter.fetched(rule, answer);
+            root::call(&call(&keys), then).map_err(|error| error.to_string())
+        });
+        sent.map(|_| ()).or_else(|reason| self.failed(rule, &reason))
+    }
+
+    /// Where the keys are by an answer that says so; none for a rule that knows.
+    fn keys_at(&self, rule: usize, answer: &Answer<'_>) -> Option<Result<RemoteKeys, String>> {
+        let remote = self.remote(rule).filter(|remote| remote.discovers)?;
+        if answer.status() != 200 {
+            return Some(Err(format!("its server answers {}", answer.status())));
+        }
+        if answer.body_size() > MAX_SET {
+            return Some(Err(format!("{} bytes are too many", answer.body_size())));
+        }
+        let body = answer.body().map_err(|error| error.to_string());
+        Some(body.and_then(|body| remote.discovered(body)))
     }
 
     /// Takes keys over. Those that there are stay when the answer holds none.

@@ -74,6 +74,8 @@ pub struct RemoteKeys {
     pub refresh: Duration,
     /// Longest wait.
     pub timeout: Duration,
+    /// The answer says where the keys are.
+    pub discovers: bool,
 }
 
 impl RemoteKeys {
@@ -98,7 +100,21 @@ impl RemoteKeys {
             }
         };
         let (refresh, timeout) = (Duration::ZERO, Duration::ZERO);
-        Ok(Self { cluster, authority: authority.to_owned(), path, refresh, timeout })
+        Ok(Self { cluster, authority: authority.to_owned(), path, refresh, timeout, discovers: false })
+    }
+
+    /// Where the keys are by the issuer's configuration (OpenID Connect Discovery 1.0, 4.2): at a service.
+    pub fn discovered(&self, configuration: &[u8]) -> Result<Self, String> {
+        let read: Option<Value> = serde_json::from_slice(configuration).ok();
+        let uri = read.as_ref().and_then(|read| read.get("jwks_uri")?.as_str());
+        let uri = uri.ok_or("its configuration has no `jwks_uri`")?;
+        let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let with_port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        let (host, port) = with_port.unwrap_or((authority, usual));
+        let keys = Self::new(uri, Some(&format!("outbound|{port}||{host}")))?;
+        Ok(Self { refresh: self.refresh, timeout: self.timeout, ..keys })
     }
 }
 

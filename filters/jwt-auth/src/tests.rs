@@ -214,6 +214,39 @@ fn keys_are_fetched_at_the_first_tick_and_rotated_when_an_unknown_one_is_named()
 }
 
 #[test]
+fn an_issuer_that_is_asked_says_where_its_keys_are() {
+    let signer = Signer::new("ES256");
+    let config = json!({"rules": [{"issuer": ISSUER, "discoveryUri": "https://issuer.test/.well-known/openid-configuration",
+        "jwksCluster": "outbound|443||issuer.test"}]});
+    let host = start(&config);
+    let token = signer.token(&claims(json!({})));
+    let asked = |upstream: &str, path: &str, answer: &TestAnswer| {
+        let calls = host.pending_calls();
+        assert_eq!((calls[0].upstream.as_str(), calls[0].path.as_str()), (upstream, path));
+        host.answer_call(&calls[0], answer);
+    };
+    let configuration = TestAnswer::new(200).body(br#"{"jwks_uri": "https://keys.test:8443/jwks?v=1"}"#);
+    let keys = TestAnswer::new(200).body(signer::set(&[&signer]).to_string().as_bytes());
+    let mut stream = host.stream();
+    assert_eq!(send(&mut stream, "/", &[("authorization", &format!("Bearer {token}"))]), Action::Pause);
+    asked("outbound|443||issuer.test", "/.well-known/openid-configuration", &configuration);
+    assert!(stream.is_paused());
+    asked("outbound|8443||keys.test", "/jwks?v=1", &keys);
+    assert!(!stream.is_paused() && stream.reply().is_none());
+    let host = start(&config);
+    host.tick();
+    let calls = host.pending_calls();
+    host.answer_call(&calls[0], &configuration);
+    host.answer_call(&host.pending_calls()[0], &keys);
+    assert_eq!(refusal(&host, &token), None);
+    let host = start(&config);
+    let mut stream = host.stream();
+    send(&mut stream, "/", &[("authorization", &format!("Bearer {token}"))]);
+    host.answer_call(&host.pending_calls()[0], &TestAnswer::new(200).body(b"{}"));
+    assert_eq!(stream.reply().unwrap().body, "Jwks remote fetch is failed");
+}
+
+#[test]
 fn a_request_before_the_keys_waits_and_keys_outlive_their_server() {
     let signer = Signer::new("ES256");
     let host = start(&remote());

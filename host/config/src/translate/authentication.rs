@@ -88,10 +88,12 @@ fn keys(rule: &JwtRule, registry: &Registry<'_>) -> Result<Vec<(String, Value)>,
     if let Some(text) = rule.jwks.as_ref().filter(|text| !text.is_empty()) {
         return Ok(vec![("jwks".to_owned(), json!(text))]);
     }
-    let Some(uri) = rule.jwks_uri.as_ref().filter(|uri| !uri.is_empty()) else {
-        return Err("keys are not looked for by OpenID Connect Discovery yet, and `jwksUri` is not set".to_owned());
-    };
-    let mut fields = vec![("jwksUri".to_owned(), json!(uri))];
+    let given = rule.jwks_uri.as_ref().filter(|uri| !uri.is_empty());
+    // As istiod looks for them.
+    let discovery = || format!("{}/.well-known/openid-configuration", rule.issuer.trim_end_matches('/'));
+    let (field, uri) = given.map_or_else(|| ("discoveryUri", discovery()), |uri| ("jwksUri", uri.clone()));
+    let uri = uri.as_str();
+    let mut fields = vec![(field.to_owned(), json!(uri))];
     let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let usual = if scheme == "https" { 443 } else { 80 };
@@ -99,6 +101,9 @@ fn keys(rule: &JwtRule, registry: &Registry<'_>) -> Result<Vec<(String, Value)>,
     let (host, port) = with_port.unwrap_or((authority, usual));
     if registry.ports(host).is_some_and(|ports| ports.contains(&port)) {
         fields.push(("jwksCluster".to_owned(), json!(format!("outbound|{port}||{host}"))));
+    } else if given.is_none() {
+        let service = "which is asked where its keys are, is no service with this port";
+        return Err(format!("`jwksUri` is not set, and the issuer's `{host}:{port}`, {service}"));
     } else if scheme == "https" {
         return Err(format!("keys come over https from what is a service only, and none is `{host}` with port {port}"));
     }
