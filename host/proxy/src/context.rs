@@ -17,6 +17,7 @@ use portolan_wasm::{ContextId, Status, StreamHost, StreamParts, StreamState, VmT
 use crate::cluster::Permit;
 use crate::connection::Activity;
 use crate::endpoint::EndpointState;
+use crate::generation::Role;
 use crate::handover;
 use crate::lend;
 use crate::properties::{self, ConnectionState, Course};
@@ -72,6 +73,8 @@ pub struct StreamContext {
     pub(crate) course: Option<Box<Course>>,
     /// The client as a trusted proxy's `x-forwarded-for` has it, with port 0; none where nobody's counts.
     pub(crate) forwarded: Option<Box<SocketAddr>>,
+    /// Whose filter the state is with: what only the gateway's own may do is refused to others.
+    pub(crate) caller: Role,
     /// A TCP connection: there is neither request nor response.
     is_connection: bool,
 }
@@ -100,6 +103,7 @@ impl StreamContext {
             attempts: 0,
             course: None,
             forwarded: None,
+            caller: Role::User,
             is_connection: false,
         }
     }
@@ -270,7 +274,7 @@ impl StreamHost for StreamContext {
                 None => Status::BadArgument,
             };
         }
-        if name == FOUND_ROUTE_FUNCTION.as_bytes() {
+        if name == FOUND_ROUTE_FUNCTION.as_bytes() && self.caller == Role::RouteMatch {
             return match handover::found_route(&self.snapshot.model, &self.snapshot.host_versions, args, out) {
                 Ok(route) => {
                     self.route = route;
@@ -279,7 +283,7 @@ impl StreamHost for StreamContext {
                 Err(status) => status,
             };
         }
-        if name == SPLIT_FUNCTION.as_bytes() {
+        if name == SPLIT_FUNCTION.as_bytes() && self.caller == Role::TrafficSplit {
             return handover::write_split(&self.snapshot.model, self.route, out);
         }
         if name == REPORT_FUNCTION.as_bytes() {

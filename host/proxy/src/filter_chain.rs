@@ -380,7 +380,8 @@ impl Stream {
         open: bool,
         call: impl FnOnce(&mut PluginVm<StreamContext>, ContextId, State) -> (State, Result<R, VmError>),
     ) -> Result<Option<R>, VmError> {
-        let Some(state) = self.take_state() else { return Ok(None) };
+        let Some(mut state) = self.take_state() else { return Ok(None) };
+        state.host.caller = plugin.role;
         let known = self.live(at).filter(|live| live.incarnation == plugin.incarnation());
         let (id, mut state) = match known {
             Some(live) => {

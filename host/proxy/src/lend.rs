@@ -30,6 +30,7 @@ pub(crate) trait Lends {
 impl Lends for Stream {
     fn lend(&self, at: usize) -> Option<Box<StreamState<StreamContext>>> {
         let mut state = self.take_state()?;
+        state.host.caller = self.plugin(at).role;
         self.swap_held(at, &mut state);
         Some(state)
     }
