@@ -238,7 +238,7 @@ pub struct FaultConfig {
 impl FaultConfig {
     /// The part of the model that `fault` needs.
     pub fn of(model: &Model) -> Self {
-        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.fault.clone()) }
+        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.fault.as_deref().cloned()) }
     }
 }
 
@@ -254,7 +254,7 @@ pub struct CorsConfig {
 impl CorsConfig {
     /// The part of the model that `cors` needs.
     pub fn of(model: &Model) -> Self {
-        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.cors.clone()) }
+        Self { schema: SCHEMA, routes: of_routes(model, |forward| forward.cors.as_deref().cloned()) }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod network;
 pub mod origin;
 pub mod path_policy;
 pub mod plugin;
+pub mod rare;
 pub mod route;
 pub mod secret;
 pub mod standard_metrics;
@@ -38,6 +39,7 @@ pub use plugin::{
     Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,
     PullSecret, RemoteModule,
 };
+pub use rare::{Rare, Usual};
 pub use route::{
     CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
     HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,

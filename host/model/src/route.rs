@@ -1,8 +1,11 @@
 //! Virtual hosts, routes and what they do, in Envoy's terms; semantics are Istio's (VirtualService).
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClusterId;
+use crate::rare::{Rare, Usual};
 use crate::{MISSING_CLUSTER, Origin};
 
 /// Index into [`crate::Model::routes`].
@@ -49,7 +52,7 @@ pub struct Route {
     pub origin: Origin,
     /// The rule (and match) of the root VirtualService that delegates to it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub delegated_from: Option<Origin>,
+    pub delegated_from: Option<Box<Origin>>,
 }
 
 /// Conditions that must all hold. Empty holds always.
@@ -137,23 +140,23 @@ pub struct Forward {
     /// At least one. With one, its weight is ignored; entries of weight 0 have been left out.
     pub destinations: Vec<Destination>,
     /// Change of path and authority before sending.
-    pub rewrite: Option<Rewrite>,
+    pub rewrite: Option<Box<Rewrite>>,
     /// Over all tries, in milliseconds; none means no limit (Istio's default).
     pub timeout_ms: Option<u64>,
     /// When and how often to try again.
-    pub retry: RetryPolicy,
+    pub retry: Rare<RetryPolicy>,
     /// Header operations of the route scope.
-    pub headers: HeaderOperations,
+    pub headers: Rare<HeaderOperations>,
     /// Keeps one user on one destination of a split. Portolan's own, from annotation `portolan.dev/sticky-cookie`
     /// (or `-header`) of the VirtualService.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sticky: Option<Sticky>,
     /// Delays and aborts on purpose.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fault: Option<FaultPolicy>,
+    pub fault: Option<Box<FaultPolicy>>,
     /// What pages of other sites may do.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cors: Option<CorsPolicy>,
+    pub cors: Option<Box<CorsPolicy>>,
     /// Who gets copies of requests.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub mirrors: Vec<Mirror>,
@@ -237,7 +240,7 @@ pub struct Destination {
     /// Share relative to the sum of the route's weights.
     pub weight: u32,
     /// Header operations of the destination scope.
-    pub headers: HeaderOperations,
+    pub headers: Rare<HeaderOperations>,
     /// The destination in the user's file.
     pub origin: Origin,
 }
@@ -372,6 +375,27 @@ impl Default for RetryPolicy {
             back_off_ms: default_back_off(),
             avoid_previous_hosts: true,
         }
+    }
+}
+
+impl Usual for HeaderOperations {
+    fn usual() -> &'static Self {
+        static NONE: HeaderOperations = HeaderOperations {
+            request_remove: Vec::new(),
+            request_set: Vec::new(),
+            request_add: Vec::new(),
+            response_remove: Vec::new(),
+            response_set: Vec::new(),
+            response_add: Vec::new(),
+        };
+        &NONE
+    }
+}
+
+impl Usual for RetryPolicy {
+    fn usual() -> &'static Self {
+        static DEFAULT: LazyLock<RetryPolicy> = LazyLock::new(RetryPolicy::default);
+        &DEFAULT
     }
 }
 

@@ -119,7 +119,7 @@ fn rules(model: &Model, verdicts: &[RouteVerdict]) -> Vec<RulePart> {
             verdict: verdict.verdict.clone(),
             reason: verdict.reason.clone(),
             source: route.map(|route| source(&route.origin)).unwrap_or_default(),
-            delegated_from: route.and_then(|route| route.delegated_from.as_ref()).map(source),
+            delegated_from: route.and_then(|route| route.delegated_from.as_deref()).map(source),
         }
     };
     (1..).zip(verdicts).map(rule).collect()

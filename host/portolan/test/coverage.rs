@@ -47,7 +47,7 @@ impl Coverage {
         let mut seen = BTreeSet::new();
         let routes =
             served.iter().filter_map(|id| model.routes.get(*id as usize)).filter(|route| route.origin.line > 0);
-        let from = |route: &Route| route.delegated_from.as_ref().map(Origin::place);
+        let from = |route: &Route| route.delegated_from.as_deref().map(Origin::place);
         let new = routes.filter(|route| seen.insert((route.origin.place(), from(route))));
         let rules = new.map(|route| Rule {
             from: from(route),

@@ -215,7 +215,7 @@ impl StreamHost for StreamContext {
             return self.route.map(|id| out.extend_from_slice(&id.to_le_bytes())).is_some();
         }
         if path == SPLIT_PROPERTY.as_bytes() {
-            let split = self.route.and_then(|id| self.snapshot.routes.get(id as usize)?.split);
+            let split = self.route.and_then(|id| self.snapshot.route(id)?.split);
             return split.map(|split| out.extend_from_slice(&split.to_bytes())).is_some();
         }
         if path == CLUSTER_PROPERTY.as_bytes() {

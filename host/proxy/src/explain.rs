@@ -136,7 +136,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
         }),
     };
     let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
-    let entry = route.and_then(|id| snapshot.routes.get(id as usize)).map(|entry| &**entry);
+    let entry = route.and_then(|id| snapshot.route(id));
     let answer = reply.or_else(|| own_reply(&stream, entry)).map(|reply| answer(&stream, entry, choice, reply));
     let sent = if answer.is_none() { entry.map(|entry| sent(&stream, entry)) } else { None };
     stream.end_contexts();

@@ -4,6 +4,7 @@
 //! Numbers that are given out once in the life of the process tell what a VM knows. So requests of an older snapshot and
 //! those of the newest one are decided by the same VM, each by its own snapshot's rules.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use portolan_model::filter::{FoundRoute, Split, SplitRef};
 use portolan_model::{Model, Route, RouteAction, RouteId, RouteMatch, RouteTable, VirtualHost};
 use portolan_wasm::Status;
 
-use crate::route::RouteEntry;
+use crate::route::LazyRoute;
 use crate::snapshot::Snapshot;
 
 /// Versions of the rules of virtual hosts, by table and host. None is 0.
@@ -20,16 +21,23 @@ pub(crate) type HostVersions = Vec<Box<[u64]>>;
 
 /// The model's routes made ready; those of the last snapshot that are the same are taken from there, unless the clusters
 /// are chosen from in other ways.
-pub(crate) fn routes(model: &Model, last: Option<&Snapshot>) -> Vec<Arc<RouteEntry>> {
+pub(crate) fn routes(model: &Model, last: Option<&Snapshot>) -> Vec<LazyRoute> {
     let hashes = |model: &Model| model.clusters.iter().map(|c| c.hash_policy.clone()).collect::<Vec<_>>();
     let last = last.filter(|last| hashes(&last.model) == hashes(model));
-    let known: HashMap<*const Route, &Arc<RouteEntry>> =
-        last.iter().flat_map(|last| last.model.routes.iter().map(Arc::as_ptr).zip(&last.routes)).collect();
-    let entry = |route: &Arc<Route>| match known.get(&Arc::as_ptr(route)) {
-        Some(entry) => Arc::clone(entry),
-        None => Arc::new(RouteEntry::compile(route, &model.clusters)),
+    let known = || last.iter().flat_map(|last| last.model.routes.iter().map(Arc::as_ptr).zip(&last.routes));
+    // Most routes stand where they stood; only for the others all are to be looked through.
+    let elsewhere: OnceCell<HashMap<*const Route, &LazyRoute>> = OnceCell::new();
+    let entry = |(place, route): (usize, &Arc<Route>)| {
+        let same_place = last.and_then(|last| last.model.routes.get(place).zip(last.routes.get(place)));
+        if let Some((_, entry)) = same_place.filter(|(known, _)| Arc::ptr_eq(known, route)) {
+            return entry.clone();
+        }
+        match elsewhere.get_or_init(|| known().collect()).get(&Arc::as_ptr(route)) {
+            Some(entry) => (*entry).clone(),
+            None => LazyRoute::new(route, &model.clusters),
+        }
     };
-    model.routes.iter().map(entry).collect()
+    model.routes.iter().enumerate().map(entry).collect()
 }
 
 /// Versions for a model. A host in the place that it had keeps its own when no rule asks for anything else.

@@ -22,7 +22,7 @@ impl Known<'_> {
         let of = |name: &str| headers.get(name).cloned();
         let context = self.context;
         let cluster = context.choice.and_then(|choice| context.snapshot.cluster(choice.cluster));
-        let route = context.route.and_then(|id| context.snapshot.routes.get(id as usize));
+        let route = context.route.and_then(|id| context.snapshot.route(id));
         let connection = &context.connection;
         StreamInfo {
             start: self.stream.start(),

@@ -114,7 +114,7 @@ impl Stream {
     /// When the timeout of the request's route runs out, counted from now.
     fn route_deadline(&self) -> Option<Instant> {
         let route = self.with_state(|state| state.host.route)?;
-        match &self.view.snapshot.routes.get(route as usize)?.action {
+        match &self.view.snapshot.route(route)?.action {
             Action::Forward(forward) => crate::deadline::after(forward.timeout),
             Action::Redirect(..) | Action::Direct(..) => None,
         }

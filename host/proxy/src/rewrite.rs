@@ -118,7 +118,7 @@ mod tests {
                 name: "r".to_owned(),
                 matches: RouteMatch { uri: Some(uri), ..RouteMatch::default() },
                 action: RouteAction::Forward(Box::new(Forward {
-                    rewrite: Some(Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() }),
+                    rewrite: Some(Box::new(Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() })),
                     ..Forward::default()
                 })),
                 origin: portolan_model::Origin::default(),

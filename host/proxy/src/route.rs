@@ -1,12 +1,14 @@
 //! [`RouteEntry`]: a route of the model with its header operations, rewrite and retry policy ready to apply.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portolan_model::filter::SplitRef;
-use portolan_model::{Cluster, HeaderOperations, Redirect, RetryPolicy, Rewrite, Route, RouteAction, StringMatch};
+use portolan_model::{
+    Cluster, HeaderOperations, Model, Rare, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, StringMatch,
+};
 use portolan_telemetry::{Format, StreamInfo};
 use regex::Regex;
 
@@ -14,6 +16,47 @@ use crate::handover;
 use crate::hash_input::HashInput;
 use crate::header_words::written;
 use crate::mirror::MirrorEntry;
+
+/// A route that is made ready when a request first takes it: of many routes most are seldom asked for.
+#[derive(Clone)]
+pub(crate) struct LazyRoute {
+    /// One for all snapshots in which the route is the same.
+    entry: Arc<OnceLock<Box<RouteEntry>>>,
+    /// What is known of the request must be there when the response comes.
+    pub(crate) has_response_formats: bool,
+}
+
+impl LazyRoute {
+    /// Patterns are compiled at once: that takes too long for a request.
+    pub(crate) fn new(route: &Route, clusters: &[Cluster]) -> Self {
+        let (entry, mut has_response_formats) = (OnceLock::new(), false);
+        if let RouteAction::Forward(forward) = &route.action {
+            let has_pattern = forward.rewrite.as_ref().is_some_and(|rewrite| rewrite.uri_regex.is_some());
+            let operations = forward.destinations.iter().map(|d| &*d.headers).chain([&*forward.headers]);
+            let mut values = operations.flat_map(|o| o.response_set.iter().chain(&o.response_add));
+            if has_pattern || values.any(|(_, value)| value.contains('%')) {
+                let compiled = RouteEntry::compile(route, clusters);
+                has_response_formats = compiled.has_response_formats();
+                entry.get_or_init(|| Box::new(compiled));
+            }
+        }
+        Self { entry: Arc::new(entry), has_response_formats }
+    }
+
+    /// The route, made ready with the model that it is of.
+    pub(crate) fn get(&self, model: &Model, id: RouteId) -> Option<&RouteEntry> {
+        if let Some(entry) = self.entry.get() {
+            return Some(entry);
+        }
+        let route = model.routes.get(id as usize)?;
+        Some(self.entry.get_or_init(|| Box::new(RouteEntry::compile(route, &model.clusters))))
+    }
+
+    #[cfg(test)]
+    fn is_ready(&self) -> bool {
+        self.entry.get().is_some()
+    }
+}
 
 /// A route as the router uses it.
 pub(crate) struct RouteEntry {
@@ -35,7 +78,7 @@ pub(crate) enum Action {
 pub(crate) struct ForwardEntry {
     pub(crate) rewrite: Option<RewriteEntry>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: Rare<RetryPolicy>,
     pub(crate) headers: Operations,
     /// What a consistent choice goes by: the hash policies of all destinations, as Istio puts them on the route.
     pub(crate) hash: Vec<HashInput>,
@@ -82,7 +125,7 @@ impl RouteEntry {
     pub(crate) fn compile(route: &Route, clusters: &[Cluster]) -> Self {
         let action = match &route.action {
             RouteAction::Forward(forward) => Action::Forward(ForwardEntry {
-                rewrite: forward.rewrite.as_ref().map(RewriteEntry::compile),
+                rewrite: forward.rewrite.as_deref().map(RewriteEntry::compile),
                 timeout: forward.timeout_ms.map(Duration::from_millis),
                 retry: forward.retry.clone(),
                 headers: Operations::compile(&forward.headers),
@@ -147,7 +190,7 @@ impl RouteEntry {
     }
 
     /// True when what is known of the request must be there when the response comes.
-    pub(crate) fn has_response_formats(&self) -> bool {
+    fn has_response_formats(&self) -> bool {
         match &self.action {
             Action::Forward(forward) => {
                 let destinations = forward.destinations.iter().map(|destination| &destination.headers);
@@ -276,6 +319,31 @@ impl Value {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+
+    #[test]
+    fn a_route_is_made_ready_once_for_all_snapshots_and_at_once_when_it_has_patterns() {
+        let route = |rewrite: Rewrite| {
+            Arc::new(Route {
+                name: "r".to_owned(),
+                matches: portolan_model::RouteMatch::default(),
+                action: RouteAction::Forward(Box::new(portolan_model::Forward {
+                    rewrite: Some(Box::new(rewrite)),
+                    ..portolan_model::Forward::default()
+                })),
+                origin: portolan_model::Origin::default(),
+                delegated_from: None,
+            })
+        };
+        let plain = route(Rewrite { uri: Some("/b".to_owned()), ..Rewrite::default() });
+        let pattern = route(Rewrite { uri_regex: Some(("a".to_owned(), "b".to_owned())), ..Rewrite::default() });
+        let model = Model { routes: vec![plain, pattern], ..Model::default() };
+        let routes = handover::routes(&model, None);
+        let later = routes.clone();
+        assert_eq!(routes.iter().map(LazyRoute::is_ready).collect::<Vec<_>>(), [false, true]);
+        let first = routes[0].get(&model, 0).unwrap();
+        assert_eq!(&*first.name, "r");
+        assert!(std::ptr::eq(first, later[0].get(&model, 0).unwrap()));
+    }
 
     #[test]
     fn re2_groups_become_the_regex_crates() {

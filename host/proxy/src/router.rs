@@ -110,7 +110,7 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
     let view = stream.view.clone();
     let snapshot = &view.snapshot;
     let (route, choice) = stream.with_state(|state| (state.host.route, state.host.choice));
-    let Some(route) = route.and_then(|id| snapshot.routes.get(id as usize)) else {
+    let Some(route) = route.and_then(|id| snapshot.route(id)) else {
         stream.http.no_route.inc();
         return stream.reply(Reply::no_route(), guard).await;
     };

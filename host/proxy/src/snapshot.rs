@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use portolan_model::{
     ClusterId, FailPolicy, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection, ProxyHeaders, RetryBudget,
-    RouteTableId,
+    RouteId, RouteTableId,
 };
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use crate::log_entry::LogEntry;
 use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
-use crate::route::RouteEntry;
+use crate::route::{LazyRoute, RouteEntry};
 use crate::sockets::Sockets;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTrace;
@@ -39,7 +39,7 @@ pub struct Snapshot {
     /// What it was built from.
     pub model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
-    pub(crate) routes: Vec<Arc<RouteEntry>>,
+    pub(crate) routes: Vec<LazyRoute>,
     /// Some route makes headers of responses of what is known of requests.
     pub(crate) has_response_formats: bool,
     pub(crate) host_versions: HostVersions,
@@ -127,7 +127,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) generation: u64,
     pub(crate) model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
-    pub(crate) routes: Vec<Arc<RouteEntry>>,
+    pub(crate) routes: Vec<LazyRoute>,
     pub(crate) host_versions: HostVersions,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) http_plugins: Vec<Attached>,
@@ -156,12 +156,17 @@ impl Snapshot {
         Ok(all)
     }
 
+    /// A route by number.
+    pub(crate) fn route(&self, id: RouteId) -> Option<&RouteEntry> {
+        self.routes.get(id as usize)?.get(&self.model, id)
+    }
+
     pub(crate) fn new(parts: SnapshotParts) -> Self {
         let names = parts.clusters.iter().zip(0..).map(|(cluster, id)| (cluster.state.name.clone(), id));
         Self {
             generation: parts.generation,
             listeners: parts.listeners,
-            has_response_formats: parts.routes.iter().any(|route| route.has_response_formats()),
+            has_response_formats: parts.routes.iter().any(|route| route.has_response_formats),
             routes: parts.routes,
             host_versions: parts.host_versions,
             cluster_names: names.collect(),

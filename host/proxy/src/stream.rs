@@ -347,7 +347,7 @@ impl Stream {
         let (mut parts, body) = reply.into_parts(self);
         let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
         let route = route.filter(|_| !is_bare);
-        if let Some(route) = route.and_then(|id| self.view.snapshot.routes.get(id as usize)) {
+        if let Some(route) = route.and_then(|id| self.view.snapshot.route(id)) {
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
             self.change_response(route, destination, &mut parts, true);
         }

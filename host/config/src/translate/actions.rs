@@ -64,13 +64,13 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         let Some(written) = entry.destination.as_ref().filter(|_| single || weight > 0) else { continue };
         let (key, known) = destinations.resolve(&object.meta.namespace, written, listener_port);
         let whole = format!("{}.route[{j}]", served.path());
-        let parts = parts::of_headers(entry.headers.as_ref());
+        let parts = parts::of_headers(entry.headers.as_deref());
         let origin = object.origin_with(&format!("{whole}.destination"), &whole, parts);
         translated.push(Destination {
             cluster: MISSING_CLUSTER,
             cluster_name: key.name(),
             weight: weight.max(1),
-            headers: if single { Default::default() } else { destination_headers(entry, authority.is_some()) },
+            headers: if single { Default::default() } else { destination_headers(entry, authority.is_some()).into() },
             origin: origin.clone(),
         });
         if known {
@@ -81,17 +81,17 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
     let is_hashed = single && references.first().is_some_and(|only: &Reference| destinations.is_hashed(&only.key));
     let (mirrors, mirrored) = http_policies::mirrors(served, destinations, listener_port);
     references.extend(mirrored);
-    let own = headers::translate(rule.headers.as_ref());
-    let only = rule.route.first().filter(|_| single).and_then(|entry| entry.headers.as_ref());
+    let own = headers::translate(rule.headers.as_deref());
+    let only = rule.route.first().filter(|_| single).and_then(|entry| entry.headers.as_deref());
     let forward = Forward {
         destinations: translated,
-        rewrite: rewrite(rule, authority.or_else(|| headers::authority(only))),
+        rewrite: rewrite(rule, authority.or_else(|| headers::authority(only))).map(Box::new),
         timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
-        retry: retries::translate(rule.retries.as_deref().or(destinations.default_retries()), !is_hashed),
-        headers: if single { headers::merge(own, headers::translate(only)) } else { own },
+        retry: retries::translate(rule.retries.as_deref().or(destinations.default_retries()), !is_hashed).into(),
+        headers: if single { headers::merge(own, headers::translate(only)) } else { own }.into(),
         sticky: sticky(served),
-        fault: http_policies::fault(rule),
-        cors: http_policies::cors(rule),
+        fault: http_policies::fault(rule).map(Box::new),
+        cors: http_policies::cors(rule).map(Box::new),
         mirrors,
     };
     (forward, references)
@@ -100,8 +100,8 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
 /// With several destinations each has its own scope; an authority that it sets stays there as header `host`, and gives
 /// way to the route's own.
 fn destination_headers(entry: &HttpRouteDestination, overruled: bool) -> portolan_model::HeaderOperations {
-    let mut operations = headers::translate(entry.headers.as_ref());
-    if let Some(authority) = headers::authority(entry.headers.as_ref()).filter(|_| !overruled) {
+    let mut operations = headers::translate(entry.headers.as_deref());
+    if let Some(authority) = headers::authority(entry.headers.as_deref()).filter(|_| !overruled) {
         operations.request_set.push(("host".into(), authority));
         operations.request_set.sort();
     }
@@ -111,7 +111,7 @@ fn destination_headers(entry: &HttpRouteDestination, overruled: bool) -> portola
 /// What the rule itself sets as authority, which beats what its destinations set.
 fn route_authority(rule: &HttpRoute) -> Option<String> {
     let written = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
-    written.filter(|authority| !authority.is_empty()).or_else(|| headers::authority(rule.headers.as_ref()))
+    written.filter(|authority| !authority.is_empty()).or_else(|| headers::authority(rule.headers.as_deref()))
 }
 
 fn rewrite(rule: &HttpRoute, authority: Option<String>) -> Option<Rewrite> {
@@ -141,7 +141,7 @@ fn redirect(rule: &HttpRoute, written: &HttpRedirect) -> Redirect {
         scheme: written.scheme.clone().filter(|scheme| !scheme.is_empty()),
         keep_port: false,
         status: written.redirect_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301),
-        headers: headers::translate(rule.headers.as_ref()),
+        headers: headers::translate(rule.headers.as_deref()),
     }
 }
 
@@ -152,6 +152,6 @@ fn direct_response(rule: &HttpRoute, written: &HttpDirectResponse) -> DirectResp
     DirectResponse {
         status: u16::try_from(written.status).unwrap_or(500),
         body: text.or_else(bytes).unwrap_or_default(),
-        headers: headers::translate(rule.headers.as_ref()),
+        headers: headers::translate(rule.headers.as_deref()),
     }
 }

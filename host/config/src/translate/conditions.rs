@@ -11,9 +11,9 @@ pub(super) fn translate(written: &HttpMatch) -> RouteMatch {
     RouteMatch {
         uri: written.uri.as_ref().and_then(plain),
         ignore_uri_case: written.ignore_uri_case,
-        scheme: written.scheme.as_ref().and_then(plain),
-        method: written.method.as_ref().and_then(plain),
-        authority: written.authority.as_ref().and_then(plain),
+        scheme: written.scheme.as_deref().and_then(plain),
+        method: written.method.as_deref().and_then(plain),
+        authority: written.authority.as_deref().and_then(plain),
         headers: named(&written.headers, header_name),
         without_headers: named(&written.without_headers, header_name),
         query_params: named(&written.query_params, str::to_owned),

@@ -269,10 +269,10 @@ fn both<T: Clone>(root: &BTreeMap<String, T>, leaf: &BTreeMap<String, T>) -> BTr
 /// True when requests could fulfil the leaf's match and not the root's.
 fn conflict(root: &HttpMatch, leaf: &HttpMatch) -> bool {
     let single = [
-        (&root.uri, &leaf.uri),
-        (&root.scheme, &leaf.scheme),
-        (&root.method, &leaf.method),
-        (&root.authority, &leaf.authority),
+        (root.uri.as_ref(), leaf.uri.as_ref()),
+        (root.scheme.as_deref(), leaf.scheme.as_deref()),
+        (root.method.as_deref(), leaf.method.as_deref()),
+        (root.authority.as_deref(), leaf.authority.as_deref()),
     ];
     let maps = [
         (&root.headers, &leaf.headers),

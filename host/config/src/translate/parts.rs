@@ -22,7 +22,7 @@ pub(super) fn of_rule(rule: &HttpRoute) -> Vec<(String, String)> {
     let written = fields.into_iter().filter(|(is_written, _)| *is_written);
     let mut parts: Vec<_> = written.map(|(_, name)| (name.to_owned(), name.to_owned())).collect();
     parts.push(("mirrors".to_owned(), "mirrors".to_owned()));
-    parts.extend(of_headers(rule.headers.as_ref()));
+    parts.extend(of_headers(rule.headers.as_deref()));
     parts
 }
 

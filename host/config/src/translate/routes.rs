@@ -130,6 +130,7 @@ impl<'a> RouteBuilder<'a> {
         let matches = asked.map_or_else(RouteMatch::default, conditions::translate);
         let (origin, delegated_from) = rule.origins(condition);
         let is_catch_all = matches.is_catch_all();
+        let delegated_from = delegated_from.map(Box::new);
         let route = Route { name: name(&rule.written, asked), matches, action, origin, delegated_from };
         Some(Made { route: Arc::new(route), is_catch_all, references: references.into() })
     }

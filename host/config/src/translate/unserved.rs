@@ -67,9 +67,9 @@ fn of_l4_match(object: &Object<VirtualService>, path: &str, condition: &L4Match,
 
 fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
     of_retries(object, path, rule, found);
-    of_headers(object, path, rule.headers.as_ref(), found);
+    of_headers(object, path, rule.headers.as_deref(), found);
     for (i, entry) in rule.route.iter().enumerate() {
-        of_headers(object, &format!("{path}.route[{i}]"), entry.headers.as_ref(), found);
+        of_headers(object, &format!("{path}.route[{i}]"), entry.headers.as_deref(), found);
     }
     for (i, condition) in rule.matches.iter().enumerate() {
         let path = format!("{path}.match[{i}]");

@@ -46,7 +46,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
     let destinations = rule.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight));
     route_destination::check(checker, path, destinations);
     for (i, entry) in rule.route.iter().enumerate() {
-        headers::check(checker, &format!("{path}.route[{i}].headers"), entry.headers.as_ref());
+        headers::check(checker, &format!("{path}.route[{i}].headers"), entry.headers.as_deref());
     }
     checker.duration_or_off(&format!("{path}.timeout"), rule.timeout.as_ref());
     if let Some(retries) = &rule.retries {
@@ -55,9 +55,9 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
     if let Some(rewrite) = &rule.rewrite {
         check_rewrite(checker, &format!("{path}.rewrite"), rewrite);
     }
-    headers::check(checker, &format!("{path}.headers"), rule.headers.as_ref());
+    headers::check(checker, &format!("{path}.headers"), rule.headers.as_deref());
     let authorities = usize::from(rule.rewrite.as_ref().is_some_and(|r| is_given(&r.authority)))
-        + headers::authorities(rule.headers.as_ref());
+        + headers::authorities(rule.headers.as_deref());
     if authorities > 1 {
         checker.error_at_key("P0118", &format!("{path}.headers"), "the authority is set twice");
         checker.help("use either `rewrite.authority` or a `Host` header");
@@ -67,9 +67,9 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
 
 fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {
     string_match::check_uri(checker, &format!("{path}.uri"), condition.uri.as_ref());
-    string_match::check(checker, &format!("{path}.scheme"), condition.scheme.as_ref(), false);
-    string_match::check(checker, &format!("{path}.method"), condition.method.as_ref(), false);
-    string_match::check(checker, &format!("{path}.authority"), condition.authority.as_ref(), false);
+    string_match::check(checker, &format!("{path}.scheme"), condition.scheme.as_deref(), false);
+    string_match::check(checker, &format!("{path}.method"), condition.method.as_deref(), false);
+    string_match::check(checker, &format!("{path}.authority"), condition.authority.as_deref(), false);
     string_match::map(checker, &format!("{path}.headers"), &condition.headers);
     string_match::map(checker, &format!("{path}.withoutHeaders"), &condition.without_headers);
     string_match::map(checker, &format!("{path}.queryParams"), &condition.query_params);

@@ -89,7 +89,7 @@ impl Stream {
             info.flags = state.host.flags;
             info.details = std::mem::take(&mut state.host.details);
             info.downstream_remote = Some(state.host.remote());
-            let name = state.host.route.map(|id| self.view.snapshot.routes[id as usize].name.clone());
+            let name = state.host.route.and_then(|id| Some(self.view.snapshot.route(id)?.name.clone()));
             info.route_name = name.filter(|name| !name.is_empty());
             info.attempts = state.host.attempts;
             if self.view.snapshot.trace.is_some() { state.number() } else { 0 }

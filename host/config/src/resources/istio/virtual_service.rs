@@ -136,7 +136,7 @@ pub struct HttpRoute {
     /// Instead of `route`.
     pub direct_response: Option<Box<HttpDirectResponse>>,
     /// Instead of `route`: the rules of another VirtualService.
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// Path and authority.
     pub rewrite: Option<Box<HttpRewrite>>,
     /// Duration over all tries.
@@ -146,7 +146,7 @@ pub struct HttpRoute {
     /// Delays and aborts on purpose.
     pub fault: Option<Box<HttpFaultInjection>>,
     /// Where copies go.
-    pub mirror: Option<RouteDestination>,
+    pub mirror: Option<Box<RouteDestination>>,
     /// Where copies go, when there are several such places.
     pub mirrors: Vec<HttpMirrorPolicy>,
     /// Deprecated share of `mirror`, whole percents.
@@ -156,7 +156,7 @@ pub struct HttpRoute {
     /// What pages of other sites may do.
     pub cors_policy: Option<Box<CorsPolicy>>,
     /// Header operations of the route scope.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A VirtualService without hosts, whose rules take the place of the one that names it.
@@ -178,11 +178,11 @@ pub struct HttpMatch {
     /// Path without query.
     pub uri: Option<StringMatch>,
     /// `http` or `https`.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// Request method.
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// Host with port.
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// By name; `{}` asks for presence.
     pub headers: BTreeMap<String, StringMatch>,
     /// The server's port number.
@@ -224,7 +224,7 @@ pub struct HttpRouteDestination {
     /// Relative to the sum of the rule's weights.
     pub weight: Option<i64>,
     /// Header operations of the destination scope.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A service, subset and port.
