@@ -160,6 +160,9 @@ fn a_host_that_is_none_and_methods_that_are_not_served_are_refused() {
     for line in ["CONNECT app.test:80 HTTP/1.1", "TRACE / HTTP/1.1"] {
         assert_eq!(refusal(&gateway, &bytes(line, "", "")).status, 405, "{line}");
     }
+    for line in ["get / HTTP/1.1", "FOO / HTTP/1.1"] {
+        assert_eq!(refusal(&gateway, &bytes(line, "", "")).status, 400, "{line}");
+    }
     assert_eq!(refusal(&gateway, &bytes("GET / HTTP/1.0", "", "")).status, 426);
     assert_eq!(arrived(&upstream), 0);
 }

@@ -13,9 +13,11 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use smallvec::SmallVec;
 
+use crate::connection::Fault;
 use crate::context::StreamContext;
 use crate::forwarded;
 use crate::local_reply::Refusal;
+use crate::methods;
 use crate::path;
 use crate::rewrite::with_path;
 use crate::stream::Stream;
@@ -31,8 +33,10 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
-    if parts.version == Version::HTTP_2 {
-        check_http2(parts)?;
+    match parts.version {
+        Version::HTTP_2 => check_http2(parts)?,
+        _ if !methods::is_known(&parts.method) => return Err(Refusal::Malformed(Fault::Codec)),
+        _ => {}
     }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);

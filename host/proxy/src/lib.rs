@@ -48,6 +48,7 @@ mod limits;
 mod listener;
 mod local_reply;
 mod log_entry;
+mod methods;
 mod mirror;
 mod module_source;
 mod on_worker;
