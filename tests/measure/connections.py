@@ -30,6 +30,8 @@ class Origin(threading.Thread):
             threading.Thread(target=self.talk, args=(self.socket.accept()[0],), daemon=True).start()
 
     def talk(self, client):
+        # An answer in two pieces would wait for the gateway's delayed acknowledgement.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         file = client.makefile("rb", 1 << 20)
         while request := file.readline().decode():
             length = 0
