@@ -2,11 +2,15 @@
 //! time. The fuzzer itself looks longer and elsewhere: `make fuzz`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+#[path = "support/draw.rs"]
+mod draw;
 #[path = "fuzz/src/lib.rs"]
 pub mod fuzz;
 
 use std::fs;
 use std::path::Path;
+
+use draw::Draw;
 
 /// Mutations of each document.
 const ROUNDS: usize = 400;
@@ -57,18 +61,6 @@ const PIECES: &[&str] = &[
     "\r\n",
     "9223372036854775808",
 ];
-
-/// xorshift64: the same mutations in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end.max(1) as u64).unwrap()
-    }
-}
 
 /// One to four edits: a piece put in, a span cut out, a span doubled, a byte flipped.
 fn mutate(good: &[u8], draw: &mut Draw) -> Vec<u8> {

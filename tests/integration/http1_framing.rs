@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::client::{Connection, Response};
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::draw::Draw;
 use crate::support::gateway::Options;
 use crate::support::strict::{Ending, Message, Sender, StrictUpstream, parse};
 
@@ -68,18 +69,6 @@ const PIECES: &[&str] = &[
     "Trailer: x-t\r\n",
     "TE: trailers\r\n",
 ];
-
-/// xorshift64: the same requests in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end.max(1) as u64).unwrap()
-    }
-}
 
 /// A valid request.
 fn request(id: &str, draw: &mut Draw) -> Vec<u8> {

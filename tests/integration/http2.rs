@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
-use crate::support::tls::{Authority, Tls, gateway, https, tls_secret, virtual_service};
+use crate::support::tls::{Authority, Tls};
 use crate::support::upstream::Upstream;
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -176,13 +176,7 @@ fn a_drain_says_goaway_and_lets_streams_end() {
 #[test]
 fn tls_agrees_on_http2_and_on_http1() {
     let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
-    let files = [
-        gateway(&[https(1, "a.test", "mode: SIMPLE, credentialName: a")]),
-        virtual_service("a.test", "a.backend"),
-        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
-        tls_secret("a", &authority.issue(&["a.test"])),
-    ];
-    let tls = Tls::start(&files.concat());
+    let tls = Tls::of_one_host(&authority, &upstream);
     let client = tls.client(&authority);
     for protocol in ["h2", "http/1.1"] {
         let stream = client.alpn(protocol).connect("a.test").unwrap();
@@ -234,13 +228,7 @@ fn a_client_that_resets_what_it_asks_is_sent_away() {
 #[test]
 fn a_head_beyond_60_kib_is_refused_and_its_connection_serves_on() {
     let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
-    let files = [
-        gateway(&[https(1, "a.test", "mode: SIMPLE, credentialName: a")]),
-        virtual_service("a.test", "a.backend"),
-        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
-        tls_secret("a", &authority.issue(&["a.test"])),
-    ];
-    let tls = Tls::start(&files.concat());
+    let tls = Tls::of_one_host(&authority, &upstream);
     run(async {
         let connector = tokio_rustls::TlsConnector::from(tls.client(&authority).alpn("h2").config(true));
         let socket = TcpStream::connect(tls.port.address()).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::support::client::{Connection, Request};
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
-use crate::support::tls::{Authority, Tls, gateway, https, tls_secret, virtual_service};
+use crate::support::tls::{Authority, Tls};
 use crate::support::upstream::Upstream;
 
 const PARKED: &str = "portolan_http_downstream_cx_parked";
@@ -76,15 +76,7 @@ fn a_client_that_does_not_read_its_answer_is_not_parked() {
 #[test]
 fn parked_connections_keep_their_tls() {
     let (authority, app) = (Authority::new("ca"), Upstream::start("a"));
-    let services = service_entry("a.backend", &[("v1", app.address())]);
-    let servers = [https(443, "a.test", "mode: SIMPLE, credentialName: a")];
-    let files = [
-        gateway(&servers),
-        virtual_service("a.test", "a.backend"),
-        format!("---\n{services}"),
-        tls_secret("a", &authority.issue(&["a.test"])),
-    ];
-    let tls = Tls::start(&files.concat());
+    let tls = Tls::of_one_host(&authority, &app);
     let mut connection = tls.client(&authority).http("a.test").unwrap();
     for path in ["/1", "/2"] {
         assert_eq!(connection.request(&Request::get("a.test", path)).unwrap().status, 200);

@@ -6,6 +6,7 @@ pub(crate) mod acme;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod dns;
+pub(crate) mod draw;
 pub(crate) mod envoy;
 pub(crate) mod files;
 pub(crate) mod gateway;

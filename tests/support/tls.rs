@@ -15,8 +15,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use super::client::Connection;
+use super::config::service_entry;
 use super::gateway::{Gateway, Options};
 use super::ports::Port;
+use super::upstream::Upstream;
 
 /// Signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -152,6 +154,17 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// Serves `a.test` by TLS from this upstream.
+    pub(crate) fn of_one_host(authority: &Authority, upstream: &Upstream) -> Self {
+        let files = [
+            gateway(&[https(1, "a.test", "mode: SIMPLE, credentialName: a")]),
+            virtual_service("a.test", "a.backend"),
+            format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
+            tls_secret("a", &authority.issue(&["a.test"])),
+        ];
+        Self::start(&files.concat())
+    }
+
     pub(crate) fn start(files: &str) -> Self {
         Self::start_with(Options::new().file("tls.yaml", files))
     }
