@@ -39,7 +39,7 @@ pub(crate) struct Activity {
     holds: AtomicBool,
     /// It waits for its next request with its socket alone, or is to.
     parked: AtomicBool,
-    /// Something of an answer has not been written yet.
+    /// Something of an answer has not been written, or flushed, yet.
     unwritten: AtomicBool,
     /// A body broke off.
     broken: AtomicBool,
@@ -131,13 +131,13 @@ impl Activity {
 
     /// Asks for the connection to be parked. False when it is already, or cannot be.
     pub(super) fn park(&self) -> bool {
-        !self.unwritten.load(Relaxed) && !self.parked.swap(true, Relaxed)
+        !self.is_unwritten() && !self.parked.swap(true, Relaxed)
     }
 
     /// True when it was asked for and nothing has come in between.
     pub(super) fn may_park(&self) -> bool {
         let parked = self.parked.load(Relaxed);
-        if parked && (self.unwritten.load(Relaxed) || !matches!(self.waits(), Some((_, false)))) {
+        if parked && (self.is_unwritten() || !matches!(self.waits(), Some((_, false)))) {
             self.unpark();
             return false;
         }
@@ -150,6 +150,11 @@ impl Activity {
 
     pub(super) fn unpark(&self) {
         self.parked.store(false, Relaxed);
+    }
+
+    /// True while an answer is not out yet.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.unwritten.load(Relaxed)
     }
 
     /// Told after each write, and when all has been flushed.

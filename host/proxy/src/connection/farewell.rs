@@ -14,21 +14,11 @@ const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 22\r\ncont
 #[derive(Debug, Default)]
 pub(super) struct Farewell {
     told: usize,
-    /// The last write has not taken everything: an earlier answer is not out yet, and nothing may be put into it.
-    is_blocked: bool,
 }
 
 impl Farewell {
-    /// `whole`: all that was to be written has been.
-    pub(super) fn after_write(&mut self, whole: bool) {
-        self.is_blocked = !whole;
-    }
-
     /// Ready when there is nothing more to be told, or nobody to tell it to.
     pub(super) fn poll<S: AsyncWrite>(&mut self, mut socket: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_blocked {
-            return Poll::Ready(());
-        }
         while self.told < LATE.len() {
             match ready!(socket.as_mut().poll_write(cx, &LATE[self.told..])) {
                 Ok(0) | Err(_) => return Poll::Ready(()),

@@ -83,9 +83,8 @@ impl<S> Watched<S> {
         }
     }
 
-    fn wrote(&mut self, polled: &Poll<io::Result<usize>>, wanted: usize) {
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
         if self.protocol == Protocol::Http1 {
-            self.farewell.after_write(matches!(polled, Poll::Ready(Ok(written)) if *written == wanted));
             // Not before it is flushed.
             self.info.activity.wrote(false);
             if polled.is_ready() {
@@ -337,6 +336,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.info.activity.is_late() {
             let me = self.get_mut();
+            if me.info.activity.is_unwritten() {
+                // An earlier answer is not out yet, and nothing may be put into it.
+                return Poll::Ready(Ok(()));
+            }
             // The end is what hyper reads behind it.
             return me.farewell.poll(Pin::new(&mut me.socket), cx).map(Ok);
         }
@@ -350,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.wrote(&polled, buf.len());
+        self.wrote(&polled);
         polled
     }
 
@@ -383,7 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.wrote(&polled, bufs.iter().map(|buf| buf.len()).sum());
+        self.wrote(&polled);
         polled
     }
 }
