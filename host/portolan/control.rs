@@ -33,6 +33,8 @@ enum Event {
     Hold(oneshot::Sender<()>),
     /// Go on.
     Release,
+    /// Open no listener from now on.
+    End,
 }
 
 /// What one turn of the loop has come to.
@@ -91,6 +93,12 @@ impl ControlHandle {
     /// Lets changes happen again, those that were held up first.
     pub(crate) fn release(&self) {
         let _ = self.events.send(Event::Release);
+    }
+
+    /// The process is about to end. Changes are served on, but for new listeners: another process may be there for them.
+    pub(crate) fn end(&self) {
+        // A loop that has ended opens none.
+        let _ = self.events.send(Event::End);
     }
 
     /// Reads the files anew: something beside them has changed.
@@ -171,6 +179,12 @@ impl Control {
                     Event::Hold(answer) => self.held(answer),
                     event => std::iter::once(event).chain(self.wakes.try_iter()).collect::<Vec<_>>(),
                 };
+                if events.iter().any(|event| matches!(event, Event::End)) {
+                    self.builder.end();
+                    if events.len() == 1 {
+                        continue;
+                    }
+                }
                 let forced = events.iter().any(|event| matches!(event, Event::Reload));
                 let start = Instant::now();
                 // A fault of ours in one file must not end reloading for good.
@@ -185,7 +199,7 @@ impl Control {
                         Event::Ask(answer) => drop(answer.send(self.came_to(cell.load(), start.elapsed()))),
                         // It came together with others, which are done.
                         Event::Hold(answer) => drop(self.events.send(Event::Hold(answer))),
-                        Event::Changed | Event::Reload | Event::Release => {}
+                        Event::Changed | Event::Reload | Event::Release | Event::End => {}
                     }
                 }
             }

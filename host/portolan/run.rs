@@ -176,6 +176,7 @@ impl<'a> Service<'a> {
     /// has no load balancer to wait for. When another process has the sockets nobody is taken in any more.
     async fn end(&self, running: Running, end: End, signals: &mut Signals) -> anyhow::Result<ExitCode> {
         running.readiness.set(State::Draining);
+        running.control.end();
         let listeners = running.cell.load().model.listeners.len();
         running.metrics.server.total_listeners_draining.set(i64::try_from(listeners).unwrap_or(i64::MAX));
         let notice = match end {

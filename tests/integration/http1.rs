@@ -263,6 +263,15 @@ fn what_follows_a_refused_upgrade_is_a_request_of_its_own() {
         connection.send(&get(fields)).unwrap();
         assert_eq!(connection.response(false).unwrap().status, 200);
     }
+    for fields in
+        ["Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n", "Connection: x, upgrade\r\nUpgrade: websocket, h2c\r\n"]
+    {
+        let mut connection = gateway.connect();
+        connection.send(&[get(fields), get("")].concat()).unwrap();
+        assert_eq!(connection.response(false).unwrap().status, 403, "{fields}");
+        assert!(connection.is_closed());
+        assert!(gateway.await_access(" 403 ").contains(" 403 - upgrade_failed "));
+    }
     let received = upstream.received();
     let messages = received.iter().flat_map(|received| &received.messages);
     let names = messages.flat_map(|message| &message.fields).map(|(name, _)| name.as_str());

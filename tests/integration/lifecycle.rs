@@ -7,16 +7,20 @@ use crate::support::await_true;
 use crate::support::client::{Request, send};
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
+use crate::support::ports::Port;
 use crate::support::upstream::Upstream;
 
 fn gateway(app: &Upstream, drain: &str) -> Gateway {
+    options(app, drain).start()
+}
+
+fn options(app: &Upstream, drain: &str) -> Options {
     Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
         .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
         .argument("--drain-time")
         .argument(drain)
-        .start()
 }
 
 #[test]
@@ -76,6 +80,22 @@ fn clients_are_taken_in_for_the_minimum_drain_time_and_then_refused_without_a_re
     };
     assert!(answered > 10 && refused > Duration::from_secs(4), "{answered} requests in {refused:?}");
     assert_eq!(slow.response(false).unwrap().status, 200);
+    assert_eq!(gateway.await_exit().code(), Some(0));
+}
+
+#[test]
+fn a_gateway_that_ends_takes_changes_in_but_opens_no_listener() {
+    let app = Upstream::start("app");
+    let mut gateway = options(&app, "30s").argument("--minimum-drain-time").argument("8s").start();
+    gateway.signal("TERM");
+    await_true("the end of readiness", || gateway.admin("/ready").status == 503);
+    let port = Port::free();
+    let more =
+        ANY_GATEWAY.replace("name: any", "name: late").replace("number: 80", &format!("number: {}", port.number()));
+    gateway.write("late.yaml", &more);
+    gateway.replace("routes.yaml", routes("- directResponse: {status: 418}\n"));
+    gateway.await_answer("h", "/", |response| response.status == 418);
+    assert!(std::net::TcpStream::connect(port.address()).is_err());
     assert_eq!(gateway.await_exit().code(), Some(0));
 }
 

@@ -90,7 +90,7 @@ fn a_body_that_the_upstream_cuts_short_looks_cut() {
     let error = gateway.connect().request(&Request::get("h", "/cut").order("half")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{error}");
     let line = gateway.await_access("/cut");
-    assert!(line.contains(" 200 UC "), "{line}");
+    assert!(line.contains(" 200 UPE "), "{line}");
     assert_eq!(gateway.get("h", "/").status, 200);
 }
 

@@ -330,6 +330,7 @@ impl<'a> Attempts<'a> {
             Some(StreamFailure::Reset) => Failure::StreamReset,
             Some(StreamFailure::Protocol) => Failure::Protocol,
             None if error.is_parse() || error.is_parse_status() => Failure::Protocol,
+            None if !lease.is_http2() && !unsent && lease.sent().is_mid_head() => Failure::Protocol,
             None => Failure::Reset,
         };
         if failure == Failure::Protocol {

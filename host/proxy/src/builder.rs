@@ -160,6 +160,11 @@ impl Builder {
         self.sockets.inherit(sockets);
     }
 
+    /// The process is about to end: changes are taken in as ever, but for new listeners.
+    pub fn end(&mut self) {
+        self.sockets.end();
+    }
+
     /// A snapshot of this model, and what could not be built. May block for compiling, starting and resolving: call it
     /// off the workers.
     pub fn build(&mut self, model: Arc<Model>) -> (Arc<Snapshot>, Vec<BuildProblem>) {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, Version, request, response};
+use http::{Method, StatusCode, Uri, Version, request, response};
 use portolan_model::{PathNormalization, Underscores};
 use portolan_wasm::StreamState;
 use rand::rngs::SmallRng;
@@ -116,11 +116,27 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     if single && chunked && !headers.contains_key(header::CONTENT_LENGTH) { Ok(()) } else { Err(Refusal::Framing) }
 }
 
+/// Strips an answer's head; false when it must not go on. hyper reads what it can: what another reader may see otherwise, or
+/// is no answer, is not passed on.
+pub(crate) fn take_answer(parts: &mut response::Parts) -> bool {
+    has_plain_length(&parts.headers)
+        && !claims_a_body_of_none(parts)
+        && strip(&mut parts.headers, false).is_ok()
+        && parts.status.as_u16() <= 599
+}
+
 /// True when there is no length, or one number. hyper takes equal ones, on several lines or in a list.
-pub(crate) fn has_plain_length(headers: &HeaderMap) -> bool {
+fn has_plain_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else { return true };
     lengths.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// True for a 204 that says it has a body (RFC 9112 section 6): its bytes would be taken for the next answer.
+fn claims_a_body_of_none(parts: &response::Parts) -> bool {
+    parts.status == StatusCode::NO_CONTENT
+        && (parts.headers.contains_key(header::TRANSFER_ENCODING)
+            || parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"))
 }
 
 /// RFC 9110 section 7.2: a host and perhaps a port. Neither userinfo nor lists nor paths.
@@ -259,7 +275,7 @@ fn has_underscore(name: &[u8]) -> bool {
 
 /// Removes hop-by-hop fields (RFC 9110 section 7.6.1) and those that `Connection` names; with `internal` also what only
 /// the gateway and its mesh may say. One look at the names; everything else only on a hit. True when a request asked
-/// for a WebSocket; an error when the message's framing is ambiguous.
+/// for a WebSocket; an error when it asked for another upgrade, or when the message's framing is ambiguous.
 pub(crate) fn strip(headers: &mut HeaderMap, internal: bool) -> Result<bool, Refusal> {
     let found = look(headers, internal);
     remove(headers, found.gone, internal)
@@ -271,7 +287,7 @@ fn remove(headers: &mut HeaderMap, gone: SmallVec<[HeaderName; 8]>, internal: bo
         return Ok(false);
     }
     check_framing(headers)?;
-    let upgrade = internal && wants_websocket(headers);
+    let upgrade = internal && wants_websocket(headers)?;
     let trailers = internal && takes_trailers(headers);
     for named in connection_names(headers) {
         headers.remove(named);
@@ -295,13 +311,17 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// True when the client asks for a WebSocket, the one upgrade that Istio's gateways allow.
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let Some(upgrade) = headers.get(header::UPGRADE) else { return false };
+/// True when the client asks for a WebSocket, the one upgrade that Istio's gateways allow. An offer of HTTP/2 in clear text
+/// is passed over, as Envoy's codec does; any other upgrade is refused.
+fn wants_websocket(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let Some(upgrade) = headers.get(header::UPGRADE) else { return Ok(false) };
     let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
         value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
-    asked && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+    if !asked || upgrade.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        return Ok(false);
+    }
+    if upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") { Ok(true) } else { Err(Refusal::Upgrade) }
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
@@ -399,7 +419,7 @@ pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
         parts.headers.remove(header::CONNECTION);
         return;
     }
-    if stream.worker.is_draining() && parts.status != http::StatusCode::SWITCHING_PROTOCOLS {
+    if stream.worker.is_draining() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -525,8 +545,15 @@ mod tests {
             (&"Upgrade".parse().unwrap(), &"websocket".parse().unwrap())
         );
         headers.insert("upgrade", HeaderValue::from_static("h2c"));
+        headers.insert("connection", HeaderValue::from_static("Upgrade, HTTP2-Settings"));
         strip(&mut headers, true).unwrap();
         assert!(!headers.contains_key("upgrade") && !headers.contains_key("connection"));
+        for other in ["TLS/1.0", "websocket, foo", ""] {
+            headers.insert("connection", HeaderValue::from_static("upgrade"));
+            headers.insert("upgrade", HeaderValue::from_static(other));
+            assert_eq!(strip(&mut headers.clone(), true), Err(Refusal::Upgrade), "{other}");
+            assert_eq!(strip(&mut headers, false), Ok(false), "an answer's is nobody's");
+        }
     }
 
     #[test]

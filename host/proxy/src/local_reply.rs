@@ -58,6 +58,9 @@ pub(crate) enum Refusal {
     /// CONNECT and TRACE are not served.
     #[error("method_not_allowed")]
     Method,
+    /// An upgrade to something else than a WebSocket.
+    #[error("upgrade_failed")]
+    Upgrade,
     /// More fields than a head may have.
     #[error("http2.too_many_headers")]
     TooManyFields,
@@ -132,6 +135,7 @@ impl Reply {
         let status = match refusal {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Upgrade => StatusCode::FORBIDDEN,
             Refusal::TooManyFields | Refusal::Malformed(Fault::HeadTooLarge | Fault::TooManyFields) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -144,9 +148,11 @@ impl Reply {
         let flags = match refusal {
             Refusal::Overload => ResponseFlags::OM,
             // As in Envoy, whose codec takes these and whose connection manager refuses them.
-            Refusal::TooLarge | Refusal::NoHost | Refusal::BadPath | Refusal::Malformed(Fault::Fragment) => {
-                ResponseFlags::NONE
-            }
+            Refusal::TooLarge
+            | Refusal::NoHost
+            | Refusal::BadPath
+            | Refusal::Upgrade
+            | Refusal::Malformed(Fault::Fragment) => ResponseFlags::NONE,
             _ => ResponseFlags::DPE,
         };
         let reply = Self::new(status, flags, refusal.to_string()).closing();

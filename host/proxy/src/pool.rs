@@ -26,6 +26,10 @@ use crate::upstream::{
 };
 use crate::worker::Worker;
 
+/// Most bytes of an answer's head, as Envoy's parser has it; a longer one is a protocol error. It bounds what is read ahead
+/// of a body, too.
+const MAX_ANSWER_HEAD: usize = 80 * 1024;
+
 /// A waiting request looks again after this time even when nothing woke it: a wake-up between two looks of another
 /// worker may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -286,6 +290,7 @@ impl ClusterPool {
         // Lines that go on in the next one are joined, as Envoy does with responses.
         let (sender, connection) = http1::Builder::new()
             .allow_obsolete_multiline_headers_in_responses(true)
+            .max_buf_size(MAX_ANSWER_HEAD)
             .handshake(TokioIo::new(Recorded::new(socket, &open.sent)))
             .await
             .map_err(|error| CheckoutError::Handshake(address, error))?;

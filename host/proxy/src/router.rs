@@ -265,9 +265,7 @@ impl Forwarding<'_> {
             return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard).await;
         }
         let (mut parts, incoming) = response.into_parts();
-        // hyper reads what it can; what another reader may see otherwise is not passed on.
-        let is_ambiguous = !head::has_plain_length(&parts.headers) || head::strip(&mut parts.headers, false).is_err();
-        if is_ambiguous || parts.status.as_u16() > 599 {
+        if !head::take_answer(&mut parts) {
             self.cluster.state.metrics.upstream_cx_protocol_error.inc();
             return stream.reply(Reply::failed(Failure::Protocol, Some("ambiguous framing".to_owned())), guard).await;
         }

@@ -1,8 +1,11 @@
 //! [`Recorded`]: an upstream socket that remembers the head it was last asked to write, for the rare case that the head
-//! must be sent again: one copy of the encoded bytes, where keeping a header map would cost a clone of each field.
+//! must be sent again: one copy of the encoded bytes, where keeping a header map would cost a clone of each field. And
+//! whether it stopped in the middle of an answer's head.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -17,6 +20,8 @@ const MAX_HEAD: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct SentHead {
     state: Mutex<State>,
+    /// Bytes have come that end no head.
+    mid_head: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +38,13 @@ impl SentHead {
             state.on = on;
             state.bytes.clear();
         }
+        self.mid_head.store(false, Relaxed);
+    }
+
+    /// True when the peer has begun to answer since then, and its last bytes ended no head: if it ends here, it does not
+    /// speak HTTP as it should. Says nothing of a body, nor of HTTP/2.
+    pub(crate) fn is_mid_head(&self) -> bool {
+        self.mid_head.load(Relaxed)
     }
 
     /// What was to be written of it: all of its head, whether the system took it or not.
@@ -69,7 +81,12 @@ impl Recorded {
 
 impl AsyncRead for Recorded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if let [.., _] = &buf.filled()[before..] {
+            self.sent.mid_head.store(!buf.filled().ends_with(b"\r\n\r\n"), Relaxed);
+        }
+        polled
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// For a snapshot that serves nobody.
+    /// For a snapshot or a listener that serves nobody.
     pub(crate) fn none() -> Self {
         Self { by_worker: Vec::new(), handles: Mutex::default() }
     }
@@ -63,6 +63,8 @@ pub(crate) struct SocketRegistry {
     by_address: HashMap<SocketAddr, Weak<Sockets>>,
     /// Of the process that this one takes over from, until they are bound.
     inherited: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// The process is about to end: who connected to a new address would be sent away again at once.
+    ends: bool,
 }
 
 impl SocketRegistry {
@@ -76,6 +78,11 @@ impl SocketRegistry {
         }
     }
 
+    /// Binds no address any more that is not in use.
+    pub(crate) fn end(&mut self) {
+        self.ends = true;
+    }
+
     /// Forgets addresses that are not wanted any more: their sockets are closed by whoever took them, and an address that
     /// comes back needs new ones.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(&SocketAddr) -> bool) {
@@ -87,6 +94,9 @@ impl SocketRegistry {
     pub(crate) fn bind(&mut self, address: SocketAddr, workers: usize) -> io::Result<Arc<Sockets>> {
         if let Some(sockets) = self.by_address.get(&address).and_then(Weak::upgrade) {
             return Ok(sockets);
+        }
+        if self.ends {
+            return Ok(Arc::new(Sockets::none()));
         }
         let inherited = self.inherited.remove(&address).unwrap_or_default();
         let sockets = Arc::new(Sockets::bind(address, workers, inherited)?);

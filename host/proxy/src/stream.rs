@@ -399,13 +399,16 @@ impl Stream {
     }
 
     /// Last changes of a response's head, and the response.
-    pub(crate) fn finish_head(&self, mut parts: http::response::Parts, body: ResponseBody) -> Response<ResponseBody> {
+    pub(crate) fn finish_head(
+        &self,
+        mut parts: http::response::Parts,
+        mut body: ResponseBody,
+    ) -> Response<ResponseBody> {
         head::finish(&mut parts, self);
         self.note_grpc_status(&parts.headers);
         self.record.status.set(parts.status.as_u16());
-        // Nobody polls a body that has nothing to give, nor any answer's to HEAD.
         let is_head = self.with_state(|state| state.request.method == http::Method::HEAD);
-        if is_head || http_body::Body::is_end_stream(&body) {
+        if body.ends_with_head(parts.status, is_head) {
             self.record.complete.set(true);
         }
         if self.view.wants.heads_at_end {

@@ -8,6 +8,7 @@ use portolan_telemetry::ResponseFlags;
 
 use super::Stream;
 use crate::body::BodyError;
+use crate::upstream::{StreamFailure, stream_failure};
 
 /// Travels with the answer.
 pub(crate) struct Guard(Rc<Stream>);
@@ -37,10 +38,7 @@ impl Guard {
     pub(crate) fn cut(&self, error: &BodyError) {
         let (flag, details) = match error {
             BodyError::Timeout => (ResponseFlags::UT, "response_timeout"),
-            BodyError::Peer(error) if is_malformed(error) => {
-                (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}")
-            }
-            BodyError::Peer(_) => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
+            BodyError::Peer(error) => cut_by_peer(error),
             BodyError::Reset => (ResponseFlags::UR, "upstream_reset_after_response_started{remote_reset}"),
             BodyError::Filter | BodyError::Superseded | BodyError::Refused => {
                 (ResponseFlags::LR, "filter_reset_after_response_started")
@@ -57,10 +55,17 @@ impl Guard {
     }
 }
 
-/// True when a body ends early by its own fault: bad chunks.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+/// Why the upstream's body breaks off. Of HTTP/1, by a bad chunk as by the connection's end, Envoy calls it a protocol error.
+fn cut_by_peer(error: &hyper::Error) -> (ResponseFlags, &'static str) {
+    let is_of_http1 = || std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
+    match stream_failure(error) {
+        Some(StreamFailure::Reset) => (ResponseFlags::UR, "upstream_reset_after_response_started{remote_reset}"),
+        Some(StreamFailure::Refused) => {
+            (ResponseFlags::UR, "upstream_reset_after_response_started{remote_refused_stream_reset}")
+        }
+        None if !is_of_http1() => (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}"),
+        _ => (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}"),
+    }
 }
 
 impl Drop for Guard {

@@ -47,7 +47,9 @@ pub(crate) fn stream_failure(error: &hyper::Error) -> Option<StreamFailure> {
     if error.is_io() {
         return None;
     }
-    Some(if error.is_reset() && error.is_remote() { StreamFailure::Reset } else { StreamFailure::Protocol })
+    // One that says PROTOCOL_ERROR blames us, and Envoy takes it for one.
+    let is_reset = error.is_reset() && error.is_remote() && error.reason() != Some(h2::Reason::PROTOCOL_ERROR);
+    Some(if is_reset { StreamFailure::Reset } else { StreamFailure::Protocol })
 }
 
 /// The reason when the upstream has refused TLS after the handshake: version 1.3 tells of a certificate that is missing or
