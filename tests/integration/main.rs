@@ -13,6 +13,7 @@ mod balancing;
 mod breaker;
 mod bundled;
 mod callouts;
+mod chaos;
 mod commands;
 mod containment;
 mod dev;
