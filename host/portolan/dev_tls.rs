@@ -117,6 +117,7 @@ impl DevTls {
             tls: Some(settings(id)),
             route_table: plain.route_table,
             tcp: None,
+            http3: false,
             origin,
         };
         let name = format!("{}_{}", address.ip(), address.port());

@@ -8,10 +8,10 @@ use std::time::Duration;
 /// A request to be written out; `Host` comes first, then the headers as added.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {

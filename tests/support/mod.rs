@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod h2;
+pub(crate) mod http3;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod probe;

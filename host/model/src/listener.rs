@@ -87,6 +87,9 @@ pub struct FilterChain {
     /// Where the bytes go, as they are or as TLS brought them; none where HTTP is served.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tcp: Option<TcpProxy>,
+    /// Clients may come over HTTP/3, too: annotation `portolan.dev/http3` of the Gateway. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub http3: bool,
     /// The Gateway's server.
     pub origin: Origin,
 }

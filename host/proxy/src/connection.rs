@@ -30,6 +30,8 @@ use tokio::task::spawn_local;
 pub(crate) use self::activity::Activity;
 pub use self::guard::{Fault, Guard};
 pub(crate) use self::http2::StreamReset;
+#[cfg(feature = "http3")]
+pub(crate) use self::http2::head_block as hpack;
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
@@ -259,6 +261,24 @@ pub(crate) fn serve_tls(
     spawn_local(run(open, stream, (protocol, Bytes::new()), info, handle));
 }
 
+/// Serves a client of HTTP/3, whose requests come over HTTP/2 within the process. `goaway` is told when it is to go; what
+/// is under way ends before `io` is closed from the other side.
+#[cfg(feature = "http3")]
+pub(crate) fn serve_http3(
+    worker: &Rc<Worker>,
+    chain: &Rc<ListenerSlot>,
+    io: tokio::io::DuplexStream,
+    info: Arc<ConnectionInfo>,
+    socket: OpenSocket,
+    goaway: Rc<tokio::sync::Notify>,
+) {
+    let (open, handle) = open(worker, chain, &info, socket);
+    handle.is_http2.set(true);
+    open.slot.http().downstream_cx_http3_total.inc();
+    let io = Watched::new(io, Bytes::new(), Protocol::Http2, info.clone());
+    spawn_local(http2::serve(open, io, info, handle, Some(goaway)));
+}
+
 fn open(
     worker: &Rc<Worker>,
     slot: &Rc<ListenerSlot>,
@@ -287,6 +307,11 @@ pub(crate) fn info(
     told: Option<(SocketAddr, SocketAddr)>,
 ) -> Option<Arc<ConnectionInfo>> {
     let (peer, local) = told.unwrap_or_else(|| (direct, socket.local_addr().unwrap_or(slot.address)));
+    info_of(peer, direct, local)
+}
+
+/// What is known of a connection between these addresses.
+pub(crate) fn info_of(peer: SocketAddr, direct: SocketAddr, local: SocketAddr) -> Option<Arc<ConnectionInfo>> {
     let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string()).ok()?;
     let id = NEXT_ID.fetch_add(1, Relaxed);
     let state = ConnectionState::default();
@@ -302,7 +327,10 @@ where
     handle.is_http2.set(protocol == Protocol::Http2);
     match protocol {
         Protocol::Http1 => http1::serve(open, io, info, handle).await,
-        Protocol::Http2 => http2::serve(open, io, info, handle).await,
+        Protocol::Http2 => {
+            open.slot.http().downstream_cx_http2_total.inc();
+            http2::serve(open, io, info, handle, None).await;
+        }
     }
 }
 

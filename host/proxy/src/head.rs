@@ -414,6 +414,11 @@ pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
+    if let Some(offer) = stream.slot.alt_svc()
+        && !stream.connection.state.is_http3()
+    {
+        parts.headers.insert(header::ALT_SVC, offer);
+    }
     if stream.is_http2() {
         // Only its connection can be closed, by GOAWAY.
         parts.headers.remove(header::CONNECTION);

@@ -41,6 +41,11 @@ mod hash_table;
 mod head;
 mod header_words;
 mod hold;
+#[cfg(feature = "http3")]
+mod http3;
+#[cfg(not(feature = "http3"))]
+#[path = "http3_off.rs"]
+mod http3;
 mod kept_head;
 mod lease;
 mod lend;

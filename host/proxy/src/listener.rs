@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use portolan_model::{ListenerLimits, ProxyHeaders, RouteTableId};
 use portolan_telemetry::{HttpMetrics, ListenerMetrics};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::{self, Accepted, OpenSocket};
+use crate::http3::{self, Http3};
 use crate::proxied;
 use crate::snapshot::{ListenerEntry, Snapshot};
 use crate::sockets::{Sockets, refuse_new};
@@ -53,6 +55,10 @@ pub(crate) struct ListenerSlot {
     sockets: Arc<Sockets>,
     /// What it was served with when it was removed; none while it is served.
     last: RefCell<Option<Rc<View>>>,
+    /// `alt-svc` of answers, where HTTP/3 is served at the same address.
+    alt_svc: RefCell<Option<HeaderValue>>,
+    /// HTTP/3 beside it.
+    http3: Http3,
     closed: watch::Sender<Option<Closing>>,
 }
 
@@ -90,6 +96,8 @@ impl ListenerSlot {
             chains: RefCell::default(),
             sockets: entry.sockets.clone(),
             last: RefCell::default(),
+            alt_svc: RefCell::default(),
+            http3: Http3::default(),
             closed: watch::Sender::new(None),
         }
     }
@@ -126,6 +134,15 @@ impl ListenerSlot {
         let chains = chains.as_ref()?;
         let index = chains.entries.find(server_name)?;
         Some((chains.slots.get(index)?.clone(), chains.entries.list.get(index)?.transport.clone()))
+    }
+
+    /// The filter chain for a client of HTTP/3 that asks for this server.
+    #[cfg(feature = "http3")]
+    pub(crate) fn quic_chain(&self, server_name: Option<&str>) -> Option<(Rc<Self>, Arc<crate::tls::ServerTls>)> {
+        let chains = self.chains.borrow();
+        let chains = chains.as_ref()?;
+        let index = chains.entries.find(server_name)?;
+        Some((chains.slots.get(index)?.clone(), chains.entries.list.get(index)?.quic()?.clone()))
     }
 
     /// The filter chain of this index.
@@ -172,6 +189,23 @@ impl ListenerSlot {
         self.metrics.replace(entry.metrics.clone());
         self.limits.set(entry.limits);
         self.tcp.replace(chain.tcp.clone());
+        let offer = chain.quic().map(|_| format!("h3=\":{}\"; ma=86400", chain.server_port));
+        self.alt_svc.replace(offer.and_then(|offer| HeaderValue::try_from(offer).ok()));
+    }
+
+    /// `alt-svc` of an answer; none where HTTP/3 is not served.
+    pub(crate) fn alt_svc(&self) -> Option<HeaderValue> {
+        let offer = self.alt_svc.borrow();
+        offer.as_ref().filter(|_| self.sockets.serves_http3()).cloned()
+    }
+
+    /// The address's sockets.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    pub(crate) fn http3(&self) -> &Http3 {
+        &self.http3
     }
 
     /// It is gone from the configuration: connections that came before are served with what it was last part of.
@@ -203,6 +237,7 @@ impl ListenerSlot {
     }
 
     fn close(&self, how: Closing) {
+        self.http3.close();
         self.closed.send_replace(Some(how));
     }
 }
@@ -232,6 +267,7 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot, last: &Rc<View
                 gone.retire(last);
                 drain(worker, |slot| Rc::ptr_eq(slot, &gone));
             }
+            http3::reconcile(worker, slot, entry);
             continue;
         }
         let taken = entry.sockets.take(worker.index);
@@ -239,6 +275,7 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot, last: &Rc<View
             let slot = ListenerSlot::new(entry);
             slots.insert(entry.address, slot.clone());
             taken.into_iter().for_each(|socket| open(worker, &slot, socket));
+            http3::reconcile(worker, &slot, entry);
         }
     }
 }

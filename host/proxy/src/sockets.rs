@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,12 +18,14 @@ pub(crate) struct Sockets {
     by_worker: Vec<Mutex<Vec<TcpListener>>>,
     /// A second handle on each, for a process that takes over.
     handles: Mutex<Vec<TcpListener>>,
+    /// HTTP/3 is served at the same address.
+    http3: AtomicBool,
 }
 
 impl Sockets {
     /// For a snapshot or a listener that serves nobody.
     pub(crate) fn none() -> Self {
-        Self { by_worker: Vec::new(), handles: Mutex::default() }
+        Self { by_worker: Vec::new(), handles: Mutex::default(), http3: AtomicBool::default() }
     }
 
     /// Shares those that were taken over among the workers, and binds one for each that has none yet.
@@ -38,7 +41,8 @@ impl Sockets {
             handles.push(socket.try_clone()?);
             own.push(socket);
         }
-        Ok(Self { by_worker: by_worker.into_iter().map(Mutex::new).collect(), handles: Mutex::new(handles) })
+        let by_worker = by_worker.into_iter().map(Mutex::new).collect();
+        Ok(Self { by_worker, handles: Mutex::new(handles), http3: AtomicBool::default() })
     }
 
     /// What this worker is to accept from; nothing the second time.
@@ -49,6 +53,15 @@ impl Sockets {
     /// Further handles on all of them; none once they are being closed.
     pub(crate) fn handles(&self) -> io::Result<Vec<TcpListener>> {
         lock(&self.handles).iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Whether clients may come over HTTP/3 to this address now.
+    pub(crate) fn set_http3(&self, is_served: bool) {
+        self.http3.store(is_served, Relaxed);
+    }
+
+    pub(crate) fn serves_http3(&self) -> bool {
+        self.http3.load(Relaxed)
     }
 
     /// From here on they are closed when the workers let go of them.

@@ -166,7 +166,9 @@ impl Stream {
         let http = slot.http();
         http.downstream_rq_total.inc();
         http.downstream_rq_active.inc();
-        match parts.version {
+        let protocol = connection.state.protocol(parts.version);
+        match protocol {
+            http::Version::HTTP_3 => http.downstream_rq_http3_total.inc(),
             http::Version::HTTP_2 => http.downstream_rq_http2_total.inc(),
             _ => http.downstream_rq_http1_total.inc(),
         }
@@ -175,7 +177,7 @@ impl Stream {
             RefCell::new(Box::new(StreamInfo {
                 start: SystemTime::now(),
                 path: parts.uri.path_and_query().cloned(),
-                protocol: Some(parts.version),
+                protocol: Some(protocol),
                 authority: parts.headers.get(http::header::HOST).cloned(),
                 requested_server_name: connection.state.server_name().cloned(),
                 ..StreamInfo::default()

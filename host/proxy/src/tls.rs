@@ -17,7 +17,7 @@ pub use certificate::validity;
 pub(crate) use chains::{ChainEntry, FilterChains, Transport};
 pub(crate) use hello::Hello;
 pub(crate) use making::ChainMaking;
-use server_config::ServerTls;
+pub(crate) use server_config::ServerTls;
 
 /// A client's connection whose TLS ends here.
 pub(crate) type ClientStream = tokio_rustls::server::TlsStream<Hello>;

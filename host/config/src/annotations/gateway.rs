@@ -6,8 +6,8 @@ use super::{count, time};
 use crate::duration;
 
 /// The annotations of a Gateway, without the prefix.
-pub(super) const KNOWN: [&str; 5] =
-    ["max-connections", "proxy-protocol", "proxy-protocol-trusted", "request-timeout", "stream-idle-timeout"];
+pub(super) const KNOWN: [&str; 6] =
+    ["http3", "max-connections", "proxy-protocol", "proxy-protocol-trusted", "request-timeout", "stream-idle-timeout"];
 
 /// What the annotations say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub(crate) struct GatewaySettings {
     proxy_header_required: Option<bool>,
     trusted: Vec<Network>,
     pub(crate) limits: ListenerLimits,
+    /// Its servers of HTTPS are served over HTTP/3, too.
+    pub(crate) http3: bool,
 }
 
 impl GatewaySettings {
@@ -35,6 +37,7 @@ impl GatewaySettings {
                     _ => return Err("`required` or `optional`".to_owned()),
                 });
             }
+            "http3" => self.http3 = value.parse().map_err(|_| "`true` or `false`".to_owned())?,
             "proxy-protocol-trusted" => self.trusted = networks(value)?,
             "max-connections" => {
                 self.limits.max_connections = Some(count(value).ok().filter(|n| *n > 0).ok_or("a number above 0")?);
@@ -89,8 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_switches_http_3_on() {
+        assert!(!read(&[]).0.http3 && read(&[("http3", "true")]).0.http3 && !read(&[("http3", "false")]).0.http3);
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told() {
         for (key, value) in [
+            ("http3", "yes"),
             ("proxy-protocol", "yes"),
             ("proxy-protocol-trusted", "10.0.0.0/40"),
             ("max-connections", "0"),

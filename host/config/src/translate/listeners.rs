@@ -130,19 +130,21 @@ impl Draft<'_> {
     }
 
     fn chains(&mut self, key: (usize, usize)) -> Vec<FilterChain> {
+        let http3 = gateway_settings(&self.gateways.all[key.0].object.meta.annotations).0.http3;
         let server = self.server(key);
         let bare = FilterChain {
             server_names: server.hosts.hosts().map(str::to_owned).collect(),
             tls: self.behind.tls.by_server.get(&key).cloned(),
             route_table: RouteTableId::MAX,
             tcp: None,
+            http3: false,
             origin: server.origin.clone(),
         };
         match server.protocol {
             Protocol::Https => {
                 let name = rds_name(&self.gateways.all[key.0], server);
                 let route_table = self.table(name, server.port, vec![key]);
-                vec![FilterChain { route_table, ..bare }]
+                vec![FilterChain { route_table, http3, ..bare }]
             }
             Protocol::Tls => {
                 let chosen = self.behind.tcp.chosen.get(&key);

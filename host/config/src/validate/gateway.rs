@@ -32,8 +32,41 @@ pub fn gateway(object: &Object<Gateway>) -> Vec<Diagnostic> {
         (!name.is_empty()).then(|| (format!("spec.servers[{i}].port.name"), name.clone()))
     });
     checker.unique("port name", names);
-    super::extension::check_faults(&mut checker, annotations::gateway_settings(&object.meta.annotations).1);
+    let (settings, faults) = annotations::gateway_settings(&object.meta.annotations);
+    super::extension::check_faults(&mut checker, faults);
+    if settings.http3 {
+        check_http3(&mut checker, &object.spec.servers, settings.proxy_headers().is_some());
+    }
     checker.finish()
+}
+
+/// Which servers clients of HTTP/3 do not reach although the annotation asks for it.
+fn check_http3(checker: &mut Checker<'_, Gateway>, servers: &[Server], is_behind_proxies: bool) {
+    let annotation = "metadata.annotations.portolan.dev/http3";
+    if is_behind_proxies {
+        let text = "HTTP/3 is not served: packets of QUIC have no header of the PROXY protocol";
+        return checker.warn_at_key("P0348", annotation, text);
+    }
+    let is_https = |server: &Server| server.port.as_ref().is_some_and(|p| p.protocol.eq_ignore_ascii_case("HTTPS"));
+    if !servers.iter().any(is_https) {
+        return checker.warn_at_key(
+            "P0348",
+            annotation,
+            "HTTP/3 is not served: there is no server with protocol HTTPS",
+        );
+    }
+    for (i, server) in servers.iter().enumerate().filter(|(_, server)| is_https(server)) {
+        let Some(tls) = &server.tls else { continue };
+        let path = format!("spec.servers[{i}].tls");
+        let mode = tls.mode.as_deref().unwrap_or("PASSTHROUGH");
+        if mode != "SIMPLE" {
+            let text = format!("HTTP/3 is not served by this server: it needs mode SIMPLE, and not {mode}");
+            checker.warn_at_key("P0348", &format!("{path}.mode"), text);
+        } else if tls.max_protocol_version.as_deref().is_some_and(|v| !matches!(v, "TLS_AUTO" | "TLSV1_3")) {
+            let text = "HTTP/3 is not served by this server: it needs TLS 1.3";
+            checker.warn_at_key("P0348", &format!("{path}.maxProtocolVersion"), text);
+        }
+    }
 }
 
 fn check_server(checker: &mut Checker<'_, Gateway>, path: &str, server: &Server) {

@@ -303,3 +303,26 @@ fn wasm_plugins_are_checked() {
         format!("{{url: 'bundled://ip-allow', sha256: {}, verificationKey: k, type: NETWORK}}", "0".repeat(64));
     assert_eq!(of(&pinned), "P0120 P0120 P0120");
 }
+
+#[test]
+fn what_http_3_cannot_be_served_by_is_told() {
+    let warned = |annotations: &[(&str, &str)], servers: &str| -> Vec<String> {
+        let mut object = object::<crate::resources::istio::Gateway>(&format!("{{servers: [{servers}]}}"));
+        let annotations = annotations.iter().map(|(key, value)| (format!("portolan.dev/{key}"), (*value).to_owned()));
+        Arc::make_mut(&mut object.meta).annotations = annotations.collect();
+        let found = gateway(&object);
+        found.into_iter().filter(|found| found.code == "P0348").map(|found| found.message).collect()
+    };
+    let on = [("http3", "true")];
+    let https =
+        |tls: &str| format!("{{port: {{number: 443, name: s, protocol: HTTPS}}, hosts: ['*'], tls: {{{tls}}}}}");
+    let simple = https("mode: SIMPLE, credentialName: a");
+    assert!(warned(&on, &simple).is_empty());
+    assert_eq!(warned(&on, "{port: {number: 80, name: h, protocol: HTTP}, hosts: ['*']}").len(), 1);
+    let mutual = https("mode: MUTUAL, credentialName: a");
+    assert!(warned(&on, &mutual)[0].ends_with("needs mode SIMPLE, and not MUTUAL"));
+    assert!(warned(&[("http3", "false")], &mutual).is_empty());
+    let old = https("mode: SIMPLE, credentialName: a, maxProtocolVersion: TLSV1_2");
+    assert!(warned(&on, &old)[0].ends_with("needs TLS 1.3"));
+    assert_eq!(warned(&[("http3", "true"), ("proxy-protocol", "required")], &simple).len(), 1);
+}

@@ -2,7 +2,7 @@
 
 mod frames;
 mod guarded;
-mod head_block;
+pub(crate) mod head_block;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portolan_telemetry::{Http2Metrics, HttpMetrics};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use self::guarded::Guarded;
 use super::watched::Watched;
@@ -45,14 +46,18 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 #[error("a filter closed the stream")]
 pub(crate) struct StreamReset;
 
-/// Serves requests until the client goes, or is told to.
-pub(super) async fn serve<S>(open: Open, io: Watched<S>, info: Arc<ConnectionInfo>, handle: Rc<Handle>)
-where
+/// Serves requests until the client goes, or is told to: by GOAWAY, or by whoever waits for `goaway`.
+pub(super) async fn serve<S>(
+    open: Open,
+    io: Watched<S>,
+    info: Arc<ConnectionInfo>,
+    handle: Rc<Handle>,
+    goaway: Option<Rc<Notify>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let open = Rc::new(open);
     let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
-    http.downstream_cx_http2_total.inc();
     let io = Guarded::new(io, info.clone(), metrics.clone(), http.clone());
     let service = service_fn({
         let open = open.clone();
@@ -78,8 +83,13 @@ where
     if open.worker.is_draining() {
         handle.drain.set(true);
     }
-    // GOAWAY: streams that are open end by themselves.
-    let result = handle.run(pin!(connection), |connection| connection.graceful_shutdown()).await;
+    let result = handle
+        .run(pin!(connection), |connection| match &goaway {
+            Some(told) => told.notify_one(),
+            // Streams that are open end by themselves.
+            None => connection.graceful_shutdown(),
+        })
+        .await;
     if let Some(Err(error)) = result {
         count(&error, &metrics.http2, &http);
     }

@@ -1,8 +1,9 @@
 //! `connection.*`, and what filters keep with a client's connection.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 
 use super::{number, text};
 use crate::context::ConnectionInfo;
@@ -19,6 +20,8 @@ pub(crate) struct ConnectionState {
     server_name: OnceLock<Arc<str>>,
     /// Properties that filters have declared for the connection's life.
     kept: Mutex<Vec<Kept>>,
+    /// Its client speaks HTTP/3, which comes to the streams as HTTP/2.
+    http3: AtomicBool,
 }
 
 /// A property's path and value.
@@ -99,6 +102,21 @@ impl ConnectionState {
 
     pub(crate) fn server_name(&self) -> Option<&Arc<str>> {
         self.server_name.get()
+    }
+
+    /// Its client speaks HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(crate) fn set_http3(&self) {
+        self.http3.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_http3(&self) -> bool {
+        self.http3.load(Relaxed)
+    }
+
+    /// What the client speaks, where its requests have this version.
+    pub(crate) fn protocol(&self, version: Version) -> Version {
+        if version == Version::HTTP_2 && self.is_http3() { Version::HTTP_3 } else { version }
     }
 
     /// `:scheme` of its requests, whatever they say.

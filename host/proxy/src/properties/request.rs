@@ -25,7 +25,7 @@ pub(super) fn write(
         b"referer" => header("referer", out),
         b"useragent" => header("user-agent", out),
         b"id" => header("x-request-id", out),
-        b"protocol" => text(protocol(head.version), out),
+        b"protocol" => text(protocol(context.connection.state.protocol(head.version)), out),
         b"attempt_count" => number(u64::from(context.attempts), out),
         b"headers_bytes" => number(head_bytes(parts), out),
         b"size" => size(context, parts).is_some_and(|size| number(size, out)),
@@ -49,6 +49,7 @@ fn named(key: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
 fn protocol(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_2 => "HTTP/2",
+        http::Version::HTTP_3 => "HTTP/3",
         http::Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     }

@@ -27,6 +27,8 @@ pub(crate) struct ChainEntry {
     pub(crate) route_table: RouteTableId,
     pub(crate) server_port: u16,
     pub(crate) tcp: Option<Arc<TcpEntry>>,
+    /// Its Gateway wants HTTP/3 served, too.
+    pub(crate) http3: bool,
 }
 
 /// What becomes of the client's TLS.
@@ -38,6 +40,16 @@ pub(crate) enum Transport {
     Passthrough,
     /// Its credential cannot be used and never could: handshakes fail.
     Down,
+}
+
+impl ChainEntry {
+    /// How clients of HTTP/3 are served; none where they are not.
+    pub(crate) fn quic(&self) -> Option<&Arc<ServerTls>> {
+        match &self.transport {
+            Transport::Tls(tls) if self.http3 && self.tcp.is_none() && tls.fits_quic => Some(tls),
+            _ => None,
+        }
+    }
 }
 
 impl FilterChains {
@@ -78,6 +90,7 @@ mod tests {
             route_table: 0,
             server_port: 443,
             tcp: None,
+            http3: false,
         };
         let chains = FilterChains::new(vec![chain(&["*.example.com", "b.test"]), chain(&["*.a.example.com"])]);
         assert_eq!(chains.find(Some("x.example.com")), Some(0));

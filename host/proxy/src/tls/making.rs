@@ -32,6 +32,7 @@ impl ChainMaking<'_> {
             transport: self.transport(chain, problems),
             route_table: chain.route_table,
             server_port: listener.server_port,
+            http3: chain.http3 && listener.proxy_headers.is_none(),
             tcp: chain.tcp.as_ref().map(|tcp| TcpEntry::new(tcp, self.metrics.tcp(&tcp.stat_prefix))),
         };
         FilterChains::new(listener.filter_chains.iter().map(chain).collect())

@@ -15,6 +15,8 @@ use super::resolver::{Certificates, KeyPair};
 use super::staple::{Staple, StapleError};
 use super::verifier::ClientVerifier;
 use crate::properties::Certificate;
+#[cfg(feature = "http3")]
+use crate::properties::TlsInfo;
 
 /// Suites of TLS 1.2 by OpenSSL's names.
 const CIPHERS: [(&str, SupportedCipherSuite); 6] = [
@@ -29,6 +31,8 @@ const CIPHERS: [(&str, SupportedCipherSuite); 6] = [
 /// How TLS ends at a filter chain.
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
+    /// QUIC can have it: TLS 1.3, and no certificate of the client, which could not be asked for by the server name.
+    pub(super) fits_quic: bool,
     /// For clients that offer protocols, and none of ours.
     without_alpn: Arc<ServerConfig>,
     /// What filters may know of our certificate, the first one.
@@ -110,7 +114,9 @@ pub(crate) fn build(
     let mut without_alpn = config.clone();
     without_alpn.alpn_protocols.clear();
     let (config, without_alpn) = (Arc::new(config), Arc::new(without_alpn));
-    Ok(Arc::new(ServerTls { config, without_alpn, local, expiries, staple_faults, admission, tickets }))
+    let fits_quic = tls.client_certificate == ClientCertificate::None
+        && (tls.min_version..=tls.max_version).contains(&TlsVersion::V1_3);
+    Ok(Arc::new(ServerTls { fits_quic, config, without_alpn, local, expiries, staple_faults, admission, tickets }))
 }
 
 impl ServerTls {
@@ -120,6 +126,23 @@ impl ServerTls {
         let ours = |name: &[u8]| self.config.alpn_protocols.iter().any(|known| known == name);
         let agrees = hello.alpn().is_none_or(|mut offered| offered.any(ours));
         if agrees { &self.config } else { &self.without_alpn }
+    }
+
+    /// The certificate for a client of HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(crate) fn certificate(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.config.cert_resolver.resolve(hello)
+    }
+
+    /// What is known of a connection that QUIC has shaken hands for.
+    #[cfg(feature = "http3")]
+    pub(crate) fn quic_info(&self, server_name: Option<&str>) -> TlsInfo {
+        TlsInfo {
+            requested_server_name: server_name.unwrap_or_default().to_owned(),
+            version: "TLSv1.3".to_owned(),
+            local: self.local.clone(),
+            ..TlsInfo::default()
+        }
     }
 
     /// True when it asks of clients what these settings ask. Else it must not serve in their place: who is to be kept out by

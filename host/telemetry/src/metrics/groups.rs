@@ -77,6 +77,7 @@ group! {
             "Connections ended with requests in flight";
         downstream_cx_http1_total: Counter = "envoy_http_downstream_cx_http1_total", "HTTP/1 connections accepted";
         downstream_cx_http2_total: Counter = "envoy_http_downstream_cx_http2_total", "HTTP/2 connections accepted";
+        downstream_cx_http3_total: Counter = "envoy_http_downstream_cx_http3_total", "HTTP/3 connections accepted";
         downstream_cx_protocol_error: Counter = "envoy_http_downstream_cx_protocol_error",
             "Connections ended for a protocol error";
         downstream_cx_idle_timeout: Counter = "envoy_http_downstream_cx_idle_timeout",
@@ -91,6 +92,7 @@ group! {
             "Requests that got a response";
         downstream_rq_http1_total: Counter = "envoy_http_downstream_rq_http1_total", "HTTP/1 requests";
         downstream_rq_http2_total: Counter = "envoy_http_downstream_rq_http2_total", "HTTP/2 requests";
+        downstream_rq_http3_total: Counter = "envoy_http_downstream_rq_http3_total", "HTTP/3 requests";
         downstream_rq_xx: ResponseClasses = "envoy_http_downstream_rq_xx", "Responses by class of status";
         downstream_rq_time: Histogram = "envoy_http_downstream_rq_time", "Time of requests in milliseconds";
         downstream_rq_rx_reset: Counter = "envoy_http_downstream_rq_rx_reset", "Requests reset by the client";

@@ -11,10 +11,10 @@ const LAST_PSEUDO: usize = 14;
 const PATH: [u8; 4] = [0xb9, 0x58, 0xd3, 0x3f];
 
 /// Where a string lies in its block.
-struct Text {
-    begin: usize,
-    end: usize,
-    is_huffman: bool,
+pub(crate) struct Text {
+    pub(crate) begin: usize,
+    pub(crate) end: usize,
+    pub(crate) is_huffman: bool,
 }
 
 /// What names a field.
@@ -100,8 +100,14 @@ fn next(block: &[u8], at: &mut usize) -> Option<Field> {
     }
 }
 
-/// RFC 7541 section 5.1.
-fn number(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
+/// True when a path that is so spelled has a fragment.
+#[cfg(feature = "http3")]
+pub(crate) fn has_fragment(path: &[u8], is_huffman: bool) -> bool {
+    if is_huffman { huffman_hash(path).is_some() } else { path.contains(&b'#') }
+}
+
+/// RFC 7541 section 5.1; QPACK has the same.
+pub(crate) fn number(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     let most = (1_usize << bits) - 1;
     let mut number = usize::from(*block.get(*at)?) & most;
     *at += 1;
@@ -119,8 +125,8 @@ fn number(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     None
 }
 
-/// RFC 7541 section 5.2.
-fn text(block: &[u8], at: &mut usize) -> Option<Text> {
+/// RFC 7541 section 5.2; QPACK has the same for values.
+pub(crate) fn text(block: &[u8], at: &mut usize) -> Option<Text> {
     let is_huffman = block.get(*at)? & 0x80 != 0;
     let length = number(block, at, 7)?;
     let (begin, end) = (*at, at.checked_add(length)?);

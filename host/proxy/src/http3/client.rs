@@ -1,0 +1,195 @@
+//! [`serve`]: one client of HTTP/3, from its handshake to GOAWAY.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h3::error::Code;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{Connection, Incoming};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::quic::{self, Intake, Quic};
+use super::request::{self, ClientBody};
+use super::settings::MAX_STREAMS;
+use crate::connection::{self, OpenSocket};
+use crate::context::ConnectionInfo;
+use crate::listener::ListenerSlot;
+use crate::on_worker::OnWorker;
+use crate::tls::Handshakes;
+use crate::worker::Worker;
+
+/// What is on its way between HTTP/3 and HTTP/2, in bytes: one direction of one client.
+const PIPE: usize = 64 * 1024;
+/// What waits to be sent to the client of one stream.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Names and values of a head together, as over HTTP/2; the answer to a longer one is 431.
+const MAX_HEADER_LIST: u32 = 60 * 1024;
+/// How long a client that was told to go, and has had its last answer, may take to close the connection.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves a client until it goes, or is told to and has had its answers.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    slot: Rc<ListenerSlot>,
+    incoming: Incoming,
+    mut open: OpenSocket,
+    goes: watch::Receiver<bool>,
+) {
+    let Some(connection) = shake(&worker, &slot, incoming).await else { return };
+    // Only now its address is known to be its own.
+    if !open.take_source_place(&worker, connection.remote_address().ip()) {
+        close(&connection, Code::H3_EXCESSIVE_LOAD);
+        return;
+    }
+    let Some((chain, info)) = told(&slot, &connection) else {
+        close(&connection, Code::H3_NO_ERROR);
+        return;
+    };
+    let goaway = Rc::new(Notify::new());
+    let (near, far) = tokio::io::duplex(PIPE);
+    connection::serve_http3(&worker, &chain, far, info, open, goaway.clone());
+    let client = Client { worker, chain, goaway, goes };
+    let code = client.run(&connection, near).await;
+    close(&connection, code);
+}
+
+/// None when it has failed, which is counted, or taken too long.
+async fn shake(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, incoming: Incoming) -> Option<Connection> {
+    let place = Handshakes::begin(worker, slot);
+    let limit = worker.edge.limits.handshake_timeout;
+    let connecting = incoming.accept().ok()?;
+    let shaken = tokio::select! {
+        biased;
+        () = place.ended() => return None,
+        shaken = timeout(limit, connecting) => shaken,
+    };
+    let metrics = slot.metrics();
+    match shaken {
+        Ok(Ok(connection)) => {
+            metrics.ssl_handshake.inc();
+            metrics.ssl_no_certificate.inc();
+            Some(connection)
+        }
+        Ok(Err(_)) => {
+            metrics.ssl_connection_error.inc();
+            None
+        }
+        Err(_) => {
+            metrics.downstream_cx_transport_socket_connect_timeout.inc();
+            None
+        }
+    }
+}
+
+/// The chain that serves it, and what is known of it. None when the chain has gone, or serves HTTP/3 no more.
+fn told(slot: &ListenerSlot, connection: &Connection) -> Option<(Rc<ListenerSlot>, Arc<ConnectionInfo>)> {
+    let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+    let name = data.server_name.map(|name| name.to_ascii_lowercase());
+    let (chain, tls) = slot.quic_chain(name.as_deref())?;
+    let peer = connection.remote_address();
+    let local = SocketAddr::new(connection.local_ip().unwrap_or(slot.address.ip()), slot.address.port());
+    let info = connection::info_of(peer, peer, local)?;
+    info.state.set_tls(tls.quic_info(name.as_deref()));
+    info.state.set_http3();
+    Some((chain, info))
+}
+
+/// Of a connection that is closed already nothing is changed.
+fn close(connection: &Connection, code: Code) {
+    connection.close(quic::code(code), b"");
+}
+
+/// What a client is served with.
+struct Client {
+    worker: Rc<Worker>,
+    chain: Rc<ListenerSlot>,
+    goaway: Rc<Notify>,
+    goes: watch::Receiver<bool>,
+}
+
+impl Client {
+    /// The answer is what the connection is closed with.
+    async fn run(mut self, connection: &Connection, near: tokio::io::DuplexStream) -> Code {
+        let Ok((sender, inner)) = within(near).await else { return Code::H3_INTERNAL_ERROR };
+        let mut inner = pin!(inner);
+        let intake = Intake::default();
+        let mut builder = h3::server::builder();
+        builder.max_field_section_size(MAX_HEADER_LIST.into()).send_grease(false);
+        let built = tokio::select! {
+            built = builder.build::<_, Bytes>(Quic::new(connection.clone(), intake.clone())) => built,
+            ended = &mut inner => return code_of(ended),
+        };
+        let Ok(mut outer) = built else { return Code::H3_NO_ERROR };
+        let mut requests = JoinSet::new();
+        let mut farewell = None;
+        loop {
+            tokio::select! {
+                // It was idle for too long, or cut, or has flooded us.
+                ended = &mut inner => return code_of(ended),
+                () = self.told_to_go(), if farewell.is_none() => {
+                    intake.close();
+                    farewell = Some(Instant::now() + FAREWELL);
+                    if outer.shutdown(1).await.is_err() {
+                        return Code::H3_NO_ERROR;
+                    }
+                }
+                accepted = outer.accept() => match accepted {
+                    Ok(Some(resolver)) => {
+                        let (worker, chain) = (self.worker.clone(), self.chain.clone());
+                        let request = request::answer(worker, chain, resolver, intake.stopped(), sender.clone());
+                        requests.spawn_local(request);
+                    }
+                    Ok(None) | Err(_) => return Code::H3_NO_ERROR,
+                },
+                Some(_) = requests.join_next(), if !requests.is_empty() => {
+                    farewell = farewell.map(|_| Instant::now() + FAREWELL);
+                }
+                () = wait_until(farewell), if farewell.is_some() && requests.is_empty() => return Code::H3_NO_ERROR,
+            }
+        }
+    }
+
+    async fn told_to_go(&mut self) {
+        tokio::select! {
+            () = self.goaway.notified() => {}
+            _ = self.goes.wait_for(|goes| *goes) => {}
+        }
+    }
+}
+
+async fn wait_until(time: Option<Instant>) {
+    sleep_until(time.unwrap_or_else(Instant::now)).await;
+}
+
+/// Why the connection of HTTP/2 has ended, for the client.
+fn code_of(ended: hyper::Result<()>) -> Code {
+    let Err(error) = ended else { return Code::H3_NO_ERROR };
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
+    match source.and_then(h2::Error::reason) {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::H3_EXCESSIVE_LOAD,
+        Some(h2::Reason::PROTOCOL_ERROR) => Code::H3_GENERAL_PROTOCOL_ERROR,
+        _ => Code::H3_NO_ERROR,
+    }
+}
+
+type Inner = http2::Connection<TokioIo<tokio::io::DuplexStream>, ClientBody, OnWorker>;
+
+/// The HTTP/2 connection within the process. Its window is as large as all streams' together: a stream that a client does not
+/// read stalls no other.
+async fn within(near: tokio::io::DuplexStream) -> hyper::Result<(SendRequest<ClientBody>, Inner)> {
+    http2::Builder::new(OnWorker)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST * 2)
+        .handshake(TokioIo::new(near))
+        .await
+}

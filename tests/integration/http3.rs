@@ -1,0 +1,415 @@
+//! HTTP/3: a client of QUIC against the real binary, from the handshake to GOAWAY.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use h3::error::{Code, StreamError};
+
+use crate::support::client::{Request, Response};
+use crate::support::config::service_entry;
+use crate::support::gateway::Options;
+use crate::support::http3::{Http3, answer, frame, head, headers};
+use crate::support::tls::{Authority, Tls, gateway, https, tls_secret, virtual_service};
+use crate::support::upstream::Upstream;
+use crate::support::{await_some, await_true};
+
+const SIMPLE: &str = "mode: SIMPLE, credentialName: ";
+const METHOD: (&str, &str) = (":method", "GET");
+const SCHEME: (&str, &str) = (":scheme", "https");
+const AUTHORITY: (&str, &str) = (":authority", "a.test");
+const PATH: (&str, &str) = (":path", "/");
+
+/// `portolan.dev/http3` switched on for these servers.
+fn on(servers: &[String]) -> String {
+    gateway(servers).replace("{name: tls}", "{name: tls, annotations: {portolan.dev/http3: 'true'}}")
+}
+
+/// `a.test` and `*.b.test`, with certificates and upstreams of their own.
+fn two_hosts(authority: &Authority, a: &Upstream, b: &Upstream) -> String {
+    [
+        on(&[https(1, "a.test", &format!("{SIMPLE}a")), https(2, "*.b.test", &format!("{SIMPLE}b"))]),
+        virtual_service("a.test", "a.backend"),
+        virtual_service("*.b.test", "b.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", a.address())])),
+        format!("---\n{}", service_entry("b.backend", &[("v1", b.address())])),
+        tls_secret("a", &authority.issue(&["a.test"])),
+        tls_secret("b", &authority.issue(&["x.b.test", "y.b.test"])),
+    ]
+    .concat()
+}
+
+struct Served {
+    authority: Authority,
+    a: Upstream,
+    b: Upstream,
+    tls: Tls,
+}
+
+impl Served {
+    fn start() -> Self {
+        Self::start_with(Options::new(), |files| files)
+    }
+
+    fn start_with(options: Options, change: impl Fn(String) -> String) -> Self {
+        let (authority, a, b) = (Authority::new("ca"), Upstream::start("a"), Upstream::start("b"));
+        let tls = Tls::start_with(options.file("tls.yaml", change(two_hosts(&authority, &a, &b))));
+        let served = Self { authority, a, b, tls };
+        // The endpoint opens beside the listener.
+        await_some("HTTP/3", || served.try_connect("a.test").ok());
+        served
+    }
+
+    fn try_connect(&self, server: &str) -> Result<Http3, quinn::ConnectionError> {
+        Http3::connect(self.tls.port.address(), &self.authority.pem(), server)
+    }
+
+    fn connect(&self, server: &str) -> Http3 {
+        self.try_connect(server).unwrap()
+    }
+
+    fn over_tcp(&self, server: &str) -> Response {
+        let mut connection = self.tls.client(&self.authority).http(server).unwrap();
+        connection.request(&Request::get(server, "/")).unwrap()
+    }
+}
+
+fn get(client: &mut Http3, host: &str) -> Response {
+    client.request(&Request::get(host, "/")).unwrap()
+}
+
+#[test]
+fn a_request_is_served_counted_and_told_as_http_3() {
+    let served = Served::start();
+    let before = served.tls.gateway.metric("envoy_http_downstream_cx_http3_total", &[]);
+    let mut client = served.connect("a.test");
+    let answer = get(&mut client, "a.test");
+    assert_eq!((answer.status, answer.upstream()), (200, "a"));
+    assert_eq!(answer.header("server"), Some("portolan"));
+    assert_eq!(answer.header("alt-svc"), None, "who is there needs no way there");
+    assert_eq!(answer.seen("x-forwarded-proto").as_deref(), Some("https"));
+    assert_eq!(answer.seen("host").as_deref(), Some("a.test"));
+    // What has no body gets none.
+    assert_eq!((answer.seen("transfer-encoding"), answer.seen("content-length")), (None, None));
+    let line = served.tls.gateway.await_access("\"GET / HTTP/3\" 200");
+    assert!(line.contains(" a.test "), "the server name is in the line: {line}");
+    let gateway = &served.tls.gateway;
+    gateway.await_metric("envoy_http_downstream_rq_http3_total", &[], 1.0);
+    assert_eq!(gateway.metric("envoy_http_downstream_cx_http3_total", &[]), before + 1.0);
+    assert_eq!(gateway.metric("envoy_http_downstream_rq_http2_total", &[]), 0.0);
+    assert_eq!(gateway.metric("envoy_http_downstream_cx_http2_total", &[]), 0.0);
+}
+
+#[test]
+fn answers_over_tcp_of_the_same_server_offer_http_3_and_no_others() {
+    let served = Served::start();
+    assert_eq!(served.over_tcp("a.test").header("alt-svc"), Some("h3=\":443\"; ma=86400"));
+    assert_eq!(served.tls.gateway.get("a.test", "/").header("alt-svc"), None, "of the plain server");
+    // What the gateway answers by itself, too.
+    let mut connection = served.tls.client(&served.authority).http("a.test").unwrap();
+    let unknown = connection.request(&Request::get("c.test", "/")).unwrap();
+    assert_eq!((unknown.status, unknown.header("alt-svc")), (404, Some("h3=\":443\"; ma=86400")));
+}
+
+#[test]
+fn http_3_is_off_unless_it_is_switched_on_and_can_be_switched_off_again() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    let off = two_hosts(&served.authority, &served.a, &served.b).replace("http3: 'true'", "http3: 'false'");
+    served.tls.gateway.replace("tls.yaml", off);
+    // Those that are there are told to go.
+    assert_eq!(client.closed(), Some(Code::H3_NO_ERROR.value()));
+    await_true("no offer", || served.over_tcp("a.test").header("alt-svc").is_none());
+    assert_eq!(served.over_tcp("a.test").status, 200);
+    served.tls.gateway.replace("tls.yaml", two_hosts(&served.authority, &served.a, &served.b));
+    await_true("the offer again", || served.over_tcp("a.test").header("alt-svc").is_some());
+    assert_eq!(get(&mut served.connect("a.test"), "a.test").status, 200);
+}
+
+#[test]
+fn bodies_go_both_ways_with_trailers_and_without() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    let body: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+    let answer = client.request(&Request::new("POST", "a.test", "/").order("echo").body(body.clone())).unwrap();
+    assert_eq!((answer.status, answer.body == body), (200, true));
+    // Of unknown length.
+    let request = Request::new("POST", "a.test", "/").order("echo");
+    let mut exchange = client.begin(head(&request)).unwrap();
+    let echoed = client.wait(async {
+        for _ in 0..3 {
+            exchange.send_data(Bytes::from_static(b"part")).await?;
+        }
+        exchange.finish().await?;
+        self::answer(&mut exchange).await
+    });
+    assert_eq!(echoed.unwrap().text(), "partpartpart");
+    assert_eq!(client.request(&Request::new("HEAD", "a.test", "/")).unwrap().body.len(), 0);
+}
+
+#[test]
+fn large_bodies_flow_at_the_readers_pace_in_little_memory() {
+    const SIZE: usize = 48 << 20;
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    let before = served.tls.gateway.resident_bytes();
+    let mut stalled = client.begin(head(&Request::get("a.test", "/").order(&format!("bytes {SIZE}")))).unwrap();
+    client.wait(async { stalled.finish().await }).unwrap();
+    // Another stream goes on while nobody reads that one.
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    let (mut got, mut most) = (0, 0);
+    client.wait(async { stalled.recv_response().await }).unwrap();
+    while let Some(mut part) = client.wait(async { stalled.recv_data().await }).unwrap() {
+        let length = part.copy_to_bytes(part.remaining()).len();
+        if got >> 22 != (got + length) >> 22 {
+            most = most.max(served.tls.gateway.resident_bytes());
+        }
+        got += length;
+    }
+    assert_eq!(got, SIZE);
+    let request = Request::new("POST", "a.test", "/").order("sink");
+    let mut upload = client.begin(head(&request)).unwrap();
+    let part = Bytes::from(vec![7; 1 << 20]);
+    for _ in 0..SIZE >> 20 {
+        client.wait(async { upload.send_data(part.clone()).await }).unwrap();
+        most = most.max(served.tls.gateway.resident_bytes());
+    }
+    let answer = client.wait(async {
+        upload.finish().await?;
+        self::answer(&mut upload).await
+    });
+    assert_eq!(answer.unwrap().text(), SIZE.to_string());
+    assert!(most < before + (20 << 20), "{}", most - before);
+}
+
+#[test]
+fn the_server_name_decides_the_certificate_and_the_routes() {
+    let served = Served::start();
+    let mut to_b = served.connect("x.b.test");
+    assert_eq!(get(&mut to_b, "x.b.test").upstream(), "b");
+    // Each server has its own hosts: another one's is unknown on this connection, which serves on.
+    let elsewhere = get(&mut to_b, "a.test");
+    assert_eq!((elsewhere.status, elsewhere.text()), (404, String::new()));
+    assert_eq!(get(&mut to_b, "y.b.test").status, 200);
+}
+
+#[test]
+fn an_unknown_server_name_is_refused_and_counted() {
+    let served = Served::start();
+    for server in ["c.test", "127.0.0.1"] {
+        let refused = served.try_connect(server).err().expect("a refusal");
+        assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
+    }
+    served.tls.gateway.await_metric("envoy_listener_no_filter_chain_match", &[], 2.0);
+    assert_eq!(served.a.requests() + served.b.requests(), 0);
+}
+
+#[test]
+fn a_reload_keeps_connections_and_their_next_request_has_the_new_routes() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    assert_eq!(get(&mut client, "a.test").upstream(), "a");
+    let other = two_hosts(&served.authority, &served.b, &served.a);
+    // The certificates are others, too: it is the same server.
+    served.tls.gateway.replace("tls.yaml", other);
+    await_true("the new route", || get(&mut client, "a.test").upstream() == "b");
+    assert_eq!(client.connection.close_reason(), None);
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_clients_and_old_ones_go_on() {
+    let served = Served::start();
+    let mut old = served.connect("a.test");
+    let other = Authority::new("another");
+    served.tls.gateway.replace("tls.yaml", two_hosts(&other, &served.a, &served.b));
+    let address = served.tls.port.address();
+    let mut new = await_some("the new certificate", || Http3::connect(address, &other.pem(), "a.test").ok());
+    assert_eq!(get(&mut new, "a.test").status, 200);
+    assert!(served.try_connect("a.test").is_err());
+    assert_eq!(get(&mut old, "a.test").status, 200);
+}
+
+#[test]
+fn a_drain_says_goaway_and_what_is_under_way_is_answered() {
+    let mut served = Served::start();
+    let mut client = served.connect("a.test");
+    let slow = head(&Request::get("a.test", "/").order("delay 1500"));
+    let mut exchange = client.begin(slow).unwrap();
+    client.wait(async { exchange.finish().await }).unwrap();
+    await_true("the request at its upstream", || served.a.in_flight() == 1);
+    served.tls.gateway.signal("TERM");
+    let answer = client.wait(async { answer(&mut exchange).await }).unwrap();
+    assert_eq!((answer.status, answer.upstream()), (200, "a"));
+    drop(exchange);
+    // The client knows that nothing else was taken in, and closes.
+    let next = client.begin(head(&Request::get("a.test", "/")));
+    assert!(matches!(next.err(), Some(StreamError::RemoteClosing { .. } | StreamError::ConnectionError { .. })));
+    assert_eq!(client.closed(), Some(Code::H3_NO_ERROR.value()));
+    assert_eq!(served.tls.gateway.await_exit().code(), Some(0));
+}
+
+/// Bytes of streams and what is wrong with them.
+fn malformed() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |fields: &[(&'static str, &'static str)]| headers(fields);
+    let whole = [METHOD, SCHEME, AUTHORITY, PATH];
+    let and = |field| headers(&[&whole[..], &[field]].concat());
+    vec![
+        ("no method", with(&[SCHEME, AUTHORITY, PATH])),
+        ("no scheme", with(&[METHOD, AUTHORITY, PATH])),
+        ("no path", with(&[METHOD, SCHEME, AUTHORITY])),
+        ("neither scheme nor path", with(&[METHOD, AUTHORITY])),
+        ("no authority", with(&[METHOD, SCHEME, PATH])),
+        ("an empty path", with(&[METHOD, SCHEME, AUTHORITY, (":path", "")])),
+        ("a second path", and((":path", "/other"))),
+        ("a second authority", and((":authority", "a.test"))),
+        ("a status", and((":status", "200"))),
+        ("an unknown pseudo-field", and((":other", "x"))),
+        ("extended CONNECT", headers(&[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, PATH])),
+        ("CONNECT with a path", with(&[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH])),
+        ("a path after a field", with(&[METHOD, SCHEME, AUTHORITY, ("x-a", "b"), PATH])),
+        ("a fragment", with(&[METHOD, SCHEME, AUTHORITY, (":path", "/a#b")])),
+        ("upper case", and(("X-A", "b"))),
+        ("a line break", and(("x-a", "b\r\nx-b: c"))),
+        ("Connection", and(("connection", "close"))),
+        ("Transfer-Encoding", and(("transfer-encoding", "chunked"))),
+        ("TE with something else", and(("te", "gzip"))),
+        ("another Host", and(("host", "b.test"))),
+        ("too short a body", [and(("content-length", "5")), frame(0, b"abc")].concat()),
+        ("a pseudo-field in trailers", [headers(&whole), frame(0, b"abc"), headers(&[PATH])].concat()),
+    ]
+}
+
+#[test]
+fn malformed_requests_are_reset_and_the_others_go_on() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    for (what, bytes) in malformed() {
+        assert_eq!(client.reset_of(&bytes), Some(Code::H3_MESSAGE_ERROR.value()), "{what}");
+    }
+    assert_eq!(client.reset_of(&[]), Some(Code::H3_REQUEST_INCOMPLETE.value()));
+    assert_eq!(get(&mut client, "a.test").status, 200, "on the same connection");
+    assert_eq!(served.a.seen().len(), 0);
+}
+
+#[test]
+fn frames_that_mean_nothing_and_empty_data_are_no_part_of_a_request() {
+    let served = Served::start();
+    let client = served.connect("a.test");
+    let order = headers(&[(":method", "POST"), SCHEME, AUTHORITY, PATH, ("x-order", "echo"), ("te", "trailers")]);
+    let odd = frame(0x21, &[7; 5000]);
+    let empty = frame(0, &[]);
+    let bytes = [&odd[..], &order, &empty, &odd, &frame(0, b"one"), &empty, &frame(0, b"two"), &empty].concat();
+    let answered = client.answer_of(&bytes);
+    let text = String::from_utf8_lossy(&answered);
+    assert!(text.contains("one") && text.contains("two"), "{text}");
+}
+
+#[test]
+fn a_body_that_breaks_off_within_a_frame_ends_the_connection() {
+    let served = Served::start();
+    let client = served.connect("a.test");
+    let bytes = [headers(&[(":method", "POST"), SCHEME, AUTHORITY, PATH]), vec![0, 9, b'a']].concat();
+    client.wait(async {
+        let (mut sending, _receiving) = client.connection.open_bi().await.unwrap();
+        sending.write_all(&bytes).await.unwrap();
+        sending.finish().unwrap();
+        client.connection.closed().await
+    });
+    assert_eq!(client.closed(), Some(Code::H3_FRAME_ERROR.value()));
+}
+
+#[test]
+fn heads_have_a_bound() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    let large = "a".repeat(61 * 1024);
+    let answered = client.answer_of(&headers(&[METHOD, SCHEME, AUTHORITY, PATH, ("x-large", &large)]));
+    // 431, by Huffman's code.
+    assert!(answered.windows(3).any(|part| part == [0x69, 0x90, 0xff]), "{answered:?}");
+    let too_large = [&[1, 0x80, 1, 0, 1][..], &[0; 100]].concat();
+    assert_eq!(client.reset_of(&too_large), Some(Code::H3_EXCESSIVE_LOAD.value()));
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    assert_eq!(served.a.requests(), 1);
+}
+
+#[test]
+fn a_client_that_goes_takes_its_request_with_it() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    let mut exchange = client.begin(head(&Request::get("a.test", "/").order("delay 5000"))).unwrap();
+    client.wait(async { exchange.finish().await }).unwrap();
+    await_true("the request at its upstream", || served.a.in_flight() == 1);
+    exchange.stop_sending(Code::H3_REQUEST_CANCELLED);
+    let line = served.tls.gateway.await_access("\"GET / HTTP/3\" 0 DC");
+    assert!(line.contains("a.test"), "{line}");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+}
+
+#[test]
+fn an_answer_before_the_bodys_end_stops_the_upload_and_nothing_else() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    for _ in 0..3 {
+        let mut exchange = client.begin(head(&Request::new("POST", "c.test", "/"))).unwrap();
+        let early = client.wait(async {
+            exchange.send_data(Bytes::from_static(b"begun")).await?;
+            answer(&mut exchange).await
+        });
+        assert_eq!(early.unwrap().status, 404);
+    }
+    assert_eq!(get(&mut client, "a.test").status, 200);
+}
+
+#[test]
+fn connections_have_a_bound_that_is_shared_with_tcp() {
+    let served = Served::start_with(Options::new(), |files| {
+        files.replace("http3: 'true'", "http3: 'true', portolan.dev/max-connections: '1'")
+    });
+    let gateway = &served.tls.gateway;
+    await_true("the first client's end", || gateway.metric("envoy_listener_downstream_cx_active", &[]) == 0.0);
+    let mut client = served.connect("a.test");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    let refused = served.try_connect("a.test").err().expect("a refusal");
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+}
+
+#[test]
+fn streams_at_once_have_a_bound() {
+    let served = Served::start();
+    let client = served.connect("a.test");
+    let opened = client.wait(async {
+        let mut opened = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), client.connection.open_bi()).await {
+            opened.push(stream);
+        }
+        opened.len()
+    });
+    assert_eq!(opened, 100);
+}
+
+#[test]
+fn a_process_that_takes_over_serves_http_3_when_the_old_one_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let options = Options::new()
+        .argument("--minimum-drain-time")
+        .argument("1s")
+        .argument("--takeover")
+        .argument(socket.display().to_string());
+    let mut served = Served::start_with(options, |files| files);
+    let mut client = served.connect("a.test");
+    let mut exchange = client.begin(head(&Request::get("a.test", "/").order("delay 1500"))).unwrap();
+    client.wait(async { exchange.finish().await }).unwrap();
+    await_true("the request at its upstream", || served.a.in_flight() == 1);
+    let next = served.tls.gateway.start_again();
+    let mut old = served.tls.gateway.become_process(next);
+    // What is under way ends where it began.
+    assert_eq!(client.wait(async { answer(&mut exchange).await }).unwrap().status, 200);
+    drop(exchange);
+    assert_eq!(client.closed(), Some(Code::H3_NO_ERROR.value()));
+    assert_eq!(await_some("the old process's end", || old.try_wait().unwrap()).code(), Some(0));
+    await_true("the offer of the new process", || served.over_tcp("a.test").header("alt-svc").is_some());
+    assert_eq!(get(&mut served.connect("a.test"), "a.test").status, 200);
+}
