@@ -24,7 +24,10 @@ pub(crate) fn describe(old: &Model, new: &Model) -> String {
 }
 
 fn listeners(old: &Model, new: &Model, parts: &mut Vec<String>) {
-    let names = |model: &Model| model.listeners.iter().map(|l| l.name.clone()).collect::<BTreeSet<_>>();
+    let names = |model: &Model| {
+        let udp = model.udp_listeners.iter().map(|listener| listener.name.clone());
+        model.listeners.iter().map(|listener| listener.name.clone()).chain(udp).collect::<BTreeSet<_>>()
+    };
     let (old, new) = (names(old), names(new));
     parts.extend(new.difference(&old).map(|name| format!("+listener {name}")));
     parts.extend(old.difference(&new).map(|name| format!("-listener {name}")));

@@ -5,6 +5,7 @@ mod plugins;
 mod rules;
 mod text;
 mod traffic;
+mod udp;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -102,6 +103,7 @@ fn read(args: &DiffArgs, path: &std::path::Path) -> anyhow::Result<Arc<Model>> {
 /// In the order in which a request meets the parts.
 pub(crate) fn changes(old: &Model, new: &Model) -> Vec<Change> {
     let mut changes = listeners(old, new);
+    changes.extend(udp::listeners(old, new));
     changes.extend(rules::changes(old, new));
     changes.extend(clusters::changes(old, new));
     changes.extend(plugins::changes(old, new));

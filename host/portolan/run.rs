@@ -1,5 +1,6 @@
 //! `portolan run`: starts the control loop, the workers and the admin port, and waits for signals.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -370,7 +371,12 @@ fn say_listeners(snapshot: &Snapshot, errors: &view::ListenerErrors) {
         };
         tracing::info!("listen   {}  {protocol}  {}", listener.address, origins.join(", "));
     }
-    if snapshot.model.listeners.is_empty() {
+    let udp: BTreeSet<_> = snapshot.udp_addresses().collect();
+    for listener in snapshot.model.udp_listeners.iter().filter(|listener| udp.contains(&listener.address)) {
+        let origins: Vec<_> = listener.origins.iter().map(ToString::to_string).collect();
+        tracing::info!("listen   {}  UDP   {}", listener.address, origins.join(", "));
+    }
+    if snapshot.model.listeners.is_empty() && udp.is_empty() {
         tracing::warn!("listen   nowhere: no Gateway fits this gateway's labels");
     }
 }

@@ -9,7 +9,7 @@ use portolan_admin::{
     ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView, RequestKey, TrafficView,
 };
 use portolan_config::{Diagnostic, ObjectState, ObjectStatus, ResourceSet};
-use portolan_model::{Cluster, Listener, Model};
+use portolan_model::{Cluster, Listener, Model, UdpListener};
 use portolan_proxy::{
     Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, RequestKind, Snapshot, SnapshotCell,
 };
@@ -93,7 +93,14 @@ pub(crate) fn listeners(cell: &SnapshotCell, errors: &ListenerErrors) -> Vec<Lis
         error: errors.get(&listener.address).cloned(),
         ..ListenerView::from(listener)
     };
-    cell.load().model.listeners.iter().map(view).collect()
+    let snapshot = cell.load();
+    let bound: Vec<_> = snapshot.udp_addresses().collect();
+    let of_udp = |listener: &UdpListener| {
+        let error = (!bound.contains(&listener.address)).then(|| "its UDP address is not bound".to_owned());
+        ListenerView { error, ..ListenerView::from(listener) }
+    };
+    let udp = snapshot.model.udp_listeners.iter().map(of_udp);
+    snapshot.model.listeners.iter().map(view).chain(udp).collect()
 }
 
 /// The clusters of the current snapshot with their counters.

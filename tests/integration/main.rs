@@ -63,6 +63,7 @@ mod tls_clients;
 mod tls_edge;
 mod tls_rotation;
 mod tls_tcp;
+mod udp;
 mod upstream_faults;
 mod validation;
 mod virtual_services;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::response::Response;
 use http::{StatusCode, Uri};
-use portolan_model::Listener;
+use portolan_model::{Listener, UdpListener};
 use serde::Serialize;
 
 use crate::output::{Form, json, text, unknown_form};
@@ -27,6 +27,19 @@ pub struct ListenerView {
 impl From<&Listener> for ListenerView {
     /// The view of a listener that accepts.
     fn from(listener: &Listener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            address: listener.address,
+            server_port: listener.server_port,
+            origins: listener.origins.iter().map(portolan_model::Origin::place).collect(),
+            error: None,
+        }
+    }
+}
+
+impl From<&UdpListener> for ListenerView {
+    /// The view of a listener that takes datagrams.
+    fn from(listener: &UdpListener) -> Self {
         Self {
             name: listener.name.clone(),
             address: listener.address,

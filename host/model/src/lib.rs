@@ -19,6 +19,7 @@ pub mod route;
 pub mod secret;
 pub mod standard_metrics;
 pub mod transport;
+pub mod udp;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
@@ -48,6 +49,7 @@ pub use route::{
 pub use secret::{AcmeOrder, Secret, SecretId};
 pub use standard_metrics::{MetricOverride, StandardMetrics};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
+pub use udp::{UdpListener, UdpProxy};
 
 use std::sync::Arc;
 
@@ -58,6 +60,9 @@ use serde::{Deserialize, Serialize};
 pub struct Model {
     /// Sockets to listen on, ordered by address.
     pub listeners: Vec<Listener>,
+    /// Sockets to take datagrams from, ordered by address.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub udp_listeners: Vec<UdpListener>,
     /// Virtual hosts by listener of HTTP; a [`RouteTableId`] is an index into this list.
     pub route_tables: Vec<RouteTable>,
     /// All routes of all tables; a [`RouteId`] is an index into this list. A route may be in several virtual hosts. One that
@@ -96,10 +101,22 @@ impl Model {
 
 impl PartialEq for Model {
     fn eq(&self, other: &Self) -> bool {
-        let Self { listeners, route_tables, routes, clusters, plugins, access_logs, metrics, paths, edge, secrets } =
-            self;
+        let Self {
+            listeners,
+            udp_listeners,
+            route_tables,
+            routes,
+            clusters,
+            plugins,
+            access_logs,
+            metrics,
+            paths,
+            edge,
+            secrets,
+        } = self;
         let same_route = |(a, b): (&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b) || a == b;
         *listeners == other.listeners
+            && *udp_listeners == other.udp_listeners
             && *route_tables == other.route_tables
             && routes.len() == other.routes.len()
             && routes.iter().zip(&other.routes).all(same_route)

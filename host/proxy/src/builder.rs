@@ -32,6 +32,7 @@ use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
 use crate::tcp::TcpEntry;
 use crate::tls::{ChainMaking, FilterChains};
+use crate::udp::UdpListeners;
 use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
 
@@ -79,6 +80,7 @@ pub struct Builder {
     modules: Arc<ModuleStore>,
     compiler: Compiler,
     sockets: SocketRegistry,
+    udp: UdpListeners,
     resolution: Resolution,
     last: Option<Arc<Snapshot>>,
     generations: Arc<Generations>,
@@ -145,6 +147,7 @@ impl Builder {
             compiler: Compiler::new(modules.clone(), options.bind, options.source.clone()),
             modules,
             sockets: SocketRegistry::default(),
+            udp: UdpListeners::default(),
             resolution: Resolution::start(options.dns_server)?,
             last: None,
             generations: Arc::default(),
@@ -181,6 +184,8 @@ impl Builder {
         let rollouts = self.rollouts(&model, &mut http_plugins);
         let network_plugins = self.user_plugins(&model, PluginKind::Network, &mut problems);
         let listeners = self.listeners(&model, &mut problems);
+        let workers = self.options.bind.then_some(self.options.workers);
+        let udp_listeners = self.udp.build(&model, workers, &self.options.metrics, &mut problems);
         let instead = self.options.access_log.as_deref();
         let access_logs = self.logs.open(&model, instead, &self.options.metrics, &mut problems);
         let clusters: Vec<_> = self.clusters(&model, &mut problems);
@@ -195,6 +200,7 @@ impl Builder {
             host_versions: self.host_versions(&model),
             model,
             listeners,
+            udp_listeners,
             clusters,
             http_plugins,
             network_plugins,

@@ -81,6 +81,7 @@ mod stream_trace;
 mod tcp;
 mod tls;
 mod traffic;
+mod udp;
 pub mod untrusted;
 mod upgrade;
 mod upkeep;

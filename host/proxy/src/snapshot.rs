@@ -30,6 +30,7 @@ use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
 use crate::tls::FilterChains;
 use crate::traffic::asked_headers;
+use crate::udp::UdpEntry;
 use crate::upstream::UpstreamTransport;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
@@ -39,6 +40,7 @@ pub struct Snapshot {
     /// What it was built from.
     pub model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) udp_listeners: Vec<Arc<UdpEntry>>,
     pub(crate) routes: Vec<LazyRoute>,
     /// Some route makes headers of responses of what is known of requests.
     pub(crate) has_response_formats: bool,
@@ -127,6 +129,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) generation: u64,
     pub(crate) model: Arc<Model>,
     pub(crate) listeners: Vec<ListenerEntry>,
+    pub(crate) udp_listeners: Vec<Arc<UdpEntry>>,
     pub(crate) routes: Vec<LazyRoute>,
     pub(crate) host_versions: HostVersions,
     pub(crate) clusters: Vec<ClusterEntry>,
@@ -156,6 +159,11 @@ impl Snapshot {
         Ok(all)
     }
 
+    /// The UDP addresses that are bound.
+    pub fn udp_addresses(&self) -> impl Iterator<Item = std::net::SocketAddr> {
+        self.udp_listeners.iter().map(|listener| listener.address)
+    }
+
     /// A route by number.
     pub(crate) fn route(&self, id: RouteId) -> Option<&RouteEntry> {
         self.routes.get(id as usize)?.get(&self.model, id)
@@ -166,6 +174,7 @@ impl Snapshot {
         Self {
             generation: parts.generation,
             listeners: parts.listeners,
+            udp_listeners: parts.udp_listeners,
             has_response_formats: parts.routes.iter().any(|route| route.has_response_formats),
             routes: parts.routes,
             host_versions: parts.host_versions,

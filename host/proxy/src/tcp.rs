@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use portolan_model::{TcpDestination, TcpProxy};
+use portolan_model::{ClusterId, TcpDestination, TcpProxy};
 use portolan_telemetry::{ResponseFlags, TcpMetrics};
 use portolan_wasm::Peer;
 use tokio::sync::Notify;
@@ -30,14 +30,20 @@ use crate::worker::Worker;
 use chain::Chain;
 pub(crate) use client::Client;
 use pump::Source;
-use record::Record;
+pub(crate) use record::Record;
+pub(crate) use upstream::{Held, pick};
 
 /// What the connections of a TCP listener go by, made ready from the model.
 pub(crate) struct TcpEntry {
     pub(crate) metrics: Arc<TcpMetrics>,
-    destinations: Vec<TcpDestination>,
+    destinations: Destinations,
     idle_timeout: Option<Duration>,
     max_duration: Option<Duration>,
+}
+
+/// Clusters by weight.
+pub(crate) struct Destinations {
+    list: Vec<TcpDestination>,
     /// Where the golden-ratio sequence of weighted turns stands, as a fraction of 2^32.
     turn: AtomicU32,
 }
@@ -46,23 +52,33 @@ impl TcpEntry {
     pub(crate) fn new(proxy: &TcpProxy, metrics: Arc<TcpMetrics>) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            destinations: proxy.destinations.clone(),
+            destinations: Destinations::new(&proxy.destinations),
             idle_timeout: proxy.idle_timeout_ms.map(Duration::from_millis),
             max_duration: proxy.max_connection_duration_ms.map(Duration::from_millis),
-            turn: AtomicU32::new(rand::random()),
         })
+    }
+}
+
+impl Destinations {
+    pub(crate) fn new(list: &[TcpDestination]) -> Self {
+        Self { list: list.to_vec(), turn: AtomicU32::new(rand::random()) }
+    }
+
+    /// All clusters.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ClusterId> {
+        self.list.iter().map(|destination| destination.cluster)
     }
 
     /// The next connection's destination: each has its share also among few connections, over all workers.
-    fn destination(&self) -> Option<&TcpDestination> {
-        if let [only] = self.destinations.as_slice() {
+    pub(crate) fn next(&self) -> Option<&TcpDestination> {
+        if let [only] = self.list.as_slice() {
             return Some(only);
         }
         let turn = u64::from(self.turn.fetch_add(GOLDEN, Relaxed));
-        let total: u64 = self.destinations.iter().map(|destination| u64::from(destination.weight)).sum();
+        let total: u64 = self.list.iter().map(|destination| u64::from(destination.weight)).sum();
         // Below 2^64: a turn has 32 bits, and the model's weights add up to at most 32 bits too.
         let mut rest = (turn * total) >> 32;
-        self.destinations.iter().find(|destination| match rest.checked_sub(u64::from(destination.weight)) {
+        self.list.iter().find(|destination| match rest.checked_sub(u64::from(destination.weight)) {
             Some(left) => {
                 rest = left;
                 false
@@ -297,7 +313,7 @@ mod tests {
         let entry = entry(weights);
         let mut counts = HashMap::new();
         for _ in 0..n {
-            *counts.entry(entry.destination().map(|d| d.cluster).unwrap_or(u32::MAX)).or_default() += 1;
+            *counts.entry(entry.destinations.next().map(|d| d.cluster).unwrap_or(u32::MAX)).or_default() += 1;
         }
         counts
     }

@@ -23,6 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::tcp;
 use crate::tls::Handshakes;
 use crate::traffic::Recorder;
+use crate::udp::{self, UdpSlots};
 use crate::view::View;
 
 /// How often deadlines of connections and idle upstream connections are looked at.
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) connections: RefCell<Slab<Rc<Handle>>>,
     /// Connections of TCP listeners.
     pub(crate) tcp_connections: RefCell<Slab<Rc<tcp::Connection>>>,
+    /// UDP listeners with their sessions.
+    pub(crate) udp: UdpSlots,
     /// TLS clients that are not yet connections.
     pub(crate) handshakes: Handshakes,
     pub(crate) connection_closed: Notify,
@@ -73,6 +76,7 @@ impl Worker {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             tcp_connections: RefCell::default(),
+            udp: UdpSlots::default(),
             handshakes: Handshakes::default(),
             connection_closed: Notify::new(),
             tunnels: Cell::new(0),
@@ -162,6 +166,7 @@ impl Worker {
             plugin.begin(self);
         }
         listener::reconcile(self, &snapshot, &last);
+        udp::reconcile(self, &snapshot);
         if is_new || !self.has_begun.replace(true) {
             snapshot.note_adopted();
         }
@@ -189,6 +194,7 @@ impl Worker {
         for (_, connection) in self.tcp_connections.borrow().iter() {
             connection.sweep(now);
         }
+        udp::sweep(self, now);
     }
 
     /// Clients are told to go, each in the way of its protocol; whoever comes is still served.
@@ -203,6 +209,8 @@ impl Worker {
     fn hand_over(self: &Rc<Self>) {
         self.closing.set(true);
         listener::close_all(self, Closing::HandOver);
+        // Its sockets get the next datagrams, of whatever session.
+        udp::close_all(self);
         self.announce();
     }
 
@@ -220,6 +228,8 @@ impl Worker {
             () = self.keep_sweeping() => {}
         }
         self.cut.notify_waiters();
+        // Sessions have no end that could be waited for.
+        udp::close_all(self);
         for (_, handle) in self.connections.borrow().iter() {
             handle.cut();
         }

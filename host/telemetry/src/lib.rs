@@ -17,7 +17,7 @@ pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
     Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue, PluginValueKind, Reporter,
     ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric, StandardOptions,
-    StandardSeries, TcpMetrics,
+    StandardSeries, TcpMetrics, UdpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};

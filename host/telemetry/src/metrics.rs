@@ -22,7 +22,7 @@ use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics, Http2Metrics,
-    HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics,
+    HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, UdpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -55,6 +55,7 @@ pub struct Metrics {
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
     tcp: Members<TcpMetrics>,
+    udp: Members<UdpMetrics>,
     certificates: Members<CertificateMetrics>,
     clusters: Members<ClusterMetrics>,
     filters: Members<FilterMetrics>,
@@ -81,6 +82,7 @@ impl Metrics {
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
             tcp: Members::new("tcp", limit),
+            udp: Members::new("udp", limit),
             certificates: Members::new("certificate", limit),
             clusters: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
@@ -104,6 +106,11 @@ impl Metrics {
     /// VirtualService for several.
     pub fn tcp(&self, prefix: &str) -> Arc<TcpMetrics> {
         self.tcp.resolve(prefix)
+    }
+
+    /// Session metrics of a UDP route by its prefix, which is made as that of a TCP route.
+    pub fn udp(&self, prefix: &str) -> Arc<UdpMetrics> {
+        self.udp.resolve(prefix)
     }
 
     /// Metrics of a certificate by the name of its Secret, or by its files.
@@ -191,6 +198,7 @@ impl Metrics {
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));
+        families.extend(self.udp.families("envoy_udp_prefix"));
         families.extend(self.certificates.families("secret"));
         families.extend(self.clusters.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
@@ -223,7 +231,7 @@ impl Metrics {
     }
 
     fn overflow(&self) -> u64 {
-        let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow];
+        let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow, &self.udp.overflow];
         let others =
             [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow, &self.standard.overflow];
         let all = of_listeners.into_iter().chain(others);

@@ -60,7 +60,9 @@ pub(super) enum Protocol {
     Mesh,
     /// Bytes, whatever they mean: Istio's filters for MONGO, MYSQL and REDIS are off unless asked for.
     Tcp,
-    /// UDP and HBONE.
+    /// Datagrams, an extension of ours: Istio serves none.
+    Udp,
+    /// HBONE.
     Other,
 }
 
@@ -113,7 +115,8 @@ impl Protocol {
         let text = text.to_ascii_uppercase();
         match (text.as_str(), tls.map(|tls| tls.mode.as_deref().unwrap_or("PASSTHROUGH"))) {
             ("HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB", _) => Self::Http,
-            ("UDP" | "HBONE", _) => Self::Other,
+            ("UDP", _) => Self::Udp,
+            ("HBONE", _) => Self::Other,
             (_, Some("AUTO_PASSTHROUGH" | "ISTIO_MUTUAL")) => Self::Mesh,
             (_, Some("PASSTHROUGH")) => Self::Passthrough,
             ("HTTPS", _) => Self::Https,
@@ -134,6 +137,7 @@ impl Protocol {
             Self::Http => "HTTP",
             Self::Https | Self::Tls | Self::Passthrough | Self::Mesh => "TLS",
             Self::Tcp => "TCP",
+            Self::Udp => "UDP",
             Self::Other => "other",
         }
     }
@@ -150,11 +154,12 @@ fn diagnose(all: &[KnownGateway<'_>], options: &TranslateOptions) -> Vec<Diagnos
         }
         for server in &gateway.servers {
             let (code, what) = match server.protocol {
-                Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Passthrough | Protocol::Tcp => continue,
+                Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Passthrough => continue,
+                Protocol::Tcp | Protocol::Udp => continue,
                 Protocol::Mesh => {
                     ("P0301", "AUTO_PASSTHROUGH and ISTIO_MUTUAL are of the mesh: this server is skipped")
                 }
-                Protocol::Other => ("P0302", "UDP and HBONE servers are not served: this server is skipped"),
+                Protocol::Other => ("P0302", "HBONE servers are not served: this server is skipped"),
             };
             let field = if server.protocol == Protocol::Mesh { "tls.mode" } else { "port.protocol" };
             let place = gateway.object.place(&format!("{}.{field}", server.path));

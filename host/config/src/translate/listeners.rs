@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use portolan_model::{FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId};
+use portolan_model::{
+    FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId, UdpListener, UdpProxy,
+};
 
 use super::actions::Reference;
 use super::gateways::{Gateways, KnownGateway, KnownServer, Protocol};
@@ -22,6 +24,8 @@ const GRPC_WEB: &str = "portolan.dev/grpc-web";
 pub(super) struct Listeners {
     /// In order of address.
     pub(super) listeners: Vec<Listener>,
+    /// Those of UDP, which share addresses with others.
+    pub(super) udp: Vec<UdpListener>,
     /// The route tables that they need, by id.
     pub(super) tables: Vec<TableServers>,
     /// Clusters that listeners of TCP need.
@@ -53,18 +57,19 @@ pub(super) fn translate(gateways: &Gateways<'_>, ports: &PortMapping, behind: &B
     let mut diagnostics = Vec::new();
     let by_address = shared(gateways, ports, &mut diagnostics);
     let mut draft = Draft { gateways, behind, tables: Vec::new(), references: Vec::new() };
-    let listeners = by_address.iter().filter_map(|(address, servers)| draft.listener(*address, servers)).collect();
-    Listeners { listeners, tables: draft.tables, references: draft.references, diagnostics }
+    let (udp, others): (Vec<_>, Vec<_>) = by_address.iter().partition(|((_, is_udp), _)| *is_udp);
+    let listeners = others.iter().filter_map(|((address, _), servers)| draft.listener(*address, servers)).collect();
+    let udp = udp.iter().filter_map(|((address, _), servers)| draft.udp_listener(*address, servers)).collect();
+    Listeners { listeners, udp, tables: draft.tables, references: draft.references, diagnostics }
 }
 
-/// Servers by the address that is bound, oldest Gateway first, without those that cannot be there.
-fn shared(
-    gateways: &Gateways<'_>,
-    ports: &PortMapping,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> BTreeMap<SocketAddr, Vec<(usize, usize)>> {
+/// Servers by the address that is bound, and whether it is one of UDP.
+type ByAddress = BTreeMap<(SocketAddr, bool), Vec<(usize, usize)>>;
+
+/// Servers by address, oldest Gateway first, without those that cannot be there.
+fn shared(gateways: &Gateways<'_>, ports: &PortMapping, diagnostics: &mut Vec<Diagnostic>) -> ByAddress {
     let mut names: HashMap<(SocketAddr, String), Origin> = HashMap::new();
-    let mut by_address: BTreeMap<SocketAddr, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut by_address = ByAddress::new();
     for (g, gateway) in gateways.all.iter().enumerate().filter(|(_, gateway)| gateway.selected) {
         let served = |server: &KnownServer| !matches!(server.protocol, Protocol::Mesh | Protocol::Other);
         for (s, server) in gateway.servers.iter().enumerate().filter(|(_, server)| served(server)) {
@@ -74,7 +79,7 @@ fn shared(
                 diagnostics.push(Diagnostic::warning("P0210", place, text));
             }
             let address = address(server, ports);
-            let entries = by_address.entry(address).or_default();
+            let entries = by_address.entry((address, server.protocol == Protocol::Udp)).or_default();
             let first = entries.first().map(|&(g, s)| &gateways.all[g].servers[s]);
             let place = || gateway.object.place(&format!("{}.port.number", server.path));
             if let Some(first) = first.filter(|first| !share(first, server)) {
@@ -127,6 +132,28 @@ impl Draft<'_> {
                 (!filter_chains.is_empty()).then_some(Listener { filter_chains, ..base })
             }
         }
+    }
+
+    /// None when no rule fits the server.
+    fn udp_listener(&mut self, address: SocketAddr, servers: &[(usize, usize)]) -> Option<UdpListener> {
+        let first = *servers.first()?;
+        let chosen = self.behind.tcp.chosen.get(&first)?;
+        let base = listener(address, servers, self.gateways, None);
+        let tcp = self.proxy(chosen);
+        let proxy = UdpProxy {
+            stat_prefix: tcp.stat_prefix,
+            destinations: tcp.destinations,
+            idle_timeout_ms: tcp.idle_timeout_ms,
+            origin: tcp.origin,
+        };
+        Some(UdpListener {
+            name: format!("udp_{}", base.name),
+            address,
+            server_port: base.server_port,
+            proxy,
+            max_sessions: base.limits.max_connections,
+            origins: base.origins,
+        })
     }
 
     fn chains(&mut self, key: (usize, usize)) -> Vec<FilterChain> {

@@ -51,7 +51,8 @@ use std::sync::Arc;
 use actions::Reference;
 use memo::{Memo, Record};
 use portolan_model::{
-    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, Underscores,
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, TcpDestination,
+    UdpListener, Underscores,
 };
 
 use crate::ResourceSet;
@@ -162,12 +163,11 @@ fn translate_with(
         listeners::Behind { proxy_headers: proxy_headers(resources), tcp: &tcp, tls: &tls, passthrough: &passthrough };
     let listeners = listeners::translate(&gateways, &ports, &behind);
     let edge = edge_policy(resources, options);
-    let behind_proxies = edge.num_trusted_proxies > 0;
     let routing =
         tables::Routing { bindings: &bindings, delegates: &delegates, destinations: &destinations, options, memo };
-    let tables = tables::translate(&gateways, &listeners, &routing, behind_proxies);
+    let tables = tables::translate(&gateways, &listeners, &routing, edge.num_trusted_proxies > 0);
     let references = tables.references.iter().flat_map(|of_route| &**of_route).chain(&listeners.references);
-    let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners.listeners);
+    let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
     let (access_logs, metrics) = telemetry(resources, options);
     let (clusters, transports) = all_clusters(references, &callable, (&registry, &policies), resources, options);
@@ -195,6 +195,7 @@ fn translate_with(
     sort(&mut diagnostics);
     let model = Model {
         listeners: tcp_with_cluster_ids(listeners.listeners, &clusters.ids),
+        udp_listeners: udp_with_cluster_ids(listeners.udp, &clusters.ids),
         route_tables: tables.tables,
         routes: with_cluster_ids(tables.routes, &clusters.ids),
         clusters: clusters.clusters,
@@ -245,12 +246,13 @@ fn filters(
     options: &TranslateOptions,
     gateways: &gateways::Gateways<'_>,
     registry: &registry::Registry<'_>,
-    listeners: &[Listener],
+    listeners: &listeners::Listeners,
 ) -> (plugins::Plugins, bool) {
     let is_tcp =
         |listener: &Listener| listener.tcp.is_some() || listener.filter_chains.iter().any(|chain| chain.tcp.is_some());
     let authentication = authentication::translate(resources, registry, options);
-    let authorization = authorization::translate(resources, registry, options, listeners.iter().any(is_tcp));
+    let has_tcp = listeners.listeners.iter().any(is_tcp) || !listeners.udp.is_empty();
+    let authorization = authorization::translate(resources, registry, options, has_tcp);
     let has_tokens = !authentication.plugins.is_empty();
     (plugins::translate(resources, gateways, options).with(authentication).with(authorization), has_tokens)
 }
@@ -300,11 +302,25 @@ fn tcp_with_cluster_ids(
         let of_chains = listener.filter_chains.iter_mut().filter_map(|chain| chain.tcp.as_mut());
         listener.tcp.iter_mut().chain(of_chains)
     });
-    let destinations = proxies.flat_map(|proxy| &mut proxy.destinations);
+    number(proxies.flat_map(|proxy| &mut proxy.destinations), ids);
+    listeners
+}
+
+fn udp_with_cluster_ids(
+    mut listeners: Vec<UdpListener>,
+    ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
+) -> Vec<UdpListener> {
+    number(listeners.iter_mut().flat_map(|listener| &mut listener.proxy.destinations), ids);
+    listeners
+}
+
+fn number<'a>(
+    destinations: impl Iterator<Item = &'a mut TcpDestination>,
+    ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
+) {
     for destination in destinations {
         destination.cluster = ids.get(&destination.cluster_name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
     }
-    listeners
 }
 
 /// By place, and each finding once.

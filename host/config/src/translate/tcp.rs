@@ -1,5 +1,5 @@
 //! Servers of TCP, plain or within TLS that ends here: the first `tcp` rule that fits a server takes all of its
-//! connections, as in Istio.
+//! connections, as in Istio. Servers of UDP are served by `tcp` rules, too.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ use crate::resources::istio::virtual_service::{L4Match, TcpRouteDestination};
 
 /// Envoy's default, in milliseconds.
 const IDLE_TIMEOUT_MS: u64 = 3_600_000;
+/// And of its `udp_proxy`.
+const SESSION_IDLE_TIMEOUT_MS: u64 = 60_000;
 
 /// What connections of a server go by, and the clusters that it needs.
 #[derive(Clone)]
@@ -69,7 +71,7 @@ fn fitting_rule(object: &Object<VirtualService>, gateway: &KnownGateway<'_>, ser
 }
 
 fn takes_bytes(server: &KnownServer) -> bool {
-    matches!(server.protocol, Protocol::Tcp | Protocol::Tls)
+    matches!(server.protocol, Protocol::Tcp | Protocol::Tls | Protocol::Udp)
 }
 
 /// Whether a VirtualService and a server have hosts in common.
@@ -94,7 +96,9 @@ pub(super) fn fits(
 fn without_rule(gateway: &KnownGateway<'_>, server: &KnownServer) -> Diagnostic {
     let place = gateway.object.place(&format!("{}.port.number", server.path));
     let text = format!("no VirtualService has a `tcp` rule for port {}: nothing listens there", server.port);
-    Diagnostic::warning("P0215", place, text).with_help("a server of TCP takes the first `tcp` rule that fits its port")
+    let kind = if server.protocol == Protocol::Udp { "UDP" } else { "TCP" };
+    let help = format!("a server of {kind} takes the first `tcp` rule that fits its port");
+    Diagnostic::warning("P0215", place, text).with_help(help)
 }
 
 fn hidden(
@@ -154,10 +158,11 @@ pub(super) fn chosen(
         [only] if single => only.cluster_name.clone(),
         _ => format!("{}.{}", object.meta.name, object.meta.namespace),
     };
+    let default = if server.protocol == Protocol::Udp { SESSION_IDLE_TIMEOUT_MS } else { IDLE_TIMEOUT_MS };
     let proxy = TcpProxy {
         stat_prefix,
         destinations: translated,
-        idle_timeout_ms: Some(idle.unwrap_or(IDLE_TIMEOUT_MS)).filter(|ms| *ms > 0),
+        idle_timeout_ms: Some(idle.unwrap_or(default)).filter(|ms| *ms > 0),
         max_connection_duration_ms: longest.filter(|ms| *ms > 0),
         origin: object.origin(&rule.path),
     };

@@ -30,7 +30,7 @@ struct Logged {
 }
 
 impl Record {
-    pub(super) fn new(logs: bool) -> Self {
+    pub(crate) fn new(logs: bool) -> Self {
         let logged = || Logged {
             opened: Instant::now(),
             info: StreamInfo { start: SystemTime::now(), ..StreamInfo::default() },
@@ -61,23 +61,23 @@ impl Record {
     }
 
     /// Bytes that the client has sent.
-    pub(super) fn received(&self, bytes: usize) {
+    pub(crate) fn received(&self, bytes: usize) {
         self.received.set(self.received.get() + bytes as u64);
     }
 
     /// Bytes that the client was sent.
-    pub(super) fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         self.sent.set(self.sent.get() + bytes as u64);
     }
 
-    pub(super) fn upstream(&self, cluster: &Arc<str>, host: Option<SocketAddr>) {
+    pub(crate) fn upstream(&self, cluster: &Arc<str>, host: Option<SocketAddr>) {
         self.note(|info| {
             info.upstream_cluster = Some(cluster.clone());
             info.upstream_host = host;
         });
     }
 
-    pub(super) fn upstream_local(&self, local: Option<SocketAddr>) {
+    pub(crate) fn upstream_local(&self, local: Option<SocketAddr>) {
         self.note(|info| info.upstream_local = local);
     }
 
@@ -108,7 +108,7 @@ impl Record {
         self.note(|info| info.connection_termination = Some(why));
     }
 
-    pub(super) fn write(&self, logs: &[LogEntry], connection: &ConnectionInfo) {
+    pub(crate) fn write(&self, logs: &[LogEntry], connection: &ConnectionInfo) {
         let Some(logged) = &self.log else { return };
         let mut logged = logged.borrow_mut();
         let duration = logged.opened.elapsed();

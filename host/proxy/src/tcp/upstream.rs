@@ -1,6 +1,7 @@
 //! The upstream side of a TCP connection: cluster by weight, endpoint by the balancer, one attempt (Envoy's default), and
 //! what comes of it for limits and outlier detection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,6 +16,8 @@ use crate::endpoint::EndpointState;
 use crate::hash_input;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Application, ConnectError, Socket, connect as open};
+use crate::view::View;
+use crate::worker::Worker;
 
 /// Envoy's `max_ejection_time`, in milliseconds.
 const MAX_EJECTION_MS: u64 = 300_000;
@@ -26,7 +29,7 @@ pub(super) struct Upstream {
 }
 
 /// What is given back when the upstream connection ends.
-pub(super) struct Held {
+pub(crate) struct Held {
     endpoint: Arc<EndpointState>,
     metrics: Arc<ClusterMetrics>,
     _place: Permit,
@@ -72,7 +75,7 @@ impl ConnectFailure {
 /// Connects to an endpoint of one of the route's clusters.
 pub(super) async fn connect(connection: &Connection) -> Result<Upstream, ConnectFailure> {
     let snapshot = &connection.view.snapshot;
-    let destination = connection.tcp.destination();
+    let destination = connection.tcp.destinations.next();
     let Some((id, cluster)) = destination.and_then(|d| Some((d.cluster as usize, snapshot.cluster(d.cluster)?))) else {
         connection.tcp.metrics.downstream_cx_no_route.inc();
         return Err(ConnectFailure::NoCluster);
@@ -81,7 +84,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     connection.record.set_cluster(id as u32);
     connection.record.upstream(&cluster.state.name, None);
     connection.note(|host| host.choice = Some(Choice { cluster: id as u32, destination: None }));
-    let Some(endpoint) = pick(connection, id, cluster) else {
+    let Some(endpoint) = pick(&connection.worker, &connection.view, connection.info.peer, id) else {
         metrics.upstream_cx_none_healthy.inc();
         return Err(ConnectFailure::NoHealthyUpstream);
     };
@@ -114,11 +117,12 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     Err(failure)
 }
 
-fn pick(connection: &Connection, id: usize, cluster: &ClusterEntry) -> Option<Arc<EndpointState>> {
-    let pool = connection.view.pools.get(id)?;
+/// The endpoint of a cluster, by number, for a client.
+pub(crate) fn pick(worker: &Worker, view: &View, peer: SocketAddr, id: usize) -> Option<Arc<EndpointState>> {
+    let (pool, cluster) = (view.pools.get(id)?, view.snapshot.clusters.get(id)?);
     let set = pool.endpoints();
-    let hash = cluster.hashes_source.then(|| hash_input::of_address(connection.info.peer));
-    let picked = connection.worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, &[], rng));
+    let hash = cluster.hashes_source.then(|| hash_input::of_address(peer));
+    let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, &[], rng));
     set.endpoints.get(picked?).cloned()
 }
 
@@ -164,7 +168,7 @@ fn ejection_ms(record: &EndpointRecord, detection: &OutlierDetection) -> u64 {
 
 impl Held {
     /// Envoy counts a TCP connection as a request too, and the balancer weighs endpoints by requests in flight.
-    fn new(endpoint: &Arc<EndpointState>, metrics: &Arc<ClusterMetrics>, place: Permit) -> Self {
+    pub(crate) fn new(endpoint: &Arc<EndpointState>, metrics: &Arc<ClusterMetrics>, place: Permit) -> Self {
         metrics.upstream_rq_total.inc();
         metrics.upstream_rq_active.inc();
         endpoint.requests.fetch_add(1, Relaxed);
@@ -174,7 +178,7 @@ impl Held {
     }
 
     /// Which side ended the connection.
-    pub(super) fn ended(&self, by_upstream: bool) {
+    pub(crate) fn ended(&self, by_upstream: bool) {
         if by_upstream {
             self.metrics.upstream_cx_destroy_remote.inc();
         } else {

@@ -182,6 +182,30 @@ group! {
 }
 
 group! {
+    /// Sessions of UDP listeners, label `envoy_udp_prefix`.
+    UdpMetrics {
+        downstream_sess_total: Counter = "envoy_udp_downstream_sess_total", "Sessions begun";
+        downstream_sess_active: Gauge = "envoy_udp_downstream_sess_active", "Sessions that are open";
+        downstream_sess_no_route: Counter = "envoy_udp_downstream_sess_no_route",
+            "Datagrams dropped whose route names an unknown cluster";
+        downstream_sess_rx_bytes: Counter = "envoy_udp_downstream_sess_rx_bytes", "Bytes received from clients";
+        downstream_sess_rx_datagrams: Counter = "envoy_udp_downstream_sess_rx_datagrams",
+            "Datagrams received from clients";
+        downstream_sess_rx_errors: Counter = "envoy_udp_downstream_sess_rx_errors",
+            "Datagrams of clients that could not be received";
+        downstream_sess_tx_bytes: Counter = "envoy_udp_downstream_sess_tx_bytes", "Bytes sent to clients";
+        downstream_sess_tx_datagrams: Counter = "envoy_udp_downstream_sess_tx_datagrams", "Datagrams sent to clients";
+        downstream_sess_tx_errors: Counter = "envoy_udp_downstream_sess_tx_errors",
+            "Datagrams dropped that could not be sent to a client";
+        downstream_sess_overflow: Counter = "portolan_udp_downstream_sess_overflow",
+            "Datagrams dropped that would have begun a session too many";
+        idle_timeout: Counter = "envoy_udp_idle_timeout", "Sessions ended for idleness";
+        upstream_errors: Counter = "portolan_udp_upstream_errors",
+            "Datagrams to and from endpoints that could not be sent or received";
+    }
+}
+
+group! {
     /// A certificate that listeners show, label `secret`.
     CertificateMetrics {
         expiration_seconds: Gauge = "portolan_certificate_expiration_unix_time_seconds",
