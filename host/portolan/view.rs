@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_admin::{
-    ClusterView, ConfigDump, EndpointView, ListenerView, NameView, ObjectView, RequestKey, TrafficView,
+    ClusterView, ConfigDump, EndpointView, HealthCheckView, ListenerView, NameView, ObjectView, RequestKey, TrafficView,
 };
 use portolan_config::{Diagnostic, ObjectState, ObjectStatus, ResourceSet};
 use portolan_model::{Cluster, Listener, Model, UdpListener};
 use portolan_proxy::{
-    Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, RequestKind, Snapshot, SnapshotCell,
+    ActiveHealth, Attached, BuildProblem, ClusterEntry, EndpointState, NameAnswer, RequestKind, Snapshot, SnapshotCell,
 };
 use portolan_telemetry::PluginValue;
 use portolan_telemetry::metrics::PluginValueKind;
@@ -137,7 +137,13 @@ fn cluster_view(cluster: &Cluster, entry: &ClusterEntry) -> ClusterView {
         origin: cluster.origin.place(),
         policy_origin: cluster.policy_origin.as_ref().map(portolan_model::Origin::place),
         names: entry.state.names().into_iter().map(name_view).collect(),
-        endpoints: entry.state.endpoints().endpoints.iter().map(|endpoint| endpoint_view(cluster, endpoint)).collect(),
+        endpoints: entry
+            .state
+            .endpoints()
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint_view(cluster, entry, endpoint))
+            .collect(),
     }
 }
 
@@ -151,7 +157,19 @@ fn name_view(answer: NameAnswer) -> NameView {
     }
 }
 
-fn endpoint_view(cluster: &Cluster, endpoint: &EndpointState) -> EndpointView {
+fn health_check(entry: &ClusterEntry, endpoint: &EndpointState) -> Option<HealthCheckView> {
+    let last = entry.state.last_check(endpoint.address)?;
+    let health = endpoint.active_health();
+    Some(HealthCheckView {
+        failed: !health.passes(),
+        pending: health == ActiveHealth::Pending,
+        timed_out: health == ActiveHealth::TimedOut,
+        age_ms: last.at.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        failure: last.failure,
+    })
+}
+
+fn endpoint_view(cluster: &Cluster, entry: &ClusterEntry, endpoint: &EndpointState) -> EndpointView {
     let (requests, errors) = (endpoint.requests.load(Relaxed), endpoint.errors.load(Relaxed));
     let active = endpoint.active_requests.load(Relaxed).into();
     EndpointView {
@@ -163,6 +181,7 @@ fn endpoint_view(cluster: &Cluster, endpoint: &EndpointState) -> EndpointView {
         warmup_percent: cluster.slow_start.map_or(100, |slow| endpoint.warmth_percent(&slow)),
         ejections: endpoint.ejections(),
         healthy: endpoint.is_healthy(),
+        health_check: health_check(entry, endpoint),
         ejected_for_ms: endpoint.ejected_for_ms().unwrap_or(0),
         cx_active: endpoint.connections.load(Relaxed).into(),
         rq_active: active,

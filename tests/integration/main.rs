@@ -24,6 +24,7 @@ mod filter_cases;
 mod filters;
 mod forwarding;
 mod grpc;
+mod health_checks;
 mod http1;
 mod http1_framing;
 mod http2;

@@ -1,12 +1,13 @@
 //! A gRPC server that runs in the test: `test.Echo/Say` sends back what it gets, message by message; `Fail` refuses,
 //! `Slow` never answers, `Big` answers with too much, `Plain` answers with HTTP that is no gRPC. As Envoy's authorization
-//! service it lets those in whose question says `good` somewhere, as `ada`, and tells others `who are you?`.
+//! service it lets those in whose question says `good` somewhere, as `ada`, and tells others `who are you?`. As
+//! `grpc.health.v1.Health` it says what the test wants of the service `test.Echo`, and knows no other.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ pub(crate) struct GrpcServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
+    serving: Arc<AtomicU8>,
 }
 
 impl GrpcServer {
@@ -30,16 +32,22 @@ impl GrpcServer {
         listener.set_nonblocking(true).expect("a socket that does not block");
         let address = listener.local_addr().expect("its address");
         let (connections, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counters = (connections.clone(), calls.clone());
+        let serving = Arc::new(AtomicU8::new(1));
+        let state = (connections.clone(), calls.clone(), serving.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(accept(listener, counters));
+            runtime.block_on(accept(listener, state));
         });
-        Self { address, connections, calls }
+        Self { address, connections, calls, serving }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on `test.Echo` is SERVING (1), NOT_SERVING (2) or of another status.
+    pub(crate) fn set_serving(&self, status: u8) {
+        self.serving.store(status, Ordering::SeqCst);
     }
 
     /// Connections so far.
@@ -53,22 +61,24 @@ impl GrpcServer {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, (connections, calls): (Arc<AtomicUsize>, Arc<AtomicUsize>)) {
+type State = (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicU8>);
+
+async fn accept(listener: std::net::TcpListener, (connections, calls, serving): State) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     while let Ok((stream, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
-        let calls = calls.clone();
+        let (calls, serving) = (calls.clone(), serving.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 calls.fetch_add(1, Ordering::SeqCst);
-                answer(request)
+                answer(request, serving.load(Ordering::SeqCst))
             });
             let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+async fn answer(request: Request<Incoming>, serving: u8) -> Result<Response<Reply>, Infallible> {
     let method = request.uri().path().trim_start_matches("/test.Echo/").to_owned();
     let seen = format!(
         "{} {} {}",
@@ -88,6 +98,15 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallibl
             let verdict = if is_good { ADMITTED } else { REFUSED };
             Reply { echo: None, data: Some(framed(verdict)), trailers: Some(trailers) }
         }
+        "/grpc.health.v1.Health/Check" => match whole(request.into_body()).await.get(5..) {
+            Some(b"\x0a\x09test.Echo") => {
+                Reply { echo: None, data: Some(framed(&[8, serving])), trailers: Some(trailers) }
+            }
+            _ => {
+                trailers.insert("grpc-status", HeaderValue::from_static("5"));
+                Reply { echo: None, data: None, trailers: Some(trailers) }
+            }
+        },
         "Slow" => std::future::pending().await,
         _ => Reply { echo: None, data: None, trailers: None },
     };

@@ -66,8 +66,10 @@ pub struct EndpointView {
     pub locality_weight: Option<u32>,
     /// How much of its weight it has while it warms up, in percent; 100 otherwise.
     pub warmup_percent: u32,
-    /// False while outlier detection keeps it ejected.
+    /// False while outlier detection keeps it ejected, and while its health checks fail.
     pub healthy: bool,
+    /// What its health checks say, where there are any.
+    pub health_check: Option<HealthCheckView>,
     /// Milliseconds until an ejected endpoint returns; 0 when it is not ejected.
     pub ejected_for_ms: u64,
     /// How often it was ejected.
@@ -88,6 +90,21 @@ pub struct EndpointView {
     pub rq_error: u64,
     /// Requests that timed out.
     pub rq_timeout: u64,
+}
+
+/// What the health checks of an endpoint say.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HealthCheckView {
+    /// Requests do not go there.
+    pub failed: bool,
+    /// There was no check yet.
+    pub pending: bool,
+    /// The last check had no answer in time.
+    pub timed_out: bool,
+    /// Milliseconds since the last check; none before the first one.
+    pub age_ms: Option<u64>,
+    /// Why the last check failed.
+    pub failure: Option<String>,
 }
 
 /// Answers `/clusters`.
@@ -128,7 +145,8 @@ impl ClusterView {
             of_name("error", &name.error.as_deref().unwrap_or("-"));
         }
         for endpoint in &self.endpoints {
-            for (key, value) in endpoint.fields() {
+            let checked = endpoint.health_check.iter().flat_map(HealthCheckView::fields);
+            for (key, value) in endpoint.fields().into_iter().chain(checked) {
                 line(&format!("{}::{key}", endpoint.address), &value);
             }
         }
@@ -137,9 +155,22 @@ impl ClusterView {
 }
 
 impl EndpointView {
+    /// Envoy's words, in its order.
+    fn health_flags(&self) -> String {
+        let checks = self.health_check.clone().unwrap_or_default();
+        let is_ejected = self.ejected_for_ms > 0 || !self.healthy && !checks.failed;
+        let flags = [
+            (checks.failed, "/failed_active_hc"),
+            (is_ejected, "/failed_outlier_check"),
+            (checks.pending, "/pending_active_hc"),
+            (checks.timed_out, "/active_hc_timeout"),
+        ];
+        let flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+        if flags.is_empty() { "healthy".to_owned() } else { flags }
+    }
+
     fn fields(&self) -> [(&'static str, String); 19] {
         let place = |part: usize| self.locality.splitn(3, '/').nth(part).unwrap_or_default().to_owned();
-        let health = if self.healthy { "healthy" } else { "/failed_outlier_check" };
         [
             ("cx_active", self.cx_active.to_string()),
             ("cx_connect_fail", self.cx_connect_fail.to_string()),
@@ -150,7 +181,7 @@ impl EndpointView {
             ("rq_timeout", self.rq_timeout.to_string()),
             ("rq_total", self.rq_total.to_string()),
             ("hostname", self.hostname.clone()),
-            ("health_flags", health.to_owned()),
+            ("health_flags", self.health_flags()),
             ("weight", self.weight.to_string()),
             ("region", place(0)),
             ("zone", place(1)),
@@ -161,5 +192,36 @@ impl EndpointView {
             ("ejections", self.ejections.to_string()),
             ("ejected_for_ms", self.ejected_for_ms.to_string()),
         ]
+    }
+}
+
+impl HealthCheckView {
+    fn fields(&self) -> [(&'static str, String); 2] {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        [
+            ("health_check_age_ms", or_dash(self.age_ms.map(|age| age.to_string()))),
+            ("health_check_failure", or_dash(self.failure.clone())),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_told_in_envoys_flags() {
+        let flags = |healthy, ejected_for_ms, health_check: Option<HealthCheckView>| {
+            EndpointView { healthy, ejected_for_ms, health_check, ..EndpointView::default() }.health_flags()
+        };
+        let failed = HealthCheckView { failed: true, ..HealthCheckView::default() };
+        let timed_out = HealthCheckView { timed_out: true, ..failed.clone() };
+        let pending = HealthCheckView { pending: true, ..failed.clone() };
+        assert_eq!(flags(true, 0, None), "healthy");
+        assert_eq!(flags(true, 0, Some(HealthCheckView::default())), "healthy");
+        assert_eq!(flags(false, 0, None), "/failed_outlier_check");
+        assert_eq!(flags(false, 0, Some(failed)), "/failed_active_hc");
+        assert_eq!(flags(false, 0, Some(pending)), "/failed_active_hc/pending_active_hc");
+        assert_eq!(flags(false, 5, Some(timed_out)), "/failed_active_hc/failed_outlier_check/active_hc_timeout");
     }
 }

@@ -17,7 +17,7 @@ mod guard;
 mod logging;
 mod output;
 
-pub use clusters::{ClusterView, EndpointView, NameView};
+pub use clusters::{ClusterView, EndpointView, HealthCheckView, NameView};
 pub use config_dump::{ConfigDump, ObjectView};
 pub use filters::{CallbackView, FailureView, FilterView, VersionView};
 pub use listeners::ListenerView;

@@ -1,7 +1,9 @@
 //! [`PluginSettings`] and [`GatewaySettings`]: what the annotations `portolan.dev/...` of a WasmPlugin or
-//! TrafficExtension, and of a Gateway, say beyond Istio's fields. Here alone these annotations are read.
+//! TrafficExtension, and of a Gateway, say beyond Istio's fields, and the check that those of a DestinationRule or
+//! ServiceEntry ask for. Here alone these annotations are read.
 
 mod gateway;
+mod health_check;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +11,7 @@ use portolan_model::{Canary, PathMatch, PluginLimits, PluginMatch};
 use serde::Deserialize;
 
 pub(crate) use self::gateway::GatewaySettings;
+pub(crate) use self::health_check::health_check;
 use crate::duration;
 use crate::hosts;
 use crate::quantity::parse_bytes;
@@ -54,6 +57,8 @@ pub(crate) struct Fault {
     pub(crate) label: String,
     /// The annotation is not known: its key is wrong, not its value.
     pub(crate) is_unknown: bool,
+    /// Line, column and length in the annotation's text; none for all of it.
+    pub(crate) within: Option<(u32, u32, u32)>,
 }
 
 /// Reads the annotations of a filter. What is wrong is left at its default and told.
@@ -84,10 +89,16 @@ fn read(
             let near =
                 suggest::nearest(name, known.iter().copied()).map(|near| format!("did you mean `{PREFIX}{near}`?"));
             let label = near.unwrap_or_else(|| format!("known: {}", known.join(", ")));
-            faults.push(Fault { path, message: format!("unknown annotation `{key}`"), label, is_unknown: true });
+            faults.push(Fault {
+                path,
+                message: format!("unknown annotation `{key}`"),
+                label,
+                is_unknown: true,
+                within: None,
+            });
         } else if let Err(wants) = take(name, value.trim()) {
             let message = format!("annotation `{key}` cannot be used");
-            faults.push(Fault { path, message, label: wants, is_unknown: false });
+            faults.push(Fault { path, message, label: wants, is_unknown: false, within: None });
         }
     }
     faults

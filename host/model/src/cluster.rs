@@ -1,10 +1,11 @@
 //! [`Cluster`]: a service subset on a port, its endpoints and its limits.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, Transport};
+use crate::{HealthCheck, Origin, Transport};
 
 /// Index into [`crate::Model::clusters`].
 pub type ClusterId = u32;
@@ -47,6 +48,9 @@ pub struct Cluster {
     pub circuit_breakers: CircuitBreakers,
     /// `outlierDetection`, when there is such a block.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How endpoints are asked for their health; none are without.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_check: Option<Arc<HealthCheck>>,
     /// How connections are made.
     #[serde(default, skip_serializing_if = "Transport::is_plain")]
     pub transport: Transport,

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod edge_policy;
 pub mod filter;
 pub mod grpc;
+pub mod health_check;
 pub mod library;
 pub mod listener;
 pub mod network;
@@ -28,6 +29,7 @@ pub use cluster::{
 };
 pub use edge_policy::{EdgePolicy, ForwardClientCert, Underscores};
 pub use grpc::GRPC_STATUSES;
+pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
     ClientCertificate, DownstreamTls, FilterChain, Listener, ListenerLimits, ProxyHeaders, RouteTableId,

@@ -13,7 +13,7 @@ use crate::tell;
 const NAMED: usize = 4;
 
 /// Fields of a cluster that have words, or mean nothing.
-const TOLD: [&str; 16] = [
+const TOLD: [&str; 17] = [
     "name",
     "endpoints",
     "discovery",
@@ -26,6 +26,7 @@ const TOLD: [&str; 16] = [
     "max_requests_per_connection",
     "circuit_breakers",
     "outlier_detection",
+    "health_check",
     "transport",
     "origin",
     "policy_origin",

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portolan_proxy::{Builder, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
+use portolan_config::render;
+use portolan_proxy::{ActiveHealth, Builder, ClusterEntry, EndpointState, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
 use serde_json::Value;
 
@@ -71,10 +72,18 @@ fn health(share: &mut SharePart, snapshot: &Snapshot) {
     let clusters = snapshot.model.clusters.iter().zip(snapshot.clusters());
     let mut named = clusters.filter(|(cluster, _)| cluster.name == share.cluster);
     let Some((_, ClusterEntry { state, .. })) = named.next() else { return };
-    let endpoint = |endpoint: &Arc<EndpointState>| match endpoint.ejected_for_ms() {
-        Some(ms) => format!("{} ejected {} s", endpoint.address, ms.div_ceil(1000)),
-        None if endpoint.is_healthy() => endpoint.address.to_string(),
-        None => format!("{} not healthy", endpoint.address),
+    let endpoint = |endpoint: &Arc<EndpointState>| {
+        let address = endpoint.address;
+        match (endpoint.active_health(), endpoint.ejected_for_ms()) {
+            (ActiveHealth::Pending, _) => format!("{address} not checked yet"),
+            (ActiveHealth::Failed | ActiveHealth::TimedOut, _) => {
+                let why = state.last_check(address).and_then(|last| last.failure);
+                let why = why.map_or_else(String::new, |why| format!(": {}", render::escape(&why)));
+                format!("{address} fails its health check{why}")
+            }
+            (_, Some(ms)) => format!("{address} ejected {} s", ms.div_ceil(1000)),
+            (_, None) => address.to_string(),
+        }
     };
     share.endpoints = state.endpoints().endpoints.iter().map(endpoint).collect();
 }

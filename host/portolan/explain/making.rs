@@ -210,13 +210,13 @@ fn policy(model: &Model, forward: &Forward) -> PolicyPart {
     }];
     words.push(tell::retries(&forward.retry));
     let mut clusters = forward.destinations.iter().filter_map(|d| cluster(model, d.cluster));
-    let limited = clusters.find(|cluster| cluster.policy_origin.is_some());
+    let limited = clusters.find(|cluster| tell::policies_origin(cluster).is_some());
     words.extend(limited.iter().flat_map(|cluster| tell::policies(cluster)).map(|told: Told| told.text));
     PolicyPart {
         text: words.join(", "),
         timeout_ms: forward.timeout_ms,
         retries: forward.retry.attempts,
-        source: limited.and_then(|cluster| cluster.policy_origin.as_ref()).map(source),
+        source: limited.and_then(tell::policies_origin).map(source),
     }
 }
 

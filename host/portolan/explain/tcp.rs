@@ -63,7 +63,7 @@ impl TcpExplanation {
 fn policy(model: &Model, tcp: &TcpProxy) -> TcpPolicyPart {
     let mut clusters = tcp.destinations.iter().filter_map(|d| cluster(model, d.cluster)).peekable();
     let connect = clusters.peek().map(|cluster| format!("connect timeout {}", time(cluster.connect_timeout_ms)));
-    let limited = clusters.find(|cluster| cluster.policy_origin.is_some());
+    let limited = clusters.find(|cluster| tell::policies_origin(cluster).is_some());
     let idle =
         tcp.idle_timeout_ms.map_or_else(|| "no idle timeout".to_owned(), |ms| format!("idle timeout {}", time(ms)));
     let longest = tcp.max_connection_duration_ms.map(|ms| format!("at most {}", time(ms)));
@@ -74,6 +74,6 @@ fn policy(model: &Model, tcp: &TcpProxy) -> TcpPolicyPart {
         let others = tell::policies(cluster).into_iter().filter(|t| t.kind != "connectionPool" && t.kind != "protocol");
         words.extend(others.map(|told| told.text));
     }
-    let source = limited.and_then(|cluster| cluster.policy_origin.as_ref()).map(source);
+    let source = limited.and_then(tell::policies_origin).map(source);
     TcpPolicyPart { text: words.join(", "), source }
 }

@@ -51,6 +51,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         max_requests_per_connection: 0,
         circuit_breakers: Default::default(),
         outlier_detection: None,
+        health_check: None,
         transport: Default::default(),
         retry_budget: None,
         origin: origin("DestinationRule", "app", 31),

@@ -1,6 +1,9 @@
 //! A cluster's policies and endpoints in words.
 
-use portolan_model::{Address, CircuitBreakers, Cluster, Discovery, Endpoint, OutlierDetection, Transport};
+use portolan_model::{
+    Address, CircuitBreakers, Cluster, Discovery, Endpoint, HealthCheck, HealthProbe, Origin, OutlierDetection,
+    Transport,
+};
 
 use super::{Told, balancer, time, transport};
 
@@ -24,10 +27,13 @@ pub(crate) fn policies(cluster: &Cluster) -> Vec<Told> {
     let outlier = cluster.outlier_detection.as_ref().map(outlier);
     let Transport { tls, proxy_protocol, tcp_keepalive, .. } = &cluster.transport;
     let encrypted = tls.as_ref().map(|tls| Told::new("tls", transport::tls(tls), Some(tls.origin.place())));
+    let health_check =
+        cluster.health_check.as_ref().map(|check| Told::new("healthCheck", checks(check), Some(check.origin.place())));
     let all = [
         told("connectionPool", pool),
         told("tcpKeepalive", tcp_keepalive.as_ref().map(transport::keepalive)),
         told("outlierDetection", outlier),
+        health_check,
         told("loadBalancer", balancer::balancer(cluster)),
         told("localityLbSetting", balancer::locality(cluster)),
         told("protocol", transport::protocol(&cluster.transport)),
@@ -36,6 +42,11 @@ pub(crate) fn policies(cluster: &Cluster) -> Vec<Told> {
         told("resolution", resolution(cluster)),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// The policy that is told first, when some is written.
+pub(crate) fn policies_origin(cluster: &Cluster) -> Option<&Origin> {
+    cluster.policy_origin.as_ref().or_else(|| Some(&cluster.health_check.as_ref()?.origin))
 }
 
 /// None for the default, and without names.
@@ -98,6 +109,25 @@ pub(crate) fn outlier(outlier: &OutlierDetection) -> String {
     text
 }
 
+/// `GET /healthz every 5 s, within 1 s, unhealthy after 3 failures, healthy after 1`.
+fn checks(check: &HealthCheck) -> String {
+    let asked = match &check.probe {
+        HealthProbe::Http(http) => format!("{} {}", http.method, http.path),
+        HealthProbe::Grpc { service } if service.is_empty() => "gRPC".to_owned(),
+        HealthProbe::Grpc { service } => format!("gRPC of {service}"),
+        HealthProbe::Tcp { send, receive } if send.is_empty() && receive.is_empty() => "TCP connection".to_owned(),
+        HealthProbe::Tcp { .. } => "TCP exchange".to_owned(),
+    };
+    let port = check.port.map_or_else(String::new, |port| format!(" at port {port}"));
+    format!(
+        "{asked}{port} every {}, within {}, unhealthy after {} failures, healthy after {}",
+        time(check.intervals.interval_ms),
+        time(check.timeout_ms),
+        check.unhealthy_threshold,
+        check.healthy_threshold
+    )
+}
+
 /// Addresses, or names that DNS resolves; weights where they differ.
 pub(crate) fn endpoints(cluster: &Cluster) -> Vec<String> {
     let text = |address: &Address| match address {
@@ -137,6 +167,7 @@ pub(crate) fn plain(endpoints: u8) -> Cluster {
         retry_budget: None,
         circuit_breakers: CircuitBreakers::default(),
         outlier_detection: None,
+        health_check: None,
         transport: Transport::default(),
         origin: Default::default(),
         policy_origin: None,

@@ -2,6 +2,7 @@
 //! Whatever fails costs itself only: the old version serves on.
 
 mod decisions;
+mod health;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::dns::Resolution;
 use crate::generation::{GenerationParts, PluginGeneration, Role};
 use crate::generations::Generations;
 use crate::handover::{self, HostVersions};
+use crate::health::HealthChecks;
 use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
@@ -82,6 +84,8 @@ pub struct Builder {
     sockets: SocketRegistry,
     udp: UdpListeners,
     resolution: Resolution,
+    /// Made with the first cluster that wants any.
+    health: Option<Arc<HealthChecks>>,
     last: Option<Arc<Snapshot>>,
     generations: Arc<Generations>,
     logs: Logs,
@@ -148,6 +152,7 @@ impl Builder {
             modules,
             sockets: SocketRegistry::default(),
             udp: UdpListeners::default(),
+            health: None,
             resolution: Resolution::start(options.dns_server)?,
             last: None,
             generations: Arc::default(),
@@ -466,14 +471,22 @@ impl Builder {
         let last = self.last.clone();
         let known = last.iter().flat_map(|last| last.clusters()).map(|cluster| (&*cluster.state.name, cluster));
         let known: HashMap<&str, &ClusterEntry> = known.collect();
-        let mut named = Vec::new();
+        let (mut named, mut unchecked) = (Vec::new(), Vec::new());
         let mut entries = Vec::with_capacity(model.clusters.len());
         for cluster in &model.clusters {
             let known = known.get(cluster.name.as_str());
             let state = known.map(|known| known.state.clone()).unwrap_or_else(|| {
                 Arc::new(ClusterState::new(cluster.name.as_str().into(), self.options.metrics.cluster(&cluster.name)))
             });
+            let last = known.map(|known| &known.transport);
+            let (transport, problem) = transport(cluster, &mut self.certificates, last);
+            problems.extend(problem);
             state.set_balancing(balancing(cluster));
+            let checks = self.wanted_checks(cluster, &transport, problems);
+            if checks.is_some() && known.is_none() {
+                unchecked.push(state.clone());
+            }
+            state.set_checks(checks);
             match sockets(cluster) {
                 Some(endpoints) => {
                     state.set_endpoints(&endpoints);
@@ -481,13 +494,11 @@ impl Builder {
                 }
                 None => named.push((state.clone(), cluster.endpoints.clone(), cluster.discovery)),
             }
-            let last = known.map(|known| &known.transport);
-            let (transport, problem) = transport(cluster, &mut self.certificates, last);
-            problems.extend(problem);
             entries.push(entry(cluster, state, transport));
         }
         self.certificates.forget_files();
         self.resolution.follow(named);
+        self.await_checks(model, &unchecked);
         let names: std::collections::HashSet<&str> = model.clusters.iter().map(|c| c.name.as_str()).collect();
         self.options.metrics.retain_clusters(|name| name == MADE_UP || names.contains(name));
         entries

@@ -1,5 +1,7 @@
 //! [`ClusterState`]: counters and endpoints of one cluster, shared by all workers; outlives snapshots.
 
+mod checked;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{
@@ -14,6 +16,7 @@ use portolan_telemetry::ClusterMetrics;
 use tokio::sync::Notify;
 
 use crate::clock;
+pub(crate) use crate::cluster::checked::WantedChecks;
 use crate::endpoint::{EndpointState, NewEndpoint};
 use crate::plan::{Balancing, Plan};
 use crate::upkeep;
@@ -43,6 +46,8 @@ pub struct ClusterState {
     endpoints: Mutex<Arc<EndpointSet>>,
     ejections: Mutex<()>,
     names: Mutex<Vec<NameAnswer>>,
+    /// Locked after the endpoints. None where there are no health checks.
+    checks: Mutex<Option<Box<checked::ClusterChecks>>>,
 }
 
 /// What DNS said of a name of the cluster.
@@ -86,16 +91,20 @@ impl ClusterState {
             endpoints: Mutex::new(Arc::new(EndpointSet::default())),
             ejections: Mutex::new(()),
             names: Mutex::default(),
+            checks: Mutex::default(),
         }
     }
 
     /// Brings the gauges of membership up to date: endpoints return by themselves, when they are looked at.
     pub(crate) fn measure(&self) {
         let set = self.endpoints();
-        let healthy = set.endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.membership_healthy.set(count(healthy));
-        self.metrics.outlier_detection_ejections_active.set(count(set.endpoints.len() - healthy));
+        let count = |is: fn(&EndpointState) -> bool| {
+            let those = set.endpoints.iter().filter(|endpoint| is(endpoint));
+            i64::try_from(those.count()).unwrap_or(i64::MAX)
+        };
+        self.metrics.membership_healthy.set(count(EndpointState::is_healthy));
+        self.metrics.outlier_detection_ejections_active.set(count(EndpointState::is_ejected));
+        self.measure_checks(&set.endpoints);
     }
 
     /// The endpoints now.
@@ -138,6 +147,7 @@ impl ClusterState {
             return;
         }
         self.metrics.membership_total.set(i64::try_from(endpoints.len()).unwrap_or(i64::MAX));
+        self.check(&endpoints);
         let balancing = slot.plan.balancing;
         self.replace(&mut slot, endpoints, balancing);
     }
@@ -224,7 +234,7 @@ impl ClusterState {
         }
         let record = endpoint.report(outcome, detection.map_or(10_000, |d| d.interval_ms));
         let set = self.endpoints();
-        let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
+        let ejected = set.endpoints.iter().filter(|e| e.is_ejected()).count();
         EndpointRecord {
             endpoints: u32::try_from(set.endpoints.len()).unwrap_or(u32::MAX),
             ejected_endpoints: u32::try_from(ejected).unwrap_or(u32::MAX),
@@ -242,8 +252,8 @@ impl ClusterState {
     ) -> bool {
         let Ok(_guard) = self.ejections.lock() else { return false };
         let set = self.endpoints();
-        let ejected = set.endpoints.iter().filter(|e| !e.is_healthy()).count();
-        if !endpoint.is_healthy() {
+        let ejected = set.endpoints.iter().filter(|e| e.is_ejected()).count();
+        if endpoint.is_ejected() {
             return false;
         }
         self.metrics.outlier_detection_ejections_total.inc();
@@ -253,15 +263,19 @@ impl ClusterState {
         }
         endpoint.eject(duration_ms, interval_ms);
         self.metrics.outlier_detection_ejections_enforced_total.inc();
-        let now = clock::now_ms();
-        if set.plan.balancing.policy.is_consistent() {
+        self.health_changed();
+        upkeep::renew_at(clock::now_ms().saturating_add(duration_ms), self);
+        true
+    }
+
+    /// Endpoints have become unhealthy, or healthy again.
+    fn health_changed(self: &Arc<Self>) {
+        if self.endpoints().plan.balancing.policy.is_consistent() {
             // Its table takes a while; until then the balancer looks past the endpoint.
-            upkeep::renew_at(now, self);
+            upkeep::renew_at(clock::now_ms(), self);
         } else {
             self.renew_plan();
         }
-        upkeep::renew_at(now.saturating_add(duration_ms), self);
-        true
     }
 }
 

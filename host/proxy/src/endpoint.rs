@@ -1,13 +1,14 @@
 //! [`EndpointState`]: what all workers know together of one upstream address.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_model::{Endpoint, Origin, SlowStart};
 
 use crate::clock;
+use crate::health::ActiveHealth;
 use crate::plan::warmth;
 
 /// Health and load of one address of a cluster. Outlives snapshots: matched by cluster name and address.
@@ -48,6 +49,10 @@ struct Health {
     ejections: Mutex<Ejections>,
     /// Since it joined the cluster.
     all_ejections: AtomicU64,
+    /// [`ActiveHealth`] by its number.
+    active: AtomicU8,
+    /// [`clock::now_ms`] when checks found it healthy; 0 when they have not.
+    healthy_since: AtomicU64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -129,16 +134,42 @@ impl EndpointState {
         }
         new.all_ejections.store(old.all_ejections.load(Relaxed), Relaxed);
         new.ejected_until.store(old.ejected_until.load(Relaxed), Relaxed);
+        new.active.store(old.active.load(Relaxed), Relaxed);
+        new.healthy_since.store(old.healthy_since.load(Relaxed), Relaxed);
         if let (Ok(old), Ok(mut new)) = (old.ejections.lock(), new.ejections.lock()) {
             *new = *old;
         }
         fresh
     }
 
-    /// False while it is ejected. The clock is asked only when there was an ejection.
+    /// False while it is ejected, and while its health checks say so.
     pub fn is_healthy(&self) -> bool {
+        self.active_health().passes() && !self.is_ejected()
+    }
+
+    /// True while outlier detection keeps it out. The clock is asked only when there was an ejection.
+    pub fn is_ejected(&self) -> bool {
         let until = self.health.ejected_until.load(Relaxed);
-        until == 0 || self.returned(until)
+        until != 0 && !self.returned(until)
+    }
+
+    /// What its health checks say.
+    pub fn active_health(&self) -> ActiveHealth {
+        ActiveHealth::of(self.health.active.load(Relaxed))
+    }
+
+    /// Notes what its health checks say; answers with what they said before. One that becomes healthy warms up anew.
+    pub(crate) fn set_active_health(&self, health: ActiveHealth) -> ActiveHealth {
+        let before = ActiveHealth::of(self.health.active.swap(health as u8, Relaxed));
+        if health.passes() && !before.passes() {
+            self.health.healthy_since.store(clock::now_ms(), Relaxed);
+        }
+        before
+    }
+
+    /// When warm-up began: it joined the cluster, or its health checks found it healthy.
+    pub(crate) fn warm_since_ms(&self) -> u64 {
+        self.since_ms.max(self.health.healthy_since.load(Relaxed))
     }
 
     /// True when no failure is remembered in a row.
@@ -166,13 +197,25 @@ impl EndpointState {
         if clock::now_ms() < until {
             return false;
         }
-        if self.health.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok() {
-            for count in self.health.counts() {
-                count.store(0, Relaxed);
-            }
-            if let Ok(mut ejections) = self.health.ejections.lock() {
-                ejections.returned_ms = Some(until);
-            }
+        self.take_back(until, until);
+        true
+    }
+
+    /// Ends an ejection before its time; false when there is none.
+    pub(crate) fn end_ejection(&self) -> bool {
+        let until = self.health.ejected_until.load(Relaxed);
+        until != 0 && self.take_back(until, clock::now_ms())
+    }
+
+    fn take_back(&self, until: u64, returned_ms: u64) -> bool {
+        if self.health.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        for count in self.health.counts() {
+            count.store(0, Relaxed);
+        }
+        if let Ok(mut ejections) = self.health.ejections.lock() {
+            ejections.returned_ms = Some(returned_ms);
         }
         true
     }
@@ -196,7 +239,7 @@ impl EndpointState {
             |counter: &AtomicU32, hit: bool| if is_local { counter.load(Relaxed) } else { bump(counter, hit) };
         let consecutive_5xx = of_answers(&health.consecutive_5xx, outcome != Outcome::Success);
         let gateway = of_answers(&health.consecutive_gateway_errors, outcome == Outcome::GatewayError);
-        let ejected = !self.is_healthy();
+        let ejected = self.is_ejected();
         let now = clock::now_ms();
         let (ejections, since_return_ms) = self.decayed(now, interval_ms);
         EndpointRecord {
@@ -281,6 +324,21 @@ mod tests {
         assert_eq!((local.consecutive_5xx, local.consecutive_local_origin_failures), (1, 1));
         let answered = endpoint.report(Outcome::ServerError, 1000);
         assert_eq!((answered.consecutive_5xx, answered.consecutive_local_origin_failures), (2, 0));
+    }
+
+    #[test]
+    fn health_checks_and_ejections_keep_it_out_each_by_itself() {
+        let endpoint = endpoint();
+        assert_eq!(endpoint.set_active_health(ActiveHealth::Pending), ActiveHealth::Unchecked);
+        assert!(!endpoint.is_healthy() && !endpoint.is_ejected());
+        endpoint.set_active_health(ActiveHealth::Healthy);
+        endpoint.eject(60_000, 1000);
+        assert!(!endpoint.is_healthy() && endpoint.is_ejected());
+        assert!(endpoint.end_ejection() && !endpoint.end_ejection());
+        assert!(endpoint.is_healthy());
+        endpoint.set_active_health(ActiveHealth::TimedOut);
+        let new = NewEndpoint { weight: 5, ..NewEndpoint::at(endpoint.address) };
+        assert_eq!(endpoint.renewed(&new).active_health(), ActiveHealth::TimedOut);
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod hash_input;
 mod hash_table;
 mod head;
 mod header_words;
+mod health;
 mod hold;
 #[cfg(feature = "http3")]
 mod http3;
@@ -105,6 +106,7 @@ pub use endpoint::EndpointState;
 pub use explain::{ExplainError, ExplainOutcome, ExplainRequest, MadeAnswer, SentRequest, explain};
 pub use failure_log::LastFailure;
 pub use generation::{FilterState, PluginGeneration, Role};
+pub use health::{ActiveHealth, LastCheck};
 pub use module_source::{Cause, ModuleBytes, ModuleError, ModuleSource};
 pub use publish::SnapshotCell;
 pub use rollout::Rollout;

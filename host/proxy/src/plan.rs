@@ -13,7 +13,7 @@ use crate::hash_table::{HashTable, Weighted};
 const OVERPROVISIONING: usize = 140;
 
 /// Envoy's `healthy_panic_threshold` in percent. Istio sets it to `minHealthPercent` once there is `outlierDetection`; without,
-/// nothing ejects, and only active checks (which Istio does not configure) would make endpoints unhealthy.
+/// only health checks, which Istio does not configure, make endpoints unhealthy.
 const PANIC_PERCENT: u32 = 50;
 
 /// How a cluster chooses.
@@ -117,7 +117,7 @@ impl Plan {
 
 /// How much of its weight an endpoint has: 0 to 1.
 pub(crate) fn warmth(endpoint: &EndpointState, slow: &SlowStart) -> f64 {
-    let age_ms = clock::now_ms().saturating_sub(endpoint.since_ms);
+    let age_ms = clock::now_ms().saturating_sub(endpoint.warm_since_ms());
     if age_ms >= slow.window_ms {
         return 1.0;
     }
@@ -128,7 +128,7 @@ pub(crate) fn warmth(endpoint: &EndpointState, slow: &SlowStart) -> f64 {
 
 fn slow_until(endpoints: &[Arc<EndpointState>], slow: Option<SlowStart>) -> u64 {
     let Some(slow) = slow else { return 0 };
-    let last = endpoints.iter().map(|endpoint| endpoint.since_ms.saturating_add(slow.window_ms)).max();
+    let last = endpoints.iter().map(|endpoint| endpoint.warm_since_ms().saturating_add(slow.window_ms)).max();
     last.filter(|until| *until > clock::now_ms()).unwrap_or(0)
 }
 

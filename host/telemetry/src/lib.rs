@@ -15,9 +15,9 @@ pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
 pub use logging::{LogControl, LogError};
 pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
-    Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue, PluginValueKind, Reporter,
-    ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric, StandardOptions,
-    StandardSeries, TcpMetrics, UdpMetrics,
+    HealthCheckMetrics, Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue,
+    PluginValueKind, Reporter, ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric,
+    StandardOptions, StandardSeries, TcpMetrics, UdpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};

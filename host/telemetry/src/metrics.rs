@@ -21,8 +21,8 @@ pub use cells::{BUCKETS_MS, ByVersion, Counter, Gauge, Histogram, ResponseClasse
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
-    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics, Http2Metrics,
-    HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, UdpMetrics,
+    AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
+    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, UdpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -58,6 +58,7 @@ pub struct Metrics {
     udp: Members<UdpMetrics>,
     certificates: Members<CertificateMetrics>,
     clusters: Members<ClusterMetrics>,
+    health_checks: Members<HealthCheckMetrics>,
     filters: Members<FilterMetrics>,
     standard: Standard,
     plugin_values: RwLock<Option<PluginSource>>,
@@ -85,6 +86,7 @@ impl Metrics {
             udp: Members::new("udp", limit),
             certificates: Members::new("certificate", limit),
             clusters: Members::new("cluster", limit),
+            health_checks: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
             standard: Standard::new(limit.min(MAX_STANDARD_SERIES)),
             plugin_values: RwLock::new(None),
@@ -126,6 +128,16 @@ impl Metrics {
     /// Metrics of a cluster by its name. The same name gives the same counters over reloads.
     pub fn cluster(&self, name: &str) -> Arc<ClusterMetrics> {
         self.clusters.resolve(name)
+    }
+
+    /// Metrics of a cluster's health checks by Istio's name of the cluster.
+    pub fn health_check(&self, cluster: &str) -> Arc<HealthCheckMetrics> {
+        self.health_checks.resolve(cluster)
+    }
+
+    /// Ends the series of health checks of all clusters whose name `has_checks` denies; once per published configuration.
+    pub fn retain_health_checks(&self, has_checks: impl Fn(&str) -> bool) {
+        write(&self.health_checks.by_name).retain(|name, _| has_checks(name));
     }
 
     /// Metrics of a filter by the plugin's name.
@@ -201,6 +213,7 @@ impl Metrics {
         families.extend(self.udp.families("envoy_udp_prefix"));
         families.extend(self.certificates.families("secret"));
         families.extend(self.clusters.families("envoy_cluster_name"));
+        families.extend(self.health_checks.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
         families.extend(self.standard.families());
         families
@@ -234,7 +247,7 @@ impl Metrics {
         let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow, &self.udp.overflow];
         let others =
             [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow, &self.standard.overflow];
-        let all = of_listeners.into_iter().chain(others);
+        let all = of_listeners.into_iter().chain(others).chain([&self.health_checks.overflow]);
         all.map(Counter::value).sum()
     }
 }

@@ -10,6 +10,7 @@ use portolan_model::{
 use super::actions::Reference;
 use super::destinations::ClusterKey;
 use super::fits;
+use super::health_checks::HealthChecks;
 use super::load_balancing;
 use super::locality::{self, Own};
 use super::parts;
@@ -45,6 +46,7 @@ pub(super) struct Mesh<'a> {
     pub(super) connect_timeout_ms: u64,
     pub(super) locality: Option<&'a LocalityLbSetting>,
     pub(super) own: Own<'a>,
+    pub(super) health_checks: HealthChecks,
 }
 
 /// Everything that filters may call: they name clusters in code and configuration that the gateway cannot look into.
@@ -142,6 +144,7 @@ fn cluster(
         max_requests_per_connection: max_requests_per_connection(pool),
         circuit_breakers: pool.map_or_else(CircuitBreakers::default, circuit_breakers),
         outlier_detection: blocks.outlier_detection.as_ref().map(|(outlier, _, _)| outlier_detection(outlier)),
+        health_check: mesh.health_checks.of_host(&key.host, rules, registry.providers(&key.host)),
         // Given by `transport`.
         transport: Transport::default(),
         retry_budget: blocks.retry_budget.map(retry_budget),

@@ -16,6 +16,7 @@ mod ext_authz;
 mod findings;
 mod gateways;
 mod headers;
+mod health_checks;
 mod host_index;
 mod http_policies;
 mod listeners;
@@ -222,6 +223,7 @@ fn all_clusters<'r>(
         connect_timeout_ms: mesh::connect_timeout(resources),
         locality: locality.as_ref(),
         own: locality::Own { locality: &options.locality, labels: &options.labels },
+        health_checks: health_checks::HealthChecks::of(resources),
     };
     let mut clusters = clusters::translate(references, callable, registry, policies, &mesh);
     let transports = transport::apply(&mut clusters.clusters, registry, policies, resources);

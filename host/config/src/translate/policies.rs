@@ -189,6 +189,11 @@ impl<'a> HostRules<'a> {
         self.rules.iter().flat_map(|rule| &rule.spec.subsets).map(|subset| subset.name.as_str())
     }
 
+    /// All rules, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a Object<DestinationRule>> {
+        self.rules.iter().copied()
+    }
+
     /// The oldest rule.
     pub(super) fn first(&self) -> &'a Object<DestinationRule> {
         // Those without a rule are not handed out.

@@ -33,6 +33,23 @@ impl<'a, T> Checker<'a, T> {
         self.found.push(Diagnostic::error(code, self.object.place(path), message));
     }
 
+    /// An error at line, column and length of the text of an annotation, as near as can be: the text of a block (`|`)
+    /// begins in the line after its key, two columns further in than that, and one in quotes behind the first quote.
+    pub(super) fn error_within(&mut self, code: &'static str, path: &str, spot: (u32, u32, u32), message: String) {
+        let (mut place, key) = (self.object.place(path), self.object.key_place(path));
+        let name = path.strip_prefix("metadata.annotations.").unwrap_or_default();
+        let text = self.object.meta.annotations.get(name).map(String::as_str).unwrap_or_default();
+        let (line, column, length) = spot;
+        if text.contains('\n') {
+            (place.line, place.column) = (key.line + line, key.column + 1 + column);
+        } else {
+            let is_quoted = place.length as usize > text.chars().count();
+            place.column += column.saturating_sub(1) + u32::from(is_quoted);
+        }
+        place.length = length;
+        self.found.push(Diagnostic::error(code, place, message));
+    }
+
     /// A warning at the key of `path`.
     pub(super) fn warn_at_key(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
         self.found.push(Diagnostic::warning(code, self.object.key_place(path), message));

@@ -2,7 +2,9 @@
 
 use super::checker::Checker;
 use super::export_to;
+use super::extension::check_faults;
 use super::load_balancer;
+use crate::annotations;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
@@ -43,6 +45,7 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
         let text = "a rule with `workloadSelector` is for its own namespace only";
         checker.error_at_key("P0128", "spec.exportTo", text);
     }
+    check_faults(&mut checker, annotations::health_check(&object.meta.annotations).1);
     checker.finish()
 }
 

@@ -168,11 +168,13 @@ fn check_annotations(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
 /// Annotations of ours that cannot be used.
 pub(super) fn check_faults<T>(checker: &mut Checker<'_, T>, faults: Vec<annotations::Fault>) {
     for fault in faults {
-        if fault.is_unknown {
-            checker.warn("P0124", &fault.path, fault.message);
-        } else {
-            checker.error("P0124", &fault.path, fault.message);
+        match fault.within {
+            _ if fault.is_unknown => checker.warn("P0124", &fault.path, fault.message),
+            None => checker.error("P0124", &fault.path, fault.message),
+            Some(spot) => checker.error_within("P0124", &fault.path, spot, fault.message),
         }
-        checker.label(fault.label);
+        if !fault.label.is_empty() {
+            checker.label(fault.label);
+        }
     }
 }

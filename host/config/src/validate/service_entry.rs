@@ -2,9 +2,11 @@
 
 use super::checker::Checker;
 use super::export_to;
+use super::extension::check_faults;
 use super::gateway::PROTOCOLS;
 use super::tcp_route::{SUBNET, is_subnet};
 use super::workload_entry::check_entry;
+use crate::annotations;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::ServiceEntry;
@@ -38,6 +40,7 @@ pub fn service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
     check_resolution(&mut checker, spec);
     check_addresses(&mut checker, spec);
     export_to::check(&mut checker, &spec.export_to, true);
+    check_faults(&mut checker, annotations::health_check(&object.meta.annotations).1);
     checker.finish()
 }
 

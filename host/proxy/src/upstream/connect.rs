@@ -62,6 +62,17 @@ pub(crate) async fn connect(
     result
 }
 
+/// A connection for a health check of this Host: it counts as none of the cluster's, and has no limit of its own.
+pub(crate) async fn open_for_check(
+    address: SocketAddr,
+    transport: &UpstreamTransport,
+    host: &str,
+    application: Application,
+) -> Result<Socket, String> {
+    let key = transport.connection_key(Some(host), None);
+    open(&Box::default(), address, transport, key.as_ref(), application).await
+}
+
 async fn open(
     metrics: &ClusterMetrics,
     address: SocketAddr,

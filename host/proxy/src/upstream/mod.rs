@@ -12,7 +12,7 @@ mod transport;
 mod verify;
 
 pub(crate) use certificates::Certificates;
-pub(crate) use connect::{Application, ConnectError, connect};
+pub(crate) use connect::{Application, ConnectError, connect, open_for_check};
 pub use failure::is_left_out;
 pub(crate) use failure::{StreamFailure, alert, stream_failure};
 pub(crate) use http2::{Http2Connection, Http2Stream, announce_trailers, as_http2};

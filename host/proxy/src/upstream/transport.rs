@@ -97,12 +97,25 @@ impl UpstreamTransport {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
+    /// True when connections are made in the same way.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.files == other.files
+    }
+
     /// What a connection for this Host and client must be for; none where all are alike.
     pub(crate) fn key(
         &self,
         host: Option<&str>,
         client: Option<(SocketAddr, SocketAddr)>,
     ) -> Option<Rc<ConnectionKey>> {
+        self.connection_key(host, client).map(Rc::new)
+    }
+
+    pub(super) fn connection_key(
+        &self,
+        host: Option<&str>,
+        client: Option<(SocketAddr, SocketAddr)>,
+    ) -> Option<ConnectionKey> {
         let by_host = matches!(&self.tls, Some(Ok(tls)) if tls.sni.is_none());
         let proxied = client.filter(|_| self.settings.proxy_protocol.is_some());
         if !by_host && proxied.is_none() {
@@ -110,7 +123,7 @@ impl UpstreamTransport {
         }
         let name = host.filter(|_| by_host).map(without_port);
         let server_name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        Some(Rc::new(ConnectionKey { server_name, proxied }))
+        Some(ConnectionKey { server_name, proxied })
     }
 }
 

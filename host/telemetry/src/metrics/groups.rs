@@ -276,7 +276,7 @@ group! {
         lb_healthy_panic: Counter = "envoy_cluster_lb_healthy_panic",
             "Picks among all endpoints because too few were healthy";
         membership_total: Gauge = "envoy_cluster_membership_total", "Endpoints";
-        membership_healthy: Gauge = "envoy_cluster_membership_healthy", "Endpoints that are not ejected";
+        membership_healthy: Gauge = "envoy_cluster_membership_healthy", "Endpoints that are neither ejected nor failing their health checks";
         membership_change: Counter = "envoy_cluster_membership_change", "Changes of the endpoints";
         update_success: Counter = "envoy_cluster_update_success", "DNS resolutions that succeeded";
         update_failure: Counter = "envoy_cluster_update_failure", "DNS resolutions that failed";
@@ -294,6 +294,18 @@ group! {
         outlier_detection_ejections_enforced_consecutive_gateway_failure: Counter =
             "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
             "Ejections for consecutive 502, 503 or 504 responses";
+    }
+}
+
+group! {
+    /// Active health checks of an upstream cluster, label `envoy_cluster_name`.
+    HealthCheckMetrics {
+        attempt: Counter = "envoy_cluster_health_check_attempt", "Health checks";
+        success: Counter = "envoy_cluster_health_check_success", "Health checks that succeeded";
+        failure: Counter = "envoy_cluster_health_check_failure", "Health checks that failed";
+        network_failure: Counter = "envoy_cluster_health_check_network_failure",
+            "Health checks that failed without an answer";
+        healthy: Gauge = "envoy_cluster_health_check_healthy", "Endpoints whose health checks succeed";
     }
 }
 
