@@ -50,6 +50,24 @@ fn an_unknown_foreign_function_is_not_found() {
 }
 
 #[test]
+fn the_functions_of_the_decision_filters_are_unknown_to_others() {
+    let probe = Probe::start();
+    let names = ["portolan_admit", "portolan_report", "portolan_eject", "portolan_found_route", "portolan_split"];
+    // Arguments of a right length each, so that nothing but the caller is what refuses.
+    let sizes = [20, 1, 12, 20, 0];
+    for phase in ["request_headers", "response_headers"] {
+        let calls = names.iter().zip(sizes).map(|(name, size)| {
+            let arguments = "a".repeat(size);
+            format!("call_foreign_function '{name}' '{arguments}' &&")
+        });
+        let saw = probe.saw(&format!("{phase} {{ {} }}", calls.collect::<Vec<_>>().join("; ")));
+        assert_eq!(saw.of(phase), vec!["call_foreign_function=1:"; names.len()].join(" "), "{phase}");
+    }
+    let clusters = probe.gateway.admin("/clusters").text();
+    assert!(clusters.contains("::health_flags::healthy"), "nobody is out: {clusters}");
+}
+
+#[test]
 fn a_changed_request_is_routed_anew() {
     let probe = Probe::start();
     let other = Upstream::start("other");

@@ -148,7 +148,23 @@ impl StreamContext {
         };
     }
 
-    fn admit(&mut self, args: &[u8]) -> Option<Admission> {
+    fn found_route(&mut self, args: &[u8], out: &mut Vec<u8>) -> Status {
+        match handover::found_route(&self.snapshot.model, &self.snapshot.host_versions, args, out) {
+            Ok(route) => {
+                self.route = route;
+                Status::Ok
+            }
+            Err(status) => status,
+        }
+    }
+
+    fn admit(&mut self, args: &[u8], out: &mut Vec<u8>) -> Status {
+        let Some(admission) = self.admission(args) else { return Status::BadArgument };
+        out.push(admission as u8);
+        Status::Ok
+    }
+
+    fn admission(&mut self, args: &[u8]) -> Option<Admission> {
         let word = |at: usize| Some(u32::from_le_bytes(args.get(at..at + 4)?.try_into().ok()?));
         self.responses_from = word(16).map_or(0, |status| u16::try_from(status).unwrap_or(u16::MAX));
         let limits = CircuitBreakers {
@@ -265,33 +281,16 @@ impl StreamHost for StreamContext {
     }
 
     fn call_foreign(&mut self, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
-        if name == ADMIT_FUNCTION.as_bytes() {
-            return match self.admit(args) {
-                Some(admission) => {
-                    out.push(admission as u8);
-                    Status::Ok
-                }
-                None => Status::BadArgument,
-            };
+        // Each function is there for the one filter that decides by it: to all others it is unknown.
+        match self.caller {
+            Role::RouteMatch if name == FOUND_ROUTE_FUNCTION.as_bytes() => self.found_route(args, out),
+            Role::TrafficSplit if name == SPLIT_FUNCTION.as_bytes() => {
+                handover::write_split(&self.snapshot.model, self.route, out)
+            }
+            Role::CircuitBreaker if name == ADMIT_FUNCTION.as_bytes() => self.admit(args, out),
+            Role::CircuitBreaker if name == REPORT_FUNCTION.as_bytes() => self.report(args, out),
+            Role::CircuitBreaker if name == EJECT_FUNCTION.as_bytes() => self.eject(args, out),
+            _ => Status::NotFound,
         }
-        if name == FOUND_ROUTE_FUNCTION.as_bytes() && self.caller == Role::RouteMatch {
-            return match handover::found_route(&self.snapshot.model, &self.snapshot.host_versions, args, out) {
-                Ok(route) => {
-                    self.route = route;
-                    Status::Ok
-                }
-                Err(status) => status,
-            };
-        }
-        if name == SPLIT_FUNCTION.as_bytes() && self.caller == Role::TrafficSplit {
-            return handover::write_split(&self.snapshot.model, self.route, out);
-        }
-        if name == REPORT_FUNCTION.as_bytes() {
-            return self.report(args, out);
-        }
-        if name == EJECT_FUNCTION.as_bytes() {
-            return self.eject(args, out);
-        }
-        Status::NotFound
     }
 }
