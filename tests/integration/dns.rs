@@ -101,3 +101,55 @@ fn dns_round_robin_uses_the_first_address_of_the_newest_answer() {
     gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
     assert_eq!(endpoints(&gateway, port), [format!("127.0.0.1:{port}")]);
 }
+
+#[test]
+fn each_request_goes_to_the_host_that_it_names_at_the_port_of_the_service_entry() {
+    let app = Upstream::start("app");
+    let dns = DnsServer::start();
+    dns.set("a.example.test", &["127.0.0.1"], 60);
+    dns.set("b.example.test", &["127.0.0.2"], 60);
+    dns.set("elsewhere.test", &["127.0.0.1"], 60);
+    let gateway = dynamic(&dns, app.address().port());
+    for host in ["a.example.test", "A.example.test:9"] {
+        let response = gateway.get(host, "/");
+        assert_eq!((response.status, response.upstream()), (200, "app"), "{host}: {}", gateway.log());
+    }
+    let line = gateway.await_access(" 200 ");
+    let cluster = "outbound|80||*.example.test";
+    assert!(line.contains(&format!("\"{}\" {cluster}", app.address())), "{line}");
+    // Nobody listens at that address: another host is another endpoint.
+    let text = gateway.get("b.example.test", "/").text();
+    assert!(text.ends_with("reset reason: remote connection failure"), "{text}");
+    for host in ["no.example.test", "elsewhere.test", "example.test", "127.0.0.1"] {
+        let response = gateway.get(host, "/");
+        assert_eq!((response.status, response.text().as_str()), (503, "DNS resolution failure"), "{host}");
+    }
+    let line = gateway.await_access("\"elsewhere.test\"");
+    assert!(line.contains(" 503 DF dns_resolution_failure - ") && line.contains(cluster), "{line}");
+}
+
+#[test]
+fn a_host_that_dns_learns_of_later_is_found_then() {
+    let app = Upstream::start("app");
+    let dns = DnsServer::start();
+    let gateway = dynamic(&dns, app.address().port());
+    assert_eq!(gateway.get("late.example.test", "/").status, 503);
+    dns.set("late.example.test", &["127.0.0.1"], 60);
+    gateway.await_answer("late.example.test", "/", |response| response.status == 200);
+}
+
+/// A gateway that sends each request to its own host, of `*.example.test`, at this port.
+fn dynamic(dns: &DnsServer, port: u16) -> Gateway {
+    let entry = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: all}}\nspec:\n  \
+         hosts: ['*.example.test']\n  resolution: DYNAMIC_DNS\n  \
+         ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {port}}}]\n"
+    );
+    Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: '*.example.test'}}]\n"))
+        .file("all.yaml", entry)
+        .argument("--dns-server")
+        .argument(dns.address().to_string())
+        .start()
+}

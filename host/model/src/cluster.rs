@@ -27,6 +27,9 @@ pub struct Cluster {
     /// How many addresses of a name count; without names of no meaning.
     #[serde(default, skip_serializing_if = "Discovery::is_strict")]
     pub discovery: Discovery,
+    /// `resolution: DYNAMIC_DNS`: requests go to the host that each is for. There are no endpoints then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dynamic: Option<Box<DynamicHosts>>,
     /// How an endpoint is chosen.
     pub lb_policy: LbPolicy,
     /// What a consistent choice goes by; only with [`LbPolicy::RingHash`] and [`LbPolicy::Maglev`].
@@ -101,6 +104,32 @@ pub enum Address {
         /// Target port.
         port: u16,
     },
+}
+
+/// Which hosts requests of a cluster may go to: Envoy's dynamic forward proxy, which DNS is asked by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicHosts {
+    /// The ServiceEntry's host in lower case: `*.example.com` for all names below, or one name. Never only `*`.
+    pub host: String,
+    /// Where they listen, whatever port a request names.
+    pub port: u16,
+}
+
+impl DynamicHosts {
+    /// True for a name that the ServiceEntry is for, whatever its case; never for an address.
+    pub fn covers(&self, name: &str) -> bool {
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            return false;
+        }
+        let ends = |suffix: &str| {
+            let start = name.len().checked_sub(suffix.len()).filter(|start| *start > 0);
+            start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        };
+        match self.host.strip_prefix('*') {
+            Some(suffix) => suffix.starts_with('.') && suffix.len() > 1 && ends(suffix),
+            None => name.eq_ignore_ascii_case(&self.host),
+        }
+    }
 }
 
 /// Envoy's discovery type of a cluster with names.
@@ -261,4 +290,24 @@ pub struct OutlierDetection {
     pub max_ejection_percent: u32,
     /// Below this share of healthy endpoints all are used; default 0: never.
     pub min_health_percent: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_cluster_covers_names_below_its_own_and_no_address() {
+        let below = DynamicHosts { host: "*.example.com".to_owned(), port: 80 };
+        for name in ["a.example.com", "A.Example.COM", "a.b.example.com"] {
+            assert!(below.covers(name), "{name}");
+        }
+        for name in ["example.com", ".example.com.", "aexample.com", "a.example.com.", "169.254.169.254", "", "ä"] {
+            assert!(!below.covers(name), "{name}");
+        }
+        assert!(!DynamicHosts { host: "*.254".to_owned(), port: 80 }.covers("169.254.169.254"));
+        assert!(DynamicHosts { host: "a.test".to_owned(), port: 80 }.covers("A.test"));
+        assert!(!DynamicHosts { host: "*".to_owned(), port: 80 }.covers("a.test"));
+        assert!(!DynamicHosts { host: "*.".to_owned(), port: 80 }.covers("a."));
+    }
 }

@@ -24,7 +24,7 @@ pub mod udp;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, HashCookie, HashPolicy, LbPolicy,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, DynamicHosts, Endpoint, HashCookie, HashPolicy, LbPolicy,
     MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart,
 };
 pub use edge_policy::{EdgePolicy, ForwardClientCert, Underscores};

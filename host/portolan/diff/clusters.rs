@@ -17,6 +17,7 @@ const TOLD: [&str; 17] = [
     "name",
     "endpoints",
     "discovery",
+    "dynamic",
     "lb_policy",
     "hash_policy",
     "slow_start",

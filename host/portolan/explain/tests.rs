@@ -40,6 +40,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
     Cluster {
         name: format!("outbound|7070|{version}|app.default.svc.cluster.local"),
         discovery: portolan_model::Discovery::default(),
+        dynamic: None,
         undefined: false,
         endpoints: ports.iter().map(endpoint).collect(),
         lb_policy: Default::default(),

@@ -51,6 +51,9 @@ pub(crate) fn policies_origin(cluster: &Cluster) -> Option<&Origin> {
 
 /// None for the default, and without names.
 fn resolution(cluster: &Cluster) -> Option<String> {
+    if let Some(dynamic) = &cluster.dynamic {
+        return Some(format!("the request's host, of {} at port {}, by DNS", dynamic.host, dynamic.port));
+    }
     (cluster.discovery == Discovery::LogicalDns).then(|| "one address of DNS at a time".to_owned())
 }
 
@@ -157,6 +160,7 @@ pub(crate) fn plain(endpoints: u8) -> Cluster {
         undefined: false,
         endpoints: (1..=endpoints).map(endpoint).collect(),
         discovery: Discovery::default(),
+        dynamic: None,
         lb_policy: Default::default(),
         hash_policy: None,
         slow_start: None,

@@ -34,6 +34,7 @@ pub(crate) fn entry(cluster: &Cluster, state: Arc<ClusterState>, transport: Arc<
         state,
         origin: cluster.origin.clone(),
         undefined: cluster.undefined,
+        dynamic: cluster.dynamic.clone(),
         is_consistent: cluster.lb_policy.is_consistent(),
         hashes_source: cluster.lb_policy.is_consistent() && cluster.hash_policy == Some(HashPolicy::SourceIp),
         limits: PoolLimits {

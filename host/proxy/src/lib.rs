@@ -22,6 +22,7 @@ mod context;
 mod deadline;
 mod dns;
 mod drain;
+mod dynamic;
 mod edf;
 mod edge;
 mod endpoint;

@@ -185,6 +185,12 @@ impl Reply {
         Self::new(StatusCode::NOT_FOUND, ResponseFlags::NR, "route_not_found")
     }
 
+    /// DNS does not know the host that the request names, or may not be asked for it.
+    pub(crate) fn unresolved(cause: String) -> Self {
+        let reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::DF, "dns_resolution_failure");
+        Self { cause: Some(cause), ..reply.with_text("DNS resolution failure") }
+    }
+
     pub(crate) fn failed(failure: Failure, cause: Option<String>) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let connect = "upstream connect error or disconnect/reset before headers. reset reason: ";

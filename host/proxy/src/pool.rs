@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::balancer::Balancer;
 use crate::body::RequestBody;
 use crate::cluster::{ClusterState, EndpointSet, Permit};
+use crate::dynamic::Hosts;
 use crate::endpoint::EndpointState;
 use crate::lease::{Lease, OpenConnection, Sender};
 use crate::sent::Recorded;
@@ -41,6 +42,8 @@ pub(crate) struct ClusterPool {
     set: RefCell<Arc<EndpointSet>>,
     endpoints: RefCell<Vec<Rc<EndpointPool>>>,
     yields: RefCell<Option<AbortHandle>>,
+    /// Of a cluster whose requests name their hosts.
+    pub(crate) dynamic: Hosts,
 }
 
 /// One worker's connections to one endpoint.
@@ -116,6 +119,7 @@ impl ClusterPool {
             set: RefCell::new(Arc::default()),
             endpoints: RefCell::default(),
             yields: RefCell::default(),
+            dynamic: Hosts::default(),
         })
     }
 
@@ -343,6 +347,7 @@ impl ClusterPool {
 
     /// Closes connections that were idle for longer than `idle_timeout_ms`.
     pub(crate) fn sweep(&self, now_ms: u64, idle_timeout_ms: u64) {
+        self.dynamic.sweep(now_ms, idle_timeout_ms);
         for pool in self.endpoints.borrow().iter() {
             pool.idle
                 .borrow_mut()

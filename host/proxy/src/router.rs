@@ -16,6 +16,7 @@ use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
 use crate::deadline::Deadline;
+use crate::dynamic;
 use crate::endpoint::EndpointState;
 use crate::filter_chain::{Direction, Outcome};
 use crate::grpc_web;
@@ -194,7 +195,16 @@ impl Forwarding<'_> {
         let Some(pool) = self.stream.view.pools.get(cluster as usize) else {
             return self.stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
         };
-        let mut attempts = Attempts::new(&self, pool, body);
+        // Boxed: hardly any cluster has it, and each future on the way holds its largest part.
+        let pool = match &self.cluster.dynamic {
+            Some(allowed) => Box::pin(dynamic::pool(self.stream, self.cluster, pool, allowed)).await,
+            None => Ok(pool.clone()),
+        };
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(reply) => return self.stream.reply(*reply, guard).await,
+        };
+        let mut attempts = Attempts::new(&self, &pool, body);
         if !self.forward.mirrors.is_empty() {
             mirror::send(&self, attempts.has_body());
         }

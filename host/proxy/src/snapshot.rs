@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portolan_model::{
-    ClusterId, FailPolicy, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection, ProxyHeaders, RetryBudget,
-    RouteId, RouteTableId,
+    ClusterId, DynamicHosts, FailPolicy, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection,
+    ProxyHeaders, RetryBudget, RouteId, RouteTableId,
 };
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
 use tokio::sync::watch;
@@ -112,6 +112,8 @@ pub struct ClusterEntry {
     pub origin: Origin,
     /// There is no such cluster unless DNS knows its name.
     pub(crate) undefined: bool,
+    /// Requests go to the host that each is for.
+    pub(crate) dynamic: Option<Box<DynamicHosts>>,
     /// Requests of one hash go to one endpoint.
     pub(crate) is_consistent: bool,
     /// The hash is that of the client's address.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use portolan_model::{
-    Address, CircuitBreakers, Cluster, ClusterId, Discovery, Endpoint, LbPolicy, Origin, OutlierDetection, RetryBudget,
-    Transport,
+    Address, CircuitBreakers, Cluster, ClusterId, Discovery, DynamicHosts, Endpoint, LbPolicy, Origin,
+    OutlierDetection, RetryBudget, Transport,
 };
 
 use super::actions::Reference;
@@ -135,6 +135,7 @@ fn cluster(
         undefined: registry.providers(&key.host).is_empty() && reference.written.parse::<std::net::IpAddr>().is_err(),
         endpoints: endpoints(backends, lb, blocks.outlier_detection.is_some(), mesh),
         discovery: discovery(registry, &key.host),
+        dynamic: dynamic(registry, key),
         lb_policy: lb.map_or_else(LbPolicy::default, load_balancing::policy),
         hash_policy: lb.and_then(load_balancing::hash_policy),
         slow_start: lb.and_then(load_balancing::slow_start),
@@ -174,6 +175,16 @@ fn discovery(registry: &Registry<'_>, host: &str) -> Discovery {
         }
         _ => Discovery::StrictDns,
     }
+}
+
+/// Hosts that requests name themselves, where the oldest object that defines the host says so.
+fn dynamic(registry: &Registry<'_>, key: &ClusterKey) -> Option<Box<DynamicHosts>> {
+    let Some(Provider::Entry(entry)) = registry.providers(&key.host).first() else { return None };
+    if entry.spec.resolution.as_deref() != Some("DYNAMIC_DNS") {
+        return None;
+    }
+    let port = service_backends::target_port(&entry.spec, key.port)?;
+    Some(Box::new(DynamicHosts { host: key.host.clone(), port }))
 }
 
 fn empty_subset(

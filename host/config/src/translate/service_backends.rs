@@ -174,7 +174,7 @@ fn of_entry(registry: &Registry<'_>, entry: &Object<ServiceEntry>, host: &str, p
     let resolves = match entry.spec.resolution.as_deref() {
         Some("STATIC") => false,
         Some("DNS" | "DNS_ROUND_ROBIN") => true,
-        // NONE and DYNAMIC_DNS have no address at a gateway; `unserved` says so.
+        // NONE has no address at a gateway, and with DYNAMIC_DNS each request has its own.
         _ => return Vec::new(),
     };
     if let Some(selector) = &entry.spec.workload_selector {
@@ -225,6 +225,11 @@ fn of_workload(workload: &WorkloadEntry, port: &Port, origin: Origin) -> Option<
     let written = workload.locality.clone().filter(|locality| !locality.is_empty());
     let locality = written.unwrap_or_else(|| locality::of_labels(&workload.labels));
     Some(Backend { address, labels: Some(workload.labels.clone()), weight, locality, origin })
+}
+
+/// Where hosts of a ServiceEntry listen for this port.
+pub(super) fn target_port(entry: &ServiceEntry, port: u16) -> Option<u16> {
+    Some(entry_port(entry.ports.iter().find(|written| written.number == u32::from(port))?, None))
 }
 
 /// The workload's own port of that name, else the target port, else the port.

@@ -182,13 +182,26 @@ fn of_outlier(
     }
 }
 
+/// Requests name their hosts themselves: what would say it in their place counts for nothing.
+fn of_dynamic(object: &Object<ServiceEntry>, found: &mut Vec<Diagnostic>) {
+    let spec = &object.spec;
+    let given = [("endpoints", !spec.endpoints.is_empty()), ("workloadSelector", spec.workload_selector.is_some())];
+    for (field, _) in given.iter().filter(|(_, given)| *given) {
+        let text = format!("`{field}` has no effect with resolution DYNAMIC_DNS: DNS is asked for each request's host");
+        found.push(Diagnostic::warning("P0323", object.key_place(&format!("spec.{field}")), text));
+    }
+}
+
 fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let resolution = object.spec.resolution.as_deref().unwrap_or("NONE");
-    if matches!(resolution, "NONE" | "DYNAMIC_DNS") {
-        let text = format!("resolution {resolution} is not served yet: requests for these hosts get 503");
+    if resolution == "NONE" {
+        let text = "resolution NONE has no address at a gateway, as in Istio: requests for these hosts get 503";
         let finding = Diagnostic::warning("P0323", object.place("spec.resolution"), text);
         found.push(finding.with_help("set `resolution: DNS`"));
+    }
+    if resolution == "DYNAMIC_DNS" {
+        of_dynamic(object, &mut found);
     }
     for (i, endpoint) in object.spec.endpoints.iter().enumerate() {
         if endpoint.address.as_ref().is_some_and(|address| address.starts_with("unix://")) {

@@ -145,6 +145,7 @@ impl MadeUp {
             state,
             origin: Origin::default(),
             undefined: false,
+            dynamic: None,
             is_consistent: false,
             hashes_source: false,
             limits: PoolLimits {

@@ -17,4 +17,4 @@ pub use failure::is_left_out;
 pub(crate) use failure::{StreamFailure, alert, stream_failure};
 pub(crate) use http2::{Http2Connection, Http2Stream, announce_trailers, as_http2};
 pub(crate) use socket::Socket;
-pub(crate) use transport::{ConnectionKey, UpstreamTransport};
+pub(crate) use transport::{ConnectionKey, UpstreamTransport, without_port};

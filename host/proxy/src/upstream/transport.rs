@@ -133,7 +133,8 @@ fn files(settings: &Transport, certificates: &mut Certificates) -> Vec<Arc<[u8]>
     pems.filter_map(|pem| certificates.bytes(pem).ok()).collect()
 }
 
-fn without_port(host: &str) -> &str {
+/// The host alone, an address of IPv6 without its brackets.
+pub(crate) fn without_port(host: &str) -> &str {
     let bare = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,

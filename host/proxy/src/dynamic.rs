@@ -1,0 +1,114 @@
+//! Clusters of `resolution: DYNAMIC_DNS`, Envoy's dynamic forward proxy: a pool for each host that requests name, resolved
+//! from its first request on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header;
+use portolan_model::DynamicHosts;
+use tokio::time::timeout;
+
+use crate::clock;
+use crate::cluster::ClusterState;
+use crate::dns::Following;
+use crate::local_reply::Reply;
+use crate::pool::ClusterPool;
+use crate::snapshot::ClusterEntry;
+use crate::stream::Stream;
+use crate::upstream::without_port;
+
+/// Hosts of one cluster and worker, Envoy's default. One more takes the place of the one that was not used for longest.
+const MAX_HOSTS: usize = 1024;
+
+/// A host that nobody has asked for so long is forgotten; Envoy's default, in milliseconds.
+const KEPT_MS: u64 = 300_000;
+
+/// The same for one without an address.
+const KEPT_WITHOUT_ADDRESS_MS: u64 = 5_000;
+
+/// How long a request waits for the first answer of DNS; Envoy's default.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// One worker's hosts of one cluster.
+#[derive(Default)]
+pub(crate) struct Hosts(RefCell<HashMap<Box<str>, Rc<Host>>>);
+
+struct Host {
+    pool: Rc<ClusterPool>,
+    /// Resolves the name as long as it is here.
+    following: Following,
+    used_ms: Cell<u64>,
+}
+
+/// The pool of the host that the request is for, as it goes upstream. There is none for a host that the ServiceEntry is not
+/// for: clients must not choose whom the gateway connects to.
+pub(crate) async fn pool(
+    stream: &Rc<Stream>,
+    cluster: &ClusterEntry,
+    of_cluster: &ClusterPool,
+    allowed: &DynamicHosts,
+) -> Result<Rc<ClusterPool>, Box<Reply>> {
+    let name = stream.with_state(|state| {
+        let authority = state.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        authority.map(|authority| without_port(authority).to_ascii_lowercase())
+    });
+    let unresolved = |cause: String| {
+        let name = cluster.state.name.clone();
+        stream.note(|info| info.upstream_cluster = Some(name));
+        Box::new(Reply::unresolved(cause))
+    };
+    let Some(name) = name.filter(|name| allowed.covers(name)) else {
+        return Err(unresolved(format!("the request's host is none of `{}`", allowed.host)));
+    };
+    let host = of_cluster.dynamic.find(&name, || Host::new(stream, cluster, &name, allowed.port));
+    let mut answered = host.following.answered.clone();
+    // The sender goes away only when nothing can be resolved here at all.
+    let waited = timeout(LONGEST_WAIT, answered.wait_for(|answered| *answered)).await;
+    if waited.is_err() || !host.is_resolved() {
+        return Err(unresolved(format!("DNS has no address of {name}")));
+    }
+    Ok(host.pool.clone())
+}
+
+impl Hosts {
+    fn find(&self, name: &str, new: impl FnOnce() -> Host) -> Rc<Host> {
+        let mut hosts = self.0.borrow_mut();
+        if let Some(known) = hosts.get(name) {
+            known.used_ms.set(clock::now_ms());
+            return known.clone();
+        }
+        if hosts.len() >= MAX_HOSTS {
+            let oldest = hosts.iter().min_by_key(|(_, host)| host.used_ms.get()).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| hosts.remove(&oldest));
+        }
+        let host = Rc::new(new());
+        hosts.insert(name.into(), host.clone());
+        host
+    }
+
+    /// Forgets what was not used for long, and closes idle connections.
+    pub(crate) fn sweep(&self, now_ms: u64, idle_timeout_ms: u64) {
+        self.0.borrow_mut().retain(|_, host| {
+            host.pool.sweep(now_ms, idle_timeout_ms);
+            let kept_ms = if host.is_resolved() { KEPT_MS } else { KEPT_WITHOUT_ADDRESS_MS };
+            now_ms.saturating_sub(host.used_ms.get()) < kept_ms || Rc::strong_count(host) > 1
+        });
+    }
+}
+
+impl Host {
+    /// Counts for the cluster, and has the port that the ServiceEntry says.
+    fn new(stream: &Stream, cluster: &ClusterEntry, name: &str, port: u16) -> Self {
+        let state = Arc::new(ClusterState::new(cluster.state.name.clone(), cluster.state.metrics.clone()));
+        let following = stream.view.snapshot.names.follow(&state, name, port);
+        let pool = stream.worker.with_rng(|rng| ClusterPool::new(state, rng));
+        Self { pool, following, used_ms: Cell::new(clock::now_ms()) }
+    }
+
+    fn is_resolved(&self) -> bool {
+        !self.pool.state.endpoints().endpoints.is_empty()
+    }
+}
