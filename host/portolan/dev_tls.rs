@@ -230,6 +230,7 @@ fn settings(certificate: SecretId) -> DownstreamTls {
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         cipher_suites: Vec::new(),
+        ecdh_curves: Vec::new(),
     }
 }
 

@@ -90,6 +90,20 @@ fn answers_are_asked_for_again_by_their_ttl_and_stale_ones_stay_while_dns_fails(
 }
 
 #[test]
+fn the_mesh_says_when_a_name_that_fails_is_asked_for_again() {
+    let dns = DnsServer::start();
+    dns.fail("backend.test");
+    let gateway = named(&dns, "DNS", 80);
+    gateway.write(
+        "mesh.yaml",
+        "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: mesh}\n\
+         spec: {meshConfig: {dnsRefreshRate: 0.05s}}\n",
+    );
+    // Without it there are two questions in ten seconds.
+    await_true("many failures", || gateway.metric("envoy_cluster_update_failure", &[]) > 8.0);
+}
+
+#[test]
 fn dns_round_robin_uses_the_first_address_of_the_newest_answer() {
     let app = Upstream::start("app");
     let port = app.address().port();

@@ -113,6 +113,36 @@ fn versions_below_1_2_are_refused_and_the_limits_of_a_server_hold() {
 }
 
 #[test]
+fn what_the_mesh_says_of_tls_counts_where_a_server_says_nothing() {
+    let (authority, a) = (Authority::new("ca"), Upstream::start("a"));
+    let servers = [
+        https(1, "mesh.test", &format!("{SIMPLE}c")),
+        https(2, "own.test", &format!("{SIMPLE}c, minProtocolVersion: TLSV1_2")),
+    ];
+    let mesh = "---\napiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: mesh}\nspec: {meshConfig: \
+                {tlsDefaults: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-ECDSA-AES128-GCM-SHA256], \
+                ecdhCurves: [P-521, P-384]}}}\n";
+    let files = [
+        gateway(&servers),
+        virtual_service("*", "a.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", a.address())])),
+        tls_secret("c", &authority.issue(&["mesh.test", "own.test"])),
+        mesh.to_owned(),
+    ];
+    let tls = Tls::start(&files.concat());
+    let client = tls.client(&authority);
+    let (v12, v13) = (client.version(&rustls::version::TLS12), client.version(&rustls::version::TLS13));
+    assert!(v12.connect("mesh.test").is_err());
+    let curve = |stream: &crate::support::tls::Stream| stream.conn.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(curve(&v13.connect("mesh.test").unwrap()), rustls::NamedGroup::secp384r1);
+    let stream = v12.connect("own.test").unwrap();
+    assert_eq!(curve(&stream), rustls::NamedGroup::secp384r1);
+    let suite = stream.conn.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
+    assert!(tls.gateway.log().contains("`P-521` is not offered"), "{}", tls.gateway.log());
+}
+
+#[test]
 fn a_client_is_shown_the_certificate_that_it_can_verify() {
     let (authority, a) = (Authority::new("ca"), Upstream::start("a"));
     let rsa = Special { rsa: true, ..Special::default() };

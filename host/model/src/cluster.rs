@@ -27,6 +27,9 @@ pub struct Cluster {
     /// How many addresses of a name count; without names of no meaning.
     #[serde(default, skip_serializing_if = "Discovery::is_strict")]
     pub discovery: Discovery,
+    /// When DNS is asked again after a failure, or after an answer that may not be kept; the gateway's own times by default.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dns_refresh_rate_ms: Option<u64>,
     /// `resolution: DYNAMIC_DNS`: requests go to the host that each is for. There are no endpoints then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dynamic: Option<Box<DynamicHosts>>,
@@ -85,6 +88,13 @@ pub struct Endpoint {
     pub locality_weight: Option<u32>,
     /// The line that brought it.
     pub origin: Origin,
+}
+
+impl Endpoint {
+    /// True when DNS must be asked for its address.
+    pub fn is_named(&self) -> bool {
+        matches!(self.address, Address::Dns { .. })
+    }
 }
 
 fn is_zero(number: &u32) -> bool {

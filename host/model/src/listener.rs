@@ -120,6 +120,9 @@ pub struct DownstreamTls {
     /// Suites of TLS 1.2 by OpenSSL's names; empty: all that are known. Those of 1.3 are always on.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub cipher_suites: Vec<String>,
+    /// Curves of the key exchange by BoringSSL's names; empty: all that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ecdh_curves: Vec<String>,
 }
 
 /// Whether a client must show a certificate. One that is shown must be good.

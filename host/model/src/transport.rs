@@ -77,6 +77,12 @@ pub struct UpstreamTls {
     pub trust: Trust,
     /// Revoked certificates.
     pub crl: Option<Pem>,
+    /// Suites of TLS 1.2 that are offered, by OpenSSL's names; empty: all that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cipher_suites: Vec<String>,
+    /// Curves of the key exchange by BoringSSL's names; empty: all that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ecdh_curves: Vec<String>,
     /// The gateway's own certificate chain and its key, in mode MUTUAL.
     pub identity: Option<(Pem, Pem)>,
     /// The `tls` block.
@@ -160,6 +166,8 @@ impl UpstreamTls {
         self.sni == other.sni
             && self.subject_alt_names == other.subject_alt_names
             && self.verify_host == other.verify_host
+            && self.cipher_suites == other.cipher_suites
+            && self.ecdh_curves == other.ecdh_curves
             && same_trust
             && self.pems().count() == other.pems().count()
             && places.all(|(one, two)| one.is_same_place(two))

@@ -13,11 +13,12 @@ use crate::tell;
 const NAMED: usize = 4;
 
 /// Fields of a cluster that have words, or mean nothing.
-const TOLD: [&str; 17] = [
+const TOLD: [&str; 18] = [
     "name",
     "endpoints",
     "discovery",
     "dynamic",
+    "dns_refresh_rate_ms",
     "lb_policy",
     "hash_policy",
     "slow_start",

@@ -82,6 +82,8 @@ fn trusting(bytes: &str) -> Model {
         verify_host: true,
         trust: Trust::Authorities(pem),
         crl: None,
+        cipher_suites: Vec::new(),
+        ecdh_curves: Vec::new(),
         identity: None,
         origin: Default::default(),
     };

@@ -41,6 +41,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         name: format!("outbound|7070|{version}|app.default.svc.cluster.local"),
         discovery: portolan_model::Discovery::default(),
         dynamic: None,
+        dns_refresh_rate_ms: None,
         undefined: false,
         endpoints: ports.iter().map(endpoint).collect(),
         lb_policy: Default::default(),

@@ -54,7 +54,11 @@ fn resolution(cluster: &Cluster) -> Option<String> {
     if let Some(dynamic) = &cluster.dynamic {
         return Some(format!("the request's host, of {} at port {}, by DNS", dynamic.host, dynamic.port));
     }
-    (cluster.discovery == Discovery::LogicalDns).then(|| "one address of DNS at a time".to_owned())
+    let one = (cluster.discovery == Discovery::LogicalDns).then(|| "one address of DNS at a time".to_owned());
+    let again = cluster.dns_refresh_rate_ms.filter(|_| cluster.endpoints.iter().any(Endpoint::is_named));
+    let again = again.map(|ms| format!("asked again {} after a failure", time(ms)));
+    let words: Vec<_> = one.into_iter().chain(again).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// `connect timeout 10 s`.
@@ -161,6 +165,7 @@ pub(crate) fn plain(endpoints: u8) -> Cluster {
         endpoints: (1..=endpoints).map(endpoint).collect(),
         discovery: Discovery::default(),
         dynamic: None,
+        dns_refresh_rate_ms: None,
         lb_policy: Default::default(),
         hash_policy: None,
         slow_start: None,

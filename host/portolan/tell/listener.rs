@@ -25,6 +25,7 @@ fn ending(model: &Model, tls: &DownstreamTls) -> String {
         ("with key", &tls.verify_certificate_spki),
         ("with hash", &tls.verify_certificate_hash),
         ("suites", &tls.cipher_suites),
+        ("curves", &tls.ecdh_curves),
     ];
     words.extend(pinned.iter().filter(|(_, list)| !list.is_empty()).map(|(w, list)| format!("{w} {}", list.join(" "))));
     if (tls.min_version, tls.max_version) != (TlsVersion::V1_2, TlsVersion::V1_3) {

@@ -19,7 +19,17 @@ pub(super) fn protocol(transport: &Transport) -> Option<String> {
 
 /// `TLS as "api.example.com", certificate for that name by authorities of the system`.
 pub(super) fn tls(tls: &UpstreamTls) -> String {
-    let UpstreamTls { sni, subject_alt_names, verify_host, trust, crl, identity, origin: _ } = tls;
+    let UpstreamTls {
+        sni,
+        subject_alt_names,
+        verify_host,
+        trust,
+        crl,
+        cipher_suites,
+        ecdh_curves,
+        identity,
+        origin: _,
+    } = tls;
     let mut words = vec![match sni {
         Some(sni) => format!("TLS as {}", quoted(sni)),
         None => "TLS as the request's host".to_owned(),
@@ -34,6 +44,9 @@ pub(super) fn tls(tls: &UpstreamTls) -> String {
         Trust::Authorities(pem) => format!("certificate for {names} by {}", self::pem(pem)),
     });
     words.extend(crl.as_ref().map(|crl| format!("not revoked by {}", pem(crl))));
+    let offered = [("suites", cipher_suites), ("curves", ecdh_curves)];
+    words
+        .extend(offered.iter().filter(|(_, list)| !list.is_empty()).map(|(w, list)| format!("{w} {}", list.join(" "))));
     words.extend(identity.as_ref().map(|(chain, _)| format!("own certificate from {}", pem(chain))));
     words.join(", ")
 }
@@ -84,6 +97,8 @@ mod tests {
             verify_host: true,
             trust: Trust::System,
             crl: None,
+            cipher_suites: Vec::new(),
+            ecdh_curves: Vec::new(),
             identity: None,
             origin: Origin::default(),
         }

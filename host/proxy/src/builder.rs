@@ -492,7 +492,7 @@ impl Builder {
                     state.set_endpoints(&endpoints);
                     state.set_names(Vec::new());
                 }
-                None => named.push((state.clone(), cluster.endpoints.clone(), cluster.discovery)),
+                None => named.push((state.clone(), crate::cluster_entry::named(cluster))),
             }
             entries.push(entry(cluster, state, transport));
         }

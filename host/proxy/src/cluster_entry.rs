@@ -7,6 +7,7 @@ use portolan_model::{Address, CircuitBreakers, Cluster, HashPolicy};
 
 use crate::build_problem::BuildProblem;
 use crate::cluster::ClusterState;
+use crate::dns::Named;
 use crate::endpoint::NewEndpoint;
 use crate::module_source::Cause;
 use crate::plan::Balancing;
@@ -21,6 +22,15 @@ pub(crate) fn sockets(cluster: &Cluster) -> Option<Vec<NewEndpoint>> {
         Address::Dns { .. } => None,
     });
     endpoints.collect()
+}
+
+/// How a cluster with names is resolved.
+pub(crate) fn named(cluster: &Cluster) -> Named {
+    Named {
+        endpoints: cluster.endpoints.clone(),
+        discovery: cluster.discovery,
+        refresh_rate: cluster.dns_refresh_rate_ms.map(Duration::from_millis),
+    }
 }
 
 /// How a cluster chooses among its endpoints.

@@ -22,7 +22,7 @@ use crate::endpoint::NewEndpoint;
 /// Answers are kept at least and at most this long, whatever their TTL says.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// Pause after a failure: Envoy's default refresh rate.
+/// Pause after a failure, where the mesh does not say it: Envoy's default refresh rate.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// A new snapshot waits this long for the first answers of its new clusters.
 const WARMING: Duration = Duration::from_secs(1);
@@ -53,9 +53,17 @@ pub(crate) struct Following {
 /// Called once, with the first answer.
 type First = Box<dyn FnOnce() + Send>;
 
+/// A cluster with names, as it is to be resolved.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Named {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) discovery: Discovery,
+    /// When it is asked again after a failure, or an answer that may not be kept.
+    pub(crate) refresh_rate: Option<Duration>,
+}
+
 struct Task {
-    endpoints: Vec<Endpoint>,
-    discovery: Discovery,
+    named: Named,
     state: Arc<ClusterState>,
     abort: AbortHandle,
 }
@@ -85,19 +93,13 @@ impl Resolution {
     }
 
     /// Resolves these clusters from now on, and no others. Waits a moment for the first answers of new ones.
-    pub(crate) fn follow(&mut self, clusters: Vec<(Arc<ClusterState>, Vec<Endpoint>, Discovery)>) {
+    pub(crate) fn follow(&mut self, clusters: Vec<(Arc<ClusterState>, Named)>) {
         let mut old = std::mem::take(&mut self.tasks);
         let (first_answer, first_answers) = mpsc::channel();
         let mut new = 0;
-        for (state, endpoints, discovery) in clusters {
+        for (state, named) in clusters {
             let task = match old.remove(&state.name) {
-                Some(task)
-                    if task.endpoints == endpoints
-                        && task.discovery == discovery
-                        && Arc::ptr_eq(&task.state, &state) =>
-                {
-                    task
-                }
+                Some(task) if task.named == named && Arc::ptr_eq(&task.state, &state) => task,
                 _ => {
                     new += 1;
                     let first_answer = first_answer.clone();
@@ -105,10 +107,9 @@ impl Resolution {
                     let first: First = Box::new(move || {
                         let _ = first_answer.send(());
                     });
-                    let job =
-                        Job { state: state.clone(), endpoints: endpoints.clone(), discovery, server: self.server };
+                    let job = Job { state: state.clone(), named: named.clone(), server: self.server };
                     let abort = self.handle.spawn(job.keep_resolving(first)).abort_handle();
-                    Task { endpoints, discovery, state: state.clone(), abort }
+                    Task { named, state: state.clone(), abort }
                 }
             };
             self.tasks.insert(state.name.clone(), task);
@@ -140,8 +141,8 @@ impl Names {
         let first: First = Box::new(move || {
             let _ = tell.send(true);
         });
-        let discovery = Discovery::StrictDns;
-        let job = Job { state: state.clone(), endpoints: vec![endpoint], discovery, server: self.server };
+        let named = Named { endpoints: vec![endpoint], discovery: Discovery::StrictDns, refresh_rate: None };
+        let job = Job { state: state.clone(), named, server: self.server };
         Following { answered, abort: self.handle.spawn(job.keep_resolving(first)).abort_handle() }
     }
 }
@@ -155,8 +156,7 @@ impl Drop for Following {
 /// One cluster with names.
 struct Job {
     state: Arc<ClusterState>,
-    endpoints: Vec<Endpoint>,
-    discovery: Discovery,
+    named: Named,
     server: Option<SocketAddr>,
 }
 
@@ -184,14 +184,14 @@ impl Job {
         let mut known: HashMap<(String, u16), Known> = HashMap::new();
         loop {
             let mut pause = LONGEST;
-            for endpoint in &self.endpoints {
+            for endpoint in &self.named.endpoints {
                 if let Address::Dns { host, port } = &endpoint.address {
                     let name = known.entry((host.clone(), *port)).or_default();
                     pause = pause.min(self.ask(&resolver, host, *port, name).await);
                 }
             }
             self.state.set_names(known.iter().map(|((host, port), known)| known.told(host, *port)).collect());
-            self.state.set_endpoints(&resolved(&self.endpoints, &known));
+            self.state.set_endpoints(&resolved(&self.named.endpoints, &known));
             if let Some(first) = first.take() {
                 first();
             }
@@ -208,14 +208,15 @@ impl Job {
                 known.answered = Some(Instant::now());
                 known.error = None;
                 self.state.metrics.update_success.inc();
-                answer.valid_until().saturating_duration_since(Instant::now()).max(SHORTEST)
+                let ttl = answer.valid_until().saturating_duration_since(Instant::now());
+                if ttl.is_zero() { self.named.refresh_rate.unwrap_or(SHORTEST) } else { ttl.max(SHORTEST) }
             }
             Err(error) => {
                 let cluster = &self.state.name;
                 tracing::warn!(%cluster, host, %error, "the name does not resolve; what is known stays");
                 known.error = Some(error.to_string());
                 self.state.metrics.update_failure.inc();
-                AFTER_FAILURE
+                self.named.refresh_rate.unwrap_or(AFTER_FAILURE)
             }
         }
     }
@@ -226,7 +227,7 @@ impl Job {
         if addresses.iter().any(SocketAddr::is_ipv4) {
             addresses.retain(SocketAddr::is_ipv4);
         }
-        match self.discovery {
+        match self.named.discovery {
             Discovery::StrictDns => addresses.sort_unstable(),
             Discovery::LogicalDns => addresses.truncate(1),
         }

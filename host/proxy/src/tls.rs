@@ -6,6 +6,7 @@ pub(crate) mod certificate;
 mod chains;
 mod hello;
 mod making;
+pub(crate) mod offer;
 mod peer;
 mod resolver;
 mod server_config;

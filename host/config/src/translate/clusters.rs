@@ -44,6 +44,7 @@ pub(super) struct Clusters {
 /// What holds for all clusters.
 pub(super) struct Mesh<'a> {
     pub(super) connect_timeout_ms: u64,
+    pub(super) dns_refresh_rate_ms: Option<u64>,
     pub(super) locality: Option<&'a LocalityLbSetting>,
     pub(super) own: Own<'a>,
     pub(super) health_checks: HealthChecks,
@@ -136,6 +137,7 @@ fn cluster(
         endpoints: endpoints(backends, lb, blocks.outlier_detection.is_some(), mesh),
         discovery: discovery(registry, &key.host),
         dynamic: dynamic(registry, key),
+        dns_refresh_rate_ms: mesh.dns_refresh_rate_ms,
         lb_policy: lb.map_or_else(LbPolicy::default, load_balancing::policy),
         hash_policy: lb.and_then(load_balancing::hash_policy),
         slow_start: lb.and_then(load_balancing::slow_start),

@@ -3,6 +3,7 @@
 use portolan_model::{ForwardClientCert, Origin, PathNormalization};
 
 use crate::ResourceSet;
+use crate::diagnostic::Place;
 use crate::duration;
 use crate::resources::istio::MeshConfig;
 use crate::resources::istio::load_balancer::LocalityLbSetting;
@@ -18,6 +19,11 @@ const ROOT_NAMESPACE: &str = "istio-system";
 pub(super) fn connect_timeout(resources: &ResourceSet) -> u64 {
     let written = first(resources, |mesh| mesh.connect_timeout.as_deref().and_then(duration::parse_ms));
     written.filter(|ms| *ms > 0).unwrap_or(CONNECT_TIMEOUT_MS)
+}
+
+/// `dnsRefreshRate` in milliseconds, when it is written.
+pub(super) fn dns_refresh_rate(resources: &ResourceSet) -> Option<u64> {
+    first(resources, |mesh| mesh.dns_refresh_rate.as_deref().and_then(duration::parse_ms)).filter(|ms| *ms > 0)
 }
 
 /// `localityLbSetting`, for clusters whose DestinationRule has none.
@@ -77,6 +83,17 @@ pub(super) fn first<T>(resources: &ResourceSet, read: impl Fn(&MeshConfig) -> Op
     let from_map = resources.mesh_config().and_then(|object| read(&object.spec));
     let mut operators = resources.operators().filter_map(|object| object.spec.mesh_config.as_ref());
     from_map.or_else(|| operators.find_map(&read))
+}
+
+/// Where a field stands, in the document that says something of it.
+pub(super) fn key_place(resources: &ResourceSet, field: &str, says: impl Fn(&MeshConfig) -> bool) -> Option<Place> {
+    // A text within a text, whose lines have no places of their own.
+    let map = resources.mesh_config().filter(|object| says(&object.spec)).map(|object| object.key_place("data.mesh"));
+    let mut operators = resources.operators();
+    map.or_else(|| {
+        let operator = operators.find(|object| object.spec.mesh_config.as_ref().is_some_and(&says))?;
+        Some(operator.key_place(&format!("spec.meshConfig.{field}")))
+    })
 }
 
 /// The line of a field in the document that says something of it.

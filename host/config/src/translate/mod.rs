@@ -40,6 +40,7 @@ mod standard_metrics;
 mod tables;
 mod tcp;
 mod tls;
+mod tls_defaults;
 mod tls_routes;
 mod transport;
 mod unserved;
@@ -220,6 +221,7 @@ fn all_clusters<'r>(
 ) -> (clusters::Clusters, Vec<Diagnostic>) {
     let locality = mesh::locality(resources);
     let mesh = clusters::Mesh {
+        dns_refresh_rate_ms: mesh::dns_refresh_rate(resources),
         connect_timeout_ms: mesh::connect_timeout(resources),
         locality: locality.as_ref(),
         own: locality::Own { locality: &options.locality, labels: &options.labels },

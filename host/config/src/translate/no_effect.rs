@@ -7,7 +7,6 @@ use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntr
 
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
 const UNSERVED: &[&str] = &[
-    "dnsRefreshRate",
     "enableEnvoyAccessLogService",
     "enableTracing",
     "ingressClass",
@@ -16,7 +15,6 @@ const UNSERVED: &[&str] = &[
     "ingressService",
     "outboundClusterStatName",
     "serviceSettings",
-    "tlsDefaults",
 ];
 
 /// The one field of `defaultConfig` that is read.

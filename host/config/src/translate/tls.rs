@@ -6,12 +6,13 @@ use portolan_model::{ClientCertificate, DownstreamTls, Secret, SecretId, TlsVers
 
 use super::credentials::Credentials;
 use super::gateways::{Gateways, KnownGateway, KnownServer, Protocol};
+use super::tls_defaults::TlsDefaults;
 use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::resources::istio::gateway::ServerTls;
 
 /// Suites of TLS 1.2 that are offered, by OpenSSL's names.
-const CIPHERS: &[&str] = &[
+pub(super) const CIPHERS: &[&str] = &[
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -35,12 +36,13 @@ pub(super) struct TlsServers {
 
 pub(super) fn translate(gateways: &Gateways<'_>, resources: &ResourceSet, service: Option<&str>) -> TlsServers {
     let mut credentials = Credentials::new(resources, service);
-    let mut servers = TlsServers::default();
+    let mut servers = TlsServers { diagnostics: TlsDefaults::diagnose(resources), ..TlsServers::default() };
+    let defaults = TlsDefaults::of(resources);
     for (g, gateway) in gateways.all.iter().enumerate().filter(|(_, gateway)| gateway.selected) {
         let terminates = |server: &KnownServer| matches!(server.protocol, Protocol::Https | Protocol::Tls);
         for (s, server) in gateway.servers.iter().enumerate().filter(|(_, server)| terminates(server)) {
             let Some(tls) = &gateway.object.spec.servers[server.index].tls else { continue };
-            let mut reading = Reading { gateway, server, tls, found: &mut servers.diagnostics };
+            let mut reading = Reading { gateway, server, tls, defaults: &defaults, found: &mut servers.diagnostics };
             servers.by_server.insert((g, s), reading.settings(&mut credentials));
         }
     }
@@ -53,6 +55,7 @@ struct Reading<'a> {
     gateway: &'a KnownGateway<'a>,
     server: &'a KnownServer,
     tls: &'a ServerTls,
+    defaults: &'a TlsDefaults,
     found: &'a mut Vec<Diagnostic>,
 }
 
@@ -76,6 +79,7 @@ impl Reading<'_> {
             min_version,
             max_version,
             cipher_suites: self.ciphers(),
+            ecdh_curves: self.defaults.ecdh_curves.clone(),
         }
     }
 
@@ -151,7 +155,8 @@ impl Reading<'_> {
                 self.say(Severity::Warning, "P0234", "minProtocolVersion", text);
                 TlsVersion::V1_2
             }
-            _ => TlsVersion::V1_2,
+            Some("TLSV1_2") => TlsVersion::V1_2,
+            _ => self.defaults.min_version.unwrap_or(TlsVersion::V1_2),
         };
         let highest = match self.tls.max_protocol_version.as_deref() {
             Some("TLSV1_2") => Some(TlsVersion::V1_2),
@@ -170,6 +175,9 @@ impl Reading<'_> {
     }
 
     fn ciphers(&mut self) -> Vec<String> {
+        if self.tls.cipher_suites.is_empty() {
+            return self.defaults.cipher_suites.clone();
+        }
         let mut taken: Vec<String> = Vec::new();
         for (i, name) in self.tls.cipher_suites.iter().enumerate() {
             let reason = match name {

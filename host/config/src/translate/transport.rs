@@ -7,6 +7,7 @@ use super::mesh::first;
 use super::policies::{InForce, Policies};
 use super::port_protocol::PortProtocol;
 use super::registry::{Provider, Registry};
+use super::tls_defaults::TlsDefaults;
 use super::upstream_tls;
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -19,6 +20,7 @@ pub(super) struct Mesh {
     tcp_keepalive: Option<WrittenKeepalive>,
     /// `verifyCertificateAtClient`: on unless it is switched off.
     pub(super) verify: bool,
+    pub(super) tls: TlsDefaults,
 }
 
 impl Mesh {
@@ -27,6 +29,7 @@ impl Mesh {
             h2_upgrade: first(resources, |mesh| mesh.h2_upgrade_policy.clone()).as_deref() == Some("UPGRADE"),
             tcp_keepalive: first(resources, |mesh| mesh.tcp_keepalive.clone()),
             verify: first(resources, |mesh| mesh.verify_certificate_at_client).unwrap_or(true),
+            tls: TlsDefaults::of(resources),
         }
     }
 }

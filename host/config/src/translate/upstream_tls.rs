@@ -50,6 +50,8 @@ pub(super) fn translate(
         sni,
         trust,
         crl: given(&written.ca_crl).filter(|_| verified).map(|file| reading.file(file)),
+        cipher_suites: mesh.tls.cipher_suites.clone(),
+        ecdh_curves: mesh.tls.ecdh_curves.clone(),
         identity: is_mutual.then(|| reading.identity()),
         origin: rule.origin(path),
     };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use portolan_model::{ClientCertificate, DownstreamTls, Secret, SecretId, TlsVersion};
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificate::{self, CredentialError};
+use super::offer;
 use super::peer;
 use super::resolver::{Certificates, KeyPair};
 use super::staple::{Staple, StapleError};
@@ -17,16 +17,6 @@ use super::verifier::ClientVerifier;
 use crate::properties::Certificate;
 #[cfg(feature = "http3")]
 use crate::properties::TlsInfo;
-
-/// Suites of TLS 1.2 by OpenSSL's names.
-const CIPHERS: [(&str, SupportedCipherSuite); 6] = [
-    ("ECDHE-ECDSA-AES256-GCM-SHA384", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-    ("ECDHE-ECDSA-AES128-GCM-SHA256", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-    ("ECDHE-ECDSA-CHACHA20-POLY1305", cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-    ("ECDHE-RSA-AES256-GCM-SHA384", cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    ("ECDHE-RSA-AES128-GCM-SHA256", cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-    ("ECDHE-RSA-CHACHA20-POLY1305", cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-];
 
 /// How TLS ends at a filter chain.
 pub(crate) struct ServerTls {
@@ -104,7 +94,8 @@ pub(crate) fn build(
     };
     let kept = last.filter(|last| last.admission == admission).map(|last| last.tickets.clone());
     let tickets = kept.map_or_else(Ticketer::new, Ok)?;
-    let builder = ServerConfig::builder_with_provider(provider(tls)).with_protocol_versions(&versions(tls))?;
+    let builder = ServerConfig::builder_with_provider(offer::provider(&tls.cipher_suites, &tls.ecdh_curves))
+        .with_protocol_versions(&versions(tls))?;
     let certificates = Arc::new(Certificates::new(pairs));
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -186,16 +177,4 @@ fn versions(tls: &DownstreamTls) -> Vec<&'static SupportedProtocolVersion> {
     let all = [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)];
     let wanted = all.into_iter().filter(|(version, _)| (tls.min_version..=tls.max_version).contains(version));
     wanted.map(|(_, version)| version).collect()
-}
-
-/// The one provider, with the suites of TLS 1.2 that were written.
-fn provider(tls: &DownstreamTls) -> Arc<CryptoProvider> {
-    let all = certificate::provider();
-    if tls.cipher_suites.is_empty() {
-        return all.clone();
-    }
-    let of_1_3 = all.cipher_suites.iter().copied().filter(|suite| suite.tls13().is_some());
-    let written = tls.cipher_suites.iter().filter_map(|name| CIPHERS.iter().find(|(known, _)| known == name));
-    let cipher_suites = of_1_3.chain(written.map(|(_, suite)| *suite)).collect();
-    Arc::new(CryptoProvider { cipher_suites, ..(**all).clone() })
 }

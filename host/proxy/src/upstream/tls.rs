@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portolan_model::{Trust, UpstreamTls};
 use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::{CertificateError, Certificates};
 use super::connect::Application;
 use super::verify::{BackendVerifier, Chain};
+use crate::tls::offer;
 
 /// TLS towards one cluster.
 pub(crate) struct ClientTls {
@@ -26,7 +27,7 @@ pub(crate) struct ClientTls {
 impl ClientTls {
     /// Reads all that the settings name.
     pub(super) fn new(settings: &UpstreamTls, certificates: &mut Certificates) -> Result<Self, CertificateError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = offer::provider(&settings.cipher_suites, &settings.ecdh_curves);
         let chain = chain(settings, certificates, &provider)?;
         let verifier = |verify_host| BackendVerifier {
             chain: chain.as_ref().map(|(webpki, trusted)| Chain { webpki: webpki.clone(), trusted: trusted.clone() }),

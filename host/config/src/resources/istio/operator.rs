@@ -184,6 +184,10 @@ pub struct MeshConfig {
     pub h2_upgrade_policy: Option<String>,
     /// Check certificates of endpoints against the system's authorities where a rule names none; true by default.
     pub verify_certificate_at_client: Option<bool>,
+    /// Duration: when DNS is asked again where its answer does not say so.
+    pub dns_refresh_rate: Option<String>,
+    /// For servers that do not say it themselves, and for TLS to backends.
+    pub tls_defaults: Option<TlsDefaults>,
     /// For rules without `retries`.
     pub default_http_retry_policy: Option<HttpRetry>,
     /// Of proxies, this gateway among them.
@@ -206,12 +210,10 @@ pub struct MeshConfig {
     pub trust_domain: Option<Value>,
     pub trust_domain_aliases: Option<Value>,
     pub ca_certificates: Option<Value>,
-    pub dns_refresh_rate: Option<Value>,
     pub inbound_cluster_stat_name: Option<Value>,
     pub outbound_cluster_stat_name: Option<Value>,
     pub enable_prometheus_merge: Option<Value>,
     pub discovery_selectors: Option<Value>,
-    pub tls_defaults: Option<Value>,
     pub hbone_idle_timeout: Option<Value>,
     pub service_settings: Option<Value>,
     pub service_scope_configs: Option<Value>,
@@ -280,6 +282,18 @@ pub struct ProxyConfig {
     pub proxy_headers: Option<Value>,
     pub file_flush_interval: Option<Value>,
     pub file_flush_min_size_kb: Option<Value>,
+}
+
+/// What TLS offers.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TlsDefaults {
+    /// `TLSV1_2` or `TLSV1_3`; `TLS_AUTO` by default.
+    pub min_protocol_version: Option<String>,
+    /// Curves by BoringSSL's names.
+    pub ecdh_curves: Vec<String>,
+    /// Suites of TLS 1.2 by OpenSSL's names.
+    pub cipher_suites: Vec<String>,
 }
 
 /// What stands in front of the gateway, and what of its word counts.
