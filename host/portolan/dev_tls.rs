@@ -70,7 +70,7 @@ impl DevTls {
     pub(crate) fn apply(&mut self, model: &mut Model, diagnostics: &mut Vec<Diagnostic>) {
         for (id, names) in missing(model) {
             let secret = &mut model.secrets[id as usize];
-            let (file, line) = (secret.origin.file.clone(), secret.origin.line);
+            let (file, line) = (secret.origin.file(), secret.origin.line());
             let is_of_it = |d: &Diagnostic| d.code == CREDENTIAL && d.place.file == file && d.place.line == line;
             if self.fill(secret, names) {
                 diagnostics.retain(|diagnostic| !is_of_it(diagnostic));

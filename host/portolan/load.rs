@@ -179,8 +179,8 @@ impl Loader {
 
     /// A filter fails for what its `url` names, or for a place in its configuration.
     fn plugin_place(&self, origin: &Origin, problem: &BuildProblem) -> Option<Place> {
-        let (namespace, name) = origin.name.split_once('/')?;
-        let (places, prefix) = match &*origin.kind {
+        let (namespace, name) = origin.name().split_once('/')?;
+        let (places, prefix) = match origin.kind() {
             "WasmPlugin" => (&self.resources.get::<WasmPlugin>(namespace, name)?.places, "spec"),
             "TrafficExtension" => (&self.resources.get::<TrafficExtension>(namespace, name)?.places, "spec.wasm"),
             _ => return None,
@@ -327,5 +327,5 @@ fn default_cache_dir() -> Option<PathBuf> {
 }
 
 fn place_of(origin: &Origin) -> Place {
-    Place { file: origin.file.clone(), line: origin.line.max(1), column: origin.column.max(1), length: 1 }
+    Place { file: origin.file(), line: origin.line().max(1), column: origin.column().max(1), length: 1 }
 }

@@ -58,5 +58,5 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 pub(crate) fn place(origin: &Origin) -> Place {
-    Place { file: origin.file.clone(), line: origin.line.max(1), column: origin.column.max(1), length: 1 }
+    Place { file: origin.file(), line: origin.line().max(1), column: origin.column().max(1), length: 1 }
 }

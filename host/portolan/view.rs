@@ -56,7 +56,11 @@ pub(crate) fn state_name(state: ObjectState) -> &'static str {
 }
 
 fn object_view(object: &ObjectStatus) -> ObjectView {
-    ObjectView { origin: object.origin.clone(), state: state_name(object.state), reason: object.reason.clone() }
+    ObjectView {
+        origin: object.origin.clone(),
+        state: state_name(object.state),
+        reason: object.reason.as_deref().map(str::to_owned),
+    }
 }
 
 /// Which code serves, by digest.

@@ -1,13 +1,16 @@
 //! [`read_files`]: splits files into documents and reads each on its own, so that one broken document does not take
 //! the others with it.
 
+mod chunk;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use chunk::{Chunk, split};
+use portolan_model::{Document as Standing, Origin};
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::kind::Kind;
@@ -34,7 +37,7 @@ pub(crate) struct FileReading {
 /// What one document says.
 #[derive(Debug, Default)]
 pub(crate) struct DocumentReading {
-    /// Its text and first line, as a hash: the same again is read already.
+    /// Its text, as a hash: the same again is read already.
     key: DocumentKey,
     /// Several in a list.
     pub(crate) objects: Vec<ReadObject>,
@@ -46,18 +49,15 @@ type DocumentKey = [u8; 32];
 /// One object as read.
 #[derive(Debug)]
 pub(crate) struct ReadObject {
-    /// As written; empty when there is none.
-    pub(crate) kind: String,
+    /// Kind as written, empty when there is none; namespace as written, or `default`; the name, empty when there is none.
+    pub(crate) standing: Arc<Standing>,
     /// As written.
-    pub(crate) api_version: String,
-    /// As written, or `default`.
-    pub(crate) namespace: String,
-    /// Empty when there is none.
-    pub(crate) name: String,
+    pub(crate) api_version: Box<str>,
+    is_named: bool,
     /// Of a kind that is read and with a name.
-    pub(crate) id: Option<ObjectId>,
-    /// Of its `kind:`.
-    pub(crate) place: Place,
+    pub(crate) id: Option<Arc<ObjectId>>,
+    /// Of its `kind:`, its line counted in the document.
+    spot: Spot,
     pub(crate) outcome: Outcome,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -71,6 +71,42 @@ pub(crate) enum Outcome {
     Broken,
     /// Of a kind that is not read.
     Ignored,
+}
+
+impl ReadObject {
+    /// Of its `kind:`.
+    pub(crate) fn place(&self) -> Place {
+        let (line, column, length) = self.spot;
+        Place { file: self.standing.file().clone(), line: self.standing.line(line), column, length }
+    }
+
+    /// As [`ReadObject::place`].
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::new(self.standing.clone(), self.spot.0, self.spot.1)
+    }
+
+    fn kind(&self) -> &str {
+        self.standing.kind()
+    }
+
+    fn say(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+}
+
+impl DocumentReading {
+    fn first_line(&self) -> Option<u32> {
+        Some(self.objects.first()?.standing.first_line())
+    }
+
+    /// Moves its objects along. Not if something is said of them, with lines: then it is to be read anew.
+    fn move_to(&self, first_line: u32) -> bool {
+        let is_silent = self.objects.iter().all(|object| object.diagnostics.is_empty());
+        if is_silent {
+            self.objects.iter().for_each(|object| object.standing.move_to(first_line));
+        }
+        is_silent
+    }
 }
 
 impl FileReading {
@@ -91,29 +127,33 @@ impl FileReading {
 /// A file to be read: its name, its text, and what it said before.
 pub(crate) type Unread<'a> = (&'a Arc<str>, &'a str, Option<&'a FileReading>);
 
-/// Reads all documents of files, on all cores; those of an earlier reading that are the same are taken from there.
-pub(crate) fn read_files(files: &[Unread<'_>]) -> Vec<FileReading> {
+/// Reads all documents of files, on all cores; those of an earlier reading that are the same are taken from there. Tells
+/// whether some of these stand elsewhere in their file now.
+pub(crate) fn read_files(files: &[Unread<'_>]) -> (Vec<FileReading>, bool) {
     let texts: Vec<Cow<'_, str>> = files.iter().map(|(file, text, _)| plain_text(file, text)).collect();
-    let mut jobs = Vec::new();
+    let (mut jobs, mut has_moved) = (Vec::new(), false);
     for (index, ((file, _, last), text)) in files.iter().zip(&texts).enumerate() {
-        let known = last.iter().flat_map(|last| &last.documents).map(|document| (document.key, document));
-        let known: HashMap<_, _> = known.collect();
+        let mut known: HashMap<DocumentKey, VecDeque<&Arc<DocumentReading>>> = HashMap::new();
+        for document in last.iter().flat_map(|last| &last.documents) {
+            known.entry(document.key).or_default().push_back(document);
+        }
         for chunk in split(text) {
             let key = chunk.key();
-            jobs.push(Job {
-                file: index,
-                name: file,
-                key,
-                known: known.get(&key).map(|known| Arc::clone(known)),
-                chunk,
+            // Each once, for it stands in one place.
+            let known = known.get_mut(&key).and_then(VecDeque::pop_front).filter(|known| {
+                let moves = known.first_line().is_some_and(|line| line != chunk.first_line);
+                let is_taken = !moves || known.move_to(chunk.first_line);
+                has_moved |= moves && is_taken;
+                is_taken
             });
+            jobs.push(Job { file: index, name: file, key, known: known.cloned(), chunk });
         }
     }
     let mut readings: Vec<Vec<Arc<DocumentReading>>> = vec![Vec::new(); files.len()];
     for (index, document) in jobs.iter().map(|job| job.file).zip(read_all(&jobs)) {
         readings[index].push(document);
     }
-    readings.into_iter().map(FileReading::of).collect()
+    (readings.into_iter().map(FileReading::of).collect(), has_moved)
 }
 
 /// One document of one of the files.
@@ -183,59 +223,6 @@ fn document<'a>(file: &'a Arc<str>, chunk: &'a Chunk<'_>) -> Document<'a> {
     Document { file, text: &chunk.text, first_line: chunk.first_line, tree }
 }
 
-/// The text of one document.
-#[derive(Debug, PartialEq, Eq)]
-struct Chunk<'a> {
-    first_line: u32,
-    text: Cow<'a, str>,
-}
-
-impl Chunk<'_> {
-    fn key(&self) -> DocumentKey {
-        let hasher = Sha256::new().chain_update(self.first_line.to_le_bytes());
-        hasher.chain_update(self.text.as_bytes()).finalize().into()
-    }
-}
-
-/// Splits at lines that begin with `---` or `...`: YAML allows neither within any value. Documents of nothing but
-/// comments, directives and blanks are left out.
-fn split(text: &str) -> Vec<Chunk<'_>> {
-    let mut chunks = Vec::new();
-    let (mut start, mut first_line, mut prefix) = (0, 1, "");
-    let mut at = 0;
-    for (line, number) in text.split_inclusive('\n').zip(1..) {
-        let end = at + line.len();
-        if is_marker(line) {
-            push_chunk(&mut chunks, first_line, prefix, &text[start..at]);
-            // What follows `---` on its line belongs to the document, and keeps its column.
-            (start, first_line, prefix) = (at + 3, number, "   ");
-        }
-        at = end;
-    }
-    push_chunk(&mut chunks, first_line, prefix, &text[start..]);
-    chunks
-}
-
-fn is_marker(line: &str) -> bool {
-    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-}
-
-fn push_chunk<'a>(chunks: &mut Vec<Chunk<'a>>, first_line: u32, prefix: &str, text: &'a str) {
-    let says_nothing = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with(['#', '%']);
-    if text.lines().all(says_nothing) {
-        return;
-    }
-    let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
-    if prefix.is_empty() {
-        chunks.push(Chunk { first_line, text: text.into() });
-    } else if says_nothing(head) {
-        chunks.push(Chunk { first_line: first_line + 1, text: rest.into() });
-    } else {
-        chunks.push(Chunk { first_line, text: format!("{prefix}{text}").into() });
-    }
-}
-
 /// One document on its way to objects.
 struct Document<'a> {
     file: &'a Arc<str>,
@@ -272,7 +259,8 @@ impl Document<'_> {
             diagnostics.push(error);
             return None;
         }
-        let places = Arc::new(locate::places(&self.tree, 0, self.file));
+        let standing = Standing::new("", "", self.file.clone(), self.first_line);
+        let places = Arc::new(locate::places(&self.tree, 0, &Arc::new(standing)));
         if !wanted(&places) {
             return None;
         }
@@ -333,25 +321,23 @@ impl Document<'_> {
         let has_findings = !object.diagnostics.is_empty();
         reading.is_blind |= has_findings;
         match self.known_kind(node, &mut object) {
-            Ok(kind) if object.name.is_empty() => {
+            Ok(kind) if !object.is_named => {
                 let place = self.tree.child(node, "metadata").and_then(|metadata| self.tree.nodes.get(metadata));
-                let place = place.map_or(object.place.clone(), |metadata| self.place(metadata.points_at(&self.tree)));
+                let place = place.map_or(object.place(), |metadata| self.place(metadata.points_at(&self.tree)));
                 let message = format!("`metadata.name` of this {} is missing", kind.name());
-                object.diagnostics.push(Diagnostic::error("P0003", place, message));
+                object.say(Diagnostic::error("P0003", place, message));
                 reading.is_blind = true;
             }
             Ok(kind) => {
-                object.id = Some(ObjectId::new(kind, &object.namespace, &object.name));
-                let mut places = locate::places(&self.tree, node, self.file);
-                places.object = Some(format!("{}/{}", object.namespace, object.name).into());
-                let places = Arc::new(places);
+                object.id = Some(self.id(kind, node));
+                let places = Arc::new(locate::places(&self.tree, node, &object.standing));
                 let raw = Raw { text: &text, first_line, places, has_findings, is_secret: kind == Kind::Secret };
                 let valid = typed::read(kind, &raw, &mut object.diagnostics);
                 object.outcome = valid.filter(|_| !has_findings).map_or(Outcome::Broken, Outcome::Valid);
             }
             Err(NotRead::Ignored) => {
                 // A kind that is cut short or misspelt: a file on its way to be written must lose nothing.
-                reading.is_blind |= object.name.is_empty() || meant_kind(&object.kind).is_some();
+                reading.is_blind |= !object.is_named || meant_kind(object.kind()).is_some();
                 object.outcome = Outcome::Ignored;
             }
             Err(NotRead::Unnamed) => reading.is_blind = true,
@@ -362,20 +348,34 @@ impl Document<'_> {
 
     /// What is known of an object before it is read.
     fn start(&self, node: usize) -> ReadObject {
-        let text = |path: &[&str]| self.tree.text_at(node, path).unwrap_or_default().to_owned();
+        let text = |path: &[&str]| self.tree.text_at(node, path).unwrap_or_default();
         let of_kind = self.tree.child(node, "kind").and_then(|kind| self.tree.nodes.get(kind));
         let spot = of_kind.map(|kind| kind.spot).or(self.tree.nodes.get(node).map(|node| node.points_at(&self.tree)));
-        let namespace = text(&["metadata", "namespace"]);
+        let (line, column, length) = spot.unwrap_or((self.first_line, 1, 1));
+        let (kind, (namespace, name)) = (text(&["kind"]), self.full_name(node));
+        let kind = Kind::by_name(kind).map_or_else(|| Cow::Owned(kind.to_owned()), |kind| Cow::Borrowed(kind.name()));
+        let standing = Standing::new(kind, &format!("{namespace}/{name}"), self.file.clone(), self.first_line);
         ReadObject {
-            kind: text(&["kind"]),
-            api_version: text(&["apiVersion"]),
-            namespace: if namespace.is_empty() { "default".to_owned() } else { namespace },
-            name: text(&["metadata", "name"]),
+            standing: Arc::new(standing),
+            api_version: text(&["apiVersion"]).into(),
+            is_named: !name.is_empty(),
             id: None,
-            place: self.place(spot.unwrap_or((self.first_line, 1, 1))),
+            spot: (line.saturating_sub(self.first_line) + 1, column, length),
             outcome: Outcome::Broken,
             diagnostics: Vec::new(),
         }
+    }
+
+    /// Namespace and name of an object.
+    fn full_name(&self, node: usize) -> (&str, &str) {
+        let text = |key| self.tree.text_at(node, &["metadata", key]).unwrap_or_default();
+        let namespace = text("namespace");
+        (if namespace.is_empty() { "default" } else { namespace }, text("name"))
+    }
+
+    fn id(&self, kind: Kind, node: usize) -> Arc<ObjectId> {
+        let (namespace, name) = self.full_name(node);
+        Arc::new(ObjectId::new(kind, namespace, name))
     }
 
     /// Keys that stand twice, and merge keys, which serde would pass over in silence.
@@ -398,45 +398,45 @@ impl Document<'_> {
         if !["apiVersion", "kind", "metadata", "spec"].into_iter().any(has) {
             // Somebody else's file, such as `compose.yaml`.
             let message = "this is no resource and is ignored: it has neither `apiVersion` nor `kind`";
-            object.diagnostics.push(Diagnostic::warning("P0003", object.place.clone(), message));
+            object.say(Diagnostic::warning("P0003", object.place(), message));
             object.outcome = Outcome::Ignored;
             return Err(NotRead::Unnamed);
         }
-        for (field, value) in [("apiVersion", &object.api_version), ("kind", &object.kind)] {
-            if value.is_empty() {
+        let written = [("apiVersion", object.api_version.is_empty()), ("kind", object.kind().is_empty())];
+        for (field, is_missing) in written {
+            if is_missing {
                 let message = format!("`{field}` is missing");
-                object.diagnostics.push(Diagnostic::error("P0003", object.place.clone(), message));
+                object.say(Diagnostic::error("P0003", object.place(), message));
                 return Err(NotRead::Unnamed);
             }
         }
-        let Some(kind) = Kind::by_name(&object.kind) else {
+        let Some(kind) = Kind::by_name(object.kind()) else {
             return Err(NotRead::Ignored);
         };
-        if kind.api_versions().contains(&object.api_version.as_str()) {
+        if kind.api_versions().contains(&&*object.api_version) {
             return Ok(kind);
         }
         if kind.is_of_another_owner(&object.api_version) {
             return Err(NotRead::Ignored);
         }
         let spot = self.tree.child(node, "apiVersion").and_then(|version| self.tree.nodes.get(version));
-        let place = spot.map_or(object.place.clone(), |version| self.place(version.spot));
+        let place = spot.map_or(object.place(), |version| self.place(version.spot));
         let message = format!("`{}` is no API version of {}", object.api_version, kind.name());
         let known = kind.api_versions().join("`, `");
-        object.diagnostics.push(Diagnostic::error("P0004", place, message).with_label(format!("known: `{known}`")));
-        object.id = (!object.name.is_empty()).then(|| ObjectId::new(kind, &object.namespace, &object.name));
+        object.say(Diagnostic::error("P0004", place, message).with_label(format!("known: `{known}`")));
+        object.id = object.is_named.then(|| self.id(kind, node));
         Err(NotRead::WrongVersion)
     }
 
     /// A document of which nothing can be said but that it is wrong.
     fn give_up(&self, diagnostic: Diagnostic, reading: &mut DocumentReading) {
         let mut object = self.start(0);
-        object.id = Kind::by_name(&object.kind)
-            .filter(|_| !object.name.is_empty())
-            .map(|kind| ObjectId::new(kind, &object.namespace, &object.name));
-        if object.kind.is_empty() {
-            object.place = diagnostic.place.clone();
+        object.id = Kind::by_name(object.kind()).filter(|_| object.is_named).map(|kind| self.id(kind, 0));
+        if object.kind().is_empty() {
+            let Place { line, column, length, .. } = diagnostic.place;
+            object.spot = (line.saturating_sub(self.first_line) + 1, column, length);
         }
-        object.diagnostics.push(diagnostic);
+        object.say(diagnostic);
         reading.objects.push(object);
         reading.is_blind = true;
     }
@@ -456,8 +456,9 @@ enum NotRead {
 /// One note for each kind that is not read, at its first object.
 pub(crate) fn ignored_kinds<'a>(objects: impl Iterator<Item = &'a ReadObject>) -> Vec<Diagnostic> {
     let mut kinds: Vec<(&ReadObject, usize)> = Vec::new();
-    for object in objects.filter(|object| matches!(object.outcome, Outcome::Ignored) && !object.kind.is_empty()) {
-        let same = |(first, _): &&mut (&ReadObject, usize)| first.kind == object.kind && group(first) == group(object);
+    for object in objects.filter(|object| matches!(object.outcome, Outcome::Ignored) && !object.kind().is_empty()) {
+        let same =
+            |(first, _): &&mut (&ReadObject, usize)| first.kind() == object.kind() && group(first) == group(object);
         match kinds.iter_mut().find(same) {
             Some((_, count)) => *count += 1,
             None => kinds.push((object, 1)),
@@ -468,9 +469,9 @@ pub(crate) fn ignored_kinds<'a>(objects: impl Iterator<Item = &'a ReadObject>) -
 
 fn ignored_kind(first: &ReadObject, count: usize) -> Diagnostic {
     let objects = if count == 1 { "object".to_owned() } else { format!("{count} objects") };
-    let message = format!("{objects} of kind `{}` (`{}`) ignored", first.kind, first.api_version);
-    let note = Diagnostic { severity: Severity::Note, ..Diagnostic::error("P0009", first.place.clone(), message) };
-    match meant_kind(&first.kind) {
+    let message = format!("{objects} of kind `{}` (`{}`) ignored", first.kind(), first.api_version);
+    let note = Diagnostic { severity: Severity::Note, ..Diagnostic::error("P0009", first.place(), message) };
+    match meant_kind(first.kind()) {
         Some(known) => Diagnostic { severity: Severity::Warning, ..note }.with_help(format!("did you mean `{known}`?")),
         None => note,
     }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use portolan_model::Document;
+
 use crate::object::{FieldPlace, LISTED, Places, hash};
 use crate::tree::{Content, Tree};
 
@@ -12,8 +14,8 @@ const MAX_DEPTH: usize = 128;
 /// Aliases can make few lines into many fields. What lies beyond is found by its parent's place.
 const MAX_FIELDS: usize = 200_000;
 
-/// Places of all fields below `root`. Fields behind an alias stand where their anchor is.
-pub(crate) fn places(tree: &Tree, root: usize, file: &Arc<str>) -> Places {
+/// Places of all fields below `root`, which is an object of `document`. Fields behind an alias stand where their anchor is.
+pub(crate) fn places(tree: &Tree, root: usize, document: &Arc<Document>) -> Places {
     let mut walk = Walk { tree, fields: Vec::new(), listed: Vec::new(), path: String::new() };
     walk.descend(root, 0);
     let of_kind = walk.fields.iter().find(|(path, _)| *path == hash("kind")).map(|(_, place)| *place);
@@ -21,7 +23,7 @@ pub(crate) fn places(tree: &Tree, root: usize, file: &Arc<str>) -> Places {
     if let Some(place) = of_kind.or(of_root) {
         walk.fields.insert(0, (hash(""), place));
     }
-    Places::new(file.clone(), &mut walk.fields, walk.listed)
+    Places::new(document.clone(), &mut walk.fields, walk.listed)
 }
 
 struct Walk<'a> {
@@ -100,7 +102,8 @@ mod tests {
     use super::*;
 
     fn located(text: &str) -> Places {
-        places(&Tree::of(text, 10), 0, &Arc::from("a.yaml"))
+        let document = Document::new("X", "default/x", "a.yaml".into(), 10);
+        places(&Tree::of(text, 10), 0, &Arc::new(document))
     }
 
     fn key_and_value(places: &Places, path: &str) -> ((u32, u32), (u32, u32)) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan_model::{Origin, Parts};
+use portolan_model::origin::Part;
+use portolan_model::{Document, Origin, Parts};
 
 use crate::diagnostic::Place;
 
@@ -32,15 +33,8 @@ impl<T> Object<T> {
 
     /// [`Origin`] of a field by path; `""` is the object itself (its `kind:` line).
     pub fn origin(&self, path: &str) -> Origin {
-        let place = self.places.of_key(path);
-        Origin {
-            kind: self.meta.kind.clone(),
-            name: self.places.object.clone().unwrap_or_else(|| self.meta.full_name().into()),
-            file: place.file,
-            line: place.line,
-            column: place.column,
-            parts: Parts::default(),
-        }
+        let (line, column, _) = self.places.nearest(path).key;
+        Origin::new(self.places.document.clone(), line.max(1), column.max(1))
     }
 
     /// The same with the lines of its parts, as [`Self::lines`] has them.
@@ -50,20 +44,21 @@ impl<T> Object<T> {
         below: &str,
         parts: impl IntoIterator<Item = (String, String)>,
     ) -> Origin {
-        Origin { parts: Parts::new(self.lines(below, parts)), ..self.origin(path) }
+        self.origin(path).with_parts(Parts::new(self.lines(below, parts)))
     }
 
     /// Names with the lines of their paths below `below`. What is not written is left out.
-    pub(crate) fn lines(
-        &self,
-        below: &str,
-        parts: impl IntoIterator<Item = (String, String)>,
-    ) -> Vec<(Box<str>, Arc<str>, u32)> {
+    pub(crate) fn lines(&self, below: &str, parts: impl IntoIterator<Item = (String, String)>) -> Vec<Part> {
         let line = |(name, path): (String, String)| {
             let place = self.places.find(&format!("{below}.{path}"))?;
-            Some((name.into(), self.places.file.clone(), place.key.0.max(1)))
+            Some((name.into(), self.places.document.clone(), place.key.0.max(1)))
         };
         parts.into_iter().filter_map(line).collect()
+    }
+
+    /// A name with the line of a field, which may have any parent that exists.
+    pub(crate) fn part(&self, name: &str, path: &str) -> Part {
+        (name.into(), self.places.document.clone(), self.places.nearest(path).key.0.max(1))
     }
 }
 
@@ -71,7 +66,7 @@ impl<T> Object<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// Kind as written.
-    pub kind: Arc<str>,
+    pub kind: &'static str,
     /// `default` when absent.
     pub namespace: String,
     /// Required.
@@ -91,13 +86,11 @@ impl Meta {
     }
 }
 
-/// Where each field of one document stands: field path to places of key and value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where each field of one object stands: field path to places of key and value.
+#[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// The file as the user named it.
-    pub file: Arc<str>,
-    /// `namespace/name` of the object, for all origins of it at once.
-    pub(crate) object: Option<Arc<str>>,
+    /// The object, which all origins in it have in common. Lines count from its first.
+    document: Arc<Document>,
     /// By hash of the path, ascending. Paths themselves would be most of what a configuration takes in memory; two of one
     /// document with the same hash, one chance in 10^9 for the largest, would point at the wrong line.
     fields: Box<[(u64, FieldPlace)]>,
@@ -118,11 +111,21 @@ pub struct FieldPlace {
 }
 
 impl Places {
-    /// Fields by path; of a path that comes twice the first counts.
-    pub(crate) fn new(file: Arc<str>, fields: &mut Vec<(u64, FieldPlace)>, listed: Vec<Box<str>>) -> Self {
+    /// Fields by path, with lines of the file; of a path that comes twice the first counts.
+    pub(crate) fn new(document: Arc<Document>, fields: &mut Vec<(u64, FieldPlace)>, listed: Vec<Box<str>>) -> Self {
         fields.sort_by_key(|(path, _)| *path);
         fields.dedup_by_key(|(path, _)| *path);
-        Self { file, object: None, fields: fields.as_slice().into(), listed: listed.into() }
+        let first_line = document.first_line();
+        for (_, place) in fields.iter_mut() {
+            place.key.0 = place.key.0.saturating_sub(first_line) + 1;
+            place.value.0 = place.value.0.saturating_sub(first_line) + 1;
+        }
+        Self { document, fields: fields.as_slice().into(), listed: listed.into() }
+    }
+
+    /// The file as the user named it.
+    pub fn file(&self) -> &Arc<str> {
+        self.document.file()
     }
 
     /// Paths of fields below [`LISTED`], without that.
@@ -170,7 +173,8 @@ impl Places {
     }
 
     fn at(&self, (line, column, length): (u32, u32, u32)) -> Place {
-        Place { file: self.file.clone(), line: line.max(1), column: column.max(1), length: length.max(1) }
+        let line = self.document.line(line.max(1));
+        Place { file: self.file().clone(), line, column: column.max(1), length: length.max(1) }
     }
 }
 

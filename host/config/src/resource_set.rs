@@ -15,10 +15,12 @@ use crate::resources::istio::{
 use crate::update::ObjectStatus;
 
 /// The objects in force. Iterates in order of namespace and name, whatever file they come from.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ResourceSet {
-    pub(crate) active: BTreeMap<ObjectId, Kept>,
+    pub(crate) active: BTreeMap<Arc<ObjectId>, Kept>,
     pub(crate) statuses: Arc<[ObjectStatus]>,
+    /// Another number, never given out before, whenever objects have moved within their files, which changes nothing else.
+    pub(crate) lines: u64,
     /// What the files said, by name, with the hash of their text.
     pub(crate) readings: HashMap<Arc<str>, ([u8; 32], Arc<FileReading>)>,
 }
@@ -150,7 +152,7 @@ impl ResourceSet {
     /// All objects of one kind, in order of namespace and name.
     pub fn all<T: Resource>(&self) -> impl Iterator<Item = &Object<T>> {
         let first = ObjectId::new(T::KIND, "", "");
-        let of_kind = self.active.range(first..).take_while(|(id, _)| id.kind == T::KIND);
+        let of_kind = self.active.range::<ObjectId, _>(first..).take_while(|(id, _)| id.kind == T::KIND);
         of_kind.filter_map(|(_, kept)| kept.object.downcast_ref())
     }
 
@@ -162,7 +164,7 @@ impl ResourceSet {
     /// Puts an object in, in place of one of the same name; for tests and for sources other than files.
     pub fn insert<T: Resource>(&mut self, object: Object<T>) {
         let id = ObjectId::new(T::KIND, &object.meta.namespace, &object.meta.name);
-        let file = object.places.file.clone();
-        self.active.insert(id, Kept { object: Arc::new(object), file });
+        let file = object.places.file().clone();
+        self.active.insert(Arc::new(id), Kept { object: Arc::new(object), file });
     }
 }

@@ -174,7 +174,7 @@ struct Metadata {
 impl Metadata {
     fn into_meta(self, kind: Kind) -> Meta {
         Meta {
-            kind: kind.name().into(),
+            kind: kind.name(),
             namespace: self.namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()),
             name: self.name,
             labels: self.labels.unwrap_or_default(),
@@ -238,7 +238,7 @@ fn told<D>(read: Result<D, serde_yaml::Error>, raw: &Raw<'_>, diagnostics: &mut 
         Err(error) => error,
     };
     if !(raw.has_findings && error.to_string().contains("duplicate field")) {
-        let syntax = syntax_error(raw.text, raw.first_line, &raw.places.file);
+        let syntax = syntax_error(raw.text, raw.first_line, raw.places.file());
         diagnostics.push(syntax.unwrap_or_else(|| type_error(&error, raw)));
     }
     None
@@ -252,7 +252,7 @@ fn type_error(error: &serde_yaml::Error, raw: &Raw<'_>) -> Diagnostic {
         _ => ("", text),
     };
     let place = match path {
-        "" => place_of(error, raw.first_line, &raw.places.file),
+        "" => place_of(error, raw.first_line, raw.places.file()),
         path => raw.places.of(path),
     };
     // serde quotes what it found, which must not come into a log when it is a key.

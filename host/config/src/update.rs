@@ -1,32 +1,28 @@
 //! [`ResourceSet::update`]: takes in what the files say now, and keeps the last good version of what is wrong.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use portolan_model::Origin;
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::document::{self, FileReading, Outcome, ReadObject};
-use crate::resource_set::{Kept, ObjectId, ResourceSet};
+use crate::resource_set::{ActiveObject, Kept, ObjectId, ResourceSet};
 use crate::source::{SourceFile, Sources};
 
 /// What became of one object of the files.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectStatus {
-    /// As written.
-    pub kind: String,
-    /// `default` when absent.
-    pub namespace: String,
-    /// Empty when absent.
-    pub name: String,
-    /// Where it stands: of a kept version, where the new one stands.
+    /// What it is, and where it stands: of a kept version, where the new one stands. Without a name of its own it has an
+    /// empty one.
     pub origin: Origin,
     /// What became of it.
     pub state: ObjectState,
     /// Why it is not active as written.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
 }
 
 /// What became of an object.
@@ -43,6 +39,9 @@ pub enum ObjectState {
     Ignored,
 }
 
+/// The next number for [`ResourceSet::lines`], for all sets.
+static LINES: AtomicU64 = AtomicU64::new(1);
+
 /// Reads one text, as if it were a file by itself.
 pub fn read_str(name: &str, text: &str) -> (ResourceSet, Vec<Diagnostic>) {
     let mut resources = ResourceSet::default();
@@ -57,7 +56,10 @@ impl ResourceSet {
     /// is about, all objects of its file are kept that are defined nowhere else; likewise for a file that cannot be
     /// read. An object that stands twice is taken from the first place. What no file names any more is gone.
     pub fn update(&mut self, sources: &Sources) -> Vec<Diagnostic> {
-        let readings = self.readings(sources);
+        let (readings, has_moved) = self.readings(sources);
+        if has_moved {
+            self.lines = LINES.fetch_add(1, Relaxed);
+        }
         let mut update = Update::default();
         for (file, reading) in sources.files().iter().zip(&readings) {
             update.diagnostics.extend(file.diagnostic());
@@ -75,12 +77,12 @@ impl ResourceSet {
         }
         let objects = readings.iter().flat_map(|reading| reading.objects());
         update.diagnostics.extend(document::ignored_kinds(objects));
-        in_order(&mut update.diagnostics, sources);
-        self.active = update.active;
-        self.statuses = update.statuses.into();
+        let Update { active, statuses, mut diagnostics, .. } = update;
+        in_order(&mut diagnostics, sources);
+        (self.active, self.statuses) = (active, statuses.into());
         let read = sources.files().iter().zip(readings).filter(|(file, _)| file.hash != [0; 32]);
         self.readings = read.map(|(file, reading)| (file.name.clone(), (file.hash, reading))).collect();
-        update.diagnostics
+        diagnostics
     }
 
     /// As [`ResourceSet::objects`], to keep.
@@ -93,15 +95,16 @@ impl ResourceSet {
         self.statuses.iter()
     }
 
-    /// What each file says; a file that did not change is not read again.
-    fn readings(&self, sources: &Sources) -> Vec<Arc<FileReading>> {
+    /// What each file says, and whether something has moved; a file that did not change is not read again.
+    fn readings(&self, sources: &Sources) -> (Vec<Arc<FileReading>>, bool) {
         let known: Vec<_> = sources.files().iter().map(|file| self.known_reading(file)).collect();
         let new = sources.files().iter().zip(&known).filter(|(_, known)| known.is_none()).filter_map(|(file, _)| {
             let last = self.readings.get(&file.name).map(|(_, reading)| &**reading);
             Some((&file.name, &**file.content.as_ref().ok()?, last))
         });
-        let mut new = document::read_files(&new.collect::<Vec<_>>()).into_iter().map(Arc::new);
-        known.into_iter().map(|known| known.or_else(|| new.next()).unwrap_or_default()).collect()
+        let (new, has_moved) = document::read_files(&new.collect::<Vec<_>>());
+        let mut new = new.into_iter().map(Arc::new);
+        (known.into_iter().map(|known| known.or_else(|| new.next()).unwrap_or_default()).collect(), has_moved)
     }
 
     /// What is known of a file without reading its text.
@@ -117,16 +120,16 @@ impl ResourceSet {
 
 /// A new state of the set, as it grows.
 #[derive(Default)]
-struct Update {
-    active: BTreeMap<ObjectId, Kept>,
+struct Update<'a> {
+    active: BTreeMap<Arc<ObjectId>, Kept>,
     statuses: Vec<ObjectStatus>,
-    /// Every object that some document is about, and where it stands first.
-    claimed: BTreeMap<ObjectId, Place>,
+    /// Every object that some document is about, where it stands first.
+    claimed: HashMap<&'a ObjectId, &'a ReadObject>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Update {
-    fn take(&mut self, object: &ReadObject, old: &BTreeMap<ObjectId, Kept>) {
+impl<'a> Update<'a> {
+    fn take(&mut self, object: &'a ReadObject, old: &BTreeMap<Arc<ObjectId>, Kept>) {
         let reason = || object.diagnostics.iter().find(|finding| finding.severity == Severity::Error).map(summary);
         let Some(id) = object.id.as_ref() else {
             let state = match object.outcome {
@@ -135,20 +138,22 @@ impl Update {
             };
             return self.tell(object, state, reason());
         };
-        if let Some(first) = self.claimed.get(id) {
-            let finding = duplicate(object, first);
+        if let Some(first) = self.claimed.get(&**id) {
+            let finding = duplicate(object, &first.place());
             let reason = summary(&finding);
             self.diagnostics.push(finding);
             return self.tell(object, ObjectState::Rejected, Some(reason));
         }
-        self.claimed.insert(id.clone(), object.place.clone());
+        self.claimed.insert(id, object);
+        let kept =
+            |object_now: &ActiveObject| Kept { object: object_now.clone(), file: object.standing.file().clone() };
         match (&object.outcome, old.get(id)) {
             (Outcome::Valid(valid), _) => {
-                self.active.insert(id.clone(), Kept { object: valid.clone(), file: object.place.file.clone() });
+                self.active.insert(id.clone(), kept(valid));
                 self.tell(object, ObjectState::Active, None);
             }
             (_, Some(good)) => {
-                self.active.insert(id.clone(), Kept { object: good.object.clone(), file: object.place.file.clone() });
+                self.active.insert(id.clone(), kept(&good.object));
                 self.tell(object, ObjectState::KeptOld, reason());
             }
             (_, None) => self.tell(object, ObjectState::Rejected, reason()),
@@ -156,7 +161,7 @@ impl Update {
     }
 
     /// Keeps the objects of a file, or of the files below a folder, that no document is about. Tells how many.
-    fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<ObjectId, Kept>) -> usize {
+    fn keep_all_of(&mut self, file: &SourceFile, old: &BTreeMap<Arc<ObjectId>, Kept>) -> usize {
         let before = self.active.len();
         let name = Path::new(&*file.name);
         let is_of_file = |kept: &Kept| {
@@ -165,31 +170,19 @@ impl Update {
         };
         let reason = self.diagnostics.iter().find(|finding| finding.place.file == file.name).map(summary);
         for (id, kept) in old.iter().filter(|(_, kept)| is_of_file(kept)) {
-            if self.claimed.contains_key(id) || self.active.contains_key(id) {
+            if self.claimed.contains_key(&**id) || self.active.contains_key(id) {
                 continue;
             }
             self.active.insert(id.clone(), kept.clone());
-            self.statuses.push(ObjectStatus {
-                kind: id.kind.name().to_owned(),
-                namespace: id.namespace.clone(),
-                name: id.name.clone(),
-                origin: origin(id.kind.name(), &id.namespace, &id.name, &first_of(&kept.file)),
-                state: ObjectState::KeptOld,
-                reason: reason.clone(),
-            });
+            let name = format!("{}/{}", id.namespace, id.name);
+            let origin = Origin::at(id.kind.name(), &name, &kept.file, 1, 1);
+            self.statuses.push(ObjectStatus { origin, state: ObjectState::KeptOld, reason: reason.clone() });
         }
         self.active.len() - before
     }
 
-    fn tell(&mut self, object: &ReadObject, state: ObjectState, reason: Option<String>) {
-        self.statuses.push(ObjectStatus {
-            kind: object.kind.clone(),
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-            origin: origin(&object.kind, &object.namespace, &object.name, &object.place),
-            state,
-            reason,
-        });
+    fn tell(&mut self, object: &ReadObject, state: ObjectState, reason: Option<Box<str>>) {
+        self.statuses.push(ObjectStatus { origin: object.origin(), state, reason });
     }
 }
 
@@ -205,29 +198,14 @@ fn emptied(file: &SourceFile, kept: usize) -> Diagnostic {
 }
 
 fn duplicate(object: &ReadObject, first: &Place) -> Diagnostic {
-    let message = format!("{} `{}/{}` is defined twice", object.kind, object.namespace, object.name);
-    Diagnostic::error("P0005", object.place.clone(), message)
+    let message = format!("{} `{}` is defined twice", object.standing.kind(), object.standing.name());
+    Diagnostic::error("P0005", object.place(), message)
         .with_label(format!("the one at {}:{} is used", first.file, first.line))
 }
 
-fn origin(kind: &str, namespace: &str, name: &str, place: &Place) -> Origin {
-    Origin {
-        kind: kind.into(),
-        name: format!("{namespace}/{name}").into(),
-        file: place.file.clone(),
-        line: place.line,
-        column: place.column,
-        parts: Default::default(),
-    }
-}
-
-fn first_of(file: &Arc<str>) -> Place {
-    Place { file: file.clone(), line: 1, column: 1, length: 1 }
-}
-
-fn summary(finding: &Diagnostic) -> String {
+fn summary(finding: &Diagnostic) -> Box<str> {
     let Place { file, line, column, .. } = &finding.place;
-    format!("{file}:{line}:{column}: {}", finding.message)
+    format!("{file}:{line}:{column}: {}", finding.message).into()
 }
 
 /// Sorts by file, as they were read, then by line; a finding that stands twice is told once.

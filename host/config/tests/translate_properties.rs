@@ -160,6 +160,37 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Objects that move within their file are not read again, and everything is told at the lines where they stand.
+    #[test]
+    fn objects_that_move_within_their_file_are_told_at_their_new_lines(
+        steps in proptest::collection::vec((0usize..5, 0u8..5, 0usize..4), 1..10),
+    ) {
+        let options = TranslateOptions::default();
+        let (mut resources, mut translator) = (ResourceSet::default(), Translator::new(options.clone()));
+        let mut states = [1u8; 5];
+        for (i, state, comments) in steps {
+            states[i] = state;
+            let services = (0..5).filter_map(|i| version(i, states[i])).map(|(_, text)| text);
+            let texts: Vec<String> = std::iter::once(GATEWAY.to_owned()).chain(services).collect();
+            let text = "# moved\n".repeat(comments) + &texts.join("---\n");
+            let sources = Sources::from_texts([("all.yaml", text.as_str())]);
+            let mut anew = ResourceSet::default();
+            let findings = anew.update(&sources);
+            // Of what is wrong the old version stays, at its old lines.
+            let is_good = findings.iter().all(|finding| finding.severity < Severity::Error);
+            prop_assert_eq!(resources.update(&sources), findings);
+            let (kept, fresh) = (translator.translate(&resources), translate(if is_good { &anew } else { &resources }, &options));
+            // Two origins are always equal: in a dump they have their lines.
+            let dump = |model| serde_json::to_value(model).unwrap();
+            prop_assert_eq!(dump(&kept.model), dump(&fresh.model));
+            prop_assert_eq!(kept.diagnostics, fresh.diagnostics);
+        }
+    }
+}
+
 #[test]
 fn routes_of_what_has_not_changed_stay_where_they_are() {
     let options = TranslateOptions::default();

@@ -36,7 +36,7 @@ pub use listener::{
     TcpDestination, TcpProxy, TlsVersion,
 };
 pub use network::{Network, ParseNetworkError};
-pub use origin::{Origin, Parts};
+pub use origin::{Document, Origin, Parts};
 pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{
     Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,

@@ -18,14 +18,7 @@ use super::*;
 
 fn origin(kind: &str, name: &str, line: u32) -> Origin {
     let file = if kind == "Gateway" { "gateway.yaml" } else { "routes.yaml" };
-    Origin {
-        kind: kind.into(),
-        name: Arc::from(format!("default/{name}")),
-        file: file.into(),
-        line,
-        column: 1,
-        parts: Default::default(),
-    }
+    Origin::at(kind.to_owned(), &format!("default/{name}"), file, line, 1)
 }
 
 fn cluster(version: &str, ports: &[u16]) -> Cluster {

@@ -217,9 +217,9 @@ impl AnswerPart {
 
 /// The object and place of an origin.
 pub(crate) fn source(origin: &Origin) -> Source {
-    if origin.line == 0 {
+    if origin.line() == 0 {
         return Source::default();
     }
-    let name = origin.name.strip_prefix("default/").unwrap_or(&origin.name);
-    Source { object: format!("{}/{name}", origin.kind.to_lowercase()), place: origin.place() }
+    let name = origin.name().strip_prefix("default/").unwrap_or(origin.name());
+    Source { object: format!("{}/{name}", origin.kind().to_lowercase()), place: origin.place() }
 }

@@ -7,7 +7,7 @@ use super::Told;
 
 /// All that it is configured with, but for its name. A configuration is told by its size only: it may hold credentials.
 pub(crate) fn plugin(plugin: &Plugin) -> Vec<Told> {
-    let place = (plugin.origin.line > 0).then(|| plugin.origin.place());
+    let place = (plugin.origin.line() > 0).then(|| plugin.origin.place());
     let code = match &plugin.code {
         PluginCode::Bundled(name) => format!("bundled://{name}"),
         PluginCode::File(path) => path.display().to_string(),

@@ -46,14 +46,14 @@ impl Coverage {
             .collect();
         let mut seen = BTreeSet::new();
         let routes =
-            served.iter().filter_map(|id| model.routes.get(*id as usize)).filter(|route| route.origin.line > 0);
+            served.iter().filter_map(|id| model.routes.get(*id as usize)).filter(|route| route.origin.line() > 0);
         let from = |route: &Route| route.delegated_from.as_deref().map(Origin::place);
         let new = routes.filter(|route| seen.insert((route.origin.place(), from(route))));
         let rules = new.map(|route| Rule {
             from: from(route),
-            file: route.origin.file.clone(),
-            line: route.origin.line,
-            column: route.origin.column,
+            file: route.origin.file(),
+            line: route.origin.line(),
+            column: route.origin.column(),
             place: route.origin.place(),
             object: source(&route.origin).object,
             when: tell::conditions(&route.matches),

@@ -120,7 +120,7 @@ impl EndpointState {
             && self.locality == new.locality
             && self.priority == new.priority
             && self.locality_weight == new.locality_weight
-            && self.origin.line == new.origin.line
+            && self.origin.line() == new.origin.line()
     }
 
     /// The same endpoint with another weight, place or line; keeps what is known of its health and age.

@@ -112,7 +112,7 @@ impl Logs {
 }
 
 fn problem(wanted: &Wanted, error: &OpenError, kept_old: bool) -> BuildProblem {
-    let origin = (wanted.origin.line > 0).then(|| wanted.origin.clone());
+    let origin = (wanted.origin.line() > 0).then(|| wanted.origin.clone());
     BuildProblem {
         subject: "access log".to_owned(),
         origin,

@@ -117,7 +117,7 @@ impl Stream {
 impl Entry {
     fn compile(written: &PluginMatch, model: &Model) -> Self {
         let is_meant = |route: &portolan_model::Route| {
-            let object = || format!("{} {}", route.origin.kind, route.origin.name);
+            let object = || format!("{} {}", route.origin.kind(), route.origin.name());
             (written.routes.is_empty() || written.routes.contains(&route.name))
                 && (written.objects.is_empty() || written.objects.contains(&object()))
         };
@@ -193,7 +193,7 @@ mod tests {
             name: name.to_owned(),
             matches: RouteMatch::default(),
             action: RouteAction::DirectResponse(Box::new(response)),
-            origin: Origin { kind: "VirtualService".into(), name: object.into(), ..Origin::default() },
+            origin: Origin::at("VirtualService", object, "", 0, 0),
             delegated_from: None,
         }
     }

@@ -181,7 +181,7 @@ fn destination(cluster: &Cluster) -> StandardDestination {
     let mut parts = service.splitn(4, '.');
     let (name, namespace) = match (parts.next(), parts.next(), parts.next()) {
         (Some(name), Some(namespace), Some("svc")) => (name, namespace),
-        _ => (service, cluster.origin.name.split('/').next().unwrap_or_default()),
+        _ => (service, cluster.origin.name().split('/').next().unwrap_or_default()),
     };
     StandardDestination { service: service.to_owned(), name: name.to_owned(), namespace: namespace.to_owned() }
 }

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
+use portolan_model::origin::Part;
 use portolan_model::{Origin, Parts};
 
 use super::binding::gateway_name;
@@ -70,14 +70,14 @@ impl<'a> Rule<'a> {
             None => object.origin(&format!("spec.http[{rule}]")),
         };
         let parts = Parts::new(self.lines());
-        let Some(root) = &self.root else { return (Origin { parts, ..of(self.object, self.index, condition) }, None) };
+        let Some(root) = &self.root else { return (of(self.object, self.index, condition).with_parts(parts), None) };
         let (own, of_root) = condition.and_then(|c| root.matches.get(c).copied()).unwrap_or_default();
-        let origin = Origin { parts, ..of(self.object, self.index, own) };
+        let origin = of(self.object, self.index, own).with_parts(parts);
         (origin, Some(of(root.object, root.index, of_root)))
     }
 
     /// Where its fields stand: of those that the delegate leaves out, in the root.
-    fn lines(&self) -> Vec<(Box<str>, Arc<str>, u32)> {
+    fn lines(&self) -> Vec<Part> {
         let of = |object: &Object<VirtualService>, rule: usize| {
             object.lines(&format!("spec.http[{rule}]"), parts::of_rule(&object.spec.http[rule]))
         };

@@ -22,6 +22,10 @@ use crate::resources::istio::VirtualService;
 /// What one translation leaves to the next.
 #[derive(Default)]
 pub(super) struct Memo {
+    /// [`ResourceSet::lines`] of the last translation.
+    lines: u64,
+    /// Something has moved within its file since: findings, which name lines, are to be made anew.
+    has_moved: bool,
     /// Every object that is no VirtualService.
     others: Vec<ActiveObject>,
     options: TranslateOptions,
@@ -68,8 +72,10 @@ impl Memo {
         let same = |(a, b): (&ActiveObject, &ActiveObject)| pointer(a) == pointer(b);
         let are_same = others().count() == self.others.len() && others().zip(&self.others).all(same);
         if !are_same || self.options != *options {
-            *self = Self { others: others().cloned().collect(), options: options.clone(), services: HashMap::new() };
+            *self = Self { others: others().cloned().collect(), options: options.clone(), ..Self::default() };
         }
+        self.has_moved = self.lines != resources.lines;
+        self.lines = resources.lines;
     }
 
     /// The route that was made as the `nth` of this VirtualService, if it is this part.
@@ -80,7 +86,8 @@ impl Memo {
 
     /// What was found about this VirtualService.
     pub(super) fn findings(&self, object: &Object<VirtualService>) -> Option<Arc<[Finding]>> {
-        Some(self.services.get(&address(object))?.findings.clone())
+        let known = &self.services.get(&address(object))?.findings;
+        (known.is_empty() || !self.has_moved).then(|| known.clone())
     }
 
     /// Takes in what a translation has made, with its routes as they are in the model.

@@ -53,11 +53,9 @@ pub(super) fn of_policy(blocks: &InForce<'_>, origin: Origin) -> Origin {
     let proxy = blocks.proxy_protocol.as_ref().map(|(_, rule, path)| ("proxyProtocol", rule, path));
     let blocks_in_force = [pool, outlier, balancer, proxy].into_iter().flatten();
     let of_blocks = blocks_in_force.map(|(name, rule, path)| (name, rule, path.clone()));
-    let parts = of_blocks.chain(of_pool(blocks)).chain(of_balancer(blocks)).map(|(name, rule, path)| {
-        let place = rule.key_place(&path);
-        (name.into(), place.file, place.line)
-    });
-    Origin { parts: Parts::new(parts.collect()), ..origin }
+    let parts =
+        of_blocks.chain(of_pool(blocks)).chain(of_balancer(blocks)).map(|(name, rule, path)| rule.part(name, &path));
+    origin.with_parts(Parts::new(parts.collect()))
 }
 
 type Field<'a> = (&'static str, &'a &'a Object<DestinationRule>, String);

@@ -87,7 +87,7 @@ impl Plugins {
             sha256: given(&wasm.sha256).map(|digest| digest.to_lowercase()),
             verification_key: given(&wasm.verification_key),
             config: config.unwrap_or_default(),
-            schema: settings.schema.map(|file| beside(&extension.object.places.file, &file)),
+            schema: settings.schema.map(|file| beside(extension.object.places.file(), &file)),
             fail_policy: fail_policy(wasm.fail_strategy.as_deref()),
             env,
             matches,
@@ -110,7 +110,7 @@ impl Plugins {
         if let Some(name) = extension.bundled() {
             return PluginCode::Bundled(name.to_owned());
         }
-        if let Some(path) = module_path(written, &extension.object.places.file) {
+        if let Some(path) = module_path(written, extension.object.places.file()) {
             return PluginCode::File(path);
         }
         let url = if written.contains("://") { written.clone() } else { format!("oci://{written}") };

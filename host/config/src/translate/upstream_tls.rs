@@ -95,7 +95,7 @@ impl Reading<'_> {
 
     /// Relative to the folder of the rule's file.
     fn file(&self, path: &str) -> Pem {
-        let folder = Path::new(&*self.rule.places.file).parent().unwrap_or(Path::new(""));
+        let folder = Path::new(&**self.rule.places.file()).parent().unwrap_or(Path::new(""));
         Pem::File { path: folder.join(path) }
     }
 

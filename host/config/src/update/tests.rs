@@ -21,7 +21,8 @@ fn ports(resources: &ResourceSet) -> Vec<(String, u16)> {
 }
 
 fn states(resources: &ResourceSet) -> Vec<(String, ObjectState)> {
-    resources.objects().map(|status| (status.name.clone(), status.state)).collect()
+    let name = |status: &ObjectStatus| status.origin.name().rsplit('/').next().unwrap_or_default().to_owned();
+    resources.objects().map(|status| (name(status), status.state)).collect()
 }
 
 fn of(pairs: &[(&str, u16)]) -> Vec<(String, u16)> {
@@ -152,4 +153,26 @@ fn an_emptied_file_keeps_its_objects_until_it_is_deleted() {
     assert_eq!(resources.objects().filter(|object| object.state == ObjectState::KeptOld).count(), 1);
     assert!(update(&mut resources, &[("b.yaml", B)]).is_empty());
     assert_eq!(resources.objects().count(), 1);
+}
+
+#[test]
+fn what_only_moves_within_its_file_is_not_read_again() {
+    let service = |name: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 1}}]}}\n")
+    };
+    let mut resources = ResourceSet::default();
+    let mut update = |text: &str| {
+        resources.update(&Sources::from_texts([("a.yaml", text)]));
+        let told = |object: &crate::object::Object<Service>| {
+            (object.meta.name.clone(), std::ptr::from_ref(object).addr(), object.place("spec").line)
+        };
+        let statuses: Vec<_> = resources.objects().map(|status| status.origin.line()).collect();
+        (resources.services().map(told).collect::<Vec<_>>(), statuses)
+    };
+    let (a, b) = (service("a"), service("b"));
+    let (before, lines) = update(&format!("{a}---\n{b}"));
+    assert_eq!((before[0].2, before[1].2, lines), (4, 9, vec![2, 7]));
+    let (after, lines) = update(&format!("# moved\n---\n{b}---\n{a}---\n{b}"));
+    assert_eq!((after[0].2, after[1].2, lines), (11, 6, vec![4, 9, 14]));
+    assert_eq!((before[0].1, before[1].1), (after[0].1, after[1].1));
 }

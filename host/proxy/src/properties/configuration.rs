@@ -90,9 +90,9 @@ fn metadata(fields: &[(&str, &str)], path: &[&[u8]], out: &mut Vec<u8>) -> bool 
 
 /// Where Istio says that a route or cluster comes from.
 fn config_path(origin: &portolan_model::Origin) -> String {
-    let (namespace, name) = origin.name.split_once('/').unwrap_or(("default", &origin.name));
+    let (namespace, name) = origin.name().split_once('/').unwrap_or(("default", origin.name()));
     let mut kind = String::new();
-    for (at, letter) in origin.kind.char_indices() {
+    for (at, letter) in origin.kind().char_indices() {
         if letter.is_ascii_uppercase() && at > 0 {
             kind.push('-');
         }
@@ -114,11 +114,7 @@ mod tests {
 
     #[test]
     fn origins_are_named_as_istio_names_them() {
-        let origin = portolan_model::Origin {
-            kind: "VirtualService".into(),
-            name: "shop/reviews".into(),
-            ..portolan_model::Origin::default()
-        };
+        let origin = portolan_model::Origin::at("VirtualService", "shop/reviews", "shop.yaml", 1, 1);
         let path = "/apis/networking.istio.io/v1alpha3/namespaces/shop/virtual-service/reviews";
         assert_eq!(config_path(&origin), path);
         let mut out = Vec::new();
