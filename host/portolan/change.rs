@@ -1,6 +1,6 @@
 //! What a reload changed, in words of meaning: `+1 rule, split 80/20 -> 50/50`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use portolan_model::{Cluster, Model, Route, RouteAction, RouteId, RouteTable, VirtualHost};
@@ -34,10 +34,10 @@ fn listeners(old: &Model, new: &Model, parts: &mut Vec<String>) {
 }
 
 fn hosts(old: &Model, new: &Model, parts: &mut Vec<String>) {
-    let names = |model: &Model| {
+    fn names(model: &Model) -> HashSet<&str> {
         let hosts = model.route_tables.iter().flat_map(|table| &table.virtual_hosts);
-        hosts.map(|host| host.domain.clone()).collect::<BTreeSet<_>>()
-    };
+        hosts.map(|host| host.domain.as_str()).collect()
+    }
     let (old, new) = (names(old), names(new));
     count(new.difference(&old).count(), old.difference(&new).count(), "host", parts);
 }
@@ -45,16 +45,16 @@ fn hosts(old: &Model, new: &Model, parts: &mut Vec<String>) {
 /// A model with only those virtual hosts whose routes are not the same in memory in both: the others' rules are no
 /// difference, however many there are.
 fn of_changed_hosts(model: &Model, other: &Model) -> Model {
-    let routes = |model: &Model, host: &VirtualHost| -> Vec<*const Route> {
-        host.routes.iter().filter_map(|id| model.routes.get(*id as usize)).map(Arc::as_ptr).collect()
-    };
+    fn routes<'m>(model: &'m Model, host: &'m VirtualHost) -> impl Iterator<Item = *const Route> {
+        host.routes.iter().filter_map(|id| model.routes.get(*id as usize)).map(Arc::as_ptr)
+    }
     let known: HashMap<_, _> = other.route_tables.iter().flat_map(named).collect();
     let mut changed = Model { clusters: model.clusters.clone(), ..Model::default() };
     let mut moved: HashMap<RouteId, RouteId> = HashMap::new();
     for table in &model.route_tables {
         let mut left = RouteTable { name: table.name.clone(), ..RouteTable::default() };
         for (name, host) in named(table) {
-            if known.get(&name).is_some_and(|known| routes(other, known) == routes(model, host)) {
+            if known.get(&name).is_some_and(|known| routes(other, known).eq(routes(model, host))) {
                 continue;
             }
             let renumbered = host.routes.iter().filter_map(|id| {

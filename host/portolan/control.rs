@@ -228,7 +228,7 @@ impl Control {
         let start = Instant::now();
         let read = self.loader.read(forced);
         let (same_model, same_code) = match &self.tried {
-            Some((model, modules)) => (**model == *read.model, *modules == read.modules),
+            Some((model, modules)) => (read.means(model), *modules == read.modules),
             None => (false, false),
         };
         let current = cell.load();

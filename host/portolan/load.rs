@@ -58,8 +58,20 @@ pub(crate) struct Read {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What they mean.
     pub(crate) model: Arc<Model>,
+    /// What they meant before, and whether that is the same.
+    pub(crate) last: Option<(Arc<Model>, bool)>,
     /// The state of the filters' files.
     pub(crate) modules: Fingerprint,
+}
+
+impl Read {
+    /// Whether `model` means the same. With thousands of hosts a comparison takes its time.
+    pub(crate) fn means(&self, model: &Arc<Model>) -> bool {
+        match &self.last {
+            Some((last, is_same)) if Arc::ptr_eq(last, model) => *is_same,
+            _ => Arc::ptr_eq(model, &self.model) || **model == *self.model,
+        }
+    }
 }
 
 impl Loader {
@@ -151,11 +163,13 @@ impl Loader {
             dev_tls.apply(&mut translation.model, &mut diagnostics);
         }
         let model = Arc::new(translation.model);
-        let is_new = self.last.as_ref().is_some_and(|last| *last != model);
-        self.modules.want(&model, forced || is_new);
-        self.last = Some(model.clone());
+        let last = self.last.replace(model.clone()).map(|last| {
+            let is_same = *last == *model;
+            (last, is_same)
+        });
+        self.modules.want(&model, forced || matches!(last, Some((_, false))));
         let modules = self.modules.fingerprint(&model);
-        Read { sources, diagnostics, model, modules }
+        Read { sources, diagnostics, model, last, modules }
     }
 
     /// A part that could not be built, at the line that asks for it or at the file of the command line.

@@ -1,6 +1,6 @@
 //! [`Report`]: what the log says of each load: one meaningful line, and each finding once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const NAMED_FILES: usize = 3;
 /// Remembers what was said.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    files: BTreeMap<Arc<str>, [u8; 32]>,
+    files: HashMap<Arc<str>, [u8; 32]>,
     said: HashSet<String>,
 }
 
@@ -56,7 +56,9 @@ impl Report {
         took: Duration,
     ) {
         let files = self.changed_files(&read.sources);
-        let mut meaning = match (*old.model == *new.model, new_code) {
+        let is_built = Arc::ptr_eq(&new.model, &read.model);
+        let is_same = if is_built { read.means(&old.model) } else { *old.model == *new.model };
+        let mut meaning = match (is_same, new_code) {
             (true, true) => "new filter code".to_owned(),
             (true, false) => "no change in meaning".to_owned(),
             (false, _) => change::describe(&old.model, &new.model),
@@ -102,7 +104,12 @@ impl Report {
         let new =
             now.iter().filter(|(name, hash)| self.files.get(*name) != Some(hash)).map(|(name, _)| name.to_string());
         let gone = self.files.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("-{name}"));
-        let names: Vec<_> = new.chain(gone).collect();
+        let sorted = |names: &mut dyn Iterator<Item = String>| {
+            let mut names: Vec<_> = names.collect();
+            names.sort_unstable();
+            names
+        };
+        let names = [sorted(&mut { new }), sorted(&mut { gone })].concat();
         self.files = now;
         let more = names.len().saturating_sub(NAMED_FILES);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -110,7 +117,7 @@ impl Report {
     }
 }
 
-fn hashes(sources: &Sources) -> BTreeMap<Arc<str>, [u8; 32]> {
+fn hashes(sources: &Sources) -> HashMap<Arc<str>, [u8; 32]> {
     sources.files().iter().map(|file| (file.name.clone(), file.hash)).collect()
 }
 

@@ -24,7 +24,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Files as they were when they were read.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    files: Vec<SourceFile>,
+    files: Vec<Arc<SourceFile>>,
 }
 
 /// One file, or a folder that could not be listed.
@@ -101,12 +101,13 @@ impl Sources {
 
     /// Texts that are in no file.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let file = |(name, text): (&str, &str)| SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into()));
+        let file =
+            |(name, text): (&str, &str)| Arc::new(SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into())));
         Self { files: texts.into_iter().map(file).collect() }
     }
 
     /// All files, readable or not, in the order in which they were found.
-    pub fn files(&self) -> &[SourceFile] {
+    pub fn files(&self) -> &[Arc<SourceFile>] {
         &self.files
     }
 
@@ -129,7 +130,7 @@ impl Sources {
 
     /// Puts a file in or replaces the one of that name; for an editor's unsaved text.
     pub fn set_text(&mut self, name: &str, text: &str) {
-        let file = SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into()));
+        let file = Arc::new(SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into())));
         match self.files.iter_mut().find(|file| &*file.name == name) {
             Some(old) => *old = file,
             None => self.files.push(file),
@@ -157,10 +158,10 @@ impl SourceFile {
 
 #[derive(Default)]
 struct Reading<'a> {
-    files: Vec<SourceFile>,
+    files: Vec<Arc<SourceFile>>,
     /// What was read, with symlinks resolved: a file that is named twice would else define everything twice.
     seen: HashSet<Seen>,
-    last: HashMap<&'a Path, &'a SourceFile>,
+    last: HashMap<&'a Path, &'a Arc<SourceFile>>,
     /// Nothing is read, only looked at.
     stamps: Option<Sha256>,
 }
@@ -186,7 +187,7 @@ impl Reading<'_> {
 
     fn stdin(&mut self) {
         let content = read_text(io::stdin().lock());
-        self.files.push(SourceFile::of("<stdin>".into(), PathBuf::from("-"), content));
+        self.files.push(Arc::new(SourceFile::of("<stdin>".into(), PathBuf::from("-"), content)));
     }
 
     fn folder(&mut self, folder: &Path, depth: usize) {
@@ -228,7 +229,7 @@ impl Reading<'_> {
             return Stamp::tell(stamp, path, hasher);
         }
         if let Some(same) = self.last.get(path).filter(|known| stamp.is_some() && known.stamp == stamp) {
-            return self.files.push((*same).clone());
+            return self.files.push(Arc::clone(same));
         }
         let now = SystemTime::now();
         let content = match metadata {
@@ -240,10 +241,8 @@ impl Reading<'_> {
         if is_passed_over {
             return;
         }
-        self.push(path, content);
-        if let Some(file) = self.files.last_mut() {
-            file.stamp = stamp.filter(|stamp| stamp.is_settled(now));
-        }
+        let stamp = stamp.filter(|stamp| stamp.is_settled(now));
+        self.files.push(Arc::new(SourceFile { stamp, ..SourceFile::of(name_of(path), path.to_owned(), content) }));
     }
 
     fn is_new(&mut self, path: &Path, metadata: Option<&fs::Metadata>) -> bool {
@@ -252,7 +251,7 @@ impl Reading<'_> {
     }
 
     fn push(&mut self, path: &Path, content: Result<Arc<str>, SourceError>) {
-        self.files.push(SourceFile::of(name_of(path), path.to_owned(), content));
+        self.files.push(Arc::new(SourceFile::of(name_of(path), path.to_owned(), content)));
     }
 }
 
@@ -392,7 +391,7 @@ mod tests {
         assert_eq!(errors[0], SourceError::NotUtf8 { line: 2, column: 4 });
         assert_eq!(errors[1], SourceError::TooLarge);
         assert!(matches!(errors[2], SourceError::Io(_)));
-        assert_eq!(sources.files().iter().filter_map(SourceFile::diagnostic).count(), 3);
+        assert_eq!(sources.files().iter().filter_map(|file| file.diagnostic()).count(), 3);
     }
 
     #[cfg(unix)]

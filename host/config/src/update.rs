@@ -147,16 +147,16 @@ impl<'a> Update<'a> {
         self.claimed.insert(id, object);
         let kept =
             |object_now: &ActiveObject| Kept { object: object_now.clone(), file: object.standing.file().clone() };
-        match (&object.outcome, old.get(id)) {
-            (Outcome::Valid(valid), _) => {
-                self.active.insert(id.clone(), kept(valid));
-                self.tell(object, ObjectState::Active, None);
-            }
-            (_, Some(good)) => {
+        if let Outcome::Valid(valid) = &object.outcome {
+            self.active.insert(id.clone(), kept(valid));
+            return self.tell(object, ObjectState::Active, None);
+        }
+        match old.get(id) {
+            Some(good) => {
                 self.active.insert(id.clone(), kept(&good.object));
                 self.tell(object, ObjectState::KeptOld, reason());
             }
-            (_, None) => self.tell(object, ObjectState::Rejected, reason()),
+            None => self.tell(object, ObjectState::Rejected, reason()),
         }
     }
 
@@ -210,7 +210,10 @@ fn summary(finding: &Diagnostic) -> Box<str> {
 
 /// Sorts by file, as they were read, then by line; a finding that stands twice is told once.
 fn in_order(diagnostics: &mut Vec<Diagnostic>, sources: &Sources) {
-    let order: BTreeMap<&str, usize> = sources.files().iter().map(|file| &*file.name).zip(0..).collect();
+    if diagnostics.is_empty() {
+        return;
+    }
+    let order: HashMap<&str, usize> = sources.files().iter().map(|file| &*file.name).zip(0..).collect();
     diagnostics.sort_by_key(|finding| {
         let place = &finding.place;
         (order.get(&*place.file).copied(), place.line, place.column, finding.code)

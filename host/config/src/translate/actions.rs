@@ -1,5 +1,7 @@
 //! What a rule does: from an HTTPRoute to a [`RouteAction`].
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portolan_model::{Destination, DirectResponse, Forward, MISSING_CLUSTER, Redirect, Rewrite, RouteAction, Sticky};
@@ -16,8 +18,8 @@ const STICKY_COOKIE: &str = "portolan.dev/sticky-cookie";
 /// Annotation that names the request header whose value does the same.
 const STICKY_HEADER: &str = "portolan.dev/sticky-header";
 
-/// A cluster that a route needs.
-#[derive(Clone, Debug)]
+/// A cluster that routes need.
+#[derive(Debug)]
 pub(super) struct Reference {
     pub(super) key: ClusterKey,
     /// The host as the route writes it, for DNS.
@@ -31,7 +33,7 @@ pub(super) fn translate(
     served: &Rule<'_>,
     destinations: &Destinations<'_>,
     listener_port: u16,
-) -> Option<(RouteAction, Vec<Reference>)> {
+) -> Option<(RouteAction, Vec<Arc<Reference>>)> {
     let rule = &*served.written;
     if let Some(redirect) = &rule.redirect {
         return Some((RouteAction::Redirect(Box::new(self::redirect(rule, redirect))), Vec::new()));
@@ -53,7 +55,7 @@ pub(super) fn depends_on_listener(rule: &HttpRoute) -> bool {
     destinations.into_iter().any(|destination| destination.port.is_none())
 }
 
-fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u16) -> (Forward, Vec<Reference>) {
+fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u16) -> (Forward, Vec<Arc<Reference>>) {
     let (object, rule) = (served.object, &*served.written);
     let single = rule.route.len() == 1;
     let authority = route_authority(rule);
@@ -74,11 +76,11 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
             origin: origin.clone(),
         });
         if known {
-            references.push(Reference { key, written: written.host.clone(), origin });
+            references.push(destinations.reference(key, &written.host, origin));
         }
     }
     // Istio asks the only destination.
-    let is_hashed = single && references.first().is_some_and(|only: &Reference| destinations.is_hashed(&only.key));
+    let is_hashed = single && references.first().is_some_and(|only: &Arc<Reference>| destinations.is_hashed(&only.key));
     let (mirrors, mirrored) = http_policies::mirrors(served, destinations, listener_port);
     references.extend(mirrored);
     let own = headers::translate(rule.headers.as_deref());

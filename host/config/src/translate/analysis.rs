@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 
 use super::gateways::{Gateways, KnownGateway, Protocol};
-use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
 
-/// Findings for all Gateways of this gateway, and for all VirtualServices.
-pub(super) fn diagnose(resources: &ResourceSet, gateways: &Gateways<'_>) -> Vec<Diagnostic> {
+/// Findings for all Gateways of this gateway.
+pub(super) fn diagnose(gateways: &Gateways<'_>) -> Vec<Diagnostic> {
     let selected: Vec<&KnownGateway<'_>> = gateways.all.iter().filter(|gateway| gateway.selected).collect();
     let mut found = shared_certificates(&selected);
     found.extend(shared_hosts(&selected));
-    found.extend(resources.virtual_services().flat_map(empty_prefixes));
     found
 }
 
@@ -73,7 +71,7 @@ fn shared_hosts(gateways: &[&KnownGateway<'_>]) -> Vec<Diagnostic> {
 
 /// Istio takes an empty prefix of the path, and it takes every request. It is an error here all the same, since nobody
 /// means it; the rule is served as Istio serves it.
-fn empty_prefixes(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+pub(super) fn empty_prefixes(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let rules = object.spec.http.iter().enumerate();
     let matches = rules.flat_map(|(i, rule)| rule.matches.iter().enumerate().map(move |(j, m)| (i, j, m)));
     let empty = matches.filter(|(.., m)| m.uri.as_ref().is_some_and(|uri| uri.prefix.as_deref() == Some("")));

@@ -30,7 +30,7 @@ pub(super) fn translate(resources: &ResourceSet, registry: &Registry<'_>, option
     let first = selected.iter().find(|object| !object.spec.jwt_rules.is_empty());
     let mut config = json!({ "rules": config });
     // The first choice of a route knows no claims: the filters that choose come first.
-    if resources.virtual_services().any(asks_for_claims) {
+    if first.is_some() && resources.virtual_services().any(asks_for_claims) {
         config["clearRouteCache"] = json!(true);
     }
     let plugin = first.map(|first| plugin("jwt-auth", PluginPhase::Authn, config.to_string(), first));

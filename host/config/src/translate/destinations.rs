@@ -1,9 +1,16 @@
 //! [`Destinations`]: which cluster a destination means, and what is wrong with it.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portolan_model::Origin;
+
+use super::actions::Reference;
 use super::findings::Finding;
 use super::http_policies;
 use super::policies::Policies;
-use super::registry::Registry;
+use super::registry::{Provider, Registry};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::hosts;
 use crate::object::Object;
@@ -19,6 +26,8 @@ pub(super) struct Destinations<'a> {
     registry: &'a Registry<'a>,
     policies: &'a Policies<'a>,
     default_retries: Option<HttpRetry>,
+    /// Those of clusters that say everything themselves, once for all routes.
+    references: RefCell<HashMap<ClusterKey, Arc<Reference>>>,
 }
 
 /// What a cluster is known by.
@@ -39,7 +48,7 @@ impl ClusterKey {
 
 impl<'a> Destinations<'a> {
     pub(super) fn new(registry: &'a Registry<'a>, policies: &'a Policies<'a>) -> Self {
-        Self { registry, policies, default_retries: None }
+        Self { registry, policies, default_retries: None, references: RefCell::default() }
     }
 
     /// With the mesh configuration's retries for rules that have none.
@@ -73,6 +82,23 @@ impl<'a> Destinations<'a> {
         let subset = written.subset.clone().unwrap_or_default();
         let known = ports.is_none_or(|ports| ports.contains(&port)) && self.has_subset(&host, &subset);
         (ClusterKey { host, port, subset }, known)
+    }
+
+    /// A cluster that a destination needs. `written` and `origin` of the first one count where nothing defines the host.
+    pub(super) fn reference(&self, key: ClusterKey, written: &str, origin: Origin) -> Arc<Reference> {
+        let is_defined =
+            matches!(self.registry.providers(&key.host).first(), Some(Provider::Service(_) | Provider::Entry(_)));
+        let new = |key| Arc::new(Reference { key, written: written.to_owned(), origin });
+        if !is_defined {
+            return new(key);
+        }
+        let mut known = self.references.borrow_mut();
+        if let Some(known) = known.get(&key) {
+            return known.clone();
+        }
+        let reference = new(key.clone());
+        known.insert(key, reference.clone());
+        reference
     }
 
     fn has_subset(&self, host: &str, subset: &str) -> bool {

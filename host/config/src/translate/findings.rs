@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::destinations::Destinations;
 use super::memo::{Memo, address};
-use super::{reachability, unserved};
+use super::{analysis, reachability, unserved};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
@@ -46,6 +46,7 @@ pub(super) fn of_virtual_services(
 fn of_one(object: &Object<VirtualService>, destinations: &Destinations<'_>, has_tokens: bool) -> Vec<Finding> {
     let mut found = destinations.diagnose(object);
     let always = |diagnostic| Finding { diagnostic, once: None };
+    found.extend(analysis::empty_prefixes(object).into_iter().map(always));
     found.extend(reachability::diagnose(object).into_iter().map(always));
     found.extend(unserved::of_virtual_service(object, has_tokens).into_iter().map(always));
     found

@@ -1,5 +1,7 @@
 //! Faults, CORS and mirrors of a rule.
 
+use std::sync::Arc;
+
 use portolan_model::{
     CorsPolicy, EVERY_REQUEST, FaultAbort, FaultPolicy, GRPC_STATUSES, MISSING_CLUSTER, Mirror, Share, StringMatch,
 };
@@ -73,7 +75,7 @@ pub(super) fn mirrors(
     served: &Rule<'_>,
     destinations: &Destinations<'_>,
     listener_port: u16,
-) -> (Vec<Mirror>, Vec<Reference>) {
+) -> (Vec<Mirror>, Vec<Arc<Reference>>) {
     let (mut mirrors, mut references) = (Vec::new(), Vec::new());
     for mirror in mirrors_of(&served.written).filter(|mirror| mirror.share > 0) {
         let (object, index) = match mirror.at {
@@ -85,7 +87,7 @@ pub(super) fn mirrors(
         let (cluster_name, share) = (key.name(), mirror.share);
         mirrors.push(Mirror { cluster: MISSING_CLUSTER, cluster_name, share, origin: origin.clone() });
         if known {
-            references.push(Reference { key, written: mirror.destination.host.clone(), origin });
+            references.push(destinations.reference(key, &mirror.destination.host, origin));
         }
     }
     (mirrors, references)

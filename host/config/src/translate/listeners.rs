@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use portolan_model::{
     FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId, UdpListener, UdpProxy,
@@ -29,7 +30,7 @@ pub(super) struct Listeners {
     /// The route tables that they need, by id.
     pub(super) tables: Vec<TableServers>,
     /// Clusters that listeners of TCP need.
-    pub(super) references: Vec<Reference>,
+    pub(super) references: Vec<Arc<Reference>>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -110,7 +111,7 @@ struct Draft<'a> {
     gateways: &'a Gateways<'a>,
     behind: &'a Behind<'a>,
     tables: Vec<TableServers>,
-    references: Vec<Reference>,
+    references: Vec<Arc<Reference>>,
 }
 
 impl Draft<'_> {

@@ -4,15 +4,15 @@
 //! other object is the same, and of each VirtualService as long as that is the same. A VirtualService that delegates depends
 //! on others and is made anew each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portolan_model::{Route, RouteId};
+use portolan_model::{Cluster, Model, Route, RouteId};
 
 use super::TranslateOptions;
 use super::actions::Reference;
 use super::findings::{ByObject, Finding};
-use super::routes::Part;
+use super::routes::Draft;
 use crate::ResourceSet;
 use crate::kind::Kind;
 use crate::object::Object;
@@ -29,6 +29,8 @@ pub(super) struct Memo {
     /// Every object that is no VirtualService.
     others: Vec<ActiveObject>,
     options: TranslateOptions,
+    /// Names of the last translation's clusters by number.
+    clusters: Vec<String>,
     /// By the address of the object.
     services: HashMap<usize, Known>,
 }
@@ -36,28 +38,43 @@ pub(super) struct Memo {
 /// What is known of one VirtualService.
 struct Known {
     /// Kept, so that no other object gets its address.
-    _object: ActiveObject,
-    /// Its routes in the order in which they were made, which the other objects decide.
-    made: Vec<(Part, Made)>,
+    object: ActiveObject,
+    /// None of one that is not served, or that delegates.
+    served: Option<Arc<Served>>,
     findings: Arc<[Finding]>,
 }
 
-/// A route, and what its making has shown.
-#[derive(Clone)]
+/// What has become of a VirtualService.
+pub(super) struct Served {
+    /// In the order in which they were made, which the other objects decide.
+    pub(super) routes: Box<[Made]>,
+    pub(super) lists: Arc<[List]>,
+    /// The clusters that it needs, each once.
+    pub(super) references: Arc<[Arc<Reference>]>,
+}
+
+/// A route.
 pub(super) struct Made {
     pub(super) route: Arc<Route>,
     pub(super) is_catch_all: bool,
-    /// The clusters that it needs.
-    pub(super) references: Arc<[Reference]>,
 }
 
-/// A route of a translation that is going on: of which VirtualService, which part, its number.
-pub(super) struct Record {
-    pub(super) service: usize,
-    pub(super) part: Part,
-    pub(super) id: RouteId,
-    pub(super) is_catch_all: bool,
-    pub(super) references: Arc<[Reference]>,
+/// The routes for a Gateway's port, by their places in [`Served::routes`].
+pub(super) struct List {
+    pub(super) gateway: Box<str>,
+    pub(super) port: u16,
+    pub(super) routes: Box<[usize]>,
+}
+
+/// What a translation leaves to the next one.
+pub(super) struct Lesson {
+    /// By address of the VirtualService.
+    pub(super) drafts: Vec<(usize, Draft)>,
+    /// By route.
+    pub(super) catch_all: Vec<bool>,
+    pub(super) findings: ByObject,
+    /// Routes of the last translation are others now, for clusters have other numbers.
+    pub(super) is_renumbered: bool,
 }
 
 /// By its address an object is known as long as the memo keeps it.
@@ -78,10 +95,9 @@ impl Memo {
         self.lines = resources.lines;
     }
 
-    /// The route that was made as the `nth` of this VirtualService, if it is this part.
-    pub(super) fn route(&self, object: &Object<VirtualService>, nth: usize, part: Part) -> Option<&Made> {
-        let (known, made) = self.services.get(&address(object))?.made.get(nth)?;
-        (*known == part).then_some(made)
+    /// What has become of this VirtualService.
+    pub(super) fn served(&self, object: &Object<VirtualService>) -> Option<Arc<Served>> {
+        self.services.get(&address(object))?.served.clone()
     }
 
     /// What was found about this VirtualService.
@@ -90,26 +106,56 @@ impl Memo {
         (known.is_empty() || !self.has_moved).then(|| known.clone())
     }
 
-    /// Takes in what a translation has made, with its routes as they are in the model.
-    pub(super) fn learn(
-        &mut self,
-        resources: &ResourceSet,
-        records: Vec<Record>,
-        routes: &[Arc<Route>],
-        findings: ByObject,
-    ) {
+    /// Whether all clusters of these names had the same numbers in the last translation.
+    pub(super) fn knows_clusters(&self, clusters: &[Cluster]) -> bool {
+        clusters.iter().map(|cluster| &cluster.name).eq(&self.clusters)
+    }
+
+    /// Takes in what a translation has made.
+    pub(super) fn learn(&mut self, resources: &ResourceSet, model: &Model, lesson: Lesson) {
+        let Lesson { drafts, catch_all, findings, is_renumbered } = lesson;
         let mut services: HashMap<usize, Known> = HashMap::with_capacity(findings.len());
         let objects = resources.active.iter().filter(|(id, _)| id.kind == Kind::VirtualService);
         for ((_, kept), (service, findings)) in objects.zip(findings) {
             debug_assert_eq!(pointer(&kept.object).addr(), service, "findings come in the order of the objects");
-            services.insert(service, Known { _object: kept.object.clone(), made: Vec::new(), findings });
+            services.insert(service, Known { object: kept.object.clone(), served: None, findings });
         }
-        for Record { service, part, id, is_catch_all, references } in records {
-            if let (Some(known), Some(route)) = (services.get_mut(&service), routes.get(id as usize)) {
-                known.made.push((part, Made { route: route.clone(), is_catch_all, references }));
-            }
+        for (service, draft) in drafts {
+            let Some(known) = services.get_mut(&service) else { continue };
+            known.served = match draft.known {
+                Some(same) if !is_renumbered => Some(same),
+                _ => draft.served(&model.routes, &catch_all).filter(|_| !known.delegates()).map(Arc::new),
+            };
         }
         self.services = services;
+        if is_renumbered {
+            self.clusters = model.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        }
+    }
+}
+
+impl Known {
+    /// Whether other VirtualServices have a part in its routes.
+    fn delegates(&self) -> bool {
+        let object = self.object.downcast_ref::<Object<VirtualService>>();
+        object.is_none_or(|object| object.spec.http.iter().any(|rule| rule.delegate.is_some()))
+    }
+}
+
+impl Draft {
+    /// None when some route has no number.
+    fn served(self, routes: &[Arc<Route>], catch_all: &[bool]) -> Option<Served> {
+        let made = |id: Option<RouteId>| {
+            let at = id? as usize;
+            Some(Made { route: routes.get(at)?.clone(), is_catch_all: *catch_all.get(at)? })
+        };
+        let routes = self.ids.into_iter().map(made).collect::<Option<_>>()?;
+        if let Some(known) = self.known {
+            return Some(Served { routes, lists: known.lists.clone(), references: known.references.clone() });
+        }
+        let mut told = HashSet::new();
+        let references = self.references.into_iter().filter(|reference| told.insert(Arc::as_ptr(reference)));
+        Some(Served { routes, lists: self.lists.into(), references: references.collect() })
     }
 }
 

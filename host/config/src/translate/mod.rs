@@ -47,15 +47,17 @@ mod unserved;
 mod upstream_tls;
 mod visibility;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use actions::Reference;
-use memo::{Memo, Record};
+use memo::{Lesson, Memo};
 use portolan_model::{
-    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, TcpDestination,
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, RouteId, StandardMetrics, TcpDestination,
     UdpListener, Underscores,
 };
+
+use routes::Draft;
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -132,8 +134,8 @@ impl Translator {
     /// Translates the resources for one gateway.
     pub fn translate(&mut self, resources: &ResourceSet) -> Translation {
         self.memo.check(resources, &self.options);
-        let (translation, records, findings) = translate_with(resources, &self.options, &self.memo);
-        self.memo.learn(resources, records, &translation.model.routes, findings);
+        let (translation, lesson) = translate_with(resources, &self.options, &self.memo);
+        self.memo.learn(resources, &translation.model, lesson);
         translation
     }
 }
@@ -144,11 +146,7 @@ impl std::fmt::Debug for Translator {
     }
 }
 
-fn translate_with(
-    resources: &ResourceSet,
-    options: &TranslateOptions,
-    memo: &Memo,
-) -> (Translation, Vec<Record>, findings::ByObject) {
+fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Memo) -> (Translation, Lesson) {
     let gateways = gateways::Gateways::of(resources, options);
     let visibility = visibility::Visibility::of(resources, options);
     let bindings = binding::Bindings::of(resources, &gateways, &visibility);
@@ -168,12 +166,12 @@ fn translate_with(
     let routing =
         tables::Routing { bindings: &bindings, delegates: &delegates, destinations: &destinations, options, memo };
     let tables = tables::translate(&gateways, &listeners, &routing, edge.num_trusted_proxies > 0);
-    let references = tables.references.iter().flat_map(|of_route| &**of_route).chain(&listeners.references);
+    let references = tables.references.iter().chain(&listeners.references);
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
     let (access_logs, metrics) = telemetry(resources, options);
     let (clusters, transports) = all_clusters(references, &callable, (&registry, &policies), resources, options);
-    let analysis = analysis::diagnose(resources, &gateways);
+    let analysis = analysis::diagnose(&gateways);
     let (of_services, findings) = findings::of_virtual_services(resources, &destinations, has_tokens, memo);
     let mut diagnostics: Vec<Diagnostic> = [
         gateways.diagnostics,
@@ -195,11 +193,18 @@ fn translate_with(
     ]
     .concat();
     sort(&mut diagnostics);
+    let is_renumbered = !memo.knows_clusters(&clusters.clusters);
+    // Those of the last translation have their numbers.
+    let is_known = |draft: &Draft| draft.known.is_some() && !is_renumbered;
+    let known =
+        tables.drafts.iter().filter(|(_, draft)| is_known(draft)).flat_map(|(_, draft)| draft.ids.iter().flatten());
+    let routes = with_cluster_ids(tables.routes, &clusters.ids, known);
+    let lesson = Lesson { drafts: tables.drafts, catch_all: tables.catch_all, findings, is_renumbered };
     let model = Model {
         listeners: tcp_with_cluster_ids(listeners.listeners, &clusters.ids),
         udp_listeners: udp_with_cluster_ids(listeners.udp, &clusters.ids),
         route_tables: tables.tables,
-        routes: with_cluster_ids(tables.routes, &clusters.ids),
+        routes,
         clusters: clusters.clusters,
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
@@ -208,12 +213,12 @@ fn translate_with(
         edge,
         secrets: tls.secrets,
     };
-    (Translation { model, diagnostics }, tables.records, findings)
+    (Translation { model, diagnostics }, lesson)
 }
 
 /// The clusters, and what is found about how they are spoken to.
 fn all_clusters<'r>(
-    references: impl Iterator<Item = &'r Reference>,
+    references: impl Iterator<Item = &'r Arc<Reference>>,
     callable: &'r [Reference],
     (registry, policies): (&registry::Registry<'_>, &policies::Policies<'_>),
     resources: &ResourceSet,
@@ -227,6 +232,8 @@ fn all_clusters<'r>(
         own: locality::Own { locality: &options.locality, labels: &options.labels },
         health_checks: health_checks::HealthChecks::of(resources),
     };
+    let mut told = HashSet::new();
+    let references = references.filter(|reference| told.insert(Arc::as_ptr(reference))).map(|reference| &**reference);
     let mut clusters = clusters::translate(references, callable, registry, policies, &mesh);
     let transports = transport::apply(&mut clusters.clusters, registry, policies, resources);
     (clusters, transports)
@@ -273,13 +280,17 @@ fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolic
     PathPolicy { normalization: mesh::path_normalization(resources), refuse_ambiguous: !options.allow_ambiguous_paths }
 }
 
-/// Destinations carry the names of their clusters; the numbers are known only when all clusters are.
-fn with_cluster_ids(
+/// Destinations carry the names of their clusters; the numbers are known only when all clusters are. Routes that are `known`
+/// have theirs.
+fn with_cluster_ids<'a>(
     mut routes: Vec<Arc<Route>>,
     ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
+    known: impl Iterator<Item = &'a RouteId>,
 ) -> Vec<Arc<Route>> {
     let id = |name: &str| ids.get(name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
-    for route in &mut routes {
+    let mut is_known = vec![false; routes.len()];
+    known.for_each(|id| is_known[*id as usize] = true);
+    for (route, _) in routes.iter_mut().zip(is_known).filter(|(_, is_known)| !is_known) {
         let RouteAction::Forward(forward) = &route.action else { continue };
         let destinations = forward.destinations.iter().map(|d| (d.cluster, &d.cluster_name));
         let mirrors = forward.mirrors.iter().map(|mirror| (mirror.cluster, &mirror.cluster_name));

@@ -1,6 +1,6 @@
 //! [`Policies`]: DestinationRules by host, and the policy that is in force for one cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::age;
 use super::registry::Registry;
@@ -92,8 +92,11 @@ impl<'a> Policies<'a> {
 
     /// Rules for hosts that nothing knows, rules that another one hides, and rules where nobody looks for them.
     pub(super) fn diagnose(&self, registry: &Registry<'_>, resources: &ResourceSet) -> Vec<Diagnostic> {
-        let used = routed_hosts(resources);
         let mut found = Vec::new();
+        if resources.destination_rules().next().is_none() {
+            return found;
+        }
+        let used = routed_hosts(resources);
         for rule in resources.destination_rules() {
             let host = hosts::complete(&rule.spec.host, &rule.meta.namespace);
             let known = registry.ports(&host).is_some() || used.contains(&host) || host.contains('*');
@@ -161,13 +164,16 @@ impl<'a> Rules<'a> {
     }
 }
 
-fn routed_hosts(resources: &ResourceSet) -> std::collections::HashSet<String> {
+fn routed_hosts(resources: &ResourceSet) -> HashSet<String> {
     let written = resources.virtual_services().flat_map(|object| {
         let http = object.spec.http.iter().flat_map(|rule| &rule.route).map(|entry| &entry.destination);
         let tcp = object.spec.tcp.iter().flat_map(|rule| &rule.route).map(|entry| &entry.destination);
         http.chain(tcp).flatten().map(move |destination| (object, destination))
     });
-    written.map(|(object, destination)| hosts::complete(&destination.host, &object.meta.namespace)).collect()
+    // Many routes have few destinations.
+    let written: HashSet<_> =
+        written.map(|(object, destination)| (destination.host.as_str(), object.meta.namespace.as_str())).collect();
+    written.into_iter().map(|(host, namespace)| hosts::complete(host, namespace)).collect()
 }
 
 fn unknown_host(rule: &Object<DestinationRule>, host: &str, registry: &Registry<'_>) -> Diagnostic {

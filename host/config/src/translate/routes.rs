@@ -12,7 +12,7 @@ use super::conditions;
 use super::delegates::{Delegates, Rule};
 use super::destinations::Destinations;
 use super::fits;
-use super::memo::{Made, Memo, Record, address};
+use super::memo::{List, Made, Memo, Served, address};
 use super::tables::Routing;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
@@ -20,7 +20,7 @@ use crate::resources::istio::virtual_service::{HttpMatch, HttpRoute};
 
 /// One rule and match of a VirtualService; the port only where the action depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Part {
+struct Part {
     rule: usize,
     condition: Option<usize>,
     port: Option<u16>,
@@ -33,53 +33,95 @@ pub(super) struct RouteBuilder<'a> {
     destinations: &'a Destinations<'a>,
     options: &'a TranslateOptions,
     memo: &'a Memo,
-    made: HashMap<(usize, Part), Option<RouteId>>,
-    /// By VirtualService: how many of its routes were made.
-    counts: Vec<usize>,
+    /// By VirtualService: what has become of it so far.
+    drafts: Vec<Option<Draft>>,
     pub(super) routes: Vec<Arc<Route>>,
     /// By route: Istio moves catch-alls behind the other routes of a host.
     pub(super) catch_all: Vec<bool>,
-    /// Which routes may be taken over by the next translation, and what all of them need.
-    pub(super) records: Vec<Record>,
-    pub(super) references: Vec<Arc<[Reference]>>,
+}
+
+/// What becomes of a VirtualService.
+#[derive(Default)]
+pub(super) struct Draft {
+    /// The same of the last translation, of which it takes everything.
+    pub(super) known: Option<Arc<Served>>,
+    /// By route in the order in which they were made; of a known one, none until it is asked for.
+    pub(super) ids: Vec<Option<RouteId>>,
+    made: HashMap<Part, Option<usize>>,
+    pub(super) lists: Vec<List>,
+    pub(super) references: Vec<Arc<Reference>>,
 }
 
 impl<'a> RouteBuilder<'a> {
     pub(super) fn new(routing: &Routing<'a>) -> Self {
         let Routing { bindings, delegates, destinations, options, memo } = *routing;
-        Self {
-            bindings,
-            delegates,
-            destinations,
-            options,
-            memo,
-            made: HashMap::new(),
-            counts: vec![0; bindings.virtual_services.len()],
-            routes: Vec::new(),
-            catch_all: Vec::new(),
-            records: Vec::new(),
-            references: Vec::new(),
-        }
+        let mut drafts = Vec::new();
+        drafts.resize_with(bindings.virtual_services.len(), || None);
+        Self { bindings, delegates, destinations, options, memo, drafts, routes: Vec::new(), catch_all: Vec::new() }
+    }
+
+    /// The clusters that all routes need.
+    pub(super) fn references(&self) -> Vec<Arc<Reference>> {
+        let drafts = self.drafts.iter().flatten();
+        let of =
+            |draft: &Draft| draft.known.as_ref().map_or(draft.references.clone(), |known| known.references.to_vec());
+        drafts.flat_map(of).collect()
+    }
+
+    /// What has become of each VirtualService that is served, by its address.
+    pub(super) fn drafts(&mut self) -> Vec<(usize, Draft)> {
+        let drafts = std::mem::take(&mut self.drafts).into_iter().zip(&self.bindings.virtual_services);
+        drafts.filter_map(|(draft, object)| Some((address(object), draft?))).collect()
     }
 
     /// The routes of a VirtualService on a Gateway's port, in order. A catch-all ends them.
     pub(super) fn routes_of(&mut self, virtual_service: usize, gateway: &str, port: u16) -> Vec<RouteId> {
         let object = self.bindings.virtual_services[virtual_service];
-        let mut ids = Vec::new();
+        let mut draft = self.drafts[virtual_service].take().unwrap_or_else(|| Draft::of(self.memo.served(object)));
+        let known = draft.known.clone().and_then(|known| self.known_list(&mut draft.ids, &known, gateway, port));
+        let ids = known.unwrap_or_else(|| {
+            let list = self.list(virtual_service, &mut draft, gateway, port);
+            let ids = list.iter().filter_map(|made| draft.ids[*made]).collect();
+            draft.lists.push(List { gateway: gateway.into(), port, routes: list.into() });
+            ids
+        });
+        self.drafts[virtual_service] = Some(draft);
+        ids
+    }
+
+    /// The routes that the last translation has made for a Gateway's port.
+    fn known_list(
+        &mut self,
+        ids: &mut [Option<RouteId>],
+        known: &Served,
+        gateway: &str,
+        port: u16,
+    ) -> Option<Vec<RouteId>> {
+        let list = known.lists.iter().find(|list| *list.gateway == *gateway && list.port == port)?;
+        let id = |made: &usize| {
+            let Made { route, is_catch_all } = &known.routes[*made];
+            *ids[*made].get_or_insert_with(|| self.add(route.clone(), *is_catch_all))
+        };
+        Some(list.routes.iter().map(id).collect())
+    }
+
+    fn list(&mut self, virtual_service: usize, draft: &mut Draft, gateway: &str, port: u16) -> Vec<usize> {
+        let object = self.bindings.virtual_services[virtual_service];
+        let mut list = Vec::new();
         for (number, rule) in self.delegates.rules(virtual_service, object).iter().enumerate() {
             for condition in alternatives(&rule.written) {
                 let asked = condition.map(|c| &rule.written.matches[c]);
                 if asked.is_some_and(|asked| !self.applies(rule.object, asked, gateway, port)) {
                     continue;
                 }
-                let Some(id) = self.route(virtual_service, (number, rule), condition, port) else { continue };
-                ids.push(id);
-                if self.catch_all[id as usize] {
-                    return ids;
+                let Some((made, is_catch_all)) = self.route(draft, (number, rule), condition, port) else { continue };
+                list.push(made);
+                if is_catch_all {
+                    return list;
                 }
             }
         }
-        ids
+        list
     }
 
     /// Whether a match is for this Gateway, port and caller. Gateways in a match replace the caller's conditions.
@@ -96,46 +138,42 @@ impl<'a> RouteBuilder<'a> {
 
     fn route(
         &mut self,
-        virtual_service: usize,
+        draft: &mut Draft,
         (number, rule): (usize, &Rule<'_>),
         condition: Option<usize>,
         port: u16,
-    ) -> Option<RouteId> {
+    ) -> Option<(usize, bool)> {
         let port_matters = actions::depends_on_listener(&rule.written);
         let part = Part { rule: number, condition, port: port_matters.then_some(port) };
-        if let Some(made) = self.made.get(&(virtual_service, part)) {
-            return *made;
-        }
-        let object = self.bindings.virtual_services[virtual_service];
-        let known = self.memo.route(object, self.counts[virtual_service], part).filter(|_| !delegates(object));
-        let made = known.cloned().or_else(|| self.make(rule, condition, port));
-        let id = made.map(|made| self.take(virtual_service, part, made));
-        self.made.insert((virtual_service, part), id);
-        id
+        let made = match draft.made.get(&part) {
+            Some(made) => *made,
+            None => {
+                let made =
+                    self.make(rule, condition, port).map(|(route, references)| self.take(draft, route, references));
+                draft.made.insert(part, made);
+                made
+            }
+        };
+        let made = made?;
+        Some((made, self.catch_all[draft.ids[made]? as usize]))
     }
 
-    fn take(&mut self, virtual_service: usize, part: Part, made: Made) -> RouteId {
-        self.counts[virtual_service] += 1;
-        let Made { route, is_catch_all, references } = made;
-        let id = self.add(route, is_catch_all);
-        self.references.push(references.clone());
-        let service = address(self.bindings.virtual_services[virtual_service]);
-        self.records.push(Record { service, part, id, is_catch_all, references });
-        id
+    fn take(&mut self, draft: &mut Draft, route: Route, references: Vec<Arc<Reference>>) -> usize {
+        draft.ids.push(Some(self.push(route)));
+        draft.references.extend(references);
+        draft.ids.len() - 1
     }
 
-    fn make(&self, rule: &Rule<'_>, condition: Option<usize>, port: u16) -> Option<Made> {
+    fn make(&self, rule: &Rule<'_>, condition: Option<usize>, port: u16) -> Option<(Route, Vec<Arc<Reference>>)> {
         let (action, references) = actions::translate(rule, self.destinations, port)?;
         let asked = condition.map(|c| &rule.written.matches[c]);
         let matches = asked.map_or_else(RouteMatch::default, conditions::translate);
         let (origin, delegated_from) = rule.origins(condition);
-        let is_catch_all = matches.is_catch_all();
         let delegated_from = delegated_from.map(Box::new);
-        let route = Route { name: name(&rule.written, asked), matches, action, origin, delegated_from };
-        Some(Made { route: Arc::new(route), is_catch_all, references: references.into() })
+        Some((Route { name: name(&rule.written, asked), matches, action, origin, delegated_from }, references))
     }
 
-    /// Adds a route that comes from no rule.
+    /// Adds a route that was made just now.
     pub(super) fn push(&mut self, route: Route) -> RouteId {
         let is_catch_all = route.matches.is_catch_all();
         self.add(Arc::new(route), is_catch_all)
@@ -148,9 +186,11 @@ impl<'a> RouteBuilder<'a> {
     }
 }
 
-/// Whether other VirtualServices have a part in its routes.
-fn delegates(object: &Object<VirtualService>) -> bool {
-    object.spec.http.iter().any(|rule| rule.delegate.is_some())
+impl Draft {
+    fn of(known: Option<Arc<Served>>) -> Self {
+        let ids = vec![None; known.as_ref().map_or(0, |known| known.routes.len())];
+        Self { known, ids, ..Self::default() }
+    }
 }
 
 /// Each match of a rule, or none once when it has none.

@@ -14,16 +14,19 @@ use super::delegates::Delegates;
 use super::destinations::Destinations;
 use super::gateways::{Gateways, KnownGateway, KnownServer};
 use super::listeners::{Listeners, TableServers};
-use super::memo::{Memo, Record};
-use super::routes::RouteBuilder;
+use super::memo::Memo;
+use super::routes::{Draft, RouteBuilder};
 use crate::hosts;
 
 /// Tables with their routes, and the clusters that the routes need.
 pub(super) struct Tables {
     pub(super) tables: Vec<RouteTable>,
     pub(super) routes: Vec<Arc<Route>>,
-    pub(super) references: Vec<Arc<[Reference]>>,
-    pub(super) records: Vec<Record>,
+    /// By route: all others of a host come before it.
+    pub(super) catch_all: Vec<bool>,
+    pub(super) references: Vec<Arc<Reference>>,
+    /// By address of the VirtualService.
+    pub(super) drafts: Vec<(usize, Draft)>,
 }
 
 /// What routes are made of.
@@ -52,7 +55,8 @@ pub(super) fn translate(
         }
         tables.push(draft.finish(table, &builder.catch_all));
     }
-    Tables { tables, routes: builder.routes, references: builder.references, records: builder.records }
+    let (references, drafts) = (builder.references(), builder.drafts());
+    Tables { tables, routes: builder.routes, catch_all: builder.catch_all, references, drafts }
 }
 
 /// A route table in the making.
@@ -67,7 +71,7 @@ struct TableDraft {
 #[derive(Default)]
 struct HostDraft {
     routes: Vec<RouteId>,
-    /// Two servers with overlapping hosts bring the same routes twice.
+    /// Two servers with overlapping hosts bring the same routes twice: those of `routes` as soon as others come.
     seen: HashSet<RouteId>,
     /// Everything goes to https, whatever the routes say.
     https_redirect: Option<RouteId>,
@@ -114,8 +118,9 @@ impl TableDraft {
             name: format!("{domain}:{port}"),
             domain,
             routes: match draft.https_redirect {
+                None => in_order(draft.routes, catch_all),
                 Some(redirect) if !self.behind_proxies => vec![redirect],
-                redirect => redirect.into_iter().chain(in_order(draft.routes, catch_all)).collect(),
+                Some(redirect) => [vec![redirect], in_order(draft.routes, catch_all)].concat(),
             },
             origin: draft.origin.unwrap_or_default(),
         });
@@ -127,16 +132,22 @@ impl TableDraft {
 impl HostDraft {
     fn add(&mut self, routes: &[RouteId], redirect: Option<RouteId>) {
         self.https_redirect = self.https_redirect.or(redirect);
-        for id in routes {
-            if self.seen.insert(*id) {
-                self.routes.push(*id);
-            }
+        if self.routes.is_empty() {
+            // One VirtualService has each of its routes once.
+            return self.routes.extend(routes);
         }
+        if self.seen.is_empty() {
+            self.seen.extend(&self.routes);
+        }
+        self.routes.extend(routes.iter().filter(|id| self.seen.insert(**id)));
     }
 }
 
 /// Catch-alls of all resources behind the other routes; the order is kept otherwise.
 fn in_order(routes: Vec<RouteId>, catch_all: &[bool]) -> Vec<RouteId> {
+    if routes.is_sorted_by_key(|id| catch_all[*id as usize]) {
+        return routes;
+    }
     let (last, first): (Vec<_>, Vec<_>) = routes.into_iter().partition(|id| catch_all[*id as usize]);
     [first, last].concat()
 }

@@ -2,6 +2,7 @@
 //! connections, as in Istio. Servers of UDP are served by `tcp` rules, too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use portolan_model::{MISSING_CLUSTER, TcpDestination, TcpProxy};
 
@@ -26,7 +27,7 @@ const SESSION_IDLE_TIMEOUT_MS: u64 = 60_000;
 #[derive(Clone)]
 pub(super) struct Chosen {
     pub(super) proxy: TcpProxy,
-    pub(super) references: Vec<Reference>,
+    pub(super) references: Vec<Arc<Reference>>,
 }
 
 /// Servers of TCP that have a rule.
@@ -146,7 +147,7 @@ pub(super) fn chosen(
             origin: origin.clone(),
         });
         if known {
-            references.push(Reference { key, written: written.host.clone(), origin });
+            references.push(destinations.reference(key, &written.host, origin));
         }
     }
     let first = rule.route.first().and_then(|entry| entry.destination.as_ref());
