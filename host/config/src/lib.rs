@@ -13,6 +13,7 @@ pub mod kind;
 mod known;
 mod locate;
 pub mod object;
+pub mod places;
 pub mod plain;
 mod quantity;
 pub mod render;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portolan_model::Document;
 
-use crate::object::{FieldPlace, LISTED, Places, hash};
+use crate::places::{FieldPlace, LISTED, Places, hash};
 use crate::tree::{Content, Tree};
 
 /// serde refuses deeper documents.

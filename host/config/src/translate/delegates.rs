@@ -16,7 +16,7 @@ use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::{HttpMatch, HttpRoute, StringMatch};
+use crate::resources::istio::virtual_service::{HttpMatch, HttpMatchFields, HttpRoute, HttpRouteFields, StringMatch};
 
 /// A rule with the object whose namespace completes its names and whose lines it stands in.
 #[derive(Clone)]
@@ -181,9 +181,8 @@ fn joined<'a>(
         return Err("a delegate cannot delegate in turn");
     }
     let (matches, sources) = join_matches((root, outer), (delegate, inner))?;
-    let written = HttpRoute {
+    let both = HttpRouteFields {
         name: joined_name(outer.name.as_deref(), inner.name.as_deref()),
-        matches,
         rewrite: inner.rewrite.clone().or_else(|| outer.rewrite.clone()),
         direct_response: inner.direct_response.clone().or_else(|| outer.direct_response.clone()),
         timeout: inner.timeout.clone().or_else(|| outer.timeout.clone()),
@@ -195,8 +194,9 @@ fn joined<'a>(
         mirror_percentage: inner.mirror_percentage.or(outer.mirror_percentage),
         cors_policy: inner.cors_policy.clone().or_else(|| outer.cors_policy.clone()),
         headers: inner.headers.clone().or_else(|| outer.headers.clone()),
-        ..inner.clone()
+        ..HttpRouteFields::clone(inner)
     };
+    let written = HttpRoute::new(matches, inner.route.clone(), both);
     let root = RootRule { object: root, index: r, matches: sources };
     Ok(Rule { written: Cow::Owned(written), object: delegate, index: d, root: Some(root) })
 }
@@ -207,9 +207,10 @@ fn join_matches(
     (root, outer): (&Object<VirtualService>, &HttpRoute),
     (delegate, inner): (&Object<VirtualService>, &HttpRoute),
 ) -> Result<Joined, &'static str> {
-    let full = |condition: &HttpMatch, object: &Object<VirtualService>| HttpMatch {
-        gateways: condition.gateways.iter().map(|name| gateway_name(name, &object.meta.namespace)).collect(),
-        ..condition.clone()
+    let full = |condition: &HttpMatch, object: &Object<VirtualService>| {
+        let gateways = condition.gateways.iter().map(|name| gateway_name(name, &object.meta.namespace)).collect();
+        let others = HttpMatchFields { gateways, ..HttpMatchFields::clone(condition) };
+        HttpMatch::new(condition.uri.clone(), condition.ignore_uri_case, others)
     };
     let outer: Vec<HttpMatch> = outer.matches.iter().map(|condition| full(condition, root)).collect();
     let inner: Vec<HttpMatch> = inner.matches.iter().map(|condition| full(condition, delegate)).collect();
@@ -241,9 +242,8 @@ fn joined_name(root: Option<&str>, own: Option<&str>) -> Option<String> {
 }
 
 fn join_match(root: &HttpMatch, leaf: &HttpMatch) -> HttpMatch {
-    HttpMatch {
+    let others = HttpMatchFields {
         name: joined_name(root.name.as_deref(), leaf.name.as_deref()),
-        uri: leaf.uri.clone().or_else(|| root.uri.clone()),
         scheme: leaf.scheme.clone().or_else(|| root.scheme.clone()),
         method: leaf.method.clone().or_else(|| root.method.clone()),
         authority: leaf.authority.clone().or_else(|| root.authority.clone()),
@@ -252,11 +252,12 @@ fn join_match(root: &HttpMatch, leaf: &HttpMatch) -> HttpMatch {
         source_labels: both(&root.source_labels, &leaf.source_labels),
         gateways: if leaf.gateways.is_empty() { root.gateways.clone() } else { leaf.gateways.clone() },
         query_params: both(&root.query_params, &leaf.query_params),
-        ignore_uri_case: leaf.ignore_uri_case,
         without_headers: both(&root.without_headers, &leaf.without_headers),
         source_namespace: leaf.source_namespace.clone().or_else(|| root.source_namespace.clone()),
         stat_prefix: leaf.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
-    }
+        ..HttpMatchFields::default()
+    };
+    HttpMatch::new(leaf.uri.clone().or_else(|| root.uri.clone()), leaf.ignore_uri_case, others)
 }
 
 /// The leaf's value where both have one.

@@ -8,7 +8,7 @@ use super::conditions;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::{HttpMatch, L4Match, TlsRoute};
+use crate::resources::istio::virtual_service::{HttpMatch, HttpMatchFields, L4Match, TlsRoute};
 
 /// The path condition of a match, in a form that can be looked up. The flag is `ignoreUriCase`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,8 +122,8 @@ impl Condition {
             Some(StringMatch::Prefix(prefix)) => Uri::Prefix(fold(prefix), ignore_uri_case),
             Some(StringMatch::Regex(regex)) => Uri::Regex(regex),
         };
-        let bare = HttpMatch { name: None, stat_prefix: None, uri: None, ignore_uri_case: false, ..written.clone() };
-        let others = if bare == HttpMatch::default() { String::new() } else { format!("{bare:?}") };
+        let bare = HttpMatchFields { name: None, stat_prefix: None, ..HttpMatchFields::clone(written) };
+        let others = if bare == HttpMatchFields::default() { String::new() } else { format!("{bare:?}") };
         Self { uri, others }
     }
 }

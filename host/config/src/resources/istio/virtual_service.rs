@@ -1,6 +1,9 @@
 //! Spec of the Istio `VirtualService`.
 
 use std::collections::BTreeMap;
+use std::mem::take;
+use std::ops::Deref;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -33,7 +36,6 @@ impl VirtualService {
         for rule in &mut self.http {
             rule.matches.shrink_to_fit();
             rule.route.shrink_to_fit();
-            rule.mirrors.shrink_to_fit();
         }
     }
 }
@@ -120,17 +122,51 @@ pub struct TcpRouteDestination {
     pub weight: Option<i64>,
 }
 
-/// One rule.
+/// One rule. Most have matches and destinations and nothing else: what else one has is kept apart.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(from = "HttpRouteFields")]
 pub struct HttpRoute {
-    /// For `%ROUTE_NAME%`.
-    pub name: Option<String>,
     /// Alternatives; none matches everything.
-    #[serde(rename = "match")]
     pub matches: Vec<HttpMatch>,
     /// Weighted destinations.
     pub route: Vec<HttpRouteDestination>,
+    others: Option<Box<HttpRouteFields>>,
+}
+
+impl HttpRoute {
+    /// A rule with these other fields.
+    pub fn new(matches: Vec<HttpMatch>, route: Vec<HttpRouteDestination>, others: HttpRouteFields) -> Self {
+        Self { matches, route, ..others.into() }
+    }
+}
+
+impl From<HttpRouteFields> for HttpRoute {
+    fn from(mut others: HttpRouteFields) -> Self {
+        let (matches, route) = (take(&mut others.matches), take(&mut others.route));
+        let others = (others != HttpRouteFields::default()).then(|| Box::new(others));
+        Self { matches, route, others }
+    }
+}
+
+impl Deref for HttpRoute {
+    type Target = HttpRouteFields;
+
+    fn deref(&self) -> &HttpRouteFields {
+        static NONE: LazyLock<HttpRouteFields> = LazyLock::new(HttpRouteFields::default);
+        self.others.as_deref().unwrap_or_else(|| &*NONE)
+    }
+}
+
+/// The fields of a rule as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRouteFields {
+    /// For `%ROUTE_NAME%`.
+    pub name: Option<String>,
+    /// Taken out of here by [`HttpRoute`].
+    #[serde(rename = "match")]
+    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) route: Vec<HttpRouteDestination>,
     /// Instead of `route`.
     pub redirect: Option<Box<HttpRedirect>>,
     /// Instead of `route`.
@@ -169,14 +205,49 @@ pub struct Delegate {
     pub namespace: Option<String>,
 }
 
-/// Conditions that must all hold.
+/// Conditions that must all hold. Most ask for the path and nothing else: what else one asks is kept apart.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(from = "HttpMatchFields")]
 pub struct HttpMatch {
-    /// For `%ROUTE_NAME%`.
-    pub name: Option<String>,
     /// Path without query.
     pub uri: Option<StringMatch>,
+    /// For `uri` exact and prefix.
+    pub ignore_uri_case: bool,
+    others: Option<Box<HttpMatchFields>>,
+}
+
+impl HttpMatch {
+    /// Conditions on the path, and others.
+    pub fn new(uri: Option<StringMatch>, ignore_uri_case: bool, others: HttpMatchFields) -> Self {
+        Self { uri, ignore_uri_case, ..others.into() }
+    }
+}
+
+impl From<HttpMatchFields> for HttpMatch {
+    fn from(mut others: HttpMatchFields) -> Self {
+        let (uri, ignore_uri_case) = (others.uri.take(), take(&mut others.ignore_uri_case));
+        let others = (others != HttpMatchFields::default()).then(|| Box::new(others));
+        Self { uri, ignore_uri_case, others }
+    }
+}
+
+impl Deref for HttpMatch {
+    type Target = HttpMatchFields;
+
+    fn deref(&self) -> &HttpMatchFields {
+        static NONE: LazyLock<HttpMatchFields> = LazyLock::new(HttpMatchFields::default);
+        self.others.as_deref().unwrap_or_else(|| &*NONE)
+    }
+}
+
+/// The fields of a match as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpMatchFields {
+    /// For `%ROUTE_NAME%`.
+    pub name: Option<String>,
+    /// Taken out of here by [`HttpMatch`].
+    pub(crate) uri: Option<StringMatch>,
     /// `http` or `https`.
     pub scheme: Option<Box<StringMatch>>,
     /// Request method.
@@ -193,8 +264,7 @@ pub struct HttpMatch {
     pub gateways: Vec<String>,
     /// By name; `{}` asks for presence.
     pub query_params: BTreeMap<String, StringMatch>,
-    /// For `uri` exact and prefix.
-    pub ignore_uri_case: bool,
+    pub(crate) ignore_uri_case: bool,
     /// Conditions that must not hold.
     pub without_headers: BTreeMap<String, StringMatch>,
     /// The calling workload's namespace.
