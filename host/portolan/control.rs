@@ -159,7 +159,7 @@ impl Control {
     /// The first snapshot. Mistakes in the files are said and left out; with nothing good it serves nothing.
     pub(crate) fn first(&mut self) -> Arc<Snapshot> {
         let start = Instant::now();
-        let read = self.loader.read(false);
+        let read = self.read(false);
         let snapshot = self.build(&read);
         self.report.first(&read, self.loader.resources(), start.elapsed());
         self.report.problems(&self.diagnosed());
@@ -226,7 +226,7 @@ impl Control {
     /// One change: read, translate, compare, build, publish.
     fn turn(&mut self, cell: &SnapshotCell, forced: bool) {
         let start = Instant::now();
-        let read = self.loader.read(forced);
+        let read = self.read(forced);
         let (same_model, same_code) = match &self.tried {
             Some((model, modules)) => (read.means(model), *modules == read.modules),
             None => (false, false),
@@ -246,6 +246,14 @@ impl Control {
         }
         self.report.problems(&self.diagnosed());
         self.tell(&read, &snapshot);
+    }
+
+    fn read(&mut self, forced: bool) -> Read {
+        let read = self.loader.read(forced);
+        if let Some(watcher) = &self.watcher {
+            watcher.set_seen(read.sources.stamps_when_read());
+        }
+        read
     }
 
     /// Builds, and remembers what was built of what.

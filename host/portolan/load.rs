@@ -41,7 +41,7 @@ pub(crate) struct Loader {
     lenient: bool,
     modules: Modules,
     resources: ResourceSet,
-    /// The files as they were at the last reading.
+    /// The files as they were at the last reading, without their texts.
     sources: Sources,
     /// The model of the last reading.
     last: Option<Arc<Model>>,
@@ -146,8 +146,8 @@ impl Loader {
     /// or are to be asked for always, as a change of the configuration does.
     pub(crate) fn read(&mut self, forced: bool) -> Read {
         let sources = Sources::read_again(&self.paths, &self.sources);
-        self.sources = sources.clone();
         let mut diagnostics = self.resources.update(&sources);
+        self.sources = sources.without_texts();
         if self.lenient {
             for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == UNKNOWN_FIELD) {
                 diagnostic.severity = diagnostic.severity.min(Severity::Warning);

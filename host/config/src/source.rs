@@ -21,10 +21,14 @@ const MAX_DEPTH: usize = 16;
 /// a second change could have the first one's time.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// The same where times have parts of a millisecond: such a clock is a kernel's, which ticks each 10 ms or more often.
+const SETTLED_FINE: Duration = Duration::from_millis(100);
+
 /// Files as they were when they were read.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Arc<SourceFile>>,
+    stamps: [u8; 32],
 }
 
 /// One file, or a folder that could not be listed.
@@ -34,8 +38,12 @@ pub struct SourceFile {
     pub name: Arc<str>,
     /// Where it is; `-` for standard input.
     pub path: PathBuf,
-    /// Its text, or why there is none.
+    /// Its text, or why there is none. Empty after [`Sources::without_texts`].
     pub content: Result<Arc<str>, SourceError>,
+    /// It has nothing but blanks.
+    pub(crate) is_blank: bool,
+    /// Its text has been dropped.
+    pub(crate) is_dropped: bool,
     /// SHA-256 of its bytes; zeros when unreadable.
     pub hash: [u8; 32],
     /// What tells that it has not been written since; none when that cannot be told.
@@ -89,21 +97,36 @@ impl Sources {
         let last = last.files.iter().map(|file| (file.path.as_path(), file)).collect();
         let mut reading = Reading { last, ..Reading::default() };
         reading.all(paths);
-        Self { files: reading.files }
+        Self { files: reading.files, stamps: reading.stamps.finalize().into() }
     }
 
     /// One hash over names, sizes and times of what [`Sources::read`] would read, without reading it.
     pub fn stamps(paths: &[PathBuf]) -> [u8; 32] {
-        let mut reading = Reading { stamps: Some(Sha256::new()), ..Reading::default() };
+        let mut reading = Reading { only_looks: true, ..Reading::default() };
         reading.all(paths);
-        reading.stamps.map(|hasher| hasher.finalize().into()).unwrap_or_default()
+        reading.stamps.finalize().into()
+    }
+
+    /// What [`Sources::stamps`] would have said when they were read.
+    pub fn stamps_when_read(&self) -> [u8; 32] {
+        self.stamps
+    }
+
+    /// The same for [`Sources::read_again`] by whoever has taken them in: what was not written since needs no text.
+    #[must_use]
+    pub fn without_texts(&self) -> Self {
+        let dropped = |file: &Arc<SourceFile>| match file.is_dropped {
+            true => file.clone(),
+            false => Arc::new(file.without_text()),
+        };
+        Self { files: self.files.iter().map(dropped).collect(), stamps: self.stamps }
     }
 
     /// Texts that are in no file.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let file =
             |(name, text): (&str, &str)| Arc::new(SourceFile::of(name.into(), PathBuf::from(name), Ok(text.into())));
-        Self { files: texts.into_iter().map(file).collect() }
+        Self { files: texts.into_iter().map(file).collect(), ..Self::default() }
     }
 
     /// All files, readable or not, in the order in which they were found.
@@ -141,7 +164,13 @@ impl Sources {
 impl SourceFile {
     fn of(name: Arc<str>, path: PathBuf, content: Result<Arc<str>, SourceError>) -> Self {
         let hash = content.as_ref().map(|text| Sha256::digest(text.as_bytes()).into()).unwrap_or_default();
-        Self { name, path, content, hash, stamp: None }
+        let is_blank = content.as_ref().is_ok_and(|text| text.trim().is_empty());
+        Self { name, path, content, is_blank, is_dropped: false, hash, stamp: None }
+    }
+
+    fn without_text(&self) -> Self {
+        let content = self.content.as_ref().map(|_| Arc::default()).map_err(Clone::clone);
+        Self { content, is_dropped: true, name: self.name.clone(), path: self.path.clone(), ..*self }
     }
 
     /// What is to be said when it cannot be read.
@@ -162,8 +191,10 @@ struct Reading<'a> {
     /// What was read, with symlinks resolved: a file that is named twice would else define everything twice.
     seen: HashSet<Seen>,
     last: HashMap<&'a Path, &'a Arc<SourceFile>>,
+    /// What is seen without reading.
+    stamps: Sha256,
     /// Nothing is read, only looked at.
-    stamps: Option<Sha256>,
+    only_looks: bool,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -225,8 +256,9 @@ impl Reading<'_> {
         // A pipe in a folder would block for ever; one that the user names is wanted.
         let is_readable = named || metadata.as_ref().is_ok_and(fs::Metadata::is_file);
         let stamp = metadata.as_ref().ok().and_then(Stamp::of);
-        if let Some(hasher) = &mut self.stamps {
-            return Stamp::tell(stamp, path, hasher);
+        Stamp::tell(stamp, path, &mut self.stamps);
+        if self.only_looks {
+            return;
         }
         if let Some(same) = self.last.get(path).filter(|known| stamp.is_some() && known.stamp == stamp) {
             return self.files.push(Arc::clone(same));
@@ -264,7 +296,9 @@ impl Stamp {
 
     /// Whether a change after `now` would show.
     fn is_settled(self, now: SystemTime) -> bool {
-        now.duration_since(self.modified).is_ok_and(|age| age >= SETTLED)
+        let nanos = self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+        let enough = if nanos.is_multiple_of(1_000_000) { SETTLED } else { SETTLED_FINE };
+        now.duration_since(self.modified).is_ok_and(|age| age >= enough)
     }
 
     fn tell(stamp: Option<Self>, path: &Path, hasher: &mut Sha256) {
@@ -415,6 +449,7 @@ mod tests {
         let paths = [dir.path().to_owned()];
         let (first, stamps) = (Sources::read(&paths), Sources::stamps(&paths));
         assert_eq!(stamps, Sources::stamps(&paths));
+        assert_eq!(stamps, first.stamps_when_read());
         fs::write(&new, "kind: Y\n").unwrap();
         assert_ne!(stamps, Sources::stamps(&paths));
         let second = Sources::read_again(&paths, &first);

@@ -71,7 +71,7 @@ impl ResourceSet {
         let blind = sources.files().iter().zip(&readings).filter(|(_, reading)| reading.is_blind);
         for (file, _) in blind {
             let kept = update.keep_all_of(file, &self.active);
-            if kept > 0 && is_empty(file) {
+            if kept > 0 && file.is_blank {
                 update.diagnostics.push(emptied(file, kept));
             }
         }
@@ -110,11 +110,13 @@ impl ResourceSet {
     /// What is known of a file without reading its text.
     fn known_reading(&self, file: &SourceFile) -> Option<Arc<FileReading>> {
         // An empty file is most likely about to be written: editors and shells truncate first. Whoever means it deletes it.
-        if file.content.is_err() || is_empty(file) {
+        if file.content.is_err() || file.is_blank {
             return Some(Arc::new(FileReading { is_blind: true, ..FileReading::default() }));
         }
-        let (hash, reading) = self.readings.get(&file.name)?;
-        (*hash == file.hash).then(|| reading.clone())
+        let known = self.readings.get(&file.name).filter(|(hash, _)| *hash == file.hash);
+        // What there is no text of has been taken in: if not here, it says nothing.
+        let blind = || file.is_dropped.then(|| Arc::new(FileReading { is_blind: true, ..FileReading::default() }));
+        known.map(|(_, reading)| reading.clone()).or_else(blind)
     }
 }
 
@@ -184,10 +186,6 @@ impl<'a> Update<'a> {
     fn tell(&mut self, object: &ReadObject, state: ObjectState, reason: Option<Box<str>>) {
         self.statuses.push(ObjectStatus { origin: object.origin(), state, reason });
     }
-}
-
-fn is_empty(file: &SourceFile) -> bool {
-    file.content.as_ref().is_ok_and(|text| text.trim().is_empty())
 }
 
 fn emptied(file: &SourceFile, kept: usize) -> Diagnostic {

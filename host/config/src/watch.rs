@@ -63,6 +63,7 @@ const SOURCES_TIMING: Timing = Timing { quiet: Duration::from_millis(20), ..TIMI
 enum Message {
     Event(Event),
     Extra(Vec<PathBuf>),
+    Seen([u8; 32]),
     Stop,
 }
 
@@ -79,6 +80,12 @@ impl Watcher {
     pub fn set_extra(&self, files: &[PathBuf]) {
         // The thread ends only with the watcher itself.
         self.messages.send(Message::Extra(files.to_vec())).ok();
+    }
+
+    /// The files as they were when they were read ([`Sources::stamps_when_read`]). From the first time on it is not looked at all
+    /// of them before a call: with thousands that takes longer than all the rest.
+    pub fn set_seen(&self, stamps: [u8; 32]) {
+        self.messages.send(Message::Seen(stamps)).ok();
     }
 
     /// Watches files of any kind, those that `list` names each time: a new one is noticed in a folder that holds another.
@@ -137,14 +144,19 @@ struct Watch {
     folders: Folders<RecommendedWatcher>,
     /// Names of the files that links lead to.
     targets: BTreeSet<OsString>,
-    /// Hash of all files' sizes and times, and of the further ones' contents, at the last look.
+    /// Hash of all files' sizes and times at the last look, or when the caller read them.
     seen: [u8; 32],
+    /// Hash of the further ones' contents at the last look.
+    seen_extra: [u8; 32],
+    /// The caller says what it has seen when it read them.
+    is_told: bool,
 }
 
 impl Watch {
     fn new(timing: Timing, paths: Vec<PathBuf>, system: Option<RecommendedWatcher>) -> Self {
         let (extra, targets, folders) = (Vec::new(), BTreeSet::new(), Folders::new(system));
-        Self { timing, paths, extra, list: None, folders, targets, seen: [0; 32] }
+        let seen = [0; 32];
+        Self { timing, paths, extra, list: None, folders, targets, seen, seen_extra: seen, is_told: false }
     }
 
     fn run(&mut self, inbox: &Receiver<Message>, on_change: &impl Fn()) {
@@ -158,9 +170,11 @@ impl Watch {
                     }
                     // The caller compares; here only what the next rescan compares with is brought up to date. With a list,
                     // events are told of much that nobody reads.
-                    self.look() || self.list.is_none()
+                    let is_other = if self.is_told { self.look_beside() } else { self.look() };
+                    is_other || self.list.is_none()
                 }
                 Ok(Message::Extra(files)) => self.set_extra(files),
+                Ok(Message::Seen(stamps)) => self.set_seen(stamps),
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -181,10 +195,17 @@ impl Watch {
                 }
                 Ok(Message::Event(_)) => {}
                 Ok(Message::Extra(files)) => drop(self.set_extra(files)),
+                Ok(Message::Seen(stamps)) => drop(self.set_seen(stamps)),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// What is seen of them is compared with at the next rescan.
+    fn set_seen(&mut self, stamps: [u8; 32]) -> bool {
+        (self.seen, self.is_told) = (stamps, true);
+        false
     }
 
     /// True when one of the files changed so lately that whoever named it may have read what was before.
@@ -193,7 +214,7 @@ impl Watch {
             return false;
         }
         self.extra = files;
-        self.look();
+        self.look_beside();
         let is_recent = |file: &PathBuf| {
             let modified = fs::metadata(file).and_then(|metadata| metadata.modified());
             modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < self.timing.poll))
@@ -224,19 +245,25 @@ impl Watch {
 
     /// Watches what there is now, and tells whether anything differs from the last look.
     fn look(&mut self) -> bool {
+        let is_other = self.look_beside();
+        let stamps = Sources::stamps(&self.paths);
+        std::mem::replace(&mut self.seen, stamps) != stamps || is_other
+    }
+
+    /// The same but for the files that the caller reads.
+    fn look_beside(&mut self) -> bool {
         if let Some(list) = &self.list {
             self.extra = list();
         }
         let found = folders::of(&self.paths, &self.extra);
         self.folders.set(found.folders);
         self.targets = found.targets;
-        let contents = self.contents();
-        std::mem::replace(&mut self.seen, contents) != contents
+        let contents = self.extra_contents();
+        std::mem::replace(&mut self.seen_extra, contents) != contents
     }
 
-    fn contents(&self) -> [u8; 32] {
+    fn extra_contents(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        hasher.update(Sources::stamps(&self.paths));
         for file in &self.extra {
             // A file that cannot be read differs from every file that can.
             hasher.update(fs::read(file).map_or([0; 32], |bytes| Sha256::digest(bytes).into()));

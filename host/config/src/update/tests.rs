@@ -176,3 +176,20 @@ fn what_only_moves_within_its_file_is_not_read_again() {
     assert_eq!((after[0].2, after[1].2, lines), (11, 6, vec![4, 9, 14]));
     assert_eq!((before[0].1, before[1].1), (after[0].1, after[1].1));
 }
+
+#[test]
+fn files_without_their_texts_say_what_they_said() {
+    let mut resources = ResourceSet::default();
+    let sources = Sources::from_texts([("a.yaml", A), ("b.yaml", "")]);
+    resources.update(&sources);
+    let dropped = sources.without_texts();
+    assert_eq!(dropped.hash(), sources.hash());
+    assert_eq!(dropped.text("a.yaml"), Some(""));
+    assert!(resources.update(&dropped).is_empty());
+    assert_eq!(ports(&resources), of(&[("a", 1)]));
+    // Who has not taken them in keeps what there is.
+    let mut other = ResourceSet::default();
+    update(&mut other, &[("a.yaml", B)]);
+    other.update(&dropped);
+    assert_eq!(ports(&other), of(&[("b", 2)]));
+}

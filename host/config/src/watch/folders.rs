@@ -106,11 +106,11 @@ fn add_below(folder: &Path, depth: usize, found: &mut Found) {
         return;
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
         let kind = entry.file_type();
         if kind.as_ref().is_ok_and(fs::FileType::is_file) {
             continue;
         }
+        let path = entry.path();
         let is_link = kind.is_ok_and(|kind| kind.is_symlink());
         if is_link {
             add_links(&path, found);

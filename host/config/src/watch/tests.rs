@@ -194,3 +194,26 @@ fn listed_files_of_any_kind_are_told_new_ones_too_and_what_is_not_listed_is_not(
     fs::write(file("src/notes.txt"), "x").unwrap();
     assert_eq!(calls.drain(), 0, "neither the same content again nor another file");
 }
+
+#[test]
+fn a_rescan_compares_with_what_the_caller_has_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    let paths = [dir.path().to_owned()];
+    fs::write(&file, "a: 1\n").unwrap();
+    // Without watches of the system every call is a rescan's.
+    let (sender, calls) = mpsc::channel();
+    let mut watch = Watch::new(Timing { poll: Duration::from_millis(20), ..TIMING }, paths.to_vec(), None);
+    watch.look();
+    let (messages, inbox) = mpsc::channel();
+    thread::spawn(move || watch.run(&inbox, &|| sender.send(()).unwrap_or_default()));
+    let read = Sources::read(&paths);
+    fs::write(&file, "a: 12\n").unwrap();
+    let calls = Calls(calls);
+    calls.expect("a change");
+    messages.send(Message::Seen(read.stamps_when_read())).unwrap();
+    calls.expect("another reading than that of the change");
+    messages.send(Message::Seen(Sources::read(&paths).stamps_when_read())).unwrap();
+    assert!(calls.drain() <= 1, "the change has been read");
+    messages.send(Message::Stop).unwrap();
+}
