@@ -31,6 +31,7 @@ mod http2;
 mod http2_floods;
 mod http2_flow;
 mod http2_frames;
+mod http2_idle;
 mod http2_websocket;
 mod http3;
 mod lifecycle;

@@ -13,7 +13,7 @@ use crate::tell;
 const NAMED: usize = 4;
 
 /// Fields of a cluster that have words, or mean nothing.
-const TOLD: [&str; 18] = [
+const TOLD: [&str; 19] = [
     "name",
     "endpoints",
     "discovery",

@@ -132,7 +132,7 @@ impl Bench {
         let mut parts = request.request.clone();
         let paths = self.worker.view().snapshot.model.paths.normalization;
         head::check(&mut parts, paths).map_err(|_| BenchError::Refused)?;
-        let stream = Stream::new(self.worker.clone(), self.slot.clone(), self.connection.clone(), parts);
+        let stream = Stream::new(self.worker.clone(), self.slot.clone(), self.connection.clone(), parts, None);
         if stream.with_state(|state| head::prepare(state, &stream).is_err()) {
             return Err(BenchError::Refused);
         }

@@ -29,9 +29,10 @@ use tokio::task::spawn_local;
 
 pub(crate) use self::activity::Activity;
 pub use self::guard::{Fault, Guard};
-pub(crate) use self::http2::StreamReset;
+use self::http2::Streams;
 #[cfg(feature = "http3")]
 pub(crate) use self::http2::head_block as hpack;
+pub(crate) use self::http2::{StreamClock, StreamReset};
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
@@ -61,6 +62,8 @@ pub(crate) struct Handle {
     /// And does not wait for that one.
     hurry: Cell<bool>,
     is_http2: Cell<bool>,
+    /// Of HTTP/2; empty over HTTP/1.
+    streams: Streams,
     kill: Cell<bool>,
 }
 
@@ -96,6 +99,10 @@ impl Handle {
         let passed = |since: u64, limit: Duration| {
             !limit.is_zero() && Duration::from_millis(now_ms.saturating_sub(since)) > limit
         };
+        if self.is_http2.get() {
+            let stood = self.streams.sweep(now_ms, self.stream_idle_timeout(limits));
+            self.slot.http().downstream_rq_idle_timeout.inc_by(stood);
+        }
         let activity = &self.info.activity;
         match activity.waits() {
             Some((since, false)) if self.drain.get() && passed(since, LAST_IDLE) => self.hurry(),
@@ -106,7 +113,9 @@ impl Handle {
                 self.cut();
             }
             Some((since, false)) if passed(since, PARK_AFTER) && !self.is_http2.get() => self.park(),
-            None if passed(activity.last_progress(), self.stream_idle_timeout(limits)) => self.end_stream(),
+            None if !self.is_http2.get() && passed(activity.last_progress(), self.stream_idle_timeout(limits)) => {
+                self.end_stream();
+            }
             _ => {}
         }
     }
@@ -293,6 +302,7 @@ fn open(
         drain: Cell::new(worker.is_closing() || slot.is_retired()),
         hurry: Cell::new(false),
         is_http2: Cell::new(false),
+        streams: Streams::default(),
         kill: Cell::new(false),
     });
     (Open::new(worker, slot, &handle, socket), handle)
@@ -334,17 +344,18 @@ where
     }
 }
 
-/// Answers one request. A fault of ours in one request costs that request.
+/// Answers one request, which over HTTP/2 has a clock of its own. A fault of ours in one request costs that request.
 ///
 /// No `async` block: it would keep what it awaits twice, and hyper moves the whole with every request.
 fn answer(
     open: &Open,
     info: &Arc<ConnectionInfo>,
     request: Request<Incoming>,
+    clock: Option<Rc<StreamClock>>,
 ) -> impl Future<Output = Response<ResponseBody>> + use<> {
     info.activity.serve_request();
     let worker = open.worker.clone();
-    let answer = stream::handle(worker.clone(), open.slot.clone(), info.clone(), request);
+    let answer = stream::handle(worker.clone(), open.slot.clone(), info.clone(), request, clock);
     AssertUnwindSafe(answer).catch_unwind().map(move |answer| answer.unwrap_or_else(|_| stream::fault(&worker)))
 }
 

@@ -122,7 +122,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     if is_tls {
         connection.state.set_tls(TlsInfo::default());
     }
-    let stream = Stream::new(worker, slot, connection, parts);
+    let stream = Stream::new(worker, slot, connection, parts, None);
     let reply = match refusal {
         Some(refusal) => Some(Reply::from(refusal)),
         None => runtime.block_on(async {

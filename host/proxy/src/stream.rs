@@ -29,7 +29,7 @@ use crate::attempt::Tried;
 use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;
 use crate::clock;
-use crate::connection::StreamReset;
+use crate::connection::{StreamClock, StreamReset};
 use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
 use crate::filter_chain::{Direction, Live, Outcome};
@@ -70,6 +70,8 @@ pub(crate) struct Stream {
     /// Where the request's body goes besides.
     pub(crate) copies: Copies,
     upload: Upload,
+    /// Over HTTP/2; over HTTP/1 the connection's activity is the stream's.
+    clock: Option<Rc<StreamClock>>,
     /// Answers of our own have gRPC's form, also when the request's head is gone.
     grpc: Cell<bool>,
     grpc_web: Cell<Option<GrpcWeb>>,
@@ -101,6 +103,7 @@ pub(crate) async fn handle(
     slot: Rc<ListenerSlot>,
     connection: Arc<ConnectionInfo>,
     request: Request<Incoming>,
+    clock: Option<Rc<StreamClock>>,
 ) -> Response<ResponseBody> {
     let (mut parts, mut body) = request.into_parts();
     if let Some(fault) = connection.activity.refusal() {
@@ -111,7 +114,7 @@ pub(crate) async fn handle(
         let checked = || head::check(&mut parts, view.snapshot.model.paths.normalization).err();
         (limits::overload(&worker).or_else(checked), view.snapshot.challenges.reply(parts.uri.path()))
     };
-    let stream = Stream::new(worker, slot, connection, parts);
+    let stream = Stream::new(worker, slot, connection, parts, clock);
     let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {
         stream.count_refusal(refusal);
@@ -154,6 +157,7 @@ impl Stream {
         slot: Rc<ListenerSlot>,
         connection: Arc<ConnectionInfo>,
         parts: request::Parts,
+        clock: Option<Rc<StreamClock>>,
     ) -> Rc<Self> {
         let mut view = slot.view(&worker);
         if !view.rollouts.is_empty() {
@@ -199,6 +203,7 @@ impl Stream {
             body_reply: RefCell::default(),
             copies: Copies::default(),
             upload: Upload::default(),
+            clock,
             grpc: Cell::default(),
             grpc_web: Cell::default(),
             upgrade: Cell::default(),
@@ -383,14 +388,6 @@ impl Stream {
         self.with_state(|state| state.request.version == http::Version::HTTP_2)
     }
 
-    fn cut_connection(&self) {
-        let connections = self.worker.connections.borrow();
-        let handle = connections.iter().map(|(_, handle)| handle).find(|handle| handle.serves(&self.connection));
-        if let Some(handle) = handle {
-            handle.cut();
-        }
-    }
-
     /// A filter's answer in place of the upstream's. The filters have run over the response already.
     pub(crate) async fn reply_instead(&self, reply: Reply, guard: Guard) -> Response<ResponseBody> {
         if reply.is_reset() {
@@ -407,6 +404,7 @@ impl Stream {
         mut body: ResponseBody,
     ) -> Response<ResponseBody> {
         head::finish(&mut parts, self);
+        self.progress();
         self.note_grpc_status(&parts.headers);
         self.record.status.set(parts.status.as_u16());
         let is_head = self.with_state(|state| state.request.method == http::Method::HEAD);

@@ -1,7 +1,10 @@
 //! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended. A client of HTTP/2 asks for it
 //! by extended CONNECT (RFC 8441) and gets a 200.
 
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
@@ -9,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use portolan_telemetry::ResponseFlags;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -60,7 +63,7 @@ async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, held: 
     let _held = held;
     let carried = async {
         let (client, server): (Upgraded, Upgraded) = tokio::try_join!(client, server).ok()?;
-        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        let (mut client, mut server) = (Noted { io: TokioIo::new(client), stream: &stream }, TokioIo::new(server));
         copy_bidirectional(&mut client, &mut server).await.ok()
     };
     tokio::select! {
@@ -77,15 +80,51 @@ async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, held: 
     }
 }
 
-/// Resolves when no byte has gone either way on the client's connection for as long as one may be idle.
+/// The client's side: tells the stream when bytes go either way.
+struct Noted<'a> {
+    io: TokioIo<Upgraded>,
+    stream: &'a Stream,
+}
+
+impl Noted<'_> {
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            self.stream.progress();
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Noted<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Noted<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Resolves when no byte has gone either way on the client's side for as long as one may be idle.
 async fn idle(stream: &Stream) {
     let limit = stream_idle_timeout(&stream.slot, &stream.worker.edge.limits);
     if limit.is_zero() {
         return std::future::pending().await;
     }
-    let activity = &stream.connection.activity;
     loop {
-        let passed = Duration::from_millis(clock::coarse_ms().saturating_sub(activity.last_progress()));
+        let passed = Duration::from_millis(clock::coarse_ms().saturating_sub(stream.last_progress()));
         let Some(left) = limit.checked_sub(passed).filter(|left| !left.is_zero()) else { return };
         sleep(left).await;
     }

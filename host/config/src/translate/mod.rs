@@ -53,8 +53,8 @@ use std::sync::Arc;
 use actions::Reference;
 use memo::{Lesson, Memo};
 use portolan_model::{
-    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, RouteId, StandardMetrics, TcpDestination,
-    UdpListener, Underscores,
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, RouteId, StandardMetrics,
+    TcpDestination, UdpListener, Underscores,
 };
 
 use routes::Draft;

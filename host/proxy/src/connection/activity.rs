@@ -23,7 +23,7 @@ pub(crate) struct Activity {
     head_begun: AtomicU64,
     /// 1 when no head was begun in time and bytes of one had come: the client is to be told.
     late: AtomicU64,
-    /// Coarse stamp of the last progress: a byte of HTTP/1 either way, a head or a part of a body of HTTP/2.
+    /// Coarse stamp of the last progress, a byte either way. Streams of HTTP/2 have clocks of their own.
     progress: AtomicU64,
     /// 1 when a request has gone without progress for too long.
     expired: AtomicU64,

@@ -55,7 +55,7 @@ async fn serve_until_idle<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| super::answer(open, info, request).map(Ok::<_, Infallible>));
+    let service = service_fn(|request| super::answer(open, info, request, None).map(Ok::<_, Infallible>));
     let builder = http1::Builder::new().max_buf_size(MAX_BUFFER).serve_connection(TokioIo::new(io), service);
     let mut connection = builder.with_upgrades();
     let result = handle.run(Pin::new(&mut connection), |connection| connection.graceful_shutdown()).await;

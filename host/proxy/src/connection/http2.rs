@@ -3,6 +3,7 @@
 mod frames;
 mod guarded;
 pub(crate) mod head_block;
+mod streams;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,10 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use self::guarded::Guarded;
+pub(crate) use self::streams::{StreamClock, Streams};
 use super::watched::Watched;
 use super::{Handle, Open};
 use crate::context::ConnectionInfo;
-use crate::on_worker::OnWorker;
 
 /// Streams of one client at once.
 const MAX_STREAMS: u32 = 100;
@@ -59,15 +60,16 @@ pub(super) async fn serve<S>(
     let open = Rc::new(open);
     let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
     let io = Guarded::new(io, info.clone(), metrics.clone(), http.clone());
+    let executor = handle.streams.executor();
     let service = service_fn({
-        let open = open.clone();
+        let (open, executor) = (open.clone(), executor.clone());
         move |request| {
-            super::answer(&open, &info, request).map(|answer| {
+            super::answer(&open, &info, request, Some(executor.clock())).map(|answer| {
                 if answer.extensions().get::<StreamReset>().is_some() { Err(StreamReset) } else { Ok(answer) }
             })
         }
     });
-    let connection = http2::Builder::new(OnWorker)
+    let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)

@@ -19,7 +19,7 @@ impl Guard {
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
-        self.0.connection.activity.progress();
+        self.0.progress();
         self.0.record.sent.set(self.0.record.sent.get() + bytes as u64);
     }
 

@@ -18,7 +18,7 @@ pub(super) fn overload(worker: &Worker) -> Option<Refusal> {
 impl Stream {
     /// So many bytes of the request's body have come.
     pub(crate) fn received(&self, bytes: usize) {
-        self.connection.activity.progress();
+        self.progress();
         self.record.received.set(self.record.received.get() + bytes as u64);
     }
 
@@ -53,18 +53,41 @@ impl Stream {
         })
     }
 
-    /// The answer when nothing went either way for too long. Over HTTP/2 nobody is woken for it: the connection, of which
-    /// every stream is idle, is cut.
+    /// Something went one way or the other.
+    pub(crate) fn progress(&self) {
+        match &self.clock {
+            Some(clock) => clock.progress(),
+            None => self.connection.activity.progress(),
+        }
+    }
+
+    /// Coarse stamp of the last progress.
+    pub(crate) fn last_progress(&self) -> u64 {
+        self.clock.as_ref().map_or_else(|| self.connection.activity.last_progress(), |clock| clock.last_progress())
+    }
+
+    fn has_expired(&self) -> bool {
+        self.clock.as_ref().map_or_else(|| self.connection.activity.has_expired(), |clock| clock.has_expired())
+    }
+
+    /// The answer when nothing went either way for too long.
     pub(super) fn idle_reply(&self) -> Option<Reply> {
-        let is_idle = self.connection.activity.has_expired() && !self.is_http2();
-        is_idle.then(|| Reply::stream_idle(self.upload.is_awaited()))
+        self.has_expired().then(|| Reply::stream_idle(self.upload.is_awaited()))
     }
 
     /// Why the stream has ended before its answer was whole, when nothing else was said.
     pub(super) fn cut_reason(&self) -> (ResponseFlags, &'static str) {
-        match self.connection.activity.has_expired() {
+        match self.has_expired() {
             true => (ResponseFlags::SI, "stream_idle_timeout"),
             false => (ResponseFlags::DC, "downstream_remote_disconnect"),
+        }
+    }
+
+    pub(super) fn cut_connection(&self) {
+        let connections = self.worker.connections.borrow();
+        let handle = connections.iter().map(|(_, handle)| handle).find(|handle| handle.serves(&self.connection));
+        if let Some(handle) = handle {
+            handle.cut();
         }
     }
 }

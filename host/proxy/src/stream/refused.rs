@@ -36,7 +36,7 @@ pub(crate) fn refused(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, connection: 
 
 fn unseen(worker: Rc<Worker>, slot: Rc<ListenerSlot>, connection: Arc<ConnectionInfo>) -> (Rc<Stream>, Guard) {
     let (parts, ()): (request::Parts, ()) = Request::new(()).into_parts();
-    let stream = Stream::new(worker, slot, connection, parts);
+    let stream = Stream::new(worker, slot, connection, parts, None);
     stream.http.downstream_cx_protocol_error.inc();
     stream.note(|info| info.path = None);
     let guard = Guard::new(stream.clone());
