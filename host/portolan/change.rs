@@ -212,7 +212,7 @@ mod tests {
     fn route(prefix: &str, weights: &[u32]) -> Route {
         let destination = |(i, weight): (u32, &u32)| Destination {
             cluster: i,
-            cluster_name: format!("outbound|80|v{}|app.default.svc.cluster.local", i + 1),
+            cluster_name: format!("outbound|80|v{}|app.default.svc.cluster.local", i + 1).into(),
             weight: *weight,
             headers: Default::default(),
             origin: Default::default(),

@@ -37,16 +37,16 @@ pub(crate) fn of_route(route: RouteMatch) -> Box<[Condition]> {
     let ignore_case = route.ignore_uri_case;
     let single = [
         (Subject::Uri { ignore_case }, route.uri),
-        (Subject::Scheme, route.scheme),
-        (Subject::Method, route.method),
-        (Subject::Authority, route.authority),
+        (Subject::Scheme, route.scheme.map(|wanted| *wanted)),
+        (Subject::Method, route.method.map(|wanted| *wanted)),
+        (Subject::Authority, route.authority.map(|wanted| *wanted)),
     ];
     let single = single.into_iter().filter_map(|(subject, wanted)| Some((subject, wanted?)));
     let named = |subject: fn(String) -> Subject| move |HeaderMatch { name, value }| (subject(name), value);
     single
-        .chain(route.headers.into_iter().map(named(Subject::Header)))
-        .chain(route.without_headers.into_iter().map(named(Subject::WithoutHeader)))
-        .chain(route.query_params.into_iter().map(named(Subject::QueryParam)))
+        .chain(route.headers.into_value().into_iter().map(named(Subject::Header)))
+        .chain(route.without_headers.into_value().into_iter().map(named(Subject::WithoutHeader)))
+        .chain(route.query_params.into_value().into_iter().map(named(Subject::QueryParam)))
         .map(|(subject, wanted)| Condition { subject, pattern: Pattern::new(wanted) })
         .collect()
 }

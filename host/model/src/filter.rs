@@ -217,11 +217,11 @@ impl Split {
         let RouteAction::Forward(forward) = action else { return Self::default() };
         Self {
             destinations: forward.destinations.iter().map(|d| (d.cluster, d.weight)).collect(),
-            names: match forward.sticky {
-                Some(Sticky::Cookie(_)) => forward.destinations.iter().map(|d| d.cluster_name.clone()).collect(),
+            names: match forward.sticky.as_deref() {
+                Some(Sticky::Cookie(_)) => forward.destinations.iter().map(|d| d.cluster_name.to_string()).collect(),
                 Some(Sticky::Header(_)) | None => Vec::new(),
             },
-            sticky: forward.sticky.clone(),
+            sticky: forward.sticky.as_deref().cloned(),
         }
     }
 }

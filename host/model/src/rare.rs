@@ -20,6 +20,21 @@ impl<T> Default for Rare<T> {
     }
 }
 
+impl<T> Rare<T> {
+    /// The value itself.
+    pub fn into_value(self) -> T
+    where
+        T: Usual,
+    {
+        self.0.map_or_else(|| T::usual().clone(), |value| *value)
+    }
+
+    /// True when nothing is kept.
+    pub fn is_usual(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl<T: Usual> Deref for Rare<T> {
     type Target = T;
 

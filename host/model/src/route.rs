@@ -1,6 +1,6 @@
 //! Virtual hosts, routes and what they do, in Envoy's terms; semantics are Istio's (VirtualService).
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,22 +67,22 @@ pub struct RouteMatch {
     pub ignore_uri_case: bool,
     /// The scheme of the connection: `http` or `https`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// The request method, case-sensitive.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// The Host header with its port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// Header conditions; names are lower case, pseudo names such as `:method` allowed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<HeaderMatch>,
+    #[serde(skip_serializing_if = "Rare::is_usual")]
+    pub headers: Rare<Vec<HeaderMatch>>,
     /// Conditions that must not hold. An absent header counts as an empty value.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub without_headers: Vec<HeaderMatch>,
+    #[serde(skip_serializing_if = "Rare::is_usual")]
+    pub without_headers: Rare<Vec<HeaderMatch>>,
     /// Query parameter conditions on the first value of a name; names are case-sensitive.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub query_params: Vec<HeaderMatch>,
+    #[serde(skip_serializing_if = "Rare::is_usual")]
+    pub query_params: Rare<Vec<HeaderMatch>>,
 }
 
 impl RouteMatch {
@@ -150,7 +150,7 @@ pub struct Forward {
     /// Keeps one user on one destination of a split. Portolan's own, from annotation `portolan.dev/sticky-cookie`
     /// (or `-header`) of the VirtualService.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Box<Sticky>>,
     /// Delays and aborts on purpose.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fault: Option<Box<FaultPolicy>>,
@@ -236,7 +236,7 @@ pub struct Destination {
     /// destination keeps its share and answers 503 with flag NC.
     pub cluster: ClusterId,
     /// `outbound|port|subset|host`, also when missing.
-    pub cluster_name: String,
+    pub cluster_name: Arc<str>,
     /// Share relative to the sum of the route's weights.
     pub weight: u32,
     /// Header operations of the destination scope.
@@ -388,6 +388,13 @@ impl Usual for HeaderOperations {
             response_set: Vec::new(),
             response_add: Vec::new(),
         };
+        &NONE
+    }
+}
+
+impl Usual for Vec<HeaderMatch> {
+    fn usual() -> &'static Self {
+        static NONE: Vec<HeaderMatch> = Vec::new();
         &NONE
     }
 }

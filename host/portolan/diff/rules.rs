@@ -82,7 +82,7 @@ fn rules<'a>(model: &'a Model, ids: &[RouteId]) -> Vec<Rule<'a>> {
 fn facts(model: &Model, route: &Route) -> Vec<(String, String)> {
     let mut facts = vec![("name".to_owned(), route.name.clone())];
     if let RouteAction::Forward(forward) = &route.action {
-        let weights = forward.destinations.iter().map(|d| (d.cluster_name.as_str(), d.weight, d.cluster));
+        let weights = forward.destinations.iter().map(|d| (&*d.cluster_name, d.weight, d.cluster));
         facts.push(("destination".to_owned(), split(model, weights)));
         for destination in &forward.destinations {
             let own = tell::headers(&destination.headers, &[]);
@@ -231,9 +231,14 @@ fn longest_increasing(values: &[usize]) -> BTreeSet<usize> {
 
 /// False only when no request can fulfil both.
 fn may_both_hold(a: &RouteMatch, b: &RouteMatch) -> bool {
-    let single = [(&a.uri, &b.uri), (&a.method, &b.method), (&a.scheme, &b.scheme), (&a.authority, &b.authority)];
+    let single = [
+        (a.uri.as_ref(), b.uri.as_ref()),
+        (a.method.as_deref(), b.method.as_deref()),
+        (a.scheme.as_deref(), b.scheme.as_deref()),
+        (a.authority.as_deref(), b.authority.as_deref()),
+    ];
     let ignores_case = a.ignore_uri_case || b.ignore_uri_case;
-    let apart = |(a, b): (&Option<StringMatch>, &Option<StringMatch>)| match (a, b) {
+    let apart = |(a, b): (Option<&StringMatch>, Option<&StringMatch>)| match (a, b) {
         (Some(a), Some(b)) => are_apart(a, b, ignores_case),
         _ => false,
     };

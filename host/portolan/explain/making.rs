@@ -72,7 +72,7 @@ fn chosen(forward: &Forward, headers: &HeaderMap, destination: u32) -> Option<St
         let lines = headers.get_all(http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         lines.flat_map(|line| line.split(';')).any(|pair| pair.trim().split_once('=').is_some_and(|(n, _)| n == name))
     };
-    let is_known = match forward.sticky.as_ref()? {
+    let is_known = match forward.sticky.as_deref()? {
         Sticky::Header(name) => headers.contains_key(name),
         Sticky::Cookie(name) => cookie(name),
     };

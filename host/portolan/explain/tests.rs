@@ -57,7 +57,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
 fn model() -> Model {
     let destination = |(cluster, weight): (u32, u32)| Destination {
         cluster,
-        cluster_name: format!("outbound|7070|v{}|app.default.svc.cluster.local", cluster + 1),
+        cluster_name: format!("outbound|7070|v{}|app.default.svc.cluster.local", cluster + 1).into(),
         weight,
         headers: Default::default(),
         origin: origin("VirtualService", "app", 27 + cluster),

@@ -13,9 +13,14 @@ pub(crate) fn conditions(matches: &RouteMatch) -> String {
         matches;
     let case = if *ignore_uri_case { " ignoring case" } else { "" };
     let named = |what: &str, one: &HeaderMatch| format!("{what} {} {}", one.name, string(&one.value));
-    let single = [("uri", uri), ("scheme", scheme), ("method", method), ("authority", authority)];
+    let single = [
+        ("uri", uri.as_ref()),
+        ("scheme", scheme.as_deref()),
+        ("method", method.as_deref()),
+        ("authority", authority.as_deref()),
+    ];
     let single = single.into_iter().filter_map(|(what, value)| {
-        let value = value.as_ref()?;
+        let value = value?;
         Some(format!("{what} {}{}", string(value), if what == "uri" { case } else { "" }))
     });
     let lists = [("headers", headers), ("withoutHeaders", without_headers), ("queryParams", query_params)];

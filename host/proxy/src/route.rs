@@ -134,7 +134,7 @@ impl RouteEntry {
                     .destinations
                     .iter()
                     .map(|d| DestinationEntry {
-                        cluster_name: d.cluster_name.as_str().into(),
+                        cluster_name: d.cluster_name.clone(),
                         headers: Operations::compile(&d.headers),
                     })
                     .collect(),

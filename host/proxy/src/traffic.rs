@@ -165,7 +165,7 @@ fn kind(stream: &Stream) -> Option<RequestKind> {
 /// Headers that some route asks for, but for those of credentials.
 pub(crate) fn asked_headers(model: &Model) -> Vec<HeaderName> {
     let of = |matches: &RouteMatch| {
-        let lists = matches.headers.iter().chain(&matches.without_headers);
+        let lists = matches.headers.iter().chain(matches.without_headers.iter());
         lists.filter_map(|asked| HeaderName::from_bytes(asked.name.as_bytes()).ok()).collect::<Vec<_>>()
     };
     let mut names: Vec<HeaderName> = Vec::new();
@@ -226,7 +226,7 @@ mod tests {
         let names = ["x-user", "authorization", "cookie", "x-api-key", "x-csrf-token", ":method", "x-user"];
         let route = Route {
             name: String::new(),
-            matches: RouteMatch { headers: names.map(asked).into(), ..RouteMatch::default() },
+            matches: RouteMatch { headers: Vec::from(names.map(asked)).into(), ..RouteMatch::default() },
             action: RouteAction::Forward(Box::default()),
             origin: Origin::default(),
             delegated_from: None,

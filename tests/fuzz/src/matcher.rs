@@ -33,11 +33,11 @@ fn route(bytes: &mut Bytes<'_>) -> RouteMatch {
     RouteMatch {
         uri: (bytes.below(5) > 0).then(|| condition(bytes)),
         ignore_uri_case: bytes.below(4) == 0,
-        method: (bytes.below(6) == 0).then(|| condition(bytes)),
-        authority: (bytes.below(6) == 0).then(|| condition(bytes)),
-        headers: several(bytes),
-        without_headers: if bytes.below(4) == 0 { several(bytes) } else { Vec::new() },
-        query_params: if bytes.below(4) == 0 { several(bytes) } else { Vec::new() },
+        method: (bytes.below(6) == 0).then(|| condition(bytes).into()),
+        authority: (bytes.below(6) == 0).then(|| condition(bytes).into()),
+        headers: several(bytes).into(),
+        without_headers: if bytes.below(4) == 0 { several(bytes).into() } else { Default::default() },
+        query_params: if bytes.below(4) == 0 { several(bytes).into() } else { Default::default() },
         ..RouteMatch::default()
     }
 }

@@ -78,7 +78,14 @@ prop_compose! {
         without_headers in prop::collection::vec(named("[xy]", "[12]?"), 0..2),
         query_params in prop::collection::vec(named("[xy]", "[12]?"), 0..2),
     ) -> RouteMatch {
-        RouteMatch { uri, ignore_uri_case, headers, without_headers, query_params, ..RouteMatch::default() }
+        RouteMatch {
+            uri,
+            ignore_uri_case,
+            headers: headers.into(),
+            without_headers: without_headers.into(),
+            query_params: query_params.into(),
+            ..RouteMatch::default()
+        }
     }
 }
 
@@ -138,7 +145,7 @@ fn the_last_of_ten_thousand_rules_is_found_like_the_last_of_ten() {
     let regex = |rule| uri(StringMatch::Regex(format!("/service-{rule}/.*")));
     let header = |rule| RouteMatch {
         uri: Some(StringMatch::Prefix("/".into())),
-        headers: vec![HeaderMatch { name: "user".into(), value: StringMatch::Exact(format!("u{rule}")) }],
+        headers: vec![HeaderMatch { name: "user".into(), value: StringMatch::Exact(format!("u{rule}")) }].into(),
         ..RouteMatch::default()
     };
     let path = |rule| Sample { path: format!("/service-{rule}/"), ..Sample::default() };

@@ -70,7 +70,7 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         let origin = object.origin_with(&format!("{whole}.destination"), &whole, parts);
         translated.push(Destination {
             cluster: MISSING_CLUSTER,
-            cluster_name: key.name(),
+            cluster_name: destinations.name(&key),
             weight: weight.max(1),
             headers: if single { Default::default() } else { destination_headers(entry, authority.is_some()).into() },
             origin: origin.clone(),
@@ -91,7 +91,7 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         timeout_ms: rule.timeout.as_deref().and_then(duration::parse_ms).filter(|ms| *ms > 0),
         retry: retries::translate(rule.retries.as_deref().or(destinations.default_retries()), !is_hashed).into(),
         headers: if single { headers::merge(own, headers::translate(only)) } else { own }.into(),
-        sticky: sticky(served),
+        sticky: sticky(served).map(Box::new),
         fault: http_policies::fault(rule).map(Box::new),
         cors: http_policies::cors(rule).map(Box::new),
         mirrors,

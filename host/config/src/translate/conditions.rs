@@ -11,12 +11,12 @@ pub(super) fn translate(written: &HttpMatch) -> RouteMatch {
     RouteMatch {
         uri: written.uri.as_ref().and_then(plain),
         ignore_uri_case: written.ignore_uri_case,
-        scheme: written.scheme.as_deref().and_then(plain),
-        method: written.method.as_deref().and_then(plain),
-        authority: written.authority.as_deref().and_then(plain),
-        headers: named(&written.headers, header_name),
-        without_headers: named(&written.without_headers, header_name),
-        query_params: named(&written.query_params, str::to_owned),
+        scheme: written.scheme.as_deref().and_then(plain).map(Box::new),
+        method: written.method.as_deref().and_then(plain).map(Box::new),
+        authority: written.authority.as_deref().and_then(plain).map(Box::new),
+        headers: named(&written.headers, header_name).into(),
+        without_headers: named(&written.without_headers, header_name).into(),
+        query_params: named(&written.query_params, str::to_owned).into(),
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Destinations<'a> {
     default_retries: Option<HttpRetry>,
     /// Those of clusters that say everything themselves, once for all routes.
     references: RefCell<HashMap<ClusterKey, Arc<Reference>>>,
+    names: RefCell<HashMap<ClusterKey, Arc<str>>>,
 }
 
 /// What a cluster is known by.
@@ -48,7 +49,7 @@ impl ClusterKey {
 
 impl<'a> Destinations<'a> {
     pub(super) fn new(registry: &'a Registry<'a>, policies: &'a Policies<'a>) -> Self {
-        Self { registry, policies, default_retries: None, references: RefCell::default() }
+        Self { registry, policies, default_retries: None, references: RefCell::default(), names: RefCell::default() }
     }
 
     /// With the mesh configuration's retries for rules that have none.
@@ -82,6 +83,17 @@ impl<'a> Destinations<'a> {
         let subset = written.subset.clone().unwrap_or_default();
         let known = ports.is_none_or(|ports| ports.contains(&port)) && self.has_subset(&host, &subset);
         (ClusterKey { host, port, subset }, known)
+    }
+
+    /// The name of a cluster, once for all destinations.
+    pub(super) fn name(&self, key: &ClusterKey) -> Arc<str> {
+        let mut names = self.names.borrow_mut();
+        if let Some(name) = names.get(key) {
+            return name.clone();
+        }
+        let name: Arc<str> = key.name().into();
+        names.insert(key.clone(), name.clone());
+        name
     }
 
     /// A cluster that a destination needs. `written` and `origin` of the first one count where nothing defines the host.

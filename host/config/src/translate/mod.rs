@@ -292,8 +292,8 @@ fn with_cluster_ids<'a>(
     known.for_each(|id| is_known[*id as usize] = true);
     for (route, _) in routes.iter_mut().zip(is_known).filter(|(_, is_known)| !is_known) {
         let RouteAction::Forward(forward) = &route.action else { continue };
-        let destinations = forward.destinations.iter().map(|d| (d.cluster, &d.cluster_name));
-        let mirrors = forward.mirrors.iter().map(|mirror| (mirror.cluster, &mirror.cluster_name));
+        let destinations = forward.destinations.iter().map(|d| (d.cluster, &*d.cluster_name));
+        let mirrors = forward.mirrors.iter().map(|mirror| (mirror.cluster, &*mirror.cluster_name));
         if destinations.chain(mirrors).all(|(known, name)| known == id(name)) {
             continue;
         }

@@ -167,7 +167,7 @@ fn https_redirect(gateway: &KnownGateway<'_>, server: &KnownServer, behind_proxi
     Route {
         name: String::new(),
         matches: RouteMatch {
-            scheme: behind_proxies.then(|| StringMatch::Exact("http".to_owned())),
+            scheme: behind_proxies.then(|| Box::new(StringMatch::Exact("http".to_owned()))),
             ..RouteMatch::default()
         },
         action: RouteAction::Redirect(Box::new(redirect)),
