@@ -128,9 +128,9 @@ class Gateway:
 class Load(threading.Thread):
     """About 500 requests a second on one connection; keeps every latency and every failure."""
 
-    def __init__(self, port):
+    def __init__(self, port, headers=None):
         super().__init__(daemon=True)
-        self.port, self.latencies, self.failures, self.ended = port, [], 0, False
+        self.port, self.headers, self.latencies, self.failures, self.ended = port, headers or {}, [], 0, False
         self.start()
 
     def run(self):
@@ -138,7 +138,7 @@ class Load(threading.Thread):
         while not self.ended:
             began = time.perf_counter()
             try:
-                connection.request("GET", "/")
+                connection.request("GET", "/", headers=self.headers)
                 answer = connection.getresponse()
                 answer.read()
                 self.failures += answer.status != 200

@@ -9,7 +9,7 @@ own and ten rules. Prints one line per figure with its goal. On a busy machine t
 import argparse, http.client, os, shutil, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from measure import GATEWAY, Gateway, Origin, free_port, line, median
+from measure import GATEWAY, Gateway, Load, Origin, free_port, line, median
 
 RULES = 10
 CLUSTERS = 100
@@ -89,15 +89,21 @@ class Many(Gateway):
 
 
 def cpu_per_request(gateway, requests):
-    """Microseconds of the gateway's CPU for a request on a kept connection, spread over its hosts."""
+    """Microseconds of the gateway's CPU for a request on a kept connection, spread over its hosts: of the first for each host,
+    whose rules are handed over then, and when all hosts have been asked for."""
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
-    began = gateway.cpu_seconds()
-    for number in range(requests):
-        host = (number * 7919) % gateway.count
-        connection.request("GET", f"/p{number % RULES}/x", headers={"host": f"s{host}.example.com"})
-        connection.getresponse().read()
+
+    def once():
+        began = gateway.cpu_seconds()
+        for number in range(requests):
+            host = (number * 7919) % gateway.count
+            connection.request("GET", f"/p{number % RULES}/x", headers={"host": f"s{host}.example.com"})
+            connection.getresponse().read()
+        return (gateway.cpu_seconds() - began) / requests * 1e6
+
+    costs = once(), once()
     connection.close()
-    return (gateway.cpu_seconds() - began) / requests * 1e6
+    return costs
 
 
 def changes(gateway, rounds):
@@ -109,6 +115,19 @@ def changes(gateway, rounds):
         times.append(gateway.served_after(lambda: gateway.ask(number)[1] == str(mark)))
         time.sleep(0.5)
     return times
+
+
+def added(gateway):
+    """Milliseconds until a new VirtualService with a host of its own is served, and failures of others meanwhile."""
+    number = len(gateway.texts)
+    load = Load(gateway.port, {"host": "s0.example.com"})
+    gateway.texts.append(service(number, "new"))
+    gateway.write([number])
+    took = gateway.served_after(lambda: gateway.ask(number)[1] == "new")
+    time.sleep(1)
+    load.ended = True
+    load.join()
+    return took, load.failures
 
 
 def main():
@@ -125,7 +144,7 @@ def main():
     few.stop()
     few = Many(args, origin, cache, 1, "one")
     line("start with 10 rules", few.first_answer(), "ms", "-")
-    cost = cpu_per_request(few, args.requests)
+    _, cost = cpu_per_request(few, args.requests)
     memory = few.memory_mib()
     line("resident memory with 10 rules", memory, "MiB", "-")
     few.stop()
@@ -141,7 +160,13 @@ def main():
         line("one changed rule to its answer, worst", max(times), "ms", "< 300")
         line("memory after the changes", each(many.memory_mib()), "KiB", "< 10")
         line("memory at the peak", each(many.peak_mib()), "KiB", "-")
-        line("CPU per request against 10 rules", cpu_per_request(many, args.requests) / cost, "x", "< 1.3")
+        took, failures = added(many)
+        line("one more host to its answer", took, "ms", "-")
+        line("failed requests meanwhile", failures, "", "0")
+        first, later = cpu_per_request(many, args.requests)
+        line("CPU per request against 10 rules", later / cost, "x", "< 1.3")
+        line("the same while rules are handed over", first / cost, "x", "-")
+        line("memory when every host was asked for", each(many.memory_mib()), "KiB", "-")
         many.stop()
     shutil.rmtree(cache, ignore_errors=True)
 

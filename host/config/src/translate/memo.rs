@@ -123,7 +123,7 @@ impl Memo {
         for (service, draft) in drafts {
             let Some(known) = services.get_mut(&service) else { continue };
             known.served = match draft.known {
-                Some(same) if !is_renumbered => Some(same),
+                Some(same) if !is_renumbered && draft.lists.is_empty() => Some(same),
                 _ => draft.served(&model.routes, &catch_all).filter(|_| !known.delegates()).map(Arc::new),
             };
         }
@@ -151,7 +151,10 @@ impl Draft {
         };
         let routes = self.ids.into_iter().map(made).collect::<Option<_>>()?;
         if let Some(known) = self.known {
-            return Some(Served { routes, lists: known.lists.clone(), references: known.references.clone() });
+            // The same Gateways ask for the same lists: if not, it is no longer known.
+            let is_same = self.lists.is_empty();
+            let (lists, references) = (known.lists.clone(), known.references.clone());
+            return is_same.then_some(Served { routes, lists, references });
         }
         let mut told = HashSet::new();
         let references = self.references.into_iter().filter(|reference| told.insert(Arc::as_ptr(reference)));

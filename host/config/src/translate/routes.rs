@@ -62,10 +62,12 @@ impl<'a> RouteBuilder<'a> {
 
     /// The clusters that all routes need.
     pub(super) fn references(&self) -> Vec<Arc<Reference>> {
-        let drafts = self.drafts.iter().flatten();
-        let of =
-            |draft: &Draft| draft.known.as_ref().map_or(draft.references.clone(), |known| known.references.to_vec());
-        drafts.flat_map(of).collect()
+        let mut references = Vec::new();
+        for draft in self.drafts.iter().flatten() {
+            references.extend(draft.known.iter().flat_map(|known| known.references.iter()).cloned());
+            references.extend(draft.references.iter().cloned());
+        }
+        references
     }
 
     /// What has become of each VirtualService that is served, by its address.
