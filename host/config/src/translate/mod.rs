@@ -53,11 +53,9 @@ use std::sync::Arc;
 use actions::Reference;
 use memo::{Lesson, Memo};
 use portolan_model::{
-    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, RouteId, StandardMetrics,
-    TcpDestination, UdpListener, Underscores,
+    EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, TcpDestination,
+    UdpListener, Underscores,
 };
-
-use routes::Draft;
 
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -168,12 +166,12 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
     let tables = tables::translate(&gateways, &listeners, &routing, edge.num_trusted_proxies > 0);
     let references = tables.references.iter().chain(&listeners.references);
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners);
-    let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(&registry, &policies) };
     let (access_logs, metrics) = telemetry(resources, options);
-    let (clusters, transports) = all_clusters(references, &callable, (&registry, &policies), resources, options);
-    let analysis = analysis::diagnose(&gateways);
+    let is_called = !plugins.plugins.is_empty();
+    let (clusters, transports) = all_clusters(references, is_called, (&registry, &policies), resources, options);
     let (of_services, findings) = findings::of_virtual_services(resources, &destinations, has_tokens, memo);
-    let mut diagnostics: Vec<Diagnostic> = [
+    let diagnostics = [
+        analysis::diagnose(&gateways),
         gateways.diagnostics,
         listeners.diagnostics,
         tcp.diagnostics,
@@ -187,24 +185,17 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         transports,
         plugins.diagnostics,
         access_logs.diagnostics,
-        analysis,
         no_effect::diagnose(resources),
         unserved::diagnose(resources),
-    ]
-    .concat();
-    sort(&mut diagnostics);
+    ];
+    let diagnostics = sorted(diagnostics.concat());
     let is_renumbered = !memo.knows_clusters(&clusters.clusters);
-    // Those of the last translation have their numbers.
-    let is_known = |draft: &Draft| draft.known.is_some() && !is_renumbered;
-    let known =
-        tables.drafts.iter().filter(|(_, draft)| is_known(draft)).flat_map(|(_, draft)| draft.ids.iter().flatten());
-    let routes = with_cluster_ids(tables.routes, &clusters.ids, known);
     let lesson = Lesson { drafts: tables.drafts, catch_all: tables.catch_all, findings, is_renumbered };
     let model = Model {
         listeners: tcp_with_cluster_ids(listeners.listeners, &clusters.ids),
         udp_listeners: udp_with_cluster_ids(listeners.udp, &clusters.ids),
         route_tables: tables.tables,
-        routes,
+        routes: with_cluster_ids(tables.routes, &clusters.ids, &lesson),
         clusters: clusters.clusters,
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
@@ -216,10 +207,10 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
     (Translation { model, diagnostics }, lesson)
 }
 
-/// The clusters, and what is found about how they are spoken to.
+/// The clusters, and what is found about how they are spoken to. `is_called`: filters may call any of them.
 fn all_clusters<'r>(
     references: impl Iterator<Item = &'r Arc<Reference>>,
-    callable: &'r [Reference],
+    is_called: bool,
     (registry, policies): (&registry::Registry<'_>, &policies::Policies<'_>),
     resources: &ResourceSet,
     options: &TranslateOptions,
@@ -234,7 +225,8 @@ fn all_clusters<'r>(
     };
     let mut told = HashSet::new();
     let references = references.filter(|reference| told.insert(Arc::as_ptr(reference))).map(|reference| &**reference);
-    let mut clusters = clusters::translate(references, callable, registry, policies, &mesh);
+    let callable = if is_called { clusters::of_filters(registry, policies) } else { Vec::new() };
+    let mut clusters = clusters::translate(references, &callable, registry, policies, &mesh);
     let transports = transport::apply(&mut clusters.clusters, registry, policies, resources);
     (clusters, transports)
 }
@@ -280,16 +272,18 @@ fn path_policy(resources: &ResourceSet, options: &TranslateOptions) -> PathPolic
     PathPolicy { normalization: mesh::path_normalization(resources), refuse_ambiguous: !options.allow_ambiguous_paths }
 }
 
-/// Destinations carry the names of their clusters; the numbers are known only when all clusters are. Routes that are `known`
-/// have theirs.
-fn with_cluster_ids<'a>(
+/// Destinations carry the names of their clusters; the numbers are known only when all clusters are. Routes of the last
+/// translation have theirs, unless it had others.
+fn with_cluster_ids(
     mut routes: Vec<Arc<Route>>,
     ids: &std::collections::HashMap<String, portolan_model::ClusterId>,
-    known: impl Iterator<Item = &'a RouteId>,
+    lesson: &Lesson,
 ) -> Vec<Arc<Route>> {
     let id = |name: &str| ids.get(name).copied().unwrap_or(portolan_model::MISSING_CLUSTER);
     let mut is_known = vec![false; routes.len()];
-    known.for_each(|id| is_known[*id as usize] = true);
+    let drafts = lesson.drafts.iter().filter(|_| !lesson.is_renumbered);
+    let known = drafts.flat_map(|(_, draft)| draft.known_ids());
+    known.for_each(|id| is_known[id as usize] = true);
     for (route, _) in routes.iter_mut().zip(is_known).filter(|(_, is_known)| !is_known) {
         let RouteAction::Forward(forward) = &route.action else { continue };
         let destinations = forward.destinations.iter().map(|d| (d.cluster, &*d.cluster_name));
@@ -339,12 +333,13 @@ fn number<'a>(
 }
 
 /// By place, and each finding once.
-fn sort(diagnostics: &mut Vec<Diagnostic>) {
+fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     fn key(d: &Diagnostic) -> (&str, u32, u32, &str, &str) {
         (&d.place.file, d.place.line, d.place.column, d.code, &d.message)
     }
     diagnostics.sort_by(|a, b| key(a).cmp(&key(b)));
     diagnostics.dedup();
+    diagnostics
 }
 
 /// Istio's order of objects: age, then name, then namespace.

@@ -193,6 +193,12 @@ impl Draft {
         let ids = vec![None; known.as_ref().map_or(0, |known| known.routes.len())];
         Self { known, ids, ..Self::default() }
     }
+
+    /// Of the routes that it takes from the last translation.
+    pub(super) fn known_ids(&self) -> impl Iterator<Item = RouteId> {
+        let known = self.known.as_ref().map_or(0, |known| known.routes.len());
+        self.ids.iter().take(known).filter_map(|id| *id)
+    }
 }
 
 /// Each match of a rule, or none once when it has none.
