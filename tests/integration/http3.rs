@@ -8,7 +8,8 @@ use h3::error::{Code, StreamError};
 use crate::support::client::{Request, Response};
 use crate::support::config::service_entry;
 use crate::support::gateway::Options;
-use crate::support::http3::{Http3, answer, frame, head, headers};
+use crate::support::http3::{Http3, OneWay, answer, frame, head, headers};
+use crate::support::secure;
 use crate::support::tls::{Authority, Tls, gateway, https, tls_secret, virtual_service};
 use crate::support::upstream::Upstream;
 use crate::support::{await_some, await_true};
@@ -148,6 +149,39 @@ fn bodies_go_both_ways_with_trailers_and_without() {
 }
 
 #[test]
+fn parts_of_bodies_come_as_they_are_sent_and_trailers_at_the_end() {
+    let backend = secure::Options::plain().http2().start();
+    let served = Served::start_with(Options::new(), |files| {
+        let entry = service_entry("a.backend", &[("v1", backend.address())]);
+        let own = files
+            .split("---\n")
+            .map(|file| if file.contains("kind: ServiceEntry") && file.contains("a.backend") { &entry } else { file });
+        let own: Vec<_> = own.map(|file| file.replace("protocol: HTTP\n", "protocol: HTTP2\n")).collect();
+        own.join("---\n")
+    });
+    let mut client = served.connect("a.test");
+    let mut exchange = client.begin(head(&Request::new("POST", "a.test", "/echo"))).unwrap();
+    for part in [&b"one"[..], b"two"] {
+        let echoed = client.wait(async {
+            exchange.send_data(Bytes::from_static(part)).await?;
+            if part == b"one" {
+                exchange.recv_response().await?;
+            }
+            let mut echoed = exchange.recv_data().await?.expect("an echo");
+            Ok::<_, StreamError>(echoed.copy_to_bytes(echoed.remaining()))
+        });
+        assert_eq!(echoed.unwrap(), part);
+    }
+    let mut exchange = client.begin(head(&Request::new("POST", "a.test", "/grpc"))).unwrap();
+    let trailers = client.wait(async {
+        exchange.finish().await?;
+        answer(&mut exchange).await?;
+        exchange.recv_trailers().await
+    });
+    assert_eq!(trailers.unwrap().unwrap()["grpc-status"], "0");
+}
+
+#[test]
 fn large_bodies_flow_at_the_readers_pace_in_little_memory() {
     const SIZE: usize = 48 << 20;
     let served = Served::start();
@@ -245,6 +279,23 @@ fn a_drain_says_goaway_and_what_is_under_way_is_answered() {
     // The client knows that nothing else was taken in, and closes.
     let next = client.begin(head(&Request::get("a.test", "/")));
     assert!(matches!(next.err(), Some(StreamError::RemoteClosing { .. } | StreamError::ConnectionError { .. })));
+    assert_eq!(client.closed(), Some(Code::H3_NO_ERROR.value()));
+    assert_eq!(served.tls.gateway.await_exit().code(), Some(0));
+}
+
+#[test]
+fn requests_on_their_way_when_a_client_is_told_to_go_are_answered() {
+    let mut served = Served::start();
+    let mut client = served.connect("a.test");
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    served.tls.gateway.signal("TERM");
+    // This client goes on as if it had not heard, as one does that has not.
+    let block = headers(&[METHOD, SCHEME, AUTHORITY, PATH]);
+    let told = await_some("GOAWAY", || client.begin(head(&Request::get("a.test", "/"))).err());
+    assert!(matches!(told, StreamError::RemoteClosing { .. }), "{told}");
+    assert!(!client.answer_of(&block).is_empty());
+    let refused = served.try_connect("a.test").err().expect("a refusal");
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
     assert_eq!(client.closed(), Some(Code::H3_NO_ERROR.value()));
     assert_eq!(served.tls.gateway.await_exit().code(), Some(0));
 }
@@ -373,6 +424,21 @@ fn connections_have_a_bound_that_is_shared_with_tcp() {
     let refused = served.try_connect("a.test").err().expect("a refusal");
     assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
     assert_eq!(get(&mut client, "a.test").status, 200);
+}
+
+#[test]
+fn clients_prove_their_address_when_many_handshakes_are_under_way() {
+    let served = Served::start();
+    let way = OneWay::to(served.tls.port.address());
+    let gateway = &served.tls.gateway;
+    await_true("the first client's end", || gateway.metric("envoy_listener_downstream_cx_active", &[]) == 0.0);
+    let _few = way.begin_handshakes(20, &served.authority.pem(), "a.test");
+    await_true("handshakes", || gateway.metric("envoy_listener_downstream_cx_active", &[]) >= 20.0);
+    assert!(!way.has_retry());
+    let _many = way.begin_handshakes(120, &served.authority.pem(), "a.test");
+    await_true("Retry", || way.has_retry());
+    // Who can prove it is served.
+    assert_eq!(get(&mut served.connect("a.test"), "a.test").status, 200);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A client of HTTP/3: h3's over QUIC, and streams whose bytes a test writes itself.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -110,6 +111,59 @@ impl Drop for Http3 {
     fn drop(&mut self) {
         self.connection.close(VarInt::from_u32(0x100), b"");
         let _ = self.runtime.block_on(async { timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await });
+    }
+}
+
+/// A way to a gateway that answers do not take: they end here.
+pub(crate) struct OneWay {
+    address: SocketAddr,
+    retries: Arc<AtomicUsize>,
+}
+
+/// Handshakes that come to no end while this lives.
+pub(crate) struct Unanswered {
+    _runtime: Runtime,
+    _endpoint: Endpoint,
+    _connecting: Vec<quinn::Connecting>,
+}
+
+impl OneWay {
+    pub(crate) fn to(gateway: SocketAddr) -> Self {
+        let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        far.connect(gateway).unwrap();
+        let (address, retries) = (near.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+        let (answers, seen) = (far.try_clone().unwrap(), retries.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, _)) = near.recv_from(&mut buffer) {
+                let _ = far.send(&buffer[..length]);
+            }
+        });
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while answers.recv(&mut buffer).is_ok() {
+                // A long head of the type for Retry.
+                seen.fetch_add(usize::from(buffer[0] >> 4 == 0xf), Ordering::SeqCst);
+            }
+        });
+        Self { address, retries }
+    }
+
+    /// True when a client was asked to prove its address.
+    pub(crate) fn has_retry(&self) -> bool {
+        self.retries.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn begin_handshakes(&self, count: usize, ca: &str, server: &str) -> Unanswered {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (endpoint, connecting) = runtime.block_on(async {
+            let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            endpoint.set_default_client_config(config(ca));
+            let connecting = (0..count).map(|_| endpoint.connect(self.address, server).unwrap()).collect();
+            (endpoint, connecting)
+        });
+        Unanswered { _runtime: runtime, _endpoint: endpoint, _connecting: connecting }
     }
 }
 

@@ -416,6 +416,7 @@ pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
     }
     if let Some(offer) = stream.slot.alt_svc()
         && !stream.connection.state.is_http3()
+        && !stream.worker.is_draining()
     {
         parts.headers.insert(header::ALT_SVC, offer);
     }

@@ -34,6 +34,8 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const MAX_HEADER_LIST: u32 = 60 * 1024;
 /// How long a client that was told to go, and has had its last answer, may take to close the connection.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client is taken requests of, at least, that has been told to go.
+const ANNOUNCED: Duration = Duration::from_millis(100);
 
 /// Serves a client until it goes, or is told to and has had its answers.
 pub(super) async fn serve(
@@ -129,15 +131,22 @@ impl Client {
         };
         let Ok(mut outer) = built else { return Code::H3_NO_ERROR };
         let mut requests = JoinSet::new();
-        let mut farewell = None;
+        let mut farewell: Option<Farewell> = None;
         loop {
             tokio::select! {
                 // It was idle for too long, or cut, or has flooded us.
                 ended = &mut inner => return code_of(ended),
                 () = self.told_to_go(), if farewell.is_none() => {
-                    intake.close();
-                    farewell = Some(Instant::now() + FAREWELL);
-                    if outer.shutdown(1).await.is_err() {
+                    // What is on its way is still taken in.
+                    let further = if intake.is_unused() { 1 } else { MAX_STREAMS };
+                    farewell = Some(Farewell::announced(further, connection));
+                    if !goaway(&mut outer, &intake, further).await {
+                        return Code::H3_NO_ERROR;
+                    }
+                }
+                () = Farewell::due(farewell), if farewell.is_some_and(|farewell| !farewell.is_last) => {
+                    farewell = Some(Farewell::last());
+                    if !goaway(&mut outer, &intake, 1).await {
                         return Code::H3_NO_ERROR;
                     }
                 }
@@ -150,9 +159,11 @@ impl Client {
                     Ok(None) | Err(_) => return Code::H3_NO_ERROR,
                 },
                 Some(_) = requests.join_next(), if !requests.is_empty() => {
-                    farewell = farewell.map(|_| Instant::now() + FAREWELL);
+                    farewell = farewell.map(|farewell| if farewell.is_last { Farewell::last() } else { farewell });
                 }
-                () = wait_until(farewell), if farewell.is_some() && requests.is_empty() => return Code::H3_NO_ERROR,
+                () = Farewell::due(farewell), if requests.is_empty() && farewell.is_some_and(|f| f.is_last) => {
+                    return Code::H3_NO_ERROR;
+                }
             }
         }
     }
@@ -165,8 +176,37 @@ impl Client {
     }
 }
 
-async fn wait_until(time: Option<Instant>) {
-    sleep_until(time.unwrap_or_else(Instant::now)).await;
+/// A client that was told to go.
+#[derive(Clone, Copy)]
+struct Farewell {
+    /// When the next step is due.
+    due: Instant,
+    /// Nothing more is taken in.
+    is_last: bool,
+}
+
+impl Farewell {
+    /// Told with so many further requests taken in, for as long as those take that the client sends before it knows.
+    fn announced(further: u32, connection: &Connection) -> Self {
+        match further {
+            1 => Self::last(),
+            _ => Self { due: Instant::now() + (connection.rtt() * 2).clamp(ANNOUNCED, FAREWELL), is_last: false },
+        }
+    }
+
+    fn last() -> Self {
+        Self { due: Instant::now() + FAREWELL, is_last: true }
+    }
+
+    async fn due(farewell: Option<Self>) {
+        sleep_until(farewell.map_or_else(Instant::now, |farewell| farewell.due)).await;
+    }
+}
+
+/// Sends GOAWAY, which takes in so many requests from the last one on; false when the client does not take it.
+async fn goaway(outer: &mut h3::server::Connection<Quic, Bytes>, intake: &Intake, further: u32) -> bool {
+    intake.close(further.into());
+    matches!(timeout(FAREWELL, outer.shutdown(further as usize)).await, Ok(Ok(())))
 }
 
 /// Why the connection of HTTP/2 has ended, for the client.

@@ -20,7 +20,7 @@ use crate::worker::Worker;
 
 /// With so many handshakes under way on the worker, clients prove first that they are where they say (Retry, RFC 9000
 /// section 8.1).
-const VALIDATE_FROM: usize = 256;
+const VALIDATE_FROM: usize = 64;
 /// How long the address is left to whoever else has it before it is asked for again: a process that drains.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last packets may take to go out.
@@ -47,6 +47,7 @@ pub(super) async fn serve(worker: Rc<Worker>, slot: Rc<ListenerSlot>, mut chains
     let (going, goes) = watch::channel(false);
     let mut clients = JoinSet::new();
     slot.sockets().set_http3(true);
+    tracing::info!(address = %slot.address, "HTTP/3 is served");
     loop {
         tokio::select! {
             changed = chains.changed() => match changed {
@@ -130,6 +131,11 @@ fn take_in(
     clients: &mut JoinSet<()>,
     goes: &watch::Receiver<bool>,
 ) {
+    if worker.is_draining() {
+        // It turns to TCP at once, where it is still served.
+        incoming.refuse();
+        return;
+    }
     if worker.handshakes.len() >= VALIDATE_FROM && !incoming.remote_address_validated() {
         // It has answered none before: it may be asked.
         let _ = incoming.retry();

@@ -34,9 +34,15 @@ struct Requests {
 }
 
 impl Intake {
-    /// Takes in nothing that comes after what has come.
-    pub(super) fn close(&self) {
-        self.0.end.set(Some(self.0.next.get()));
+    /// True when nothing has come.
+    pub(super) fn is_unused(&self) -> bool {
+        self.0.next.get() == 0
+    }
+
+    /// Takes in nothing from so many requests after the last that has come on; from the first on when none has.
+    pub(super) fn close(&self, further: u64) {
+        let next = self.0.next.get();
+        self.0.end.set(Some(if next == 0 { 0 } else { next + 4 * (further - 1) }));
     }
 
     /// When the client has done with the request that was taken in last.
@@ -407,7 +413,12 @@ mod tests {
     fn once_closed_only_what_had_come_is_taken_in() {
         let intake = Intake::default();
         assert!(intake.admits(0) && intake.admits(4));
-        intake.close();
-        assert!(intake.admits(4) && !intake.admits(8) && !intake.admits(12));
+        intake.close(2);
+        assert!(intake.admits(8) && !intake.admits(12));
+        intake.close(1);
+        assert!(intake.admits(8) && !intake.admits(12) && !intake.admits(16));
+        let unused = Intake::default();
+        unused.close(100);
+        assert!(!unused.admits(0));
     }
 }
