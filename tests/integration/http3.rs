@@ -442,6 +442,24 @@ fn clients_prove_their_address_when_many_handshakes_are_under_way() {
 }
 
 #[test]
+fn a_client_that_resets_what_it_asks_for_over_and_over_is_sent_away_and_others_are_served() {
+    let served = Served::start();
+    let client = served.connect("a.test");
+    let block = headers(&[METHOD, SCHEME, AUTHORITY, PATH]);
+    client.wait(async {
+        while let Ok((mut sending, mut receiving)) = client.connection.open_bi().await {
+            // A stream of a connection that has ended takes nothing.
+            let _ = sending.write_all(&block).await;
+            let _ = sending.reset(Code::H3_REQUEST_CANCELLED.value().try_into().unwrap());
+            let _ = receiving.stop(Code::H3_REQUEST_CANCELLED.value().try_into().unwrap());
+        }
+    });
+    assert_eq!(client.closed(), Some(Code::H3_EXCESSIVE_LOAD.value()));
+    served.tls.gateway.await_metric("envoy_http_downstream_rq_too_many_premature_resets", &[], 1.0);
+    assert_eq!(get(&mut served.connect("a.test"), "a.test").status, 200);
+}
+
+#[test]
 fn streams_at_once_have_a_bound() {
     let served = Served::start();
     let client = served.connect("a.test");

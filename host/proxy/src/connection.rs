@@ -31,7 +31,7 @@ pub(crate) use self::activity::Activity;
 pub use self::guard::{Fault, Guard};
 use self::http2::Streams;
 #[cfg(feature = "http3")]
-pub(crate) use self::http2::head_block as hpack;
+pub(crate) use self::http2::{Link, head_block as hpack};
 pub(crate) use self::http2::{StreamClock, StreamReset};
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
@@ -270,8 +270,8 @@ pub(crate) fn serve_tls(
     spawn_local(run(open, stream, (protocol, Bytes::new()), info, handle));
 }
 
-/// Serves a client of HTTP/3, whose requests come over HTTP/2 within the process. `goaway` is told when it is to go; what
-/// is under way ends before `io` is closed from the other side.
+/// Serves a client of HTTP/3, whose requests come over HTTP/2 within the process. What is under way ends before
+/// `io` is closed from the other side.
 #[cfg(feature = "http3")]
 pub(crate) fn serve_http3(
     worker: &Rc<Worker>,
@@ -279,13 +279,13 @@ pub(crate) fn serve_http3(
     io: tokio::io::DuplexStream,
     info: Arc<ConnectionInfo>,
     socket: OpenSocket,
-    goaway: Rc<tokio::sync::Notify>,
+    link: Rc<Link>,
 ) {
     let (open, handle) = open(worker, chain, &info, socket);
     handle.is_http2.set(true);
     open.slot.http().downstream_cx_http3_total.inc();
     let io = Watched::new(io, Bytes::new(), Protocol::Http2, info.clone());
-    spawn_local(http2::serve(open, io, info, handle, Some(goaway)));
+    spawn_local(http2::serve(open, io, info, handle, Some(link)));
 }
 
 fn open(

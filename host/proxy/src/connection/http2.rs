@@ -5,6 +5,7 @@ mod guarded;
 pub(crate) mod head_block;
 mod streams;
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,13 +48,22 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 #[error("a filter closed the stream")]
 pub(crate) struct StreamReset;
 
-/// Serves requests until the client goes, or is told to: by GOAWAY, or by whoever waits for `goaway`.
+/// What a client of HTTP/3, and the connection within the process that serves it, tell each other.
+#[derive(Default)]
+pub(crate) struct Link {
+    /// The client is to go.
+    pub(crate) goaway: Notify,
+    /// It has done what HTTP/2 does not take: only floods come through to here.
+    pub(crate) is_flooded: Cell<bool>,
+}
+
+/// Serves requests until the client goes, or is told to: by GOAWAY, or over its link.
 pub(super) async fn serve<S>(
     open: Open,
     io: Watched<S>,
     info: Arc<ConnectionInfo>,
     handle: Rc<Handle>,
-    goaway: Option<Rc<Notify>>,
+    link: Option<Rc<Link>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -86,14 +96,17 @@ pub(super) async fn serve<S>(
         handle.drain.set(true);
     }
     let result = handle
-        .run(pin!(connection), |connection| match &goaway {
-            Some(told) => told.notify_one(),
+        .run(pin!(connection), |connection| match &link {
+            Some(link) => link.goaway.notify_one(),
             // Streams that are open end by themselves.
             None => connection.graceful_shutdown(),
         })
         .await;
     if let Some(Err(error)) = result {
         count(&error, &metrics.http2, &http);
+        if let Some(link) = link {
+            link.is_flooded.set(is_protocol_error(&error));
+        }
     }
 }
 

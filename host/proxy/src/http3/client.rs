@@ -12,14 +12,14 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Incoming};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::quic::{self, Intake, Quic};
-use super::request::{self, ClientBody};
+use super::request::{self, ClientBody, Outcome};
 use super::settings::MAX_STREAMS;
-use crate::connection::{self, OpenSocket};
+use crate::connection::{self, Link, OpenSocket};
 use crate::context::ConnectionInfo;
 use crate::listener::ListenerSlot;
 use crate::on_worker::OnWorker;
@@ -34,6 +34,10 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const MAX_HEADER_LIST: u32 = 60 * 1024;
 /// How long a client that was told to go, and has had its last answer, may take to close the connection.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Requests of one client that come to nothing in [`FLOOD_TIME`]; more, when they are more than half of all, end the
+/// connection, as over HTTP/2.
+const MAX_ABANDONED: u32 = 200;
+const FLOOD_TIME: Duration = Duration::from_secs(10);
 /// How long a client is taken requests of, at least, that has been told to go.
 const ANNOUNCED: Duration = Duration::from_millis(100);
 
@@ -55,12 +59,11 @@ pub(super) async fn serve(
         close(&connection, Code::H3_NO_ERROR);
         return;
     };
-    let goaway = Rc::new(Notify::new());
+    let link = Rc::<Link>::default();
     let (near, far) = tokio::io::duplex(PIPE);
-    connection::serve_http3(&worker, &chain, far, info, open, goaway.clone());
-    let client = Client { worker, chain, goaway, goes };
-    let code = client.run(&connection, near).await;
-    close(&connection, code);
+    connection::serve_http3(&worker, &chain, far, info, open, link.clone());
+    let client = Client { worker, chain, link, goes };
+    client.run(&connection, near).await;
 }
 
 /// None when it has failed, which is counted, or taken too long.
@@ -113,66 +116,103 @@ fn close(connection: &Connection, code: Code) {
 struct Client {
     worker: Rc<Worker>,
     chain: Rc<ListenerSlot>,
-    goaway: Rc<Notify>,
+    link: Rc<Link>,
     goes: watch::Receiver<bool>,
 }
 
 impl Client {
-    /// The answer is what the connection is closed with.
-    async fn run(mut self, connection: &Connection, near: tokio::io::DuplexStream) -> Code {
-        let Ok((sender, inner)) = within(near).await else { return Code::H3_INTERNAL_ERROR };
+    /// Serves it until the connection is closed.
+    async fn run(mut self, connection: &Connection, near: tokio::io::DuplexStream) {
+        let Ok((sender, inner)) = within(near).await else { return close(connection, Code::H3_INTERNAL_ERROR) };
         let mut inner = pin!(inner);
         let intake = Intake::default();
         let mut builder = h3::server::builder();
         builder.max_field_section_size(MAX_HEADER_LIST.into()).send_grease(false);
         let built = tokio::select! {
             built = builder.build::<_, Bytes>(Quic::new(connection.clone(), intake.clone())) => built,
-            ended = &mut inner => return code_of(ended),
+            _ = &mut inner => return close(connection, self.code()),
         };
-        let Ok(mut outer) = built else { return Code::H3_NO_ERROR };
+        let Ok(mut outer) = built else { return close(connection, Code::H3_NO_ERROR) };
         let mut requests = JoinSet::new();
         let mut farewell: Option<Farewell> = None;
-        loop {
+        let mut flood = Flood::default();
+        let code = loop {
             tokio::select! {
                 // It was idle for too long, or cut, or has flooded us.
-                ended = &mut inner => return code_of(ended),
+                _ = &mut inner => break self.code(),
                 () = self.told_to_go(), if farewell.is_none() => {
                     // What is on its way is still taken in.
                     let further = if intake.is_unused() { 1 } else { MAX_STREAMS };
                     farewell = Some(Farewell::announced(further, connection));
                     if !goaway(&mut outer, &intake, further).await {
-                        return Code::H3_NO_ERROR;
+                        break Code::H3_NO_ERROR;
                     }
                 }
                 () = Farewell::due(farewell), if farewell.is_some_and(|farewell| !farewell.is_last) => {
                     farewell = Some(Farewell::last());
                     if !goaway(&mut outer, &intake, 1).await {
-                        return Code::H3_NO_ERROR;
+                        break Code::H3_NO_ERROR;
                     }
                 }
                 accepted = outer.accept() => match accepted {
                     Ok(Some(resolver)) => {
+                        flood.opened();
                         let (worker, chain) = (self.worker.clone(), self.chain.clone());
                         let request = request::answer(worker, chain, resolver, intake.stopped(), sender.clone());
                         requests.spawn_local(request);
                     }
-                    Ok(None) | Err(_) => return Code::H3_NO_ERROR,
+                    Ok(None) | Err(_) => break Code::H3_NO_ERROR,
                 },
-                Some(_) = requests.join_next(), if !requests.is_empty() => {
+                Some(ended) = requests.join_next(), if !requests.is_empty() => {
+                    if ended.is_ok_and(|outcome| outcome == Outcome::Abandoned) && flood.is_too_much() {
+                        self.chain.http().downstream_rq_too_many_premature_resets.inc();
+                        break Code::H3_EXCESSIVE_LOAD;
+                    }
                     farewell = farewell.map(|farewell| if farewell.is_last { Farewell::last() } else { farewell });
                 }
                 () = Farewell::due(farewell), if requests.is_empty() && farewell.is_some_and(|f| f.is_last) => {
-                    return Code::H3_NO_ERROR;
+                    break Code::H3_NO_ERROR;
                 }
             }
-        }
+        };
+        // Before h3 says that all is well, as it is dropped.
+        close(connection, code);
+    }
+
+    /// What the client is told when the connection of HTTP/2 has ended.
+    fn code(&self) -> Code {
+        if self.link.is_flooded.get() { Code::H3_EXCESSIVE_LOAD } else { Code::H3_NO_ERROR }
     }
 
     async fn told_to_go(&mut self) {
         tokio::select! {
-            () = self.goaway.notified() => {}
+            () = self.link.goaway.notified() => {}
             _ = self.goes.wait_for(|goes| *goes) => {}
         }
+    }
+}
+
+/// Requests of a client of late, and those of them that came to nothing.
+#[derive(Default)]
+struct Flood {
+    since: Option<Instant>,
+    opened: u32,
+    abandoned: u32,
+}
+
+impl Flood {
+    fn opened(&mut self) {
+        let now = Instant::now();
+        if self.since.is_none_or(|since| now - since > FLOOD_TIME) {
+            *self = Self { since: Some(now), ..Self::default() };
+        }
+        self.opened += 1;
+    }
+
+    /// One more has come to nothing.
+    fn is_too_much(&mut self) -> bool {
+        self.abandoned += 1;
+        self.abandoned > MAX_ABANDONED && self.abandoned > self.opened / 2
     }
 }
 
@@ -207,17 +247,6 @@ impl Farewell {
 async fn goaway(outer: &mut h3::server::Connection<Quic, Bytes>, intake: &Intake, further: u32) -> bool {
     intake.close(further.into());
     matches!(timeout(FAREWELL, outer.shutdown(further as usize)).await, Ok(Ok(())))
-}
-
-/// Why the connection of HTTP/2 has ended, for the client.
-fn code_of(ended: hyper::Result<()>) -> Code {
-    let Err(error) = ended else { return Code::H3_NO_ERROR };
-    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
-    match source.and_then(h2::Error::reason) {
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::H3_EXCESSIVE_LOAD,
-        Some(h2::Reason::PROTOCOL_ERROR) => Code::H3_GENERAL_PROTOCOL_ERROR,
-        _ => Code::H3_NO_ERROR,
-    }
 }
 
 type Inner = http2::Connection<TokioIo<tokio::io::DuplexStream>, ClientBody, OnWorker>;

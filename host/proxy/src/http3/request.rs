@@ -49,6 +49,15 @@ pub(super) struct ClientBody {
     fault: Rc<Cell<Option<Code>>>,
 }
 
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The client has all of an answer.
+    Answered,
+    /// It was malformed, or its client had no use for it: what floods are made of.
+    Abandoned,
+}
+
 /// Answers one request, or resets its stream. Ends when the client has all of it.
 pub(super) async fn answer(
     worker: Rc<Worker>,
@@ -56,7 +65,7 @@ pub(super) async fn answer(
     resolver: RequestResolver<Quic, Bytes>,
     mut stopped: Stopped,
     sender: SendRequest<ClientBody>,
-) {
+) -> Outcome {
     let limit = worker.edge.limits.head_timeout;
     let begun = match limit.is_zero() {
         true => Ok(begin(resolver).await),
@@ -64,10 +73,10 @@ pub(super) async fn answer(
     };
     let (request, mut sending) = match begun {
         Ok(Some(begun)) => begun,
-        Ok(None) => return,
+        Ok(None) => return Outcome::Abandoned,
         Err(_) => {
             chain.http().downstream_rq_header_timeout.inc();
-            return;
+            return Outcome::Abandoned;
         }
     };
     let fault = request.body().fault.clone();
@@ -76,14 +85,17 @@ pub(super) async fn answer(
         // Its client has gone, and so does the request.
         () = &mut stopped => {
             fault.set(Some(Code::H3_REQUEST_CANCELLED));
-            return sending.stop_stream(Code::H3_REQUEST_CANCELLED);
+            sending.stop_stream(Code::H3_REQUEST_CANCELLED);
+            return Outcome::Abandoned;
         }
         passed = pass(request, &mut sending, sender) => if let Err(code) = passed {
-            return sending.stop_stream(code);
+            sending.stop_stream(code);
+            return Outcome::Abandoned;
         }
     }
     drop(sending);
     stopped.await;
+    Outcome::Answered
 }
 
 /// The request and the way back. None when there is none: h3 has answered what is too long, and what is malformed is reset.
