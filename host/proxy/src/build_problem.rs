@@ -1,6 +1,7 @@
 //! [`BuildProblem`]: what is to be said of a build.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use portolan_model::Origin;
 
@@ -22,6 +23,20 @@ pub struct BuildProblem {
     /// Where in the plugin's `pluginConfig` the mistake is, as in `.http[0].name`, when it is a mistake of the configuration;
     /// empty when it is told of the whole.
     pub config: Option<String>,
+}
+
+impl BuildProblem {
+    /// A listener of this name cannot be served.
+    pub(crate) fn of_listener(name: impl Display, origins: &[Origin], message: String) -> Self {
+        Self {
+            subject: format!("listener {name}"),
+            origin: origins.first().cloned(),
+            message,
+            kept_old: false,
+            cause: Cause::Broken,
+            config: None,
+        }
+    }
 }
 
 /// What is to be said of plugins, by name.

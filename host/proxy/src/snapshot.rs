@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portolan_model::{
-    ClusterId, DynamicHosts, FailPolicy, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection,
+    ClusterId, DynamicHosts, FailPolicy, Listener, ListenerLimits, MISSING_CLUSTER, Model, Origin, OutlierDetection,
     ProxyHeaders, RetryBudget, RouteId, RouteTableId,
 };
 use portolan_telemetry::{FilterMetrics, HttpMetrics, ListenerMetrics, Metrics};
@@ -102,6 +102,29 @@ pub(crate) struct ListenerEntry {
     pub(crate) limits: ListenerLimits,
     /// What TLS clients are given; none where connections are plain.
     pub(crate) chains: Option<Arc<FilterChains>>,
+}
+
+impl ListenerEntry {
+    pub(crate) fn new(
+        listener: &Listener,
+        sockets: Arc<Sockets>,
+        chains: Option<Arc<FilterChains>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let tcp = listener.tcp.as_ref();
+        Self {
+            address: listener.address,
+            server_port: listener.server_port,
+            route_table: listener.route_table,
+            sockets,
+            metrics: metrics.listener(listener.address),
+            http: tcp.map_or_else(|| metrics.http(&listener.name), |_| Arc::default()),
+            tcp: tcp.map(|tcp| TcpEntry::new(tcp, metrics.tcp(&tcp.stat_prefix))),
+            proxy_headers: listener.proxy_headers.clone().map(Arc::new),
+            limits: listener.limits,
+            chains,
+        }
+    }
 }
 
 /// A cluster's policy in this snapshot, with its lasting state.

@@ -6,10 +6,8 @@ use portolan_model::{Listener, Model};
 
 use super::Builder;
 use crate::build_problem::BuildProblem;
-use crate::module_source::Cause;
 use crate::snapshot::ListenerEntry;
 use crate::sockets::Sockets;
-use crate::tcp::TcpEntry;
 use crate::tls::{ChainMaking, FilterChains};
 
 impl Builder {
@@ -22,32 +20,14 @@ impl Builder {
                 Ok(Arc::new(Sockets::none()))
             };
             match bound {
-                Ok(sockets) => entries.push(ListenerEntry {
-                    chains: self.chains(model, listener, problems),
-                    address: listener.address,
-                    server_port: listener.server_port,
-                    route_table: listener.route_table,
-                    proxy_headers: listener.proxy_headers.clone().map(Arc::new),
-                    limits: listener.limits,
-                    sockets,
-                    metrics: self.options.metrics.listener(listener.address),
-                    http: match listener.tcp {
-                        None => self.options.metrics.http(&listener.name),
-                        Some(_) => Arc::default(),
-                    },
-                    tcp: listener
-                        .tcp
-                        .as_ref()
-                        .map(|tcp| TcpEntry::new(tcp, self.options.metrics.tcp(&tcp.stat_prefix))),
-                }),
-                Err(error) => problems.push(BuildProblem {
-                    subject: format!("listener {}", listener.address),
-                    origin: listener.origins.first().cloned(),
-                    message: format!("cannot listen on {}: {error}", listener.address),
-                    kept_old: false,
-                    cause: Cause::Broken,
-                    config: None,
-                }),
+                Ok(sockets) => {
+                    let chains = self.chains(model, listener, problems);
+                    entries.push(ListenerEntry::new(listener, sockets, chains, &self.options.metrics));
+                }
+                Err(error) => {
+                    let message = format!("cannot listen on {}: {error}", listener.address);
+                    problems.push(BuildProblem::of_listener(listener.address, &listener.origins, message));
+                }
             }
         }
         self.options.metrics.retain_certificates(|name| model.secrets.iter().any(|secret| secret.name == name));

@@ -8,7 +8,6 @@ use portolan_telemetry::Metrics;
 use super::sockets::UdpSocketRegistry;
 use super::{UdpEntry, UdpSockets};
 use crate::build_problem::BuildProblem;
-use crate::module_source::Cause;
 
 /// What the builder keeps of them.
 #[derive(Default)]
@@ -31,14 +30,10 @@ impl UdpListeners {
             };
             match bound {
                 Ok(sockets) => entries.push(UdpEntry::new(listener, sockets, metrics)),
-                Err(error) => problems.push(BuildProblem {
-                    subject: format!("listener {}", listener.name),
-                    origin: listener.origins.first().cloned(),
-                    message: format!("cannot take datagrams on {}: {error}", listener.address),
-                    kept_old: false,
-                    cause: Cause::Broken,
-                    config: None,
-                }),
+                Err(error) => {
+                    let message = format!("cannot take datagrams on {}: {error}", listener.address);
+                    problems.push(BuildProblem::of_listener(&listener.name, &listener.origins, message));
+                }
             }
         }
         self.0.retain(|address| model.udp_listeners.iter().any(|listener| listener.address == *address));
