@@ -16,6 +16,7 @@ mod difference;
 mod edits;
 mod examples;
 mod header_operations;
+mod health_checks;
 mod pair;
 mod route_policies;
 mod sdk;

@@ -104,6 +104,29 @@ fn the_mesh_says_when_a_name_that_fails_is_asked_for_again() {
 }
 
 #[test]
+fn a_name_that_fails_at_first_is_served_once_dns_knows_it() {
+    let app = Upstream::start("app");
+    let port = app.address().port();
+    let dns = DnsServer::start();
+    dns.fail("backend.test");
+    let gateway = named(&dns, "DNS", port);
+    let name = || {
+        let body = gateway.admin("/clusters?format=json").body;
+        let all: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        all["clusters"][0]["names"][0].clone()
+    };
+    await_true("the failure", || !name()["error"].is_null());
+    let failed = name();
+    assert_eq!((&failed["source"], &failed["addresses"], &failed["age_s"]), (&"dns".into(), &0.into(), &().into()));
+    let response = gateway.get("h", "/");
+    assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
+    dns.set("backend.test", &["127.0.0.1"], 60);
+    gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
+    let known = name();
+    assert!(known["error"].is_null() && known["age_s"].is_u64() && known["addresses"] == 1, "{known}");
+}
+
+#[test]
 fn dns_round_robin_uses_the_first_address_of_the_newest_answer() {
     let app = Upstream::start("app");
     let port = app.address().port();

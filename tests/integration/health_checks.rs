@@ -1,5 +1,6 @@
 //! Active health checks: the annotation `portolan.dev/health-check` of DestinationRules and ServiceEntries.
 
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
@@ -7,10 +8,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::dns::DnsServer;
 use crate::support::gateway::{Gateway, Options};
 use crate::support::grpc::GrpcServer;
 use crate::support::ports::Port;
 use crate::support::secure::{self, self_signed};
+use crate::support::tcp::Server;
 use crate::support::upstream::{Seen, Upstream};
 
 const CLUSTER: &str = "outbound|80||app.test";
@@ -202,6 +205,46 @@ fn a_reload_keeps_what_is_known_and_checks_what_is_new() {
     gateway.replace("rule.yaml", rule);
     await_true("checks again", || one.checks() == 3 && two.checks() == 3);
     await_flags(&gateway, one.address(), "healthy");
+}
+
+#[test]
+fn a_cluster_that_leaves_the_configuration_is_not_asked_any_more() {
+    let silent = Server::start();
+    let rule = checked("{http: {path: /healthz}, timeout: 1h}", "");
+    let gateway = options(&[("v1", silent.address)], &rule).start();
+    let mut check = silent.accept();
+    gateway.replace("routes.yaml", routes("- directResponse: {status: 204}\n"));
+    let mut head = Vec::new();
+    check.read_to_end(&mut head).expect("the end of the connection");
+    assert!(head.starts_with(b"GET /healthz HTTP/1.1\r\n"), "{head:?}");
+}
+
+#[test]
+fn addresses_of_dns_are_checked_as_they_come_and_keep_their_health_while_dns_fails() {
+    let app = Backend::start("app");
+    let port = app.address().port();
+    let dns = DnsServer::start();
+    dns.set("backend.test", &["127.0.0.9"], 1);
+    let entry = service_entry("app.test", &[("v1", app.address())]).replace("STATIC", "DNS");
+    let entry = entry.replace("address: 127.0.0.1", "address: backend.test");
+    let rule = checked("{http: {path: /healthz}, interval: 30ms}", "");
+    let gateway = options(&[], &rule)
+        .file("app.yaml", entry)
+        .argument("--dns-server")
+        .argument(dns.address().to_string())
+        .start();
+    let bad = SocketAddr::from(([127, 0, 0, 9], port));
+    await_flags(&gateway, bad, "/failed_active_hc");
+    dns.set("backend.test", &["127.0.0.1", "127.0.0.9"], 1);
+    await_flags(&gateway, app.address(), "healthy");
+    dns.fail("backend.test");
+    let failing = format!("{CLUSTER}::backend.test:{port}::error::");
+    await_true("DNS to fail", || {
+        let text = gateway.admin("/clusters").text();
+        text.lines().any(|line| line.strip_prefix(&failing).is_some_and(|error| error != "-"))
+    });
+    await_flags(&gateway, bad, "/failed_active_hc");
+    assert_eq!(answers(&gateway), ["app"]);
 }
 
 #[test]

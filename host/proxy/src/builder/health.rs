@@ -45,10 +45,13 @@ impl Builder {
         })
     }
 
-    /// Gives the endpoints of new clusters a moment for their first checks, and ends the series of clusters without.
+    /// Gives the endpoints of new clusters a moment for their first checks, and ends those of clusters that are gone.
     pub(super) fn await_checks(&self, model: &Model, new: &[Arc<ClusterState>]) {
         let Some(checks) = &self.health else { return };
         checks.await_first(new, WARMING);
+        let all: HashSet<&str> = model.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        let last = self.last.iter().flat_map(|last| last.clusters());
+        last.filter(|gone| !all.contains(&*gone.state.name)).for_each(|gone| gone.state.end_checks());
         let checked = model.clusters.iter().filter(|cluster| cluster.health_check.is_some());
         let names: HashSet<&str> = checked.map(|cluster| cluster.name.as_str()).collect();
         self.options.metrics.retain_health_checks(|name| names.contains(name));

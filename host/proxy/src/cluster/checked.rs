@@ -70,6 +70,12 @@ impl ClusterState {
         self.replace(&mut slot, endpoints, balancing);
     }
 
+    /// Nobody asks any more: the cluster has left the configuration. What is known stays, for streams of older snapshots.
+    pub(crate) fn end_checks(&self) {
+        let ended = self.checks().take();
+        drop(ended);
+    }
+
     /// Has these endpoints checked, and no others. A new one is unhealthy until its first check.
     pub(super) fn check(self: &Arc<Self>, endpoints: &[Arc<EndpointState>]) {
         let mut checks = self.checks();

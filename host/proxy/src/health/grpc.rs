@@ -16,6 +16,9 @@ const PATH: &str = "/grpc.health.v1.Health/Check";
 /// Most bytes of an answer, which has few.
 const MAX_ANSWER: usize = 64 * 1024;
 
+/// A status is a number of two digits.
+const MAX_STATUS: usize = 8;
+
 /// `HealthCheckResponse.ServingStatus`.
 const SERVING: u64 = 1;
 const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
@@ -93,6 +96,7 @@ async fn read(mut body: Incoming) -> Result<(Vec<u8>, Option<String>), String> {
 fn verdict(grpc_status: Option<String>, answer: &[u8]) -> Outcome {
     match grpc_status.as_deref() {
         Some("0") => {}
+        Some(other) if other.len() > MAX_STATUS => return failure(FailureKind::Active, "a grpc-status that is none"),
         Some(other) => return failure(FailureKind::Active, &format!("grpc-status {other}")),
         None => return failure(FailureKind::Active, "no grpc-status"),
     }
@@ -171,6 +175,7 @@ mod tests {
             (Some("0"), b"\x01\0\0\0\x02\x08\x01", "the answer is no HealthCheckResponse"),
             (Some("0"), b"\0\0\0\0\x02\x08\x81", "the answer is no HealthCheckResponse"),
             (Some("12"), b"", "grpc-status 12"),
+            (Some("a status of many words"), b"", "a grpc-status that is none"),
             (None, b"\0\0\0\0\x02\x08\x01", "no grpc-status"),
         ] {
             assert_eq!(why(status, answer).as_deref(), Some(expected), "{answer:?}");

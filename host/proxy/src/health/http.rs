@@ -21,14 +21,10 @@ pub(super) async fn ask(client: &mut Client, target: &Target, probe: &HttpProbe)
         Err(outcome) => return outcome,
     };
     let status = response.status().as_u16();
-    let closes = response.headers().get(header::CONNECTION).is_some_and(|value| value.as_bytes() == b"close");
     // Only a whole answer counts.
     if let Err(error) = read(response.into_body()).await {
         client.close();
         return failure(FailureKind::Network, &format!("the answer ended early: {}", reason(&error)));
-    }
-    if closes {
-        client.close();
     }
     verdict(status, probe)
 }
