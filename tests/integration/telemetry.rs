@@ -141,6 +141,30 @@ fn requests_and_connections_are_counted_under_istio_s_names() {
 }
 
 #[test]
+fn requests_are_counted_by_the_workload_of_their_endpoint() {
+    let (one, two) = (Upstream::start("one"), Upstream::start("two"));
+    let entry = service_entry("app.test", &[("v1", one.address()), ("v2", two.address())]);
+    let entry = entry.replacen("version: v1", "service.istio.io/canonical-name: billing", 1);
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", entry)
+        .start();
+    while one.requests() < 2 || two.requests() < 2 {
+        assert_eq!(gateway.get("h", "/").status, 200);
+    }
+    for (service, count) in [("billing", one.requests()), ("unknown", two.requests())] {
+        let labels = [
+            r#"destination_workload="app-test""#,
+            r#"destination_workload_namespace="default""#,
+            r#"destination_canonical_revision="latest""#,
+            &format!("destination_canonical_service=\"{service}\""),
+        ];
+        gateway.await_metric("istio_requests_total", &labels, count as f64);
+    }
+}
+
+#[test]
 fn a_telemetry_changes_labels_of_istio_s_metrics_and_switches_them_off() {
     let app = Upstream::start("app");
     let telemetry = |spec: &str| {

@@ -33,15 +33,19 @@ fn translations_are_as_written() {
 }
 
 /// Model and findings of one input. Options stand in comments: `# label: k=v`, `# port-map: 80=8080`,
-/// `# host-env: NAME=value`, `# namespace: NAME`.
+/// `# host-env: NAME=value`, `# namespace: NAME`. Workloads of endpoints are shown where a line `# workloads` asks for them.
 fn outcome(text: &str) -> (String, String) {
     let sources = Sources::from_texts(files(text).iter().map(|(name, text)| (name.as_str(), text.as_str())));
     let mut resources = ResourceSet::default();
     let mut diagnostics = resources.update(&sources);
-    let translation = translate(&resources, &options(text));
+    let mut translation = translate(&resources, &options(text));
     let again = translate(&resources, &options(text));
     assert_eq!(translation.model, again.model, "the same input gives the same model");
-    diagnostics.extend(translation.diagnostics);
+    diagnostics.append(&mut translation.diagnostics);
+    if !text.lines().any(|line| line == "# workloads") {
+        let endpoints = translation.model.clusters.iter_mut().flat_map(|cluster| &mut cluster.endpoints);
+        endpoints.for_each(|endpoint| endpoint.workload = None);
+    }
     (shown(&translation.model), render_text(&diagnostics, &sources, false))
 }
 

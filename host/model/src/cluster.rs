@@ -86,8 +86,26 @@ pub struct Endpoint {
     /// in a cluster whose localities are not weighed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub locality_weight: Option<u32>,
+    /// What it is a part of, for metrics; none when nobody has told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub workload: Option<Box<Workload>>,
     /// The line that brought it.
     pub origin: Origin,
+}
+
+/// What endpoints are a part of, as Istio tells it with each endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Workload {
+    /// Of the WorkloadEntry, the ServiceEntry, or what has made the Pod.
+    pub name: String,
+    /// Of the same.
+    pub namespace: String,
+    /// Label `service.istio.io/canonical-name`; empty without.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub canonical_service: String,
+    /// Label `service.istio.io/canonical-revision`; empty without.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub canonical_revision: String,
 }
 
 impl Endpoint {

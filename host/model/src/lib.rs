@@ -25,7 +25,7 @@ pub mod udp;
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use cluster::{
     Address, CircuitBreakers, Cluster, ClusterId, Discovery, DynamicHosts, Endpoint, HashCookie, HashPolicy, LbPolicy,
-    MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart,
+    MISSING_CLUSTER, OutlierDetection, RetryBudget, SlowStart, Workload,
 };
 pub use edge_policy::{EdgePolicy, ForwardClientCert, Underscores};
 pub use grpc::GRPC_STATUSES;

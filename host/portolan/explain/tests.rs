@@ -28,6 +28,7 @@ fn cluster(version: &str, ports: &[u16]) -> Cluster {
         locality: String::new(),
         priority: 0,
         locality_weight: None,
+        workload: None,
         origin: Origin::default(),
     };
     Cluster {

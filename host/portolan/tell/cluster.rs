@@ -157,6 +157,7 @@ pub(crate) fn plain(endpoints: u8) -> Cluster {
         locality: String::new(),
         priority: 0,
         locality_weight: None,
+        workload: None,
         origin: Default::default(),
     };
     Cluster {

@@ -135,6 +135,7 @@ impl Names {
             locality: String::new(),
             priority: 0,
             locality_weight: None,
+            workload: None,
             origin: Origin::default(),
         };
         // Nobody listens any more when the cluster has gone in between.

@@ -10,6 +10,7 @@ use portolan_model::{Endpoint, Origin, SlowStart};
 use crate::clock;
 use crate::health::ActiveHealth;
 use crate::plan::warmth;
+use crate::workload;
 
 /// Health and load of one address of a cluster. Outlives snapshots: matched by cluster name and address.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct EndpointState {
     pub priority: u32,
     /// Of its whole locality, where localities are weighed.
     pub locality_weight: Option<u32>,
+    /// What it is a part of, as [`crate::workload`] numbers it.
+    pub(crate) workload: u32,
     /// The line that brought it.
     pub origin: Origin,
     /// [`clock::now_ms`] when it joined the cluster: warm-up counts from here.
@@ -71,6 +74,7 @@ pub(crate) struct NewEndpoint {
     pub(crate) locality: Arc<str>,
     pub(crate) priority: u32,
     pub(crate) locality_weight: Option<u32>,
+    pub(crate) workload: u32,
     pub(crate) origin: Origin,
 }
 
@@ -78,7 +82,7 @@ impl NewEndpoint {
     /// An address of which nothing else is known.
     pub(crate) fn at(address: SocketAddr) -> Self {
         let (locality, origin) = ("".into(), Origin::default());
-        Self { address, weight: 1, locality, priority: 0, locality_weight: None, origin }
+        Self { address, weight: 1, locality, priority: 0, locality_weight: None, workload: 0, origin }
     }
 
     /// An endpoint of the model at one of its addresses.
@@ -89,6 +93,7 @@ impl NewEndpoint {
             locality: endpoint.locality.as_str().into(),
             priority: endpoint.priority,
             locality_weight: endpoint.locality_weight,
+            workload: workload::number(endpoint.workload.as_deref()),
             origin: endpoint.origin.clone(),
         }
     }
@@ -103,6 +108,7 @@ impl EndpointState {
             locality: new.locality.clone(),
             priority: new.priority,
             locality_weight: new.locality_weight,
+            workload: new.workload,
             origin: new.origin.clone(),
             since_ms: clock::now_ms(),
             active_requests: AtomicU32::new(0),
@@ -120,6 +126,7 @@ impl EndpointState {
             && self.locality == new.locality
             && self.priority == new.priority
             && self.locality_weight == new.locality_weight
+            && self.workload == new.workload
             && self.origin.line() == new.origin.line()
     }
 

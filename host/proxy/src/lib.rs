@@ -93,6 +93,7 @@ mod vm_slot;
 mod wanted;
 mod worker;
 mod worker_plugin;
+mod workload;
 
 pub use bench::{Bench, BenchError, BenchRequest, Samples, clock_overhead};
 pub use build_problem::BuildProblem;

@@ -13,6 +13,7 @@ use portolan_telemetry::{
 use portolan_wasm::{Condition, StreamState};
 
 use crate::context::StreamContext;
+use crate::workload;
 
 /// Handles that a worker keeps; with more it forgets them all and asks for them again.
 const MAX_HANDLES: usize = 4096;
@@ -37,6 +38,8 @@ pub(crate) struct Ended {
     pub(crate) flags: ResponseFlags,
     pub(crate) grpc: bool,
     pub(crate) grpc_status: Option<u32>,
+    /// Of the endpoint, as [`workload`] numbers it.
+    pub(crate) workload: u32,
 }
 
 /// What a request is counted with.
@@ -98,6 +101,7 @@ impl StandardPlan {
     fn key(&self, cluster: u32, ended: Ended, values: Box<[Box<str>]>) -> Key {
         Key {
             destination: self.destinations.get(cluster as usize).cloned(),
+            workload: workload::of(ended.workload),
             tcp: ended.tcp,
             response_code: ended.status,
             flags: ended.flags.bits(),
@@ -143,9 +147,15 @@ impl StandardCounts {
     }
 
     /// The series of a TCP connection's outcome.
-    pub(crate) fn connection(&self, plan: &StandardPlan, cluster: u32, flags: ResponseFlags) -> Arc<StandardSeries> {
+    pub(crate) fn connection(
+        &self,
+        plan: &StandardPlan,
+        cluster: u32,
+        flags: ResponseFlags,
+        workload: u32,
+    ) -> Arc<StandardSeries> {
         // Expressions ask for attributes of requests.
-        self.series(plan, cluster, Ended { tcp: true, flags, ..Ended::default() })
+        self.series(plan, cluster, Ended { tcp: true, flags, workload, ..Ended::default() })
     }
 
     fn series(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {

@@ -268,14 +268,15 @@ impl Connection {
         let Some(plan) = &self.view.snapshot.standard else { return };
         if !self.counted.replace(true) {
             let (cluster, flags) = (self.record.cluster(), self.record.flags());
-            self.view.standard.connection(plan, cluster, flags).connection_opened();
+            self.view.standard.connection(plan, cluster, flags, self.record.workload.get()).connection_opened();
         }
     }
 
     fn count_closed(&self) {
         let Some(plan) = &self.view.snapshot.standard else { return };
         self.count_opened();
-        let series = self.view.standard.connection(plan, self.record.cluster(), self.record.flags());
+        let (cluster, flags) = (self.record.cluster(), self.record.flags());
+        let series = self.view.standard.connection(plan, cluster, flags, self.record.workload.get());
         let (received, sent) = self.record.bytes();
         series.connection_closed(sent, received);
     }

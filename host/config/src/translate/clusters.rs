@@ -166,7 +166,14 @@ fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) ->
         Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, key.port)),
         Err(_) => Address::Dns { host: reference.written.clone(), port: key.port },
     };
-    vec![Backend { address, labels: None, weight: 1, locality: String::new(), origin: reference.origin.clone() }]
+    vec![Backend {
+        address,
+        labels: None,
+        workload: None,
+        weight: 1,
+        locality: String::new(),
+        origin: reference.origin.clone(),
+    }]
 }
 
 /// The oldest object that defines the host decides, as in Istio.
@@ -214,6 +221,7 @@ fn endpoints(backends: Vec<Backend>, lb: Option<&LoadBalancer>, ejects: bool, me
             locality: backend.locality,
             priority: 0,
             locality_weight: None,
+            workload: backend.workload,
             origin: backend.origin,
         }
     };

@@ -46,6 +46,7 @@ mod transport;
 mod unserved;
 mod upstream_tls;
 mod visibility;
+mod workload;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

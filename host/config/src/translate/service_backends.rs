@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use portolan_model::{Address, Origin};
+use portolan_model::{Address, Origin, Workload};
 
 use super::fits;
 use super::locality;
 use super::registry::{Provider, Registry, SERVICE_NAME};
+use super::workload;
 use crate::object::{Meta, Object};
 use crate::resources::core::endpoints::{EndpointPort, TargetRef};
 use crate::resources::core::service::{ServicePort, TargetPort};
@@ -23,6 +24,8 @@ pub(super) struct Backend {
     pub(super) address: Address,
     /// None when nobody knows them: such an address belongs to each subset.
     pub(super) labels: Option<Labels>,
+    /// What it is a part of; none when nobody has told.
+    pub(super) workload: Option<Box<Workload>>,
     /// At least 1.
     pub(super) weight: u32,
     /// `region/zone/subzone`, as much of it as is known.
@@ -72,7 +75,7 @@ fn by_dns(service: &Object<Service>, host: &str, port: &ServicePort) -> Backend 
         _ => port.port,
     };
     let address = Address::Dns { host: external.unwrap_or_else(|| host.to_owned()), port: number };
-    Backend { address, labels: None, weight: 1, locality: String::new(), origin: service.origin("") }
+    Backend { address, labels: None, workload: None, weight: 1, locality: String::new(), origin: service.origin("") }
 }
 
 fn of_bare(registry: &Registry<'_>, meta: &Meta, port: u16) -> Vec<Backend> {
@@ -98,7 +101,8 @@ fn of_slice(
         }
         // Kubernetes says that the addresses of one endpoint are interchangeable and uses the first.
         let Some(text) = endpoint.addresses.first() else { continue };
-        let labels = pod_labels(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text);
+        let pod = pod(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text);
+        let labels = pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default();
         let locality = locality::of_labels(&labels);
         // A slice knows no region, and writes the zone only.
         let of_slice = || endpoint.zone.as_ref().map(|zone| format!("/{zone}"));
@@ -106,6 +110,7 @@ fn of_slice(
             address: address(text, port),
             locality: Some(locality).filter(|l| !l.is_empty()).or_else(of_slice).unwrap_or_default(),
             labels: Some(labels),
+            workload: pod.map(workload::of_pod),
             weight: 1,
             origin: slice.origin(&format!("endpoints[{i}]")),
         });
@@ -125,11 +130,13 @@ fn of_endpoints(
         let ready = subset.addresses.iter().enumerate().map(|(j, a)| ("addresses", j, a));
         let not_ready = subset.not_ready_addresses.iter().enumerate().filter(|_| unready);
         for (field, j, entry) in ready.chain(not_ready.map(|(j, a)| ("notReadyAddresses", j, a))) {
-            let labels = pod_labels(registry, &object.meta.namespace, entry.target_ref.as_ref(), &entry.ip);
+            let pod = pod(registry, &object.meta.namespace, entry.target_ref.as_ref(), &entry.ip);
+            let labels = pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default();
             backends.push(Backend {
                 address: address(&entry.ip, port),
                 locality: locality::of_labels(&labels),
                 labels: Some(labels),
+                workload: pod.map(workload::of_pod),
                 weight: 1,
                 origin: object.origin(&format!("subsets[{i}].{field}[{j}]")),
             });
@@ -138,13 +145,17 @@ fn of_endpoints(
     backends
 }
 
-fn pod_labels(registry: &Registry<'_>, namespace: &str, target: Option<&TargetRef>, ip: &str) -> Labels {
+fn pod<'a>(
+    registry: &'a Registry<'_>,
+    namespace: &str,
+    target: Option<&TargetRef>,
+    ip: &str,
+) -> Option<&'a Object<Pod>> {
     let named = target.filter(|target| target.kind == "Pod" || target.kind.is_empty()).and_then(|target| {
         let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
         registry.pods_by_name.get(&(namespace, target.name.as_str()))
     });
-    let pod = named.or_else(|| registry.pods_by_ip.get(ip));
-    pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default()
+    named.or_else(|| registry.pods_by_ip.get(ip)).copied()
 }
 
 fn of_pod(pod: &Object<Pod>, port: &ServicePort) -> Option<Backend> {
@@ -159,7 +170,15 @@ fn of_pod(pod: &Object<Pod>, port: &ServicePort) -> Option<Backend> {
     let ip: IpAddr = pod.spec.status.pod_ip.parse().ok()?;
     let address = Address::Socket(SocketAddr::new(ip, number));
     let locality = locality::of_labels(&pod.meta.labels);
-    Some(Backend { address, labels: Some(pod.meta.labels.clone()), weight: 1, locality, origin: pod.origin("") })
+    let workload = Some(workload::of_pod(pod));
+    Some(Backend {
+        address,
+        labels: Some(pod.meta.labels.clone()),
+        workload,
+        weight: 1,
+        locality,
+        origin: pod.origin(""),
+    })
 }
 
 /// A Pod written by hand has no conditions: it counts as ready.
@@ -183,10 +202,14 @@ fn of_entry(registry: &Registry<'_>, entry: &Object<ServiceEntry>, host: &str, p
     if entry.spec.endpoints.is_empty() && resolves {
         let address = Address::Dns { host: host.to_owned(), port: entry_port(written, None) };
         let origin = entry.origin("spec.hosts");
-        return vec![Backend { address, labels: None, weight: 1, locality: String::new(), origin }];
+        return vec![Backend { address, labels: None, workload: None, weight: 1, locality: String::new(), origin }];
     }
     let endpoints = entry.spec.endpoints.iter().enumerate();
-    endpoints.filter_map(|(i, w)| of_workload(w, written, entry.origin(&format!("spec.endpoints[{i}]")))).collect()
+    let of = |(i, w): (usize, &WorkloadEntry)| {
+        let backend = of_workload(w, written, entry.origin(&format!("spec.endpoints[{i}]")))?;
+        Some(Backend { workload: Some(workload::of_entry(&entry.meta, &w.labels)), ..backend })
+    };
+    endpoints.filter_map(of).collect()
 }
 
 fn of_selector(
@@ -199,14 +222,18 @@ fn of_selector(
     let workloads = registry.workloads.get(namespace).into_iter().flatten();
     let workloads = workloads.filter(|w| fits(&selector.labels, &labels_of(w)));
     let mut backends: Vec<Backend> = workloads
-        .filter_map(|w| of_workload(&w.spec, port, w.origin("")).map(|b| Backend { labels: Some(labels_of(w)), ..b }))
+        .filter_map(|w| {
+            let (backend, labels) = (of_workload(&w.spec, port, w.origin(""))?, labels_of(w));
+            Some(Backend { workload: Some(workload::of_entry(&w.meta, &labels)), labels: Some(labels), ..backend })
+        })
         .collect();
     let pods = registry.pods_by_namespace.get(namespace).into_iter().flatten();
     for pod in pods.filter(|pod| fits(&selector.labels, &pod.meta.labels) && is_ready(pod)) {
         let Ok(ip) = pod.spec.status.pod_ip.parse::<IpAddr>() else { continue };
         let address = Address::Socket(SocketAddr::new(ip, entry_port(port, None)));
         let (labels, locality) = (Some(pod.meta.labels.clone()), locality::of_labels(&pod.meta.labels));
-        backends.push(Backend { address, labels, weight: 1, locality, origin: pod.origin("") });
+        let workload = Some(workload::of_pod(pod));
+        backends.push(Backend { address, labels, workload, weight: 1, locality, origin: pod.origin("") });
     }
     backends
 }
@@ -224,7 +251,7 @@ fn of_workload(workload: &WorkloadEntry, port: &Port, origin: Origin) -> Option<
     let weight = workload.weight.unwrap_or(1).max(1);
     let written = workload.locality.clone().filter(|locality| !locality.is_empty());
     let locality = written.unwrap_or_else(|| locality::of_labels(&workload.labels));
-    Some(Backend { address, labels: Some(workload.labels.clone()), weight, locality, origin })
+    Some(Backend { address, labels: Some(workload.labels.clone()), workload: None, weight, locality, origin })
 }
 
 /// Where hosts of a ServiceEntry listen for this port.

@@ -62,6 +62,7 @@ impl Stream {
                 flags: state.host.flags,
                 grpc: record.grpc.get(),
                 grpc_status: record.grpc_status.get(),
+                workload: state.host.endpoint.as_ref().map_or(0, |endpoint| endpoint.workload),
             };
             self.view.standard.request(plan, state, ended, &sizes);
         });

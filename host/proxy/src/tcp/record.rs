@@ -20,6 +20,8 @@ pub(crate) struct Record {
     sent: Cell<u64>,
     flags: Cell<ResponseFlags>,
     cluster: Cell<Option<ClusterId>>,
+    /// Of the endpoint, as [`crate::workload`] numbers it.
+    pub(super) workload: Cell<u32>,
     /// What only the access log needs; none when there is none.
     log: Option<RefCell<Box<Logged>>>,
 }

@@ -94,6 +94,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         return Err(ConnectFailure::Overflow);
     };
     connection.record.upstream(&cluster.state.name, Some(endpoint.address));
+    connection.record.workload.set(endpoint.workload);
     connection.note(|host| {
         host.endpoint = Some(endpoint.clone());
         host.attempts = 1;

@@ -74,6 +74,8 @@ pub struct StandardOptions {
 pub struct Key {
     /// Where requests went; none when no cluster was chosen.
     pub destination: Option<Arc<StandardDestination>>,
+    /// What the endpoint is a part of; none when nobody has told.
+    pub workload: Option<Arc<StandardWorkload>>,
     /// A TCP connection; the status and gRPC's then mean nothing.
     pub tcp: bool,
     /// Status sent to the client; 0 when none was sent.
@@ -99,6 +101,19 @@ pub struct StandardDestination {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+}
+
+/// What an endpoint is a part of. What is empty is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StandardWorkload {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Canonical service.
+    pub service: String,
+    /// Canonical revision; `latest` when empty.
+    pub revision: String,
 }
 
 /// The cells of one series.
@@ -205,6 +220,12 @@ type Labels = BTreeMap<String, String>;
 fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
     let unknown = Arc::new(StandardDestination::default());
     let destination = key.destination.as_ref().unwrap_or(&unknown);
+    let nobody = Arc::new(StandardWorkload::default());
+    let workload = key.workload.as_ref().unwrap_or(&nobody);
+    let revision = match &key.workload {
+        Some(workload) if workload.revision.is_empty() => "latest",
+        _ => &workload.revision,
+    };
     let protocol = match (key.tcp, key.grpc) {
         (true, _) => "tcp",
         (false, true) => "grpc",
@@ -220,8 +241,8 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
         ("source_cluster", "Kubernetes"),
         ("source_canonical_service", &reporter.service),
         ("source_canonical_revision", &reporter.revision),
-        ("destination_workload", ""),
-        ("destination_workload_namespace", ""),
+        ("destination_workload", &workload.name),
+        ("destination_workload_namespace", &workload.namespace),
         ("destination_principal", ""),
         ("destination_app", ""),
         ("destination_version", ""),
@@ -229,8 +250,8 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
         ("destination_service_name", &destination.name),
         ("destination_service_namespace", &destination.namespace),
         ("destination_cluster", ""),
-        ("destination_canonical_service", ""),
-        ("destination_canonical_revision", ""),
+        ("destination_canonical_service", &workload.service),
+        ("destination_canonical_revision", revision),
         ("request_protocol", protocol),
         ("connection_security_policy", ""),
     ]
