@@ -59,6 +59,45 @@ proptest! {
         prop_assert!(forward.destinations.iter().all(|d| d.is_known()));
     }
 
+    /// Rules of one host are those of its VirtualServices by age, name and namespace, each in its own order, and catch-alls
+    /// follow all others in the same order.
+    #[test]
+    fn rules_of_one_host_are_merged_by_age_name_and_namespace(
+        services in proptest::collection::vec((0u8..3, 0usize..3, any::<bool>()), 6),
+    ) {
+        let keys = [("a", "x"), ("b", "x"), ("c", "x"), ("a", "y"), ("b", "y"), ("c", "y")];
+        let mut text = GATEWAY.to_owned();
+        let mut expected = Vec::new();
+        for ((name, namespace), (age, rules, catch_all)) in keys.iter().zip(&services) {
+            let label = |rule: usize| format!("{name}.{namespace}.{rule}");
+            let answer = |rule| format!("directResponse: {{status: 200, body: {{string: {}}}}}", label(rule));
+            let _ = write!(
+                text,
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {namespace}, \
+                 creationTimestamp: '202{age}-01-01T00:00:00Z'}}\nspec:\n  hosts: [a.test]\n  gateways: [default/main]\n  http:\n"
+            );
+            for rule in 0..=*rules {
+                let _ = writeln!(text, "  - match: [{{uri: {{prefix: /{rule}}}}}]\n    {}", answer(rule));
+                expected.push((false, *age, *name, *namespace, rule));
+            }
+            if *catch_all {
+                let _ = writeln!(text, "  - {}", answer(rules + 1));
+                expected.push((true, *age, *name, *namespace, rules + 1));
+            }
+        }
+        expected.sort_unstable();
+        let model = translated(&text).model;
+        let host = model.route_tables[0].virtual_hosts.iter().find(|host| host.domain == "a.test").unwrap();
+        let label = |id: &u32| match &model.routes[*id as usize].action {
+            RouteAction::DirectResponse(direct) => String::from_utf8(direct.body.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let merged: Vec<String> = host.routes.iter().map(label).collect();
+        let expected: Vec<String> =
+            expected.iter().map(|(_, _, name, namespace, rule)| format!("{name}.{namespace}.{rule}")).collect();
+        prop_assert_eq!(merged, expected);
+    }
+
     /// The order of documents does not matter where age, name and namespace say the order.
     #[test]
     fn documents_may_stand_in_any_order(order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle()) {
