@@ -156,3 +156,61 @@ fn rules_change_before_and_after_a_swap() {
     }
     load.stop().assert_no_failures();
 }
+
+/// A `route-match` of the time before rules came on demand: it starts with whole configurations only, and takes the last
+/// rule for every request.
+const OLD_MATCHER: &str = r#"
+    (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_set_property" (func $set (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 4)
+    (data (i32.const 0) "portolan.route")
+    (func (export "malloc") (param i32) (result i32) i32.const 4096)
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_vm_start") (param i32 i32) (result i32) i32.const 1)
+    (func (export "proxy_on_configure") (param i32 i32) (result i32) (local $at i32)
+      (drop (call $buffer (i32.const 7) (i32.const 0) (local.get 1) (i32.const 64) (i32.const 68)))
+      ;; `{"schema":2`
+      (if (i32.ne (i32.load8_u (i32.const 4106)) (i32.const 50)) (then (return (i32.const 0))))
+      (i32.store (i32.const 128) (i32.const -1))
+      (local.set $at (i32.const 4096))
+      (block $end (loop $next
+        (br_if $end (i32.ge_u (local.get $at) (i32.add (i32.const 4096) (local.get 1))))
+        ;; `prefix":`, once for each rule
+        (if (i64.eq (i64.load (local.get $at)) (i64.const 0x3a22786966657270))
+          (then (i32.store (i32.const 128) (i32.add (i32.load (i32.const 128)) (i32.const 1)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $next)))
+      i32.const 1)
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+      (drop (call $set (i32.const 0) (i32.const 14) (i32.const 128) (i32.const 4)))
+      i32.const 0)"#;
+
+#[test]
+fn a_matcher_that_knows_whole_configurations_only_is_told_all_rules_and_their_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("old.wasm");
+    std::fs::write(&module, wasm::from_text(OLD_MATCHER)).unwrap();
+    let (one, two) = (Upstream::start("one"), Upstream::start("two"));
+    let services = [("one.test", &one), ("two.test", &two)];
+    let services = services.map(|(host, app)| service_entry(host, &[("v1", app.address())])).join("---\n");
+    let split = "- match: [{uri: {prefix: /c}}]\n  route: [{destination: {host: one.test}, weight: 1}, {destination: \
+                 {host: two.test}, weight: 1}]\n";
+    let rule = |path: &str, host: &str| {
+        format!("- match: [{{uri: {{prefix: {path}}}}}]\n  route: [{{destination: {{host: {host}}}}}]\n")
+    };
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(&(rule("/a", "two.test") + &rule("/b", "one.test"))))
+        .file("services.yaml", services)
+        .argument("--filter")
+        .argument(format!("route-match={}", module.display()))
+        .start();
+    // The filter's decision, whatever the path; the bundled `traffic-split` goes on from it.
+    assert_eq!(gateway.get("h", "/a").upstream(), "one");
+    gateway
+        .replace("routes.yaml", routes(&(rule("/a", "one.test") + &rule("/b", "one.test") + &rule("/c", "two.test"))));
+    gateway.await_answer("h", "/a", |response| response.upstream() == "two");
+    gateway.replace("routes.yaml", routes(&(rule("/a", "two.test") + split)));
+    gateway.await_answer("h", "/a", |response| response.upstream() == "one");
+    gateway.await_answer("h", "/a", |response| response.upstream() == "two");
+}

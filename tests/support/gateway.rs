@@ -213,8 +213,13 @@ impl Gateway {
 
     /// Waits until a request is answered as wanted.
     pub(crate) fn await_answer(&self, host: &str, target: &str, fits: impl Fn(&Response) -> bool) -> Response {
-        let ask = || Some(self.get(host, target)).filter(&fits);
-        await_some(&format!("the wanted answer for {host}{target}"), ask)
+        self.await_answer_to(&Request::get(host, target), fits)
+    }
+
+    /// Waits until this request is answered as wanted.
+    pub(crate) fn await_answer_to(&self, request: &Request, fits: impl Fn(&Response) -> bool) -> Response {
+        let ask = || Some(self.send(request)).filter(&fits);
+        await_some(&format!("the wanted answer to {request:?}"), ask)
     }
 
     /// Waits until `/ready` says 200.

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::{options, plugin, start};
 use crate::support::await_some;
 use crate::support::client::Request;
+use crate::support::config::service_entry;
 use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
 
@@ -33,10 +34,14 @@ impl Signer {
 
     /// `authorization` of a token that expires in so many seconds.
     fn bearer(&self, lives: i64) -> String {
+        self.bearer_of("https://issuer.test", lives)
+    }
+
+    fn bearer_of(&self, issuer: &str, lives: i64) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let expires = i64::try_from(now).unwrap() + lives;
         let header = format!(r#"{{"alg": "ES256", "kid": "{}"}}"#, self.kid);
-        let payload = format!(r#"{{"iss": "https://issuer.test", "sub": "ada", "groups": ["ops"], "exp": {expires}}}"#);
+        let payload = format!(r#"{{"iss": "{issuer}", "sub": "ada", "groups": ["ops"], "exp": {expires}}}"#);
         let signed = [URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload)].join(".");
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -114,4 +119,36 @@ fn a_key_that_is_no_key_is_refused_with_its_line() {
     gateway.await_log("rules[0]: jwks: Jwks doesn't have any valid public key");
     gateway.await_log("plugin.yaml:");
     assert_eq!(gateway.get("h", "/").status, 503, "it guards: closed until it runs");
+}
+
+#[test]
+fn an_issuer_is_asked_where_its_keys_are_and_they_are_fetched_there() {
+    let (app, signer) = (Upstream::start("app"), Signer::new("a"));
+    let set = signer.set();
+    let issuer = Upstream::scripted(
+        "issuer",
+        Box::new(move |seen| {
+            let body = match seen.line.as_str() {
+                "GET /.well-known/openid-configuration" => {
+                    r#"{"issuer": "http://issuer.test", "jwks_uri": "http://issuer.test/keys"}"#
+                }
+                "GET /keys" => &set,
+                _ => return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            };
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        }),
+    );
+    let tokens = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: tokens, namespace: \
+                  istio-system}\nspec: {jwtRules: [{issuer: 'http://issuer.test'}]}\n";
+    let gateway =
+        options(&app, tokens).file("issuer.yaml", service_entry("issuer.test", &[("v1", issuer.address())])).start();
+    super::await_running(&gateway);
+    let good = signer.bearer_of("http://issuer.test", 60);
+    gateway.await_answer_to(&Request::get("h", "/").header("authorization", &good), |response| response.status == 200);
+    let forged = Signer::new("a").bearer_of("http://issuer.test", 60);
+    assert_eq!(status(&gateway, "/", &forged), (401, "Jwt verification fails".to_owned()));
+    let asked: Vec<_> = issuer.seen().into_iter().map(|seen| seen.line).collect();
+    // Each worker asks on its own.
+    assert_eq!(asked.first().map(String::as_str), Some("GET /.well-known/openid-configuration"));
+    assert!(asked.iter().any(|line| line == "GET /keys"), "{asked:?}");
 }
