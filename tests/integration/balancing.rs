@@ -67,6 +67,28 @@ outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPe
 }
 
 #[test]
+fn retries_go_to_remote_localities_when_asked_for() {
+    let [near, far] = ["near", "far"].map(Upstream::start);
+    let endpoints = [(far.address(), ", locality: us/us-1"), (near.address(), ", locality: eu/eu-1")];
+    // Nobody is ejected: the near one stays the first choice.
+    let block = "outlierDetection: {consecutive5xxErrors: 1000}\n";
+    near.always("status 500");
+    let retries = |more: &str| {
+        routes(&format!(
+            "- route: [{{destination: {{host: app.test}}}}]\n  retries: {{attempts: 2, retryOn: 5xx, backoff: 1ms{more}}}\n"
+        ))
+    };
+    let options = options(block, &endpoints).argument("--locality").argument("eu/eu-1");
+    let gateway = options.file("routes.yaml", retries("")).start();
+    assert_eq!((gateway.get("h", "/").status, near.requests(), far.requests()), (500, 3, 0));
+    gateway.replace("routes.yaml", retries(", retryRemoteLocalities: true"));
+    gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "far");
+    let before = near.requests();
+    assert_eq!(gateway.get("h", "/").upstream(), "far");
+    assert_eq!(near.requests() - before, 2, "after every second try");
+}
+
+#[test]
 fn without_outlier_detection_places_do_not_matter() {
     let [near, far] = ["near", "far"].map(Upstream::start);
     let endpoints = [(far.address(), ", locality: us/us-1"), (near.address(), ", locality: eu/eu-1")];

@@ -354,6 +354,9 @@ pub struct RetryPolicy {
     /// Endpoints that failed a try of this request are passed over, if another one comes up within five picks more.
     #[serde(skip_serializing_if = "is_true", default = "yes")]
     pub avoid_previous_hosts: bool,
+    /// `retryRemoteLocalities`: after every second try, other priorities than those that were tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry_remote_localities: bool,
 }
 
 impl Default for RetryPolicy {
@@ -374,6 +377,7 @@ impl Default for RetryPolicy {
             envoy_ratelimited: false,
             back_off_ms: default_back_off(),
             avoid_previous_hosts: true,
+            retry_remote_localities: false,
         }
     }
 }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
 use self::outcome::{Try, failed, sent_and_failed, unreachable_because};
+use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
@@ -197,7 +198,7 @@ impl<'a> Attempts<'a> {
         self.tries += 1;
         // Nothing is reported of an endpoint that this try has not reached.
         self.job.stream.with_state(|state| state.host.endpoint = None);
-        let avoid = if self.policy.avoid_previous_hosts { self.tried.as_slice() } else { &[] };
+        let avoid = self.avoid();
         let Some(pool) = self.pool.pick(&self.job.stream.worker, self.job.hash, avoid) else {
             if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
                 self.job.stream.http.no_cluster.inc();
@@ -247,6 +248,15 @@ impl<'a> Attempts<'a> {
             self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
             sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())
         })
+    }
+
+    /// What this try is to leave for others.
+    fn avoid(&self) -> Avoid<'_> {
+        let policy = self.policy;
+        let hosts = if policy.avoid_previous_hosts { self.tried.as_slice() } else { &[] };
+        let looks_elsewhere = policy.retry_remote_localities && self.tried.len() > 1;
+        let priorities = if looks_elsewhere { tried_priorities(&self.pool.endpoints(), &self.tried) } else { 0 };
+        Avoid { hosts, priorities }
     }
 
     fn no_connection(&self, error: CheckoutError) -> Try {

@@ -16,11 +16,39 @@ use crate::plan::{Group, Level, Plan};
 /// `host_selection_retry_max_attempts` as Istio sets it.
 const PICKS: u32 = 6;
 
+/// Tries after which the priorities that were tried are looked at again, as Istio sets it.
+const UPDATE_FREQUENCY: usize = 2;
+
 /// At most so many turns are skipped at the start.
 const SKIPPED: u32 = 1 << 16;
 
 /// 2^32 divided by the golden ratio: consecutive multiples, taken modulo 2^32, spread as evenly as any sequence can.
 pub(crate) const GOLDEN: u32 = 0x9E37_79B9;
+
+/// What earlier tries of a request have met: to be left for others where there are any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Avoid<'a> {
+    pub(crate) hosts: &'a [SocketAddr],
+    /// Priorities, a bit for each: not even by chance while another one has somebody.
+    pub(crate) priorities: u64,
+}
+
+impl<'a> Avoid<'a> {
+    pub(crate) fn hosts(hosts: &'a [SocketAddr]) -> Self {
+        Self { hosts, priorities: 0 }
+    }
+}
+
+/// The priorities of hosts that were tried, as Envoy's `previous_priorities` has them with Istio's `update_frequency`: after
+/// every second try, those of all so far. None once all priorities that have somebody have been tried, or a host has gone.
+pub(crate) fn tried_priorities(set: &EndpointSet, tried: &[SocketAddr]) -> u64 {
+    let counted = &tried[..tried.len() / UPDATE_FREQUENCY * UPDATE_FREQUENCY];
+    let of = |host: &SocketAddr| set.endpoints.iter().find(|endpoint| endpoint.address == *host);
+    let bit =
+        |host: &SocketAddr| of(host).map_or(u64::MAX, |endpoint| 1u64.checked_shl(endpoint.priority).unwrap_or(0));
+    let tried = counted.iter().fold(0, |all, host| all | bit(host));
+    if set.plan.level_besides(0, tried).is_some() { tried } else { 0 }
+}
 
 /// One worker's turns in a cluster.
 #[derive(Debug, Default)]
@@ -60,7 +88,7 @@ impl Balancer {
         &mut self,
         set: &EndpointSet,
         hash: Option<u64>,
-        avoid: &[SocketAddr],
+        avoid: Avoid<'_>,
         rng: &mut impl Rng,
     ) -> Option<usize> {
         let is_consistent = set.plan.balancing.policy.is_consistent();
@@ -71,11 +99,11 @@ impl Balancer {
         let mut picked = None;
         for attempt in 0..PICKS {
             let index = match hash {
-                Some(hash) => pick_consistent(set, hash, attempt)?,
-                None => self.pick_any(set, rng)?,
+                Some(hash) => pick_consistent(set, hash, attempt, avoid.priorities)?,
+                None => self.pick_any(set, avoid.priorities, rng)?,
             };
             picked = Some(index);
-            if !avoid.contains(&set.endpoints[index].address) {
+            if !avoid.hosts.contains(&set.endpoints[index].address) {
                 break;
             }
         }
@@ -98,10 +126,10 @@ impl Balancer {
         self.version = set.version;
     }
 
-    fn pick_any(&mut self, set: &EndpointSet, rng: &mut impl Rng) -> Option<usize> {
+    fn pick_any(&mut self, set: &EndpointSet, avoid: u64, rng: &mut impl Rng) -> Option<usize> {
         let plan = &set.plan;
         let number = if plan.levels.len() > 1 { rng.random() } else { 0 };
-        let at = plan.level(number)?;
+        let at = plan.level_besides(number, avoid)?;
         let (level, turns) = (plan.levels.get(at)?, self.levels.get_mut(at)?);
         let group = match &mut turns.groups {
             Some(edf) => edf.pick(|group| level.groups[group as usize].weight)? as usize,
@@ -168,8 +196,8 @@ fn any(group: &Group, rng: &mut impl Rng) -> Option<u32> {
 }
 
 /// An endpoint that has been ejected since the table was made gives its keys to the next place of the table.
-fn pick_consistent(set: &EndpointSet, hash: u64, attempt: u32) -> Option<usize> {
-    let level = set.plan.levels.get(set.plan.level(hash)?)?;
+fn pick_consistent(set: &EndpointSet, hash: u64, attempt: u32, avoid: u64) -> Option<usize> {
+    let level = set.plan.levels.get(set.plan.level_besides(hash, avoid)?)?;
     let may_use = |index: u32| level.panic || set.endpoints[index as usize].is_healthy();
     Some(level.table.as_ref()?.find(hash, attempt, may_use)? as usize)
 }

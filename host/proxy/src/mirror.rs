@@ -15,6 +15,7 @@ use rand::Rng;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
@@ -133,7 +134,7 @@ impl Copy {
         };
         let mut fresh = false;
         loop {
-            let Some(endpoint) = pool.pick(&self.worker, None, &[]) else {
+            let Some(endpoint) = pool.pick(&self.worker, None, Avoid::default()) else {
                 metrics.upstream_cx_none_healthy.inc();
                 return None;
             };

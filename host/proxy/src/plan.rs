@@ -40,6 +40,8 @@ pub(crate) struct Plan {
 pub(crate) struct Level {
     /// Percent of the requests; all levels together are 100.
     pub(crate) load: u32,
+    /// How much of all requests its healthy members could take, in percent.
+    available: u32,
     /// So few are healthy that all are used.
     pub(crate) panic: bool,
     /// One group, or one for each locality that has a weight.
@@ -92,8 +94,27 @@ impl Plan {
         }
     }
 
+    /// The level of a hash or random number, other than those of `excluded`, a bit for each priority.
+    pub(crate) fn level_besides(&self, number: u64, excluded: u64) -> Option<usize> {
+        if excluded == 0 {
+            return self.level(number);
+        }
+        let is_left = |priority: usize| excluded.checked_shr(priority as u32).unwrap_or(0) & 1 == 0;
+        let left = self.levels.iter().enumerate().filter(|(priority, level)| is_left(*priority) && level.available > 0);
+        let total = left.clone().map(|(_, level)| level.available).sum::<u32>().min(100);
+        let wanted = u32::try_from(number % 100).unwrap_or(0);
+        let mut sum = 0;
+        let mut chosen = left.clone().find(|(_, level)| {
+            sum += level.available * 100 / total.max(1);
+            wanted < sum
+        });
+        // What rounding has left over.
+        chosen = chosen.or_else(|| left.clone().next());
+        chosen.map(|(priority, _)| priority)
+    }
+
     /// The level of a hash or random number.
-    pub(crate) fn level(&self, number: u64) -> Option<usize> {
+    fn level(&self, number: u64) -> Option<usize> {
         if self.levels.len() < 2 {
             return (!self.levels.is_empty()).then_some(0);
         }
@@ -193,7 +214,7 @@ impl<'a> Members<'a> {
         if groups.is_empty() && !used.is_empty() {
             groups.push(Group { members: used.clone(), weight: 1.0, uniform: self.is_uniform(used) });
         }
-        Level { load, panic, groups, table }
+        Level { load, available: self.availability(), panic, groups, table }
     }
 
     fn at(&self, index: u32) -> &EndpointState {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
-use crate::balancer::Balancer;
+use crate::balancer::{Avoid, Balancer};
 use crate::body::RequestBody;
 use crate::cluster::{ClusterState, EndpointSet, Permit};
 use crate::dynamic::Hosts;
@@ -137,7 +137,7 @@ impl ClusterPool {
     }
 
     /// The pool of an endpoint by the cluster's policy, other than those to avoid when one is found in a few picks.
-    pub(crate) fn pick(&self, worker: &Worker, hash: Option<u64>, avoid: &[SocketAddr]) -> Option<Rc<EndpointPool>> {
+    pub(crate) fn pick(&self, worker: &Worker, hash: Option<u64>, avoid: Avoid<'_>) -> Option<Rc<EndpointPool>> {
         let set = self.endpoints();
         self.endpoint(worker.with_rng(|rng| self.balancer.borrow_mut().pick(&set, hash, avoid, rng))?)
     }

@@ -89,14 +89,7 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let of_proxies = keys.get("defaultConfig").and_then(|value| value.as_mapping()).into_iter().flatten();
     let of_proxies = of_proxies.filter_map(|(name, _)| name.as_str()).filter(|name| *name != TOPOLOGY);
     let given = given.chain(of_proxies.map(|name| format!("defaultConfig.{name}")));
-    let mut found: Vec<_> =
-        given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect();
-    let retries = mesh.spec.default_http_retry_policy.as_ref();
-    if retries.is_some_and(|retries| retries.retry_remote_localities == Some(true)) {
-        let text = "`retryRemoteLocalities` of `defaultHttpRetryPolicy` is not served yet: it has no effect";
-        found.push(Diagnostic::warning("P0317", mesh.key_place("data.mesh"), text));
-    }
-    found
+    given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect()
 }
 
 #[cfg(test)]

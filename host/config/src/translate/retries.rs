@@ -27,6 +27,7 @@ pub(super) fn translate(written: Option<&HttpRetry>, avoid_previous_hosts: bool)
         per_try_timeout_ms: ms(&written.per_try_timeout),
         back_off_ms: ms(&written.backoff).unwrap_or(conditions.back_off_ms),
         avoid_previous_hosts: written.retry_ignore_previous_hosts.unwrap_or(avoid_previous_hosts),
+        retry_remote_localities: written.retry_remote_localities == Some(true),
         ..conditions
     }
 }

@@ -106,8 +106,6 @@ fn of_headers(object: &Object<VirtualService>, path: &str, headers: Option<&Head
 fn of_retries(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {
     let Some(retries) = &rule.retries else { return };
     let path = format!("{path}.retries");
-    let remote = retries.retry_remote_localities == Some(true);
-    report(object, &path, &[(remote, "retryRemoteLocalities", "P0317", "it has no effect")], found);
     let words = retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim);
     for word in words.filter(|word| WITHOUT_EFFECT.contains(word)) {
         let place = object.place(&format!("{path}.retryOn"));

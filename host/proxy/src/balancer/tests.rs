@@ -35,7 +35,9 @@ fn set(weights: &[u32], policy: LbPolicy) -> EndpointSet {
 fn picks(set: &EndpointSet, n: usize) -> Vec<u16> {
     let mut rng = SmallRng::seed_from_u64(7);
     let mut balancer = Balancer::new(&mut rng);
-    (0..n).filter_map(|_| Some(set.endpoints[balancer.pick(set, None, &[], &mut rng)?].address.port())).collect()
+    (0..n)
+        .filter_map(|_| Some(set.endpoints[balancer.pick(set, None, Avoid::default(), &mut rng)?].address.port()))
+        .collect()
 }
 
 fn counts(set: &EndpointSet, n: usize) -> HashMap<u16, usize> {
@@ -110,7 +112,7 @@ fn a_retry_prefers_another_endpoint() {
     let mut rng = SmallRng::seed_from_u64(7);
     let mut balancer = Balancer::new(&mut rng);
     for _ in 0..20 {
-        assert_eq!(balancer.pick(&set, None, &[set.endpoints[0].address], &mut rng), Some(1));
+        assert_eq!(balancer.pick(&set, None, Avoid::hosts(&[set.endpoints[0].address]), &mut rng), Some(1));
     }
 }
 
@@ -122,10 +124,10 @@ fn one_hash_takes_one_endpoint_on_every_worker_and_none_takes_any() {
         let (mut one, mut other) = (Balancer::new(&mut rng), Balancer::new(&mut rng));
         let mut moved = 0;
         for hash in (0..100_u64).map(|key| key.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
-            let picked = one.pick(&set, Some(hash), &[], &mut rng);
-            assert_eq!(picked, other.pick(&set, Some(hash), &[], &mut rng));
+            let picked = one.pick(&set, Some(hash), Avoid::default(), &mut rng);
+            assert_eq!(picked, other.pick(&set, Some(hash), Avoid::default(), &mut rng));
             let avoid = [set.endpoints[picked.unwrap()].address];
-            let others = [(); 2].map(|()| one.pick(&set, Some(hash), &avoid, &mut rng));
+            let others = [(); 2].map(|()| one.pick(&set, Some(hash), Avoid::hosts(&avoid), &mut rng));
             assert_eq!(others[0], others[1], "the next one is as consistent");
             moved += usize::from(others[0] != picked);
         }
@@ -188,5 +190,27 @@ fn a_new_endpoint_begins_with_a_tenth_of_its_weight() {
     half.since_ms = crate::clock::now_ms().saturating_sub(250);
     if half.since_ms > 0 {
         assert!((0.45..0.7).contains(&crate::plan::warmth(&half, &slow)));
+    }
+}
+
+#[test]
+fn after_every_second_try_the_priorities_that_were_tried_are_left_out() {
+    let of_priority = |port, priority| NewEndpoint { priority, ..endpoint(port, 1) };
+    let endpoints = [of_priority(1, 0), of_priority(2, 0), of_priority(3, 1), of_priority(4, 2)];
+    let set = planned(set_of(&endpoints), of(LbPolicy::Random));
+    let at = |index: usize| set.endpoints[index].address;
+    assert_eq!(tried_priorities(&set, &[at(0)]), 0, "one try changes nothing");
+    assert_eq!(tried_priorities(&set, &[at(0), at(1)]), 0b1);
+    assert_eq!(tried_priorities(&set, &[at(0), at(1), at(2)]), 0b1);
+    assert_eq!(tried_priorities(&set, &[at(0), at(1), at(2), at(2)]), 0b11);
+    let all = [at(0), at(1), at(2), at(2), at(3), at(3)];
+    assert_eq!(tried_priorities(&set, &all), 0, "nobody is left: as at first");
+    let gone = SocketAddr::from(([10, 9, 9, 9], 1));
+    assert_eq!(tried_priorities(&set, &[at(0), gone]), 0);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut balancer = Balancer::new(&mut rng);
+    for _ in 0..50 {
+        let avoid = Avoid { hosts: &[], priorities: 0b1 };
+        assert_eq!(balancer.pick(&set, None, avoid, &mut rng), Some(2));
     }
 }

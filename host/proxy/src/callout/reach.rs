@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::http2::Http2;
 use super::redis::Servers;
+use crate::balancer::Avoid;
 use crate::clock;
 use crate::cluster::ClusterState;
 use crate::dns::Following;
@@ -201,7 +202,7 @@ impl Target {
     /// An endpoint, by the cluster's policy.
     pub(super) fn pick(&self, worker: &Worker, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
         let (cluster, pool) = (self.cluster()?, self.pool()?);
-        let found = pool.pick(worker, None, avoid.as_slice());
+        let found = pool.pick(worker, None, Avoid::hosts(avoid.as_slice()));
         if found.is_none() {
             cluster.state.metrics.upstream_cx_none_healthy.inc();
         }

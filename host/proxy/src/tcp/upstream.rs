@@ -10,6 +10,7 @@ use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_telemetry::{ClusterMetrics, ResponseFlags};
 
 use super::Connection;
+use crate::balancer::Avoid;
 use crate::cluster::Permit;
 use crate::context::Choice;
 use crate::endpoint::EndpointState;
@@ -123,7 +124,7 @@ pub(crate) fn pick(worker: &Worker, view: &View, peer: SocketAddr, id: usize) ->
     let (pool, cluster) = (view.pools.get(id)?, view.snapshot.clusters.get(id)?);
     let set = pool.endpoints();
     let hash = cluster.hashes_source.then(|| hash_input::of_address(peer));
-    let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, &[], rng));
+    let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, Avoid::default(), rng));
     set.endpoints.get(picked?).cloned()
 }
 
