@@ -1,9 +1,13 @@
-//! `portolan verify-reload`: holds requests and streams of every kind against a running gateway while its configuration and
-//! a filter change, and counts what is lost.
+//! `portolan verify-reload`: holds requests and streams of every kind against a running gateway while its configuration,
+//! a filter, certificates and listeners change, and counts what is lost.
 
 mod changes;
+mod held;
 mod report;
+mod requests;
+mod secure;
 mod streams;
+mod target;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +17,8 @@ use tokio::task::LocalSet;
 
 use self::changes::Changes;
 use self::report::Report;
-use self::streams::{Streams, Target};
+use self::streams::Streams;
+use self::target::Target;
 use crate::args::{VerifyOutput, VerifyReloadArgs};
 use crate::ask::Admin;
 use crate::{UsageError, output, run};
@@ -37,12 +42,15 @@ pub(crate) fn verify_reload(args: &VerifyReloadArgs) -> anyhow::Result<ExitCode>
 }
 
 async fn verify(args: &VerifyReloadArgs, target: &Target, admin: &Admin) -> anyhow::Result<Report> {
-    let streams =
-        Streams::open(target, args.connections).await.context("the gateway does not serve what is asked of it")?;
+    let mut streams = Streams::open(target, args).await.context("the gateway does not serve what is asked of it")?;
     tokio::time::sleep(MARGIN).await;
     // Dropped, it takes its files back, also when a change is never served.
-    let changes = Changes::begin(&args.config, admin, args.timeout).await?;
-    let seen = changes.run(args.reloads, args.filter_swaps).await;
+    let changes = Changes::begin(args, admin).await?;
+    if let Some(secure) = changes.secure() {
+        streams.ask_secure(secure);
+    }
+    let seen = changes.run(args).await;
+    streams.end_secure().await;
     drop(changes);
     tokio::time::sleep(MARGIN).await;
     Ok(Report::new(args, streams.end().await, seen?))

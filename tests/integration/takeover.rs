@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -40,14 +40,14 @@ fn start(app: &Upstream) -> Tcp {
 }
 
 /// A second process takes over; the answer is the first.
-fn take_over(gateway: &mut Gateway) -> Child {
+pub(crate) fn take_over(gateway: &mut Gateway) -> Child {
     let before = gateway.log().matches("replaced another process serves").count();
     let next = gateway.start_again();
     await_true("the takeover", || gateway.log().matches("replaced another process serves").count() > before);
     gateway.become_process(next)
 }
 
-fn await_success(mut child: Child) {
+pub(crate) fn await_success(mut child: Child) {
     let status = await_some("the old process's end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
 }
@@ -178,50 +178,6 @@ fn five_takeovers_under_load_fail_no_request_and_cut_no_stream() {
     }
     tcp.gateway.signal("TERM");
     assert_eq!(tcp.gateway.await_exit().code(), Some(0));
-}
-
-fn verify_reload(tcp: &Tcp, reloads: usize, swaps: usize) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(["verify-reload", "--host", "h", "--websocket", "/socket", "--timeout", "60s", "--output", "json"]);
-    command.args(["--url", &format!("http://{}/verify", tcp.gateway.address())]);
-    command.args(["--admin", &format!("http://{}", tcp.gateway.admin_address())]);
-    command.args(["--tcp", &tcp.port.address().to_string(), "--config"]).arg(tcp.gateway.config());
-    command.args(["--reloads", &reloads.to_string(), "--filter-swaps", &swaps.to_string()]);
-    command
-}
-
-#[test]
-fn two_hundred_reloads_twenty_filter_swaps_and_five_takeovers_lose_nothing_of_four_protocols() {
-    let app = Upstream::start("app");
-    let mut tcp = start(&app);
-    let verifying = verify_reload(&tcp, 200, 20).stdout(Stdio::piped()).spawn().unwrap();
-    let changing = tcp.gateway.config().join("portolan-verify-reload-service.yaml");
-    await_true("the first change", || changing.exists());
-    let old: Vec<_> = (0..5).map(|_| take_over(&mut tcp.gateway)).collect();
-    let output = verifying.wait_with_output().unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(output.status.success(), "upstream saw {}: {report:#}", app.requests());
-    for (kind, what) in [("http1", "answered"), ("http2", "answered"), ("websocket", "held"), ("tcp", "held")] {
-        assert!(report[kind][what].as_u64() > Some(0) && report[kind]["lost"] == 0, "{report:#}");
-    }
-    assert_eq!((&report["reloads"], &report["filter_swaps"]), (&200.into(), &20.into()));
-    assert!(!changing.exists(), "it takes back what it has put there");
-    old.into_iter().for_each(await_success);
-}
-
-#[test]
-fn verify_reload_counts_what_is_lost() {
-    let app = Upstream::start("app");
-    let tcp = start(&app);
-    let verifying = verify_reload(&tcp, 20, 2).stdout(Stdio::piped()).spawn().unwrap();
-    let changing = tcp.gateway.config().join("portolan-verify-reload-service.yaml");
-    await_true("the first change", || changing.exists());
-    tcp.gateway.replace("routes.yaml", routes("- directResponse: {status: 404}\n"));
-    let output = verifying.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(report["http1"]["lost"].as_u64() > Some(0), "{report:#}");
-    assert!(report["http2"]["failures"][0].as_str().is_some_and(|why| why.contains("404")), "{report:#}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A gRPC server that runs in the test: `test.Echo/Say` sends back what it gets, message by message; `Fail` refuses,
-//! `Slow` never answers, `Big` answers with too much, `Plain` answers with HTTP that is no gRPC. As Envoy's authorization
-//! service it lets those in whose question says `good` somewhere, as `ada`, and tells others `who are you?`. As
-//! `grpc.health.v1.Health` it says what the test wants of the service `test.Echo`, and knows no other.
+//! `Slow` never answers, `Ticks` sends twenty messages in a second, `Big` answers with too much, `Plain` answers with HTTP that is
+//! no gRPC. As Envoy's authorization service it lets those in whose question says `good` somewhere, as `ada`, and tells others
+//! `who are you?`. As `grpc.health.v1.Health` it says what the test wants of the service `test.Echo`, and knows no other.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -89,26 +89,29 @@ async fn answer(request: Request<Incoming>, serving: u8) -> Result<Response<Repl
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let body = match method.as_str() {
-        "Say" => Reply { echo: Some(request.into_body()), data: None, trailers: Some(trailers) },
-        "Seen" => Reply { echo: None, data: Some(framed(seen.as_bytes())), trailers: Some(trailers) },
-        "Big" => Reply { echo: None, data: Some(framed(&vec![0; 4 * 1024 * 1024 + 1])), trailers: Some(trailers) },
+        "Say" => Reply { echo: Some(request.into_body()), trailers: Some(trailers), ..Reply::default() },
+        "Seen" => Reply { data: Some(framed(seen.as_bytes())), trailers: Some(trailers), ..Reply::default() },
+        "Big" => {
+            Reply { data: Some(framed(&vec![0; 4 * 1024 * 1024 + 1])), trailers: Some(trailers), ..Reply::default() }
+        }
         "/envoy.service.auth.v3.Authorization/Check" => {
             let question = whole(request.into_body()).await;
             let is_good = question.windows(4).any(|part| part == b"good");
             let verdict = if is_good { ADMITTED } else { REFUSED };
-            Reply { echo: None, data: Some(framed(verdict)), trailers: Some(trailers) }
+            Reply { data: Some(framed(verdict)), trailers: Some(trailers), ..Reply::default() }
         }
         "/grpc.health.v1.Health/Check" => match whole(request.into_body()).await.get(5..) {
             Some(b"\x0a\x09test.Echo") => {
-                Reply { echo: None, data: Some(framed(&[8, serving])), trailers: Some(trailers) }
+                Reply { data: Some(framed(&[8, serving])), trailers: Some(trailers), ..Reply::default() }
             }
             _ => {
                 trailers.insert("grpc-status", HeaderValue::from_static("5"));
-                Reply { echo: None, data: None, trailers: Some(trailers) }
+                Reply { trailers: Some(trailers), ..Reply::default() }
             }
         },
+        "Ticks" => Reply { ticks: 20, trailers: Some(trailers), ..Reply::default() },
         "Slow" => std::future::pending().await,
-        _ => Reply { echo: None, data: None, trailers: None },
+        _ => Reply::default(),
     };
     let mut response = Response::new(body);
     let kind = if method == "Plain" { "text/plain" } else { "application/grpc" };
@@ -139,9 +142,13 @@ fn framed(message: &[u8]) -> Bytes {
     Bytes::from([&[0], &length[..], message].concat())
 }
 
-/// The request's body again or one piece, and then trailers.
+/// The request's body again, messages in their time, one piece, and then trailers.
+#[derive(Default)]
 struct Reply {
     echo: Option<Incoming>,
+    /// Messages that are still to come, each after a pause.
+    ticks: u32,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
 }
@@ -157,6 +164,16 @@ impl Body for Reply {
                 other => return other,
             }
         }
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+            return Poll::Ready(Some(Ok(Frame::data(framed(b"tick")))));
+        }
+        if self.ticks > 0 {
+            self.ticks -= 1;
+            self.pause = Some(Box::pin(tokio::time::sleep(std::time::Duration::from_millis(50))));
+            return self.poll_frame(cx);
+        }
         if let Some(data) = self.data.take() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -164,6 +181,6 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.echo.is_none() && self.data.is_none() && self.trailers.is_none()
+        self.echo.is_none() && self.ticks == 0 && self.pause.is_none() && self.data.is_none() && self.trailers.is_none()
     }
 }

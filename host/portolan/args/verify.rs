@@ -20,7 +20,23 @@ pub(crate) struct VerifyReloadArgs {
     /// Host that is asked for, when it is not the one of the URL
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Path of a WebSocket at the URL's address, which is held open
+    /// Path of a unary gRPC method at the URL's address, e.g. `/grpc.health.v1.Health/Check`, called with an empty message
+    ///
+    /// The first `grpc-status` says which one is right.
+    #[arg(long, value_name = "PATH")]
+    pub grpc: Option<String>,
+    /// Path of a gRPC method whose answers come one after the other, called with an empty message and held open
+    ///
+    /// It is called again when it has ended with `grpc-status: 0`.
+    #[arg(long, value_name = "PATH")]
+    pub grpc_stream: Option<String>,
+    /// Path of a long answer, which is read slowly over HTTP/1 and HTTP/2
+    #[arg(long, value_name = "PATH")]
+    pub download: Option<String>,
+    /// Path that takes a POST of 100 KiB, which are sent over two seconds, over HTTP/1 and HTTP/2
+    #[arg(long, value_name = "PATH")]
+    pub upload: Option<String>,
+    /// Path of a WebSocket at the URL's address, one of which is held open over HTTP/1 and one over HTTP/2
     #[arg(long, value_name = "PATH")]
     pub websocket: Option<String>,
     /// Address of a TCP listener of the gateway, a connection to which is held open
@@ -35,7 +51,13 @@ pub(crate) struct VerifyReloadArgs {
     /// Changes of a filter's configuration besides, each of which starts the filter anew
     #[arg(long, value_name = "N", default_value = "20")]
     pub filter_swaps: u32,
-    /// Connections of each protocol
+    /// Changes of the certificate of a listener on a free port of this machine, which is added for it and asked meanwhile
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub certificate_changes: u32,
+    /// Listeners on a free port of this machine that are added and removed
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub listener_changes: u32,
+    /// Connections of HTTP/1, of HTTP/2 and of unary gRPC
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub connections: u16,
     /// A change must be served within this time

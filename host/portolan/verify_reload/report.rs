@@ -13,6 +13,8 @@ use crate::args::VerifyReloadArgs;
 pub(super) struct Report {
     reloads: u32,
     filter_swaps: u32,
+    certificate_changes: u32,
+    listener_changes: u32,
     /// Milliseconds until a change was served.
     served_p50_ms: u128,
     served_p99_ms: u128,
@@ -27,6 +29,8 @@ impl Report {
         Self {
             reloads: args.reloads,
             filter_swaps: args.filter_swaps,
+            certificate_changes: args.certificate_changes,
+            listener_changes: args.listener_changes,
             served_p50_ms: at(50),
             served_p99_ms: at(99),
             tallies,
@@ -38,33 +42,47 @@ impl Report {
         self.kinds().iter().map(|(_, tally)| tally.lost).sum()
     }
 
-    fn kinds(&self) -> [(&'static str, &Tally); 4] {
-        let Tallies { http1, http2, websocket, tcp } = &self.tallies;
-        [("http/1", http1), ("http/2", http2), ("websocket", websocket), ("tcp", tcp)]
+    fn kinds(&self) -> [(&'static str, &Tally); 10] {
+        let all = &self.tallies;
+        [
+            ("http/1", &all.http1),
+            ("http/2", &all.http2),
+            ("grpc", &all.grpc),
+            ("grpc stream", &all.grpc_stream),
+            ("download", &all.download),
+            ("upload", &all.upload),
+            ("websocket", &all.websocket),
+            ("websocket/2", &all.websocket_http2),
+            ("tcp", &all.tcp),
+            ("https", &all.https),
+        ]
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reloads, filter_swaps, served_p50_ms, served_p99_ms, .. } = self;
+        let Self { reloads, filter_swaps, certificate_changes, listener_changes, .. } = self;
+        let Self { served_p50_ms, served_p99_ms, .. } = self;
         writeln!(
             f,
-            "changes    {reloads} reloads, {filter_swaps} filter swaps; served after {served_p50_ms} ms (p50), {served_p99_ms} ms (p99)"
+            "changes      {reloads} reloads, {filter_swaps} filter swaps, {certificate_changes} certificates,"
         )?;
+        writeln!(f, "             {listener_changes} listeners added and removed")?;
+        writeln!(f, "served after {served_p50_ms} ms (p50), {served_p99_ms} ms (p99)")?;
         for (name, tally) in self.kinds() {
             let Tally { answered, held, lost, failures } = tally;
             match answered + held + lost {
-                0 => writeln!(f, "{name:<10} not asked")?,
-                _ if *held > 0 || *answered == 0 => writeln!(f, "{name:<10} {held} held, {lost} cut")?,
-                _ => writeln!(f, "{name:<10} {answered} answered, {lost} failed")?,
+                0 => writeln!(f, "{name:<12} not asked")?,
+                _ if *held > 0 || *answered == 0 => writeln!(f, "{name:<12} {held} held, {lost} cut")?,
+                _ => writeln!(f, "{name:<12} {answered} answered, {lost} failed")?,
             }
             for failure in failures {
                 writeln!(f, "             {failure}")?;
             }
         }
         match self.lost() {
-            0 => writeln!(f, "lost       nothing"),
-            lost => writeln!(f, "lost       {lost}"),
+            0 => writeln!(f, "lost         nothing"),
+            lost => writeln!(f, "lost         {lost}"),
         }
     }
 }
