@@ -2,7 +2,8 @@
 //!
 //! A look at a clock costs about as much as a small callback's own work, so most callbacks are only counted. Those that
 //! are timed: the first [`EXACT`] of each second, then one of [`INTERVAL`], standing for all of them; and each one that
-//! was still running at two ticks of the engine's clock, for itself.
+//! was still running at two ticks of the engine's clock, for itself. The wall's clock is the cheap one; a call that seems to
+//! have taken long may have been put off by the system, and from then to the end of the second CPU time is looked at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ const EXACT: u32 = 64;
 
 /// After those, one of so many is timed.
 const INTERVAL: u32 = 32;
+
+/// By the wall's clock a longer call says little: the thread may not have run meanwhile.
+const SUSPICIOUS: Duration = Duration::from_millis(1);
 
 /// The callbacks as metrics tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +142,10 @@ pub(crate) struct Meter {
     callback: Callback,
     /// When the call that runs began, if it is timed.
     started: Option<Instant>,
+    /// The thread's CPU time then, if that is what it is timed by.
+    started_at: Option<Duration>,
+    /// Timed calls are timed by CPU time.
+    careful: bool,
     /// Ticks of the clock since the call began.
     ticks: u32,
     /// The thread's CPU time at the first tick; none before.
@@ -165,6 +173,8 @@ impl Meter {
             told: 0,
             callback: Callback::Other,
             started: None,
+            started_at: None,
+            careful: false,
             ticks: 0,
             seen: None,
             base: thread_time(),
@@ -206,6 +216,7 @@ impl Meter {
         self.until_timed = self.until_timed.wrapping_sub(1);
         if self.until_timed == 0 {
             self.clock.wake();
+            self.started_at = if self.careful { thread_time() } else { None };
             self.started = Some(Instant::now());
         }
     }
@@ -244,7 +255,7 @@ impl Meter {
                 let since = thread_time().map_or(Duration::ZERO, |now| now.saturating_sub(seen));
                 (since + TICK, 1)
             }
-            (_, Some(started)) => (started.elapsed(), weight),
+            (_, Some(started)) => self.timed(started, weight),
             _ => return,
         };
         if good {
@@ -257,6 +268,20 @@ impl Meter {
         if timed {
             self.tell();
         }
+    }
+
+    /// How long a call took that was timed, and for how many it stands.
+    fn timed(&mut self, started: Instant, weight: u32) -> (Duration, u32) {
+        if let Some(from) = self.started_at {
+            return (thread_time().map_or(Duration::ZERO, |now| now.saturating_sub(from)), weight);
+        }
+        let elapsed = started.elapsed();
+        if elapsed < SUSPICIOUS {
+            return (elapsed, weight);
+        }
+        // Whatever the system did meanwhile, it did not do it to the calls that this one would stand for.
+        self.careful = true;
+        (elapsed.min(2 * TICK), 1)
     }
 
     /// Tells the observer what it has not heard of.
@@ -296,6 +321,7 @@ impl Meter {
             let refilled = self.budget.saturating_mul(second.saturating_sub(self.second));
             self.spent = self.spent.saturating_sub(refilled);
             (self.second, self.exact) = (second, EXACT);
+            self.careful = false;
         }
     }
 }
@@ -314,4 +340,37 @@ fn thread_time() -> Option<Duration> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After this many calls of the kind: is the budget of 50 ms used up?
+    fn is_used_up(calls: u32, call: impl Fn()) -> bool {
+        let limits = VmLimits { cpu_per_second: Duration::from_millis(50), ..VmLimits::default() };
+        // A clock that stands: all is one second, and nothing ticks.
+        let mut meter = Meter::new(&limits, &Arc::default());
+        meter.end_start(&limits);
+        for _ in 0..calls {
+            meter.begin(Callback::RequestHeaders);
+            call();
+            meter.end(true);
+        }
+        meter.is_overdrawn()
+    }
+
+    #[test]
+    fn time_in_which_the_thread_did_not_run_is_not_the_filters() {
+        assert!(!is_used_up(100, || std::thread::sleep(Duration::from_millis(2))));
+    }
+
+    #[test]
+    fn calls_that_take_long_use_the_budget_up() {
+        let begin = || thread_time().unwrap_or_default();
+        assert!(is_used_up(40, || {
+            let from = begin();
+            while begin().saturating_sub(from) < Duration::from_millis(2) {}
+        }));
+    }
 }
