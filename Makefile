@@ -1,7 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who work on Portolan.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup release image count measure fuzz container modules clean
+.PHONY: help demo test soak lint setup release image count measure fuzz container modules clean
 
 WASM_TARGET := wasm32-wasip1
 NATIVE_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
@@ -28,6 +28,10 @@ else
 	cargo test --locked --workspace
 endif
 
+soak: setup ## Two minutes of load, faults and changes; 200 reloads with takeovers and all else that must lose nothing
+	PORTOLAN_TEST_SOAK=120 PORTOLAN_TEST_RELOADS=200 cargo test --locked --workspace --test integration -- \
+		--test-threads 1 soak:: reloads_filter_swaps
+
 lint: setup ## Format and lints
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -49,11 +53,12 @@ modules: setup ## How requests fare while a large module of Go's is compiled
 count: release ## User instructions and system calls for one small request (callgrind, strace), against the budget
 	tests/count/count.py --binary $(STATIC)
 
-measure: release ## Start time, memory, reload and filter swap times, latency under reloads
+measure: release ## Start time, memory, reload and filter swap times, latency under reloads and attacks
 	tests/measure/measure.py --binary $(STATIC)
 	tests/measure/connections.py --binary $(STATIC)
 	tests/measure/scale.py --binary $(STATIC)
 	tests/measure/filters.py --binary $(STATIC)
+	tests/measure/attack.py --binary $(STATIC)
 
 fuzz: ## One minute of each fuzz target (needs cargo-fuzz and a nightly toolchain)
 	cd tests/fuzz && for target in yaml matcher guest proxy_header http1; do cargo fuzz run $$target -- -max_total_time=60; done

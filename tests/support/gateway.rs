@@ -194,6 +194,11 @@ impl Gateway {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Its access log so far.
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default()
+    }
+
     /// Waits until its log holds this.
     pub(crate) fn await_log(&self, part: &str) {
         await_some(&format!("{part:?} in the log:\n{}", self.log()), || self.log().contains(part).then_some(()));
