@@ -39,7 +39,10 @@ class Origin(threading.Thread):
                 if field.startswith(b"content-length:"):
                     length = int(field.split(b":")[1])
             while length:
-                length -= len(file.read(min(length, PIECE)))
+                piece = file.read(min(length, PIECE))
+                if not piece:
+                    return
+                length -= len(piece)
             path = request.split()[1]
             size = int(path.rsplit("/", 1)[1]) << 20 if path.startswith("/down/") else 0
             client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size or 6))
