@@ -326,22 +326,30 @@ const ISTIO_KINDS: &[(&str, &str, &str)] = &[
     ("RequestAuthentication and AuthorizationPolicy", "authorization_policy", "AuthorizationPolicy"),
 ];
 
-/// Fields of the structs of Istio's resources by type: name in YAML (empty when flattened) and type.
+/// Fields of the structs of Istio's resources by type: name in YAML (empty when flattened) and type. One that is made of
+/// another type has that one's fields.
 fn istio_types() -> BTreeMap<String, Vec<(String, String)>> {
     let mut types: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (_, text) in rust_files().filter(|(path, _)| path.starts_with("host/config/src/resources/istio")) {
-        let (mut current, mut rename) = (None, None);
+        let (mut current, mut rename, mut from) = (None, None, None);
         for line in text.lines().map(str::trim) {
             if let Some(rest) = line.strip_prefix("pub struct ") {
                 current = rest.split([' ', '<', '{', ';']).next().map(str::to_owned);
-                types.entry(current.clone().unwrap()).or_default();
+                let fields = types.entry(current.clone().unwrap()).or_default();
+                if let Some(from) = from.take() {
+                    fields.push((String::new(), from));
+                    current = None;
+                }
             } else if line == "}" {
                 current = None;
             } else if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
                 rename = rest.split('"').next().map(str::to_owned);
+            } else if let Some(rest) = line.strip_prefix("#[serde(from = \"") {
+                from = rest.split('"').next().map(str::to_owned);
             } else if line == "#[serde(flatten)]" {
                 rename = Some(String::new());
-            } else if let (Some(owner), Some(rest)) = (&current, line.strip_prefix("pub "))
+            } else if let (Some(owner), Some(rest)) =
+                (&current, line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) ")))
                 && let Some((name, kind)) = rest.trim_end_matches(',').split_once(": ")
             {
                 let name = rename.take().unwrap_or_else(|| camel(name));

@@ -127,7 +127,6 @@ pub struct TcpRouteDestination {
 #[serde(from = "HttpRouteFields")]
 pub struct HttpRoute {
     /// Alternatives; none matches everything.
-    #[serde(rename = "match")]
     pub matches: Vec<HttpMatch>,
     /// Weighted destinations.
     pub route: Vec<HttpRouteDestination>,
