@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::support::await_true;
+use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::dns::DnsServer;
 use crate::support::gateway::{Gateway, Options};
 use crate::support::grpc::GrpcServer;
+use crate::support::load::Load;
 use crate::support::ports::Port;
 use crate::support::secure::{self, self_signed};
 use crate::support::tcp::Server;
@@ -50,8 +52,10 @@ impl Backend {
     }
 }
 
-/// A DestinationRule with this check and the rest of its `spec`, in flow style.
+/// A DestinationRule with this check and the rest of its `spec`, in flow style. Unless it says so itself, a check has all the
+/// time that a busy machine may need.
 fn checked(check: &str, spec: &str) -> String {
+    let check = if check.contains("timeout") { check.to_owned() } else { check.replacen('{', "{timeout: 15s, ", 1) };
     format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: app\n  annotations:\n    \
          portolan.dev/health-check: |\n      {check}\nspec: {{host: app.test{spec}}}\n"
@@ -200,11 +204,55 @@ fn a_reload_keeps_what_is_known_and_checks_what_is_new() {
     gateway.replace("rule.yaml", "# gone\n");
     await_flags(&gateway, one.address(), "healthy");
     await_true("all to answer", || answers(&gateway).len() == 3);
-    assert!(!gateway.admin("/stats/prometheus").text().contains("envoy_cluster_health_check_attempt{"));
+    let series = "envoy_cluster_health_check_attempt{";
+    await_true("its series to end", || !gateway.admin("/stats/prometheus").text().contains(series));
     // What has served without checks serves on until its first one.
     gateway.replace("rule.yaml", rule);
     await_true("checks again", || one.checks() == 3 && two.checks() == 3);
     await_flags(&gateway, one.address(), "healthy");
+}
+
+/// Without panic, and by this policy.
+fn no_request_is_lost(policy: &str) {
+    let (one, two, three) = (Backend::start("one"), Backend::start("two"), Backend::start("three"));
+    let spec = format!(
+        ", trafficPolicy: {{outlierDetection: {{consecutive5xxErrors: 0, minHealthPercent: 0}}, loadBalancer: {policy}}}"
+    );
+    let rule = |interval: &str| checked(&format!("{{http: {{path: /healthz}}, interval: {interval}}}"), &spec);
+    let without = rule("1s").replace("portolan.dev/health-check", "example.com/off");
+    let endpoints = [("v1", one.address()), ("v2", two.address()), ("v3", three.address())];
+    let gateway = options(&endpoints[..2], &without).start();
+    let load = Load::start(gateway.address(), &Request::get("h", "/").header("x-user", "ada"), 4);
+    load.await_more(50);
+    gateway.replace("rule.yaml", rule("20ms"));
+    await_true("checks", || one.checks() > 1 && two.checks() > 1);
+    for _ in 0..3 {
+        for sick in [&one, &two] {
+            sick.set(503);
+            await_flags(&gateway, sick.address(), "/failed_active_hc");
+            load.await_more(50);
+            sick.set(200);
+            await_flags(&gateway, sick.address(), "healthy");
+        }
+    }
+    gateway.replace("rule.yaml", rule("30ms"));
+    gateway.replace("app.yaml", service_entry("app.test", &endpoints));
+    await_flags(&gateway, three.address(), "healthy");
+    load.await_more(50);
+    gateway.replace("rule.yaml", &without);
+    await_true("no checks", || told(&gateway, CLUSTER, one.address(), "health_check_age_ms").is_empty());
+    load.await_more(50);
+    load.stop().assert_no_failures();
+}
+
+#[test]
+fn no_request_is_lost_while_checks_come_find_faults_change_and_go() {
+    no_request_is_lost("{simple: LEAST_REQUEST}");
+}
+
+#[test]
+fn no_request_is_lost_by_a_consistent_choice_either() {
+    no_request_is_lost("{consistentHash: {httpHeaderName: x-user}}");
 }
 
 #[test]
@@ -268,7 +316,8 @@ fn subsets_share_the_check_of_an_endpoint() {
 fn a_service_entry_has_checks_of_its_own_and_another_port_may_be_asked() {
     let (app, health) = (Upstream::start("app"), Backend::start("health"));
     health.set(404);
-    let check = format!("{{http: {{path: /healthz}}, port: {}, interval: 30ms}}", health.address().port());
+    let check =
+        format!("{{http: {{path: /healthz}}, port: {}, interval: 30ms, timeout: 15s}}", health.address().port());
     let entry = service_entry("app.test", &[("v1", app.address())]);
     let entry = entry
         .replace("metadata:\n", &format!("metadata:\n  annotations:\n    portolan.dev/health-check: \"{check}\"\n"));
@@ -325,7 +374,7 @@ fn explain_names_the_check_and_what_it_says() {
     let failing = format!("{} fails its health check: status 503", one.address());
     assert!(told.contains(&failing), "{told}{}", String::from_utf8_lossy(&output.stderr));
     assert!(
-        told.contains("GET /healthz every 30 ms, within 1 s, unhealthy after 3 failures, healthy after 1"),
+        told.contains("GET /healthz every 30 ms, within 15 s, unhealthy after 3 failures, healthy after 1"),
         "{told}"
     );
 }

@@ -51,7 +51,6 @@ fn request(target: &Target, service: &str) -> Option<Request> {
         .header(header::HOST, &target.plan.check.host)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONTENT_TYPE, "application/grpc")
-        .header("grpc-timeout", format!("{}m", target.plan.check.timeout_ms.min(99_999_999)))
         .body(Full::from(framed(service)));
     let (mut parts, body) = request.ok()?.into_parts();
     as_http2(&mut parts, target.plan.transport.scheme());
