@@ -61,6 +61,7 @@ fn no_endpoint_is_503_no_healthy_upstream_and_uh() {
     assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
     let line = gateway.await_access("/empty");
     assert!(line.contains("503 UH no_healthy_upstream - "), "{line}");
+    assert!(line.contains(" outbound|80||empty.test "), "{line}");
 }
 
 #[test]

@@ -99,6 +99,34 @@ fn the_timeout_covers_all_tries_and_the_pauses_between_them() {
 }
 
 #[test]
+fn the_upstream_is_told_how_long_it_is_waited_for() {
+    let rules = "\
+- match: [{uri: {exact: /all}}]
+  route: [{destination: {host: app.test}}]
+  timeout: 30s
+- match: [{uri: {exact: /try}}]
+  route: [{destination: {host: app.test}}]
+  timeout: 30s
+  retries: {attempts: 2, perTryTimeout: 20s, retryOn: 5xx}
+- match: [{uri: {exact: /taken-away}}]
+  route: [{destination: {host: app.test}}]
+  timeout: 30s
+  headers: {request: {remove: [x-envoy-expected-rq-timeout-ms]}}
+- route: [{destination: {host: app.test}}]
+";
+    let app = Upstream::start("app");
+    let gateway = gateway(rules, app.address());
+    let told = |target: &str| {
+        let request = Request::get("h", target).header("x-envoy-expected-rq-timeout-ms", "5");
+        gateway.send(&request).seen("x-envoy-expected-rq-timeout-ms")
+    };
+    assert_eq!(told("/all").as_deref(), Some("30000"));
+    assert_eq!(told("/try").as_deref(), Some("20000"));
+    assert_eq!(told("/taken-away"), None);
+    assert_eq!(told("/none"), None);
+}
+
+#[test]
 fn an_answer_before_the_body_was_read_reaches_the_client() {
     let rules = "- route: [{destination: {host: app.test}}]\n";
     for closes in [false, true] {

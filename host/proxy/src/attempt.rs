@@ -1,6 +1,7 @@
 //! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
 mod outcome;
+mod replayed;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,12 +15,14 @@ use rand::Rng;
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
-use self::outcome::{Try, failed, sent_and_failed, unreachable_because};
+use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
+use self::replayed::replay;
 use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
 use crate::deadline::{Deadline, within};
+use crate::expected_timeout;
 use crate::filter_chain::Direction;
 use crate::grpc_reply;
 use crate::grpc_timeout;
@@ -29,8 +32,7 @@ use crate::local_reply::{Failure, Reply};
 use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
-use crate::stream::Stream;
-use crate::upstream::{ConnectError, ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
+use crate::upstream::{ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
 
 /// What came of all tries. Boxed: each future on the way out moves it once more.
 pub(crate) enum Tried {
@@ -53,6 +55,8 @@ pub(crate) struct Attempts<'a> {
     /// The route's, or what a client of gRPC says.
     timeout: Option<Duration>,
     deadline: Option<Deadline>,
+    /// When that one runs out, as it stood before the first try.
+    end: Option<Instant>,
     tries: u32,
     /// The endpoints of earlier tries, for the next one to avoid.
     tried: SmallVec<[SocketAddr; 3]>,
@@ -103,6 +107,7 @@ impl<'a> Attempts<'a> {
             keeps,
             timeout,
             deadline: timeout.and_then(|limit| Deadline::new(stream, limit)),
+            end: None,
             tries: 0,
             tried: SmallVec::new(),
             fresh: false,
@@ -119,6 +124,7 @@ impl<'a> Attempts<'a> {
 
     pub(crate) async fn run(&mut self) -> Tried {
         let mut deadline = self.deadline.take();
+        self.end = deadline.as_ref().map(Deadline::at);
         let tried = within(deadline.as_mut(), pin!(self.run_all())).await;
         match tried {
             Some(Tried::Answered(answer, _)) => Tried::Answered(answer, deadline),
@@ -200,10 +206,10 @@ impl<'a> Attempts<'a> {
         self.job.stream.with_state(|state| state.host.endpoint = None);
         let avoid = self.avoid();
         let Some(pool) = self.pool.pick(&self.job.stream.worker, self.job.hash, avoid) else {
+            let name = self.job.cluster.state.name.clone();
+            self.job.stream.note(|info| info.upstream_cluster = Some(name));
             if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
                 self.job.stream.http.no_cluster.inc();
-                let name = self.job.cluster.state.name.clone();
-                self.job.stream.note(|info| info.upstream_cluster = Some(name));
                 return failed(
                     Failure::NoCluster,
                     Some("nothing defines the host, and DNS does not know it".to_owned()),
@@ -233,7 +239,7 @@ impl<'a> Attempts<'a> {
                 if let CheckoutError::Connect(_, error) = &error {
                     stream.with_course(|course| course.transport_failure = error.to_string());
                 }
-                return self.no_connection(error);
+                return no_connection(&self.job.cluster.state.metrics, error);
             }
         };
         if let Some(asked) = asked {
@@ -257,25 +263,6 @@ impl<'a> Attempts<'a> {
         let looks_elsewhere = policy.retry_remote_localities && self.tried.len() > 1;
         let priorities = if looks_elsewhere { tried_priorities(&self.pool.endpoints(), &self.tried) } else { 0 };
         Avoid { hosts, priorities }
-    }
-
-    fn no_connection(&self, error: CheckoutError) -> Try {
-        let metrics = &self.job.cluster.state.metrics;
-        let failure = match &error {
-            CheckoutError::Overflow => {
-                metrics.upstream_rq_pending_overflow.inc();
-                Failure::Overflow
-            }
-            CheckoutError::Connect(_, ConnectError::Timeout) => Failure::ConnectTimeout,
-            CheckoutError::Connect(..) | CheckoutError::Handshake(..) => Failure::Connect,
-        };
-        if failure != Failure::Overflow {
-            metrics.upstream_rq_pending_failure_eject.inc();
-        }
-        match error {
-            CheckoutError::Connect(_, ConnectError::Failed(reason)) => unreachable_because(reason),
-            other => failed(failure, Some(other.to_string())),
-        }
     }
 
     async fn send(&mut self, mut lease: Lease, upstream: Upstream) -> Try {
@@ -362,6 +349,8 @@ impl<'a> Attempts<'a> {
         };
         if self.tries > 1 {
             parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
+            let per_try = self.policy.per_try_timeout_ms.map(Duration::from_millis);
+            expected_timeout::tell_again(&mut parts.headers, self.end, per_try);
         }
         // Of HTTP/2 nothing can be read back.
         if self.keeps || self.is_http2 {
@@ -495,13 +484,4 @@ impl<'a> Attempts<'a> {
         let share = self.job.stream.worker.with_rng(|rng| rng.random::<f64>());
         sleep(longest.mul_f64(share)).await;
     }
-}
-
-/// A body that can be sent again, with what filters make of it.
-fn replay(stream: &Rc<Stream>, timeout: Option<Duration>, body: Incoming) -> Rc<std::cell::RefCell<Replay>> {
-    if !stream.view.wants.request_body {
-        return Replay::new(body, stream.clone());
-    }
-    let until = crate::deadline::after(timeout);
-    Replay::filtered(FilteredBody::new(body, stream.clone(), Direction::Request, until))
 }

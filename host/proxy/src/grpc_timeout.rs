@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::expected_timeout;
 use crate::route::ForwardEntry;
 use crate::stream::Stream;
 
@@ -25,6 +26,7 @@ fn apply(headers: &mut HeaderMap, route: Option<Duration>, per_try: Option<Durat
     if let Some(told) = shorter(limit, positive(per_try)).and_then(header) {
         headers.insert(GRPC_TIMEOUT, told);
     }
+    expected_timeout::tell(headers, limit, per_try);
     limit
 }
 

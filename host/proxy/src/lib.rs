@@ -26,6 +26,7 @@ mod dynamic;
 mod edf;
 mod edge;
 mod endpoint;
+mod expected_timeout;
 mod explain;
 mod failure_log;
 mod filter_chain;

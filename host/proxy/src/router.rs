@@ -18,6 +18,7 @@ use crate::body_filter::FilteredBody;
 use crate::deadline::Deadline;
 use crate::dynamic;
 use crate::endpoint::EndpointState;
+use crate::expected_timeout;
 use crate::filter_chain::{Direction, Outcome};
 use crate::grpc_web;
 use crate::hash_input::Hashed;
@@ -224,6 +225,8 @@ impl Forwarding<'_> {
             let request = &mut state.request;
             let head = Head { method: &request.method, uri: &request.uri, version: request.version };
             let headers = &mut request.headers;
+            let per_try = self.forward.retry.per_try_timeout_ms.map(Duration::from_millis);
+            expected_timeout::tell(headers, self.forward.timeout, per_try);
             let of_destination = destination.map(|destination| &destination.headers.request);
             let changes = [of_destination, Some(&self.forward.headers.request)].into_iter().flatten();
             let mut changes = changes.filter(|changes| !changes.is_empty()).peekable();

@@ -1,7 +1,11 @@
 //! [`Try`]: what came of one try.
 
+use portolan_telemetry::ClusterMetrics;
+
 use crate::local_reply::{Failure, Reply};
+use crate::pool::CheckoutError;
 use crate::router::Answer;
+use crate::upstream::ConnectError;
 
 /// What came of one try.
 pub(super) enum Try {
@@ -31,4 +35,23 @@ pub(super) fn unreachable_because(reason: String) -> Try {
 
 pub(super) fn sent_and_failed(failure: Failure, cause: String) -> Try {
     Try::Failed { failure, cause: Some(cause), reason: None, unsent: false, reused: false }
+}
+
+/// What it means that the pool gave no connection.
+pub(super) fn no_connection(metrics: &ClusterMetrics, error: CheckoutError) -> Try {
+    let failure = match &error {
+        CheckoutError::Overflow => {
+            metrics.upstream_rq_pending_overflow.inc();
+            Failure::Overflow
+        }
+        CheckoutError::Connect(_, ConnectError::Timeout) => Failure::ConnectTimeout,
+        CheckoutError::Connect(..) | CheckoutError::Handshake(..) => Failure::Connect,
+    };
+    if failure != Failure::Overflow {
+        metrics.upstream_rq_pending_failure_eject.inc();
+    }
+    match error {
+        CheckoutError::Connect(_, ConnectError::Failed(reason)) => unreachable_because(reason),
+        other => failed(failure, Some(other.to_string())),
+    }
 }
