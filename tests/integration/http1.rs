@@ -168,6 +168,29 @@ fn a_host_that_is_none_and_methods_that_are_not_served_are_refused() {
 }
 
 #[test]
+fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
+    let (gateway, upstream) = start();
+    let cases = [
+        ("GET https://app.test/ HTTP/1.1", 403, "Forbidden", "DPE http1.https_url_on_plaintext_connection"),
+        ("GET ftp://app.test/ HTTP/1.1", 400, "Bad Request", "DPE http1.invalid_scheme"),
+        ("GET http://u@app.test/ HTTP/1.1", 400, "Bad Request", "DPE http.invalid_authority"),
+        ("OPTIONS * HTTP/1.1", 404, "", "- absolute_path_rejected"),
+        ("FOO / HTTP/1.1", 400, "Bad Request", CODEC),
+        ("GET /a#b HTTP/1.1", 400, "", "- path_normalization_failed"),
+        ("GET / HTTP/1.0", 426, "Upgrade Required", "DPE low_version"),
+    ];
+    for (number, (line_sent, status, text, told)) in cases.into_iter().enumerate() {
+        let response = refusal(&gateway, &bytes(line_sent, "", ""));
+        assert_eq!((response.status, response.text().as_str()), (status, text), "{line_sent}");
+        let content_type = (!text.is_empty()).then_some("text/plain");
+        assert_eq!(response.header("content-type"), content_type, "{line_sent}");
+        let line = line(&gateway, number);
+        assert!(line.contains(&format!(" {status} {told} ")), "{told:?} is not in {line:?} for {line_sent}");
+    }
+    assert_eq!(arrived(&upstream), 0);
+}
+
+#[test]
 fn the_authority_of_an_absolute_target_wins() {
     let (gateway, upstream) = start();
     let mut connection = gateway.connect();

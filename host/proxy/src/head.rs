@@ -29,7 +29,7 @@ const SERVER: HeaderValue = HeaderValue::from_static("portolan");
 const MAX_FIELDS: usize = 100;
 
 /// Refuses what must not be taken, and makes Host and path canonical.
-pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
+pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization, is_tls: bool) -> Result<(), Refusal> {
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
@@ -49,6 +49,7 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
     }
     // The authority of an absolute target wins (RFC 9112 section 3.2.2).
     if let Some(authority) = parts.uri.authority() {
+        check_scheme(parts, is_tls)?;
         if !is_host(authority.as_str().as_bytes()) {
             return Err(Refusal::BadHost);
         }
@@ -56,6 +57,18 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization) -> Res
         parts.headers.insert(header::HOST, host);
     }
     check_path(parts, paths)
+}
+
+/// As Envoy has it of absolute targets: a client that means TLS and has none is told so.
+fn check_scheme(parts: &request::Parts, is_tls: bool) -> Result<(), Refusal> {
+    match parts.uri.scheme() {
+        Some(scheme) if parts.version != Version::HTTP_2 => match scheme.as_str() {
+            "https" if !is_tls => Err(Refusal::HttpsUrl),
+            "http" | "https" => Ok(()),
+            _ => Err(Refusal::Scheme),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// What HTTP/2 says otherwise, in the words of HTTP/1: `:authority` as Host, cookies in one line. A Host that says
@@ -176,7 +189,7 @@ fn is_plain_host(host: &[u8]) -> bool {
 fn check_path(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
     let path = parts.uri.path();
     if path == "*" && parts.method == Method::OPTIONS {
-        return Ok(());
+        return Err(Refusal::Asterisk);
     }
     let normal = path::normalize(path, paths).map_err(|_| Refusal::BadPath)?;
     let new: Option<Uri> = match normal {

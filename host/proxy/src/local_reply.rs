@@ -44,8 +44,17 @@ pub(crate) enum Refusal {
     #[error("missing_host_header")]
     NoHost,
     /// The Host is no host.
-    #[error("invalid_authority")]
+    #[error("http.invalid_authority")]
     BadHost,
+    /// An absolute target with `https` on a connection without TLS.
+    #[error("http1.https_url_on_plaintext_connection")]
+    HttpsUrl,
+    /// An absolute target that is neither `http` nor `https`.
+    #[error("http1.invalid_scheme")]
+    Scheme,
+    /// `OPTIONS *`: no route is for it.
+    #[error("absolute_path_rejected")]
+    Asterisk,
     /// Both lengths, or an encoding that is not exactly `chunked`: RFC 9112 section 6.
     #[error("http1.codec_error")]
     Framing,
@@ -135,7 +144,8 @@ impl Reply {
         let status = match refusal {
             Refusal::Version => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Upgrade => StatusCode::FORBIDDEN,
+            Refusal::Upgrade | Refusal::HttpsUrl => StatusCode::FORBIDDEN,
+            Refusal::Asterisk => StatusCode::NOT_FOUND,
             Refusal::TooManyFields | Refusal::Malformed(Fault::HeadTooLarge | Fault::TooManyFields) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -151,6 +161,7 @@ impl Reply {
             Refusal::TooLarge
             | Refusal::NoHost
             | Refusal::BadPath
+            | Refusal::Asterisk
             | Refusal::Upgrade
             | Refusal::Malformed(Fault::Fragment) => ResponseFlags::NONE,
             _ => ResponseFlags::DPE,
@@ -159,6 +170,8 @@ impl Reply {
         match refusal {
             Refusal::Overload => reply.with_text("envoy overloaded"),
             Refusal::TooLarge => reply.with_text("Payload Too Large"),
+            // What Envoy's codec refuses says its status in words.
+            _ if flags == ResponseFlags::DPE => reply.with_text(status.canonical_reason().unwrap_or_default()),
             _ => reply,
         }
     }

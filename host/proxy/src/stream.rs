@@ -111,7 +111,8 @@ pub(crate) async fn handle(
     }
     let (refusal, challenge) = {
         let view = worker.view();
-        let checked = || head::check(&mut parts, view.snapshot.model.paths.normalization).err();
+        let is_tls = connection.state.tls().is_some();
+        let checked = || head::check(&mut parts, view.snapshot.model.paths.normalization, is_tls).err();
         (limits::overload(&worker).or_else(checked), view.snapshot.challenges.reply(parts.uri.path()))
     };
     let stream = Stream::new(worker, slot, connection, parts, clock);
