@@ -2,8 +2,19 @@
 
 /// The duration in milliseconds, rounded up; none when the text is no duration.
 pub(crate) fn parse_ms(text: &str) -> Option<u64> {
+    // Not what only the arithmetic has left beside a whole number.
+    parse(text).map(|ms| (ms - NANOSECOND / 2.0).ceil() as u64)
+}
+
+/// True unless the text is a duration with a part of a millisecond.
+pub(crate) fn is_whole_ms(text: &str) -> bool {
+    parse(text).is_none_or(|ms| (ms - ms.round()).abs() < NANOSECOND / 2.0)
+}
+
+/// Milliseconds.
+fn parse(text: &str) -> Option<f64> {
     if text == "0" {
-        return Some(0);
+        return Some(0.0);
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -15,11 +26,14 @@ pub(crate) fn parse_ms(text: &str) -> Option<u64> {
         total += number * unit_in_ms(&rest[..unit])?;
         rest = &rest[unit..];
     }
-    (!text.is_empty() && total <= MAX_MS).then_some(total.ceil() as u64)
+    (!text.is_empty() && total <= MAX_MS).then_some(total)
 }
 
 /// A hundred years: more is a slip of the pen, and sums of such times stay far from overflow.
 const MAX_MS: f64 = 100.0 * 365.0 * 86_400_000.0;
+
+/// The least part that Istio's durations have, in milliseconds.
+const NANOSECOND: f64 = 0.000_001;
 
 fn unit_in_ms(unit: &str) -> Option<f64> {
     Some(match unit {
@@ -35,7 +49,7 @@ fn unit_in_ms(unit: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_ms;
+    use super::{is_whole_ms, parse_ms};
 
     #[test]
     fn reads_what_istio_documents() {
@@ -45,6 +59,17 @@ mod tests {
         }
         assert_eq!(parse_ms("1.5s"), Some(1500));
         assert_eq!(parse_ms("10us"), Some(1));
+    }
+
+    #[test]
+    fn knows_parts_of_a_millisecond() {
+        for text in ["1s", "1ms", "1.005s", "8.2s", "0.3s", "1000us", "0", "0s"] {
+            assert!(is_whole_ms(text), "{text}");
+        }
+        assert_eq!(["1.005s", "8.2s", "2.3s"].map(parse_ms), [Some(1005), Some(8200), Some(2300)]);
+        for text in ["0.0001s", "1.5ms", "10us", "1ns", "1s1us"] {
+            assert!(!is_whole_ms(text), "{text}");
+        }
     }
 
     #[test]

@@ -104,6 +104,10 @@ impl<'a, T> Checker<'a, T> {
                 self.error("P0105", path, format!("`{text}` is too short"));
                 self.label("at least `1ms`");
             }
+            Some(_) if !duration::is_whole_ms(text) => {
+                self.error("P0105", path, format!("`{text}` has a part of a millisecond"));
+                self.label("whole milliseconds, at least `1ms`");
+            }
             Some(_) => {}
         }
     }

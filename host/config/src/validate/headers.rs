@@ -54,10 +54,21 @@ fn check_operations(
     }
 }
 
-fn check_name(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
+/// Names of headers that a match asks for: pseudo headers and claims of a token too.
+pub(super) fn check_matched(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
+    if !name.is_empty() && !name.starts_with("@request.auth.claims") && !is_name(name) {
+        checker.error_at_key("P0118", path, format!("`{name}` is not a header's name"));
+    }
+}
+
+fn is_name(name: &str) -> bool {
     let plain = name.strip_prefix(':').unwrap_or(name);
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if plain.is_empty() || !plain.bytes().all(token) {
+    !plain.is_empty() && plain.bytes().all(token)
+}
+
+fn check_name(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
+    if !is_name(name) {
         checker.error_at_key("P0118", path, format!("`{name}` is not a header's name"));
     } else if name.starts_with(':') && !is_authority(name) {
         checker.error_at_key("P0118", path, format!("`{name}` cannot be changed by header operations"));

@@ -3,7 +3,7 @@
 use base64::Engine;
 
 use super::checker::Checker;
-use super::{headers, http_policy, route_destination, string_match};
+use super::{headers, http_policy, route_destination, string_match, virtual_service};
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{
     HttpDirectResponse, HttpMatch, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
@@ -70,12 +70,17 @@ fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {
     string_match::check(checker, &format!("{path}.scheme"), condition.scheme.as_deref(), false);
     string_match::check(checker, &format!("{path}.method"), condition.method.as_deref(), false);
     string_match::check(checker, &format!("{path}.authority"), condition.authority.as_deref(), false);
-    string_match::map(checker, &format!("{path}.headers"), &condition.headers);
-    string_match::map(checker, &format!("{path}.withoutHeaders"), &condition.without_headers);
+    for (field, values) in [("headers", &condition.headers), ("withoutHeaders", &condition.without_headers)] {
+        string_match::map(checker, &format!("{path}.{field}"), values);
+        for name in values.keys() {
+            headers::check_matched(checker, &format!("{path}.{field}.{name}"), name);
+        }
+    }
     string_match::map(checker, &format!("{path}.queryParams"), &condition.query_params);
     if let Some(port) = condition.port {
         checker.port(&format!("{path}.port"), port);
     }
+    virtual_service::check_gateways(checker, path, &condition.gateways);
 }
 
 fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {

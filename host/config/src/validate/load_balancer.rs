@@ -104,7 +104,7 @@ fn check_warmup(checker: &mut DrChecker<'_>, path: &str, warmup: &Warmup) {
     if warmup.duration.is_none() {
         checker.missing(path, "duration");
     }
-    checker.duration(&format!("{path}.duration"), warmup.duration.as_ref(), true);
+    checker.duration(&format!("{path}.duration"), warmup.duration.as_ref(), false);
     if let Some(percent) = warmup.minimum_percent.filter(|percent| !(0.0..=100.0).contains(percent)) {
         checker.error("P0117", &format!("{path}.minimumPercent"), format!("{percent} is out of range"));
         checker.label("0 to 100");

@@ -261,6 +261,7 @@ fn load_balancers_are_checked() {
     assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1024}"), "P0117");
     assert_eq!(hash("useSourceIp: true, ringHash: {minimumRingSize: 8388609}"), "P0117");
     assert_eq!(all("simple: RANDOM, warmup: {duration: 5s}"), "P0312");
+    assert_eq!(all("simple: ROUND_ROBIN, warmup: {duration: 0s}"), "P0105");
     assert_eq!(all("warmup: {minimumPercent: 101, aggression: 0.5}"), "P0101 P0117 P0117");
     let places = |block: &str| all(&format!("localityLbSetting: {{{block}}}"));
     assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 20}}]"), "");

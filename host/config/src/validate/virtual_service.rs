@@ -20,12 +20,7 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
         checker.error_at_key("P0101", "spec", "one of `http`, `tls`, `tcp` is required");
     }
     check_hosts(&mut checker, object);
-    for (i, gateway) in spec.gateways.iter().enumerate() {
-        if gateway.is_empty() || gateway.matches('/').count() > 1 {
-            checker.error("P0103", &format!("spec.gateways[{i}]"), format!("`{gateway}` is not a Gateway's name"));
-            checker.label("`name` or `namespace/name`");
-        }
-    }
+    check_gateways(&mut checker, "spec", &spec.gateways);
     for (i, rule) in spec.http.iter().enumerate() {
         http_route::check(&mut checker, &format!("spec.http[{i}]"), rule);
     }
@@ -37,6 +32,16 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     }
     export_to::check(&mut checker, &spec.export_to, false);
     checker.finish()
+}
+
+/// Names of Gateways, of a whole VirtualService or of a match.
+pub(super) fn check_gateways(checker: &mut Checker<'_, VirtualService>, path: &str, gateways: &[String]) {
+    for (i, gateway) in gateways.iter().enumerate() {
+        if gateway.is_empty() || gateway.matches('/').count() > 1 {
+            checker.error("P0103", &format!("{path}.gateways[{i}]"), format!("`{gateway}` is not a Gateway's name"));
+            checker.label("`name` or `namespace/name`");
+        }
+    }
 }
 
 /// Without hosts it is a delegate: its rules take the place of a rule of another VirtualService, which has the rest.
