@@ -235,6 +235,8 @@ impl State {
     }
 
     fn plain(&self, status: usize, body: &str) -> Then {
+        // A 204 with one is no answer.
+        let body = if status == 204 { "" } else { body };
         let (name, length) = (&self.name, body.len());
         let head = format!(
             "HTTP/1.1 {status} Ordered\r\nx-upstream: {name}\r\nserver: upstream\r\ncontent-length: {length}\r\n\r\n"
