@@ -56,9 +56,14 @@ fn check_operations(
 
 /// Names of headers that a match asks for: pseudo headers and claims of a token too.
 pub(super) fn check_matched(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
-    if !name.is_empty() && !name.starts_with("@request.auth.claims") && !is_name(name) {
+    if !name.is_empty() && !is_claim(name) && !is_name(name) {
         checker.error_at_key("P0118", path, format!("`{name}` is not a header's name"));
     }
+}
+
+/// A claim of a token, in any case as Istio has it.
+fn is_claim(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("@request.auth.claims")
 }
 
 fn is_name(name: &str) -> bool {
