@@ -287,8 +287,8 @@ fn a_canary_that_does_worse_is_taken_back_by_itself() {
             let request = Request::get("h", "/").header("x-canary", "yes");
             gateway.send(&if bad { request.header("x-bad", "1") } else { request })
         };
-        // Told before each worker has taken it over.
-        await_true("the trial on all workers", || (0..8).all(|_| canary(false).header("x-stamp") == Some("new")));
+        // Told before the workers have taken it over. Once: each of its streams counts.
+        await_true("the trial on a worker", || canary(false).header("x-stamp") == Some("new"));
         assert_eq!(gateway.get("h", "/").header("x-stamp"), Some("old"));
         for _ in 0..4 {
             assert_eq!(canary(true).status, status);
