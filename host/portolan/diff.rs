@@ -10,7 +10,7 @@ mod udp;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use portolan_model::{Listener, Model, TcpProxy};
+use portolan_model::{Listener, Model, Origin, TcpProxy};
 use serde::Serialize;
 
 use crate::args::{ConfigArgs, DiffArgs, ExplainOutput};
@@ -147,31 +147,50 @@ fn identity(listener: &Listener) -> String {
 }
 
 fn listeners(old: &Model, new: &Model) -> Vec<Change> {
-    let place = |listener: &Listener| listener.origins.first().map(|origin| source(origin).place).unwrap_or_default();
-    let subject = |listener: &Listener| {
-        let protocol = match (listener.filter_chains.is_empty(), listener.tcp.is_some()) {
-            (false, _) => "TLS",
-            (true, true) => "TCP",
-            (true, false) => "HTTP",
-        };
-        format!("{} {protocol}", identity(listener))
+    let kind = Listeners { identity, subject, origins: |listener: &Listener| &listener.origins, facts };
+    kind.changes((old, &old.listeners), (new, &new.listeners))
+}
+
+fn subject(listener: &Listener) -> String {
+    let protocol = match (listener.filter_chains.is_empty(), listener.tcp.is_some()) {
+        (false, _) => "TLS",
+        (true, true) => "TCP",
+        (true, false) => "HTTP",
     };
-    let find = |model: &Model, name: &str| model.listeners.iter().position(|listener| identity(listener) == name);
-    let mut changes = Vec::new();
-    for is in &new.listeners {
-        let Some(was) = find(old, &identity(is)).map(|index| &old.listeners[index]) else {
-            changes.push(Change::new(What::Added, "listener", subject(is)).at(String::new(), place(is)));
-            continue;
-        };
-        let fields = fields(&facts(old, was), &facts(new, is));
-        if !fields.is_empty() {
-            let change = Change { fields, ..Change::new(What::Changed, "listener", subject(is)) };
-            changes.push(change.at(place(was), place(is)));
+    format!("{} {protocol}", identity(listener))
+}
+
+/// What is to be known of a kind of listeners.
+struct Listeners<L> {
+    /// What makes two the same one.
+    identity: fn(&L) -> String,
+    subject: fn(&L) -> String,
+    origins: fn(&L) -> &[Origin],
+    facts: fn(&Model, &L) -> Vec<(String, String)>,
+}
+
+impl<L> Listeners<L> {
+    fn changes(&self, (old, before): (&Model, &[L]), (new, after): (&Model, &[L])) -> Vec<Change> {
+        let Self { identity, subject, origins, facts } = self;
+        let place = |listener: &L| origins(listener).first().map(|origin| source(origin).place).unwrap_or_default();
+        let find = |listeners: &[L], name: &str| listeners.iter().position(|listener| identity(listener) == name);
+        let mut changes = Vec::new();
+        for is in after {
+            let Some(was) = find(before, &identity(is)).map(|index| &before[index]) else {
+                changes.push(Change::new(What::Added, "listener", subject(is)).at(String::new(), place(is)));
+                continue;
+            };
+            let fields = fields(&facts(old, was), &facts(new, is));
+            if !fields.is_empty() {
+                let change = Change { fields, ..Change::new(What::Changed, "listener", subject(is)) };
+                changes.push(change.at(place(was), place(is)));
+            }
         }
+        let gone = before.iter().filter(|was| find(after, &identity(was)).is_none());
+        changes
+            .extend(gone.map(|was| Change::new(What::Removed, "listener", subject(was)).at(place(was), String::new())));
+        changes
     }
-    let gone = old.listeners.iter().filter(|was| find(new, &identity(was)).is_none());
-    changes.extend(gone.map(|was| Change::new(What::Removed, "listener", subject(was)).at(place(was), String::new())));
-    changes
 }
 
 /// What a listener is, but for its routes.

@@ -10,33 +10,19 @@ use crate::support::config::service_entry;
 use crate::support::gateway::Options;
 use crate::support::http3::{Http3, OneWay, answer, frame, head, headers};
 use crate::support::secure;
-use crate::support::tls::{Authority, Tls, gateway, https, tls_secret, virtual_service};
+use crate::support::tls::{self, Authority, Tls};
 use crate::support::upstream::Upstream;
 use crate::support::{await_some, await_true};
 
-const SIMPLE: &str = "mode: SIMPLE, credentialName: ";
 const METHOD: (&str, &str) = (":method", "GET");
 const SCHEME: (&str, &str) = (":scheme", "https");
 const AUTHORITY: (&str, &str) = (":authority", "a.test");
 const PATH: (&str, &str) = (":path", "/");
 
-/// `portolan.dev/http3` switched on for these servers.
-fn on(servers: &[String]) -> String {
-    gateway(servers).replace("{name: tls}", "{name: tls, annotations: {portolan.dev/http3: 'true'}}")
-}
-
-/// `a.test` and `*.b.test`, with certificates and upstreams of their own.
+/// Two hosts with `portolan.dev/http3` switched on.
 fn two_hosts(authority: &Authority, a: &Upstream, b: &Upstream) -> String {
-    [
-        on(&[https(1, "a.test", &format!("{SIMPLE}a")), https(2, "*.b.test", &format!("{SIMPLE}b"))]),
-        virtual_service("a.test", "a.backend"),
-        virtual_service("*.b.test", "b.backend"),
-        format!("---\n{}", service_entry("a.backend", &[("v1", a.address())])),
-        format!("---\n{}", service_entry("b.backend", &[("v1", b.address())])),
-        tls_secret("a", &authority.issue(&["a.test"])),
-        tls_secret("b", &authority.issue(&["x.b.test", "y.b.test"])),
-    ]
-    .concat()
+    let files = tls::two_hosts(authority, a, b);
+    files.replace("{name: tls}", "{name: tls, annotations: {portolan.dev/http3: 'true'}}")
 }
 
 struct Served {

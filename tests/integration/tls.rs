@@ -4,25 +4,10 @@ use crate::support::await_true;
 use crate::support::client::Request;
 use crate::support::config::service_entry;
 use crate::support::gateway::Options;
-use crate::support::tls::{Authority, Special, Tls, gateway, https, secret, tls_secret, virtual_service};
+use crate::support::tls::{Authority, Special, Tls, gateway, https, secret, tls_secret, two_hosts, virtual_service};
 use crate::support::upstream::Upstream;
 
 const SIMPLE: &str = "mode: SIMPLE, credentialName: ";
-
-/// Two hosts with certificates and backends of their own.
-fn two_hosts(authority: &Authority, a: &Upstream, b: &Upstream) -> String {
-    let servers = [https(1, "a.test", &format!("{SIMPLE}a")), https(2, "*.b.test", &format!("{SIMPLE}b"))];
-    [
-        gateway(&servers),
-        virtual_service("a.test", "a.backend"),
-        virtual_service("*.b.test", "b.backend"),
-        format!("---\n{}", service_entry("a.backend", &[("v1", a.address())])),
-        format!("---\n{}", service_entry("b.backend", &[("v1", b.address())])),
-        tls_secret("a", &authority.issue(&["a.test"])),
-        tls_secret("b", &authority.issue(&["x.b.test", "y.b.test"])),
-    ]
-    .concat()
-}
 
 #[test]
 fn the_server_name_decides_the_certificate_and_the_routes() {

@@ -310,3 +310,20 @@ impl Client {
         refused.expect_err("a refusal").to_string()
     }
 }
+
+/// `a.test` and `*.b.test`, with certificates and backends of their own.
+pub(crate) fn two_hosts(authority: &Authority, a: &Upstream, b: &Upstream) -> String {
+    let server =
+        |number, host: &str, secret: &str| https(number, host, &format!("mode: SIMPLE, credentialName: {secret}"));
+    let servers = [server(1, "a.test", "a"), server(2, "*.b.test", "b")];
+    [
+        gateway(&servers),
+        virtual_service("a.test", "a.backend"),
+        virtual_service("*.b.test", "b.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", a.address())])),
+        format!("---\n{}", service_entry("b.backend", &[("v1", b.address())])),
+        tls_secret("a", &authority.issue(&["a.test"])),
+        tls_secret("b", &authority.issue(&["x.b.test", "y.b.test"])),
+    ]
+    .concat()
+}

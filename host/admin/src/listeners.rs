@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::response::Response;
 use http::{StatusCode, Uri};
-use portolan_model::{Listener, UdpListener};
+use portolan_model::{Listener, Origin, UdpListener};
 use serde::Serialize;
 
 use crate::output::{Form, json, text, unknown_form};
@@ -26,27 +26,15 @@ pub struct ListenerView {
 
 impl From<&Listener> for ListenerView {
     /// The view of a listener that accepts.
-    fn from(listener: &Listener) -> Self {
-        Self {
-            name: listener.name.clone(),
-            address: listener.address,
-            server_port: listener.server_port,
-            origins: listener.origins.iter().map(portolan_model::Origin::place).collect(),
-            error: None,
-        }
+    fn from(Listener { name, address, server_port, origins, .. }: &Listener) -> Self {
+        Self::new(name, *address, *server_port, origins)
     }
 }
 
 impl From<&UdpListener> for ListenerView {
     /// The view of a listener that takes datagrams.
-    fn from(listener: &UdpListener) -> Self {
-        Self {
-            name: listener.name.clone(),
-            address: listener.address,
-            server_port: listener.server_port,
-            origins: listener.origins.iter().map(portolan_model::Origin::place).collect(),
-            error: None,
-        }
+    fn from(UdpListener { name, address, server_port, origins, .. }: &UdpListener) -> Self {
+        Self::new(name, *address, *server_port, origins)
     }
 }
 
@@ -60,6 +48,11 @@ pub(crate) fn respond(uri: &Uri, listeners: &[ListenerView]) -> Response {
 }
 
 impl ListenerView {
+    fn new(name: &str, address: SocketAddr, server_port: u16, origins: &[Origin]) -> Self {
+        let origins = origins.iter().map(Origin::place).collect();
+        Self { name: name.to_owned(), address, server_port, origins, error: None }
+    }
+
     /// Envoy's `NAME::ADDRESS`, and the error when there is one.
     fn line(&self) -> String {
         match &self.error {

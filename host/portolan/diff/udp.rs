@@ -2,28 +2,12 @@
 
 use portolan_model::{Model, UdpListener};
 
-use super::{Change, What, fields, rules, source};
+use super::{Change, Listeners, rules};
 use crate::tell;
 
 pub(super) fn listeners(old: &Model, new: &Model) -> Vec<Change> {
-    let place =
-        |listener: &UdpListener| listener.origins.first().map(|origin| source(origin).place).unwrap_or_default();
-    let find = |model: &Model, name: &str| model.udp_listeners.iter().position(|listener| subject(listener) == name);
-    let mut changes = Vec::new();
-    for is in &new.udp_listeners {
-        let Some(was) = find(old, &subject(is)).map(|index| &old.udp_listeners[index]) else {
-            changes.push(Change::new(What::Added, "listener", subject(is)).at(String::new(), place(is)));
-            continue;
-        };
-        let fields = fields(&facts(old, was), &facts(new, is));
-        if !fields.is_empty() {
-            let change = Change { fields, ..Change::new(What::Changed, "listener", subject(is)) };
-            changes.push(change.at(place(was), place(is)));
-        }
-    }
-    let gone = old.udp_listeners.iter().filter(|was| find(new, &subject(was)).is_none());
-    changes.extend(gone.map(|was| Change::new(What::Removed, "listener", subject(was)).at(place(was), String::new())));
-    changes
+    let kind = Listeners { identity: subject, subject, origins: |listener: &UdpListener| &listener.origins, facts };
+    kind.changes((old, &old.udp_listeners), (new, &new.udp_listeners))
 }
 
 /// Address and port as its Gateway has them.
