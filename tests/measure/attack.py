@@ -6,9 +6,11 @@
 One row for each attack, all from loopback and bounded in number and time: latency of honest clients (one connection that is kept,
 and a new connection for each request) before and during it, requests of theirs that failed, how much the gateway's memory grew, and
 how the attackers' connections ended. Goals: p99 within three times, nothing failed, memory bounded, attackers closed with the right
-code. On a busy machine the times say little; it never fails a build. Needs `ulimit -n` above 4,000.
+code. Attackers would be elsewhere: they run at the lowest priority, as does the backend that their own requests go to, so
+that their share of the processors and of a backend is not taken for the gateway's. On a busy machine the times say little; it never
+fails a build. Needs `ulimit -n` above 4,000.
 """
-import argparse, collections, multiprocessing, resource, select, shutil, socket, sys, tempfile, time
+import argparse, collections, multiprocessing, os, resource, select, shutil, socket, sys, tempfile, time
 
 from connections import Origin, PREFACE, Peak
 from measure import Gateway
@@ -20,6 +22,25 @@ CODES = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "
 HEAD = b"\x82\x84\x86\x01\x06a.test"
 # What one connection of a flood sends at most.
 MOST_BYTES = 4 << 20
+# Where honest clients go: `*`, which attackers ask for, has another backend.
+HONEST = """apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: honest}
+spec:
+  hosts: [honest-origin.test]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.1, ports: {http: %d}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: honest}
+spec:
+  hosts: [honest.test]
+  gateways: [measure]
+  http:
+  - route: [{destination: {host: honest-origin.test}}]
+"""
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -36,16 +57,23 @@ class Backend(Origin):
             pass
 
 
-def backend(port):
+def serve(port, nice):
+    os.nice(nice)
     origin = Backend()
     port.put(origin.port)
     origin.join()
 
 
+def backend(nice=0):
+    port = multiprocessing.Queue()
+    multiprocessing.Process(target=serve, args=(port, nice), daemon=True).start()
+    return port.get()
+
+
 # --- honest clients
 
 def ask(client):
-    client.sendall(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n")
+    client.sendall(b"GET / HTTP/1.1\r\nhost: honest.test\r\n\r\n")
     got = b""
     while b"hello\n" not in got:
         piece = client.recv(4096)
@@ -300,18 +328,34 @@ ATTACKS = [slow_heads, slow_bodies, slow_readers, silent, connections, rapid_res
            settings, empty_data, priority, window_update, hpack_bomb]
 
 
+def attacked(attack, port, seconds):
+    """How the connections of the attack ended; it runs in a process of its own, behind everybody else."""
+    ends = multiprocessing.Queue()
+
+    def begin():
+        os.nice(19)
+        ends.put(attack(port, seconds))
+
+    attacker = multiprocessing.Process(target=begin)
+    attacker.start()
+    got = ends.get()
+    attacker.join()
+    return got
+
+
 def name(attack):
     return attack.__name__.replace("_", "-")
 
 
-def run(binary, origin, cache, attack, seconds):
-    gateway = Gateway(binary, origin, cache, ARGUMENTS)
+def run(binary, origins, cache, attack, seconds):
+    gateway = Gateway(binary, origins[0], cache, ARGUMENTS)
+    gateway.put("honest.yaml", HONEST % origins[1])
     gateway.first_answer()
     for _ in range(200):
         gateway.get()
     before, _ = look(gateway.port, 3)()
     peak, wait = Peak(gateway), look(gateway.port, seconds)
-    ends = attack(gateway.port, seconds)
+    ends = attacked(attack, gateway.port, seconds)
     during, failed = wait()
     grown = peak.growth()
     alive = gateway.process.poll() is None
@@ -336,14 +380,12 @@ def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     multiprocessing.set_start_method("fork")
-    port = multiprocessing.Queue()
-    multiprocessing.Process(target=backend, args=(port,), daemon=True).start()
-    origin, cache = port.get(), tempfile.mkdtemp(prefix="portolan-measure-modules-")
+    origins, cache = (backend(nice=19), backend()), tempfile.mkdtemp(prefix="portolan-measure-modules-")
     print("Times are milliseconds, p50/p99; memory is MiB. Gateway: " + " ".join(ARGUMENTS))
     print("| attack | kept before | kept during | new before | new during | p99 | failed | memory | attackers' connections |")
     print("|---|---|---|---|---|---|---|---|---|")
     for attack in chosen:
-        run(args.binary, origin, cache, attack, args.seconds)
+        run(args.binary, origins, cache, attack, args.seconds)
     shutil.rmtree(cache, ignore_errors=True)
 
 
