@@ -86,6 +86,13 @@ pub(crate) enum Command {
     },
     /// Print the manual page (roff); read it with `portolan man | man -l -`
     Man,
+    /// Compile the module on standard input into a cache: what `run` has done beside itself
+    #[command(hide = true)]
+    Compile {
+        /// The folder that `run` was given as `--cache-dir`.
+        #[arg(long, value_name = "PATH")]
+        cache_dir: PathBuf,
+    },
     /// Print this message, the help of a command, or what a code of `check` means: `portolan help P0204`
     Help {
         /// A command with its subcommands, or a code.

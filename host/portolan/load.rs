@@ -9,12 +9,13 @@ use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, Transla
 use portolan_model::{Model, Origin};
 use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, Challenges, ModuleSource, StreamTracer};
 use portolan_telemetry::{Metrics, Reporter};
-use portolan_wasm::{Engine, EngineOptions, Shared};
+use portolan_wasm::{Engine, Shared};
 
 use crate::UsageError;
 use crate::acme::Acme;
 use crate::args::ConfigArgs;
 use crate::change::number;
+use crate::compile;
 use crate::dev_tls::DevTls;
 use crate::modules::{Fingerprint, Lock, Modules};
 use crate::secret_files::{self, CREDENTIAL};
@@ -283,13 +284,11 @@ pub(crate) fn builder(
     metrics: Arc<Metrics>,
     purpose: Purpose,
 ) -> anyhow::Result<Builder> {
-    // Beside what was fetched: the engine tidies its folder, and takes what it does not know for waste.
-    let options = EngineOptions { cache_dir: cache_dir(config).map(|folder| folder.join("compiled")) };
-    let engine = Engine::new(&options)?;
+    let serving = purpose.workers > 0;
+    let engine = Engine::new(&compile::engine_options(cache_dir(config), serving))?;
     let shared = Shared::new();
     let filters = shared.clone();
     metrics.set_plugin_values(move || filters.metrics().into_iter().map(view::plugin_value).collect());
-    let serving = purpose.workers > 0;
     let options = BuilderOptions {
         engine,
         shared,

@@ -7,6 +7,7 @@ mod backend;
 mod cases;
 mod change;
 mod check;
+mod compile;
 mod completions;
 mod control;
 mod demo;
@@ -74,6 +75,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Version => done(output::answer(&version::text())),
         Command::Completions { shell } => done(completions::completions(*shell)),
         Command::Man => done(completions::man()),
+        Command::Compile { cache_dir } => compile::compile(cache_dir).map(|()| ExitCode::SUCCESS),
         Command::Help { words } => help::help(words),
     }
 }

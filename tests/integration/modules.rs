@@ -46,6 +46,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_gateway_has_its_filters_compiled_by_another_process() {
+    let (app, cache) = (Upstream::start("app"), tempfile::tempdir().unwrap());
+    let files = |folder: &str| std::fs::read_dir(cache.path().join(folder)).unwrap().count();
+    let gateway = options(&app, cache.path()).start();
+    gateway.await_answer("h", "/", |response| response.status == 200);
+    // Each of the three was compiled there, and the code taken from the disk.
+    assert_eq!(files("known"), 3);
+    assert!(files("compiled/modules") > 0);
+}
+
+#[test]
 fn a_module_comes_over_https_and_stays_for_a_start_without_network() {
     let (app, cache) = (Upstream::start("app"), cache());
     let server = FileServer::start_tls();

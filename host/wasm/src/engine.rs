@@ -8,6 +8,8 @@ use std::{io, thread};
 
 use wasmtime::{Cache, CacheConfig, Config, EngineWeak, OptLevel, WasmBacktraceDetails};
 
+use crate::compiler_process::CompilerProcess;
+
 /// Grain of all deadlines while guests run.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
@@ -26,6 +28,7 @@ pub struct Engine {
     inner: wasmtime::Engine,
     clock: Arc<Clock>,
     cache: Option<Arc<Cache>>,
+    compiler: Option<Arc<CompilerProcess>>,
 }
 
 /// The engine's clock: a thread that moves the epoch on, and so makes guests stop and look at their deadlines.
@@ -41,6 +44,8 @@ pub struct EngineOptions {
     /// Where compiled code is kept between runs; none by default, that is, every start compiles. The folder holds
     /// machine code that is run as it is: nobody else may write there.
     pub cache_dir: Option<PathBuf>,
+    /// Who compiles what is not in `cache_dir` yet; without it, or without the folder, this process does.
+    pub compiler: Option<CompilerProcess>,
 }
 
 /// Why no engine could be made.
@@ -68,12 +73,20 @@ impl Engine {
         let inner = wasmtime::Engine::new(&config).map_err(EngineError::Setup)?;
         let clock = Arc::new(Clock::default());
         start_clock(inner.weak(), clock.clone()).map_err(EngineError::Clock)?;
-        Ok(Self { inner, clock, cache: cache.map(Arc::new) })
+        let compiler = options.compiler.clone().filter(|_| cache.is_some()).map(Arc::new);
+        Ok(Self { inner, clock, cache: cache.map(Arc::new), compiler })
     }
 
     /// Modules that the disk cache had and had not, so far; none without a cache.
     pub fn cache_hits_and_misses(&self) -> Option<(usize, usize)> {
         self.cache.as_ref().map(|cache| (cache.cache_hits(), cache.cache_misses()))
+    }
+
+    /// Has the module compiled elsewhere, where there is an elsewhere.
+    pub(crate) fn prepare(&self, digest: &str, bytes: &[u8]) {
+        if let Some(compiler) = &self.compiler {
+            compiler.compile(&self.inner, digest, bytes);
+        }
     }
 
     pub(crate) fn inner(&self) -> &wasmtime::Engine {

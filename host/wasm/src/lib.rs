@@ -12,6 +12,7 @@ mod call_head;
 mod callbacks;
 mod callout;
 mod callouts;
+mod compiler_process;
 mod context;
 mod custom_section;
 mod engine;
@@ -46,6 +47,7 @@ pub use callout::{
     CallResponse, Callout, GrpcCall, GrpcSend, Held, HttpCall, MAX_CALL_BODY, MAX_GRPC_MESSAGE, RedisCall, RedisServer,
     Upstream,
 };
+pub use compiler_process::CompilerProcess;
 pub use context::{ContextId, VmToken};
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use hostcalls::Condition;

@@ -24,6 +24,7 @@ impl ModuleStore {
         if let Some(module) = self.lock().get(&digest).and_then(Weak::upgrade) {
             return Ok(module);
         }
+        self.engine.prepare(&digest, bytes);
         let module = Arc::new(PluginModule::compile(&self.engine, bytes, digest)?);
         let mut modules = self.lock();
         modules.retain(|_, module| module.strong_count() > 0);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use portolan_wasm::{AbiVersion, CompileError, Engine, EngineOptions, ModuleStore};
+use portolan_wasm::{AbiVersion, CompileError, CompilerProcess, Engine, EngineOptions, ModuleStore};
 
 use crate::support::{compile, engine, guest};
 
@@ -81,7 +81,7 @@ fn a_module_in_use_is_not_compiled_again() {
 
 /// Loads a module with a fresh engine; answers with the cache's hits and misses.
 fn load(folder: &Path) -> Option<(usize, usize)> {
-    let engine = Engine::new(&EngineOptions { cache_dir: Some(folder.to_path_buf()) }).unwrap();
+    let engine = Engine::new(&EngineOptions { cache_dir: Some(folder.to_path_buf()), compiler: None }).unwrap();
     ModuleStore::new(engine.clone()).load(&wat::parse_str(guest("")).unwrap()).unwrap();
     engine.cache_hits_and_misses()
 }
@@ -115,4 +115,37 @@ fn a_cache_folder_that_cannot_be_used_costs_only_time() {
     let file = folder.path().join("file");
     fs::write(&file, b"").unwrap();
     assert_eq!(load(&file.join("below a file")), None);
+}
+
+/// A compiler of these words, whose input is the module.
+fn compiler(folder: &Path, script: &str) -> CompilerProcess {
+    let command = ["sh", "-c", script].map(Into::into).to_vec();
+    CompilerProcess { command, known: folder.join("known") }
+}
+
+fn load_with(folder: &Path, compiler: CompilerProcess) {
+    let options = EngineOptions { cache_dir: Some(folder.join("compiled")), compiler: Some(compiler) };
+    ModuleStore::new(Engine::new(&options).unwrap()).load(&wat::parse_str(guest("")).unwrap()).unwrap();
+}
+
+#[test]
+fn a_module_is_compiled_by_another_process_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input");
+    for _ in 0..2 {
+        load_with(folder.path(), compiler(folder.path(), &format!("cat >> {}", input.display())));
+    }
+    assert_eq!(fs::read(input).unwrap(), wat::parse_str(guest("")).unwrap());
+}
+
+#[test]
+fn a_compiler_that_fails_is_asked_again_and_harms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let times = folder.path().join("times");
+    for _ in 0..2 {
+        load_with(folder.path(), compiler(folder.path(), &format!("echo >> {}; exit 1", times.display())));
+    }
+    let none = CompilerProcess { command: vec!["/nowhere".into()], known: folder.path().join("known") };
+    load_with(folder.path(), none);
+    assert_eq!(fs::read(times).unwrap(), b"\n\n");
 }
