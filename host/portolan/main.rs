@@ -42,14 +42,8 @@ use clap::Parser;
 
 use crate::args::{Args, Command};
 
-/// Workers allocate for each request; this allocator does so without a lock between them. Its second line (feature `v2`)
-/// gives memory back after 10 ms, where the third held on to freed body chunks for a second. It does not ask for huge pages
-/// (feature `no_thp`): with them a gateway of two workers took 54 MiB at start instead of 32, and parts of buffers that
-/// idle connections never touch were resident.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    portolan_allocator::give_back_at_once();
     match dispatch(&Args::parse().command) {
         Ok(code) => code,
         Err(error) => {
