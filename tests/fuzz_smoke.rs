@@ -62,30 +62,6 @@ const PIECES: &[&str] = &[
     "9223372036854775808",
 ];
 
-/// One to four edits: a piece put in, a span cut out, a span doubled, a byte flipped.
-fn mutate(good: &[u8], draw: &mut Draw) -> Vec<u8> {
-    mutate_with(good, PIECES, draw)
-}
-
-fn mutate_with(good: &[u8], pieces: &[&str], draw: &mut Draw) -> Vec<u8> {
-    let mut bytes = good.to_vec();
-    for _ in 0..=draw.below(4) {
-        let start = draw.below(bytes.len() + 1);
-        let end = (start + draw.below(40)).min(bytes.len());
-        match draw.below(4) {
-            0 => drop(bytes.splice(start..start, pieces[draw.below(pieces.len())].bytes())),
-            1 => drop(bytes.drain(start..end)),
-            2 => {
-                let span = bytes[start..end].to_vec();
-                drop(bytes.splice(start..start, span));
-            }
-            _ if start < bytes.len() => bytes[start] ^= 1 << draw.below(7),
-            _ => {}
-        }
-    }
-    bytes
-}
-
 /// Every YAML file below a folder of testdata.
 fn documents(folder: &Path, found: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -107,7 +83,7 @@ fn mutated_documents_never_panic_the_reader() {
     for document in &good {
         fuzz::yaml(document);
         for _ in 0..ROUNDS {
-            fuzz::yaml(&mutate(document, &mut draw));
+            fuzz::yaml(&draw.mutate(document, PIECES));
         }
     }
 }
@@ -152,7 +128,7 @@ fn the_guard_of_http1_finds_the_ends_that_a_strict_reader_finds() {
     let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
     for _ in 0..20_000 {
         let piece = u8::try_from(draw.below(80)).unwrap();
-        fuzz::http1::http1(&[&[piece], mutate_with(HTTP1.as_bytes(), HTTP1_PIECES, &mut draw).as_slice()].concat());
+        fuzz::http1::http1(&[&[piece], draw.mutate(HTTP1.as_bytes(), HTTP1_PIECES).as_slice()].concat());
     }
 }
 
@@ -179,7 +155,7 @@ fn mutated_proxy_headers_are_read_alike_in_pieces() {
     let mut draw = Draw(0x1234_5678_9abc_def1);
     for good in PROXY_HEADERS {
         for _ in 0..20 * ROUNDS {
-            fuzz::proxy_header(&mutate(good, &mut draw));
+            fuzz::proxy_header(&draw.mutate(good, PIECES));
         }
     }
 }
@@ -190,7 +166,7 @@ fn mutated_bytes_of_a_guest_never_panic_the_host() {
     for good in GUEST {
         fuzz::guest(good);
         for _ in 0..ROUNDS {
-            fuzz::guest(&mutate(good, &mut draw));
+            fuzz::guest(&draw.mutate(good, PIECES));
         }
     }
 }

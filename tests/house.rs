@@ -170,7 +170,8 @@ fn every_lint_exception_has_a_reason() {
 #[test]
 fn unsafe_code_stays_in_the_sdk_and_the_allocator() {
     let mut findings = Vec::new();
-    for (path, text) in rust_files().filter(|(path, _)| !path.starts_with("sdk") && !path.starts_with("host/allocator")) {
+    for (path, text) in rust_files().filter(|(path, _)| !path.starts_with("sdk") && !path.starts_with("host/allocator"))
+    {
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
@@ -179,7 +180,10 @@ fn unsafe_code_stays_in_the_sdk_and_the_allocator() {
         }
     }
     let ours = |finding: &String| !finding.starts_with("tests/house.rs");
-    none("unsafe code belongs into the SDK's raw ABI, or into the allocator's crate", findings.into_iter().filter(ours).collect());
+    none(
+        "unsafe code belongs into the SDK's raw ABI, or into the allocator's crate",
+        findings.into_iter().filter(ours).collect(),
+    );
 }
 
 #[test]

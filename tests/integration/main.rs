@@ -40,6 +40,7 @@ mod local_answers;
 mod matching;
 mod mirrors;
 mod modules;
+mod mutated;
 mod nothing_lost;
 mod parked;
 mod pausing;
