@@ -1,10 +1,14 @@
 //! Endpoints that DNS names.
 
+use std::net::UdpSocket;
+
 use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::dns::DnsServer;
 use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
+
+const ANSWER: &str = "- directResponse: {status: 204}\n";
 
 #[test]
 fn a_destination_that_no_resource_names_is_resolved_by_dns() {
@@ -12,6 +16,38 @@ fn a_destination_that_no_resource_names_is_resolved_by_dns() {
     let rule = format!("- route: [{{destination: {{host: localhost, port: {{number: {}}}}}}}]\n", app.address().port());
     let gateway = Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", routes(&rule)).start();
     gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
+}
+
+#[test]
+fn a_name_in_the_file_of_hosts_is_resolved_without_dns() {
+    let app = Upstream::start("app");
+    let silent = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let known = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let names = known.lines().filter_map(|line| line.strip_prefix("127.0.0.1")).flat_map(str::split_whitespace);
+    let name = names.filter(|name| !name.starts_with('#')).next_back().unwrap_or("localhost");
+    let rule = format!("- route: [{{destination: {{host: {name}, port: {{number: {}}}}}}}]\n", app.address().port());
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(&rule))
+        .argument("--dns-server")
+        .argument(silent.local_addr().unwrap().to_string())
+        .start();
+    gateway.await_answer("h", "/", |response| response.status == 200 && response.upstream() == "app");
+    let asked = silent.recv(&mut [0; 512]).map_err(|error| error.kind());
+    assert_eq!(asked, Err(std::io::ErrorKind::WouldBlock), "{name}: DNS was asked");
+}
+
+#[test]
+fn a_destination_that_is_the_gateway_itself_is_503_at_once() {
+    let gateway = Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", routes(ANSWER)).start();
+    assert_eq!(gateway.get("h", "/").status, 204);
+    let own = gateway.address().port();
+    let rule = format!("- route: [{{destination: {{host: localhost, port: {{number: {own}}}}}}}]\n");
+    gateway.write("routes.yaml", &routes(&rule));
+    let response = gateway.await_answer("h", "/", |response| response.status != 204);
+    assert_eq!((response.status, response.text().as_str()), (503, ""));
+    gateway.await_access("503 NC cluster_not_found");
 }
 
 #[test]

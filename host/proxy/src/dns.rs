@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
 use portolan_model::{Address, Discovery, Endpoint, Origin};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
@@ -185,10 +187,11 @@ impl Job {
         let mut known: HashMap<(String, u16), Known> = HashMap::new();
         loop {
             let mut pause = LONGEST;
+            let hosts = Hosts::from_system().unwrap_or_default();
             for endpoint in &self.named.endpoints {
                 if let Address::Dns { host, port } = &endpoint.address {
                     let name = known.entry((host.clone(), *port)).or_default();
-                    pause = pause.min(self.ask(&resolver, host, *port, name).await);
+                    pause = pause.min(self.ask(&resolver, &hosts, host, *port, name).await);
                 }
             }
             self.state.set_names(known.iter().map(|((host, port), known)| known.told(host, *port)).collect());
@@ -201,14 +204,15 @@ impl Job {
     }
 
     /// Asks for a name; answers with the time until it should be asked again.
-    async fn ask(&self, resolver: &TokioResolver, host: &str, port: u16, known: &mut Known) -> Duration {
+    async fn ask(&self, resolver: &TokioResolver, hosts: &Hosts, host: &str, port: u16, known: &mut Known) -> Duration {
+        let written = in_hosts_file(hosts, host, port);
+        if !written.is_empty() {
+            self.take(written, known);
+            return LONGEST;
+        }
         match resolver.lookup_ip(host).await {
             Ok(answer) => {
-                let addresses = answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
-                known.addresses = self.counting(addresses);
-                known.answered = Some(Instant::now());
-                known.error = None;
-                self.state.metrics.update_success.inc();
+                self.take(answer.iter().map(|ip| SocketAddr::new(ip, port)).collect(), known);
                 let ttl = answer.valid_until().saturating_duration_since(Instant::now());
                 if ttl.is_zero() { self.named.refresh_rate.unwrap_or(SHORTEST) } else { ttl.max(SHORTEST) }
             }
@@ -220,6 +224,14 @@ impl Job {
                 self.named.refresh_rate.unwrap_or(AFTER_FAILURE)
             }
         }
+    }
+
+    /// A good answer.
+    fn take(&self, addresses: Vec<SocketAddr>, known: &mut Known) {
+        known.addresses = self.counting(addresses);
+        known.answered = Some(Instant::now());
+        known.error = None;
+        self.state.metrics.update_success.inc();
     }
 
     /// Those of IPv4 when there are any, as Istio's clusters do by default: nothing tries the next address when the first
@@ -245,6 +257,17 @@ impl Known {
             error: self.error.clone(),
         }
     }
+}
+
+/// What the system's file of hosts has of a name. Addresses of one kind are enough: the resolver would wait for DNS to tell
+/// it of the other kind, for seconds where nobody answers.
+fn in_hosts_file(hosts: &Hosts, host: &str, port: u16) -> Vec<SocketAddr> {
+    let Ok(name) = Name::from_utf8(host) else { return Vec::new() };
+    let kinds = [RecordType::A, RecordType::AAAA].into_iter();
+    let found = kinds.filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+    let ips =
+        found.flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>());
+    ips.map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 /// Asks one server, or what the system's configuration says.
@@ -281,4 +304,22 @@ fn resolved(endpoints: &[Endpoint], known: &HashMap<(String, u16), Known>) -> Ve
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_kind_of_address_in_the_file_of_hosts_is_an_answer() {
+        let mut hosts = Hosts::default();
+        hosts
+            .read_hosts_conf(&b"127.0.0.1 localhost\n127.0.0.2 four.test\n::2 six.test # comment\n::3 Four.test\n"[..])
+            .unwrap();
+        let of = |name: &str| in_hosts_file(&hosts, name, 80).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of("localhost"), ["127.0.0.1:80"]);
+        assert_eq!(of("FOUR.test"), ["127.0.0.2:80", "[::3]:80"]);
+        assert_eq!(of("six.test"), ["[::2]:80"]);
+        assert!(of("seven.test").is_empty() && of("not a name").is_empty());
+    }
 }

@@ -17,7 +17,7 @@ use super::parts;
 use super::policies::{InForce, Policies};
 use super::registry::{Provider, Registry};
 use super::service_backends::{self, Backend};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Place};
 use crate::duration;
 use crate::resources::istio::destination_rule::{
     ConnectionPool, LoadBalancer, OutlierDetection as Written, RetryBudget as WrittenBudget, Subset,
@@ -48,6 +48,8 @@ pub(super) struct Mesh<'a> {
     pub(super) locality: Option<&'a LocalityLbSetting>,
     pub(super) own: Own<'a>,
     pub(super) health_checks: HealthChecks,
+    /// Ports that this gateway itself listens on at loopback addresses.
+    pub(super) own_ports: Vec<u16>,
 }
 
 /// Everything that filters may call: they name clusters in code and configuration that the gateway cannot look into.
@@ -108,6 +110,10 @@ fn cluster(
     let blocks = rules.map(|rules| rules.in_force(key.port, &key.subset)).unwrap_or_default();
     let subset = rules.and_then(|rules| rules.subset(&key.subset)).filter(|_| !key.subset.is_empty());
     let mut backends = backends(key, reference, registry);
+    if registry.providers(&key.host).is_empty() && is_own(reference, key.port, mesh) {
+        backends.clear();
+        diagnostics.push(loops(reference, key.port));
+    }
     if let Some((rule, index)) = subset {
         let all = backends.len();
         let labels = &rule.spec.subsets[index].labels;
@@ -174,6 +180,18 @@ fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) ->
         locality: String::new(),
         origin: reference.origin.clone(),
     }]
+}
+
+/// This machine, at a port that the gateway itself listens on: requests would come back until their heads are too large.
+fn is_own(reference: &Reference, port: u16, mesh: &Mesh<'_>) -> bool {
+    reference.written.eq_ignore_ascii_case("localhost") && mesh.own_ports.contains(&port)
+}
+
+fn loops(reference: &Reference, port: u16) -> Diagnostic {
+    let origin = &reference.origin;
+    let place = Place { file: origin.file(), line: origin.line(), column: origin.column().max(1), length: 1 };
+    let text = format!("`{}:{port}` is this gateway itself: requests get 503", reference.written);
+    Diagnostic::warning("P0208", place, text).with_help("name the port of the service in `destination.port.number`")
 }
 
 /// The oldest object that defines the host decides, as in Istio.

@@ -51,7 +51,6 @@ mod workload;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use actions::Reference;
 use memo::{Lesson, Memo};
 use portolan_model::{
     EdgePolicy, Listener, Model, PathPolicy, ProxyHeaders, Route, RouteAction, StandardMetrics, TcpDestination,
@@ -165,11 +164,10 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
     let routing =
         tables::Routing { bindings: &bindings, delegates: &delegates, destinations: &destinations, options, memo };
     let tables = tables::translate(&gateways, &listeners, &routing, edge.num_trusted_proxies > 0);
-    let references = tables.references.iter().chain(&listeners.references);
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners);
     let (access_logs, metrics) = telemetry(resources, options);
-    let is_called = !plugins.plugins.is_empty();
-    let (clusters, transports) = all_clusters(references, is_called, (&registry, &policies), resources, options);
+    let made = (&tables, &listeners);
+    let (clusters, transports) = all_clusters(made, (&registry, &policies), &plugins, resources, options);
     let (of_services, findings) = findings::of_virtual_services(resources, &destinations, has_tokens, memo);
     let diagnostics = [
         analysis::diagnose(&gateways),
@@ -208,11 +206,11 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
     (Translation { model, diagnostics }, lesson)
 }
 
-/// The clusters, and what is found about how they are spoken to. `is_called`: filters may call any of them.
-fn all_clusters<'r>(
-    references: impl Iterator<Item = &'r Arc<Reference>>,
-    is_called: bool,
+/// The clusters, and what is found about how they are spoken to. Plugins may call any of them.
+fn all_clusters(
+    (tables, listeners): (&tables::Tables, &listeners::Listeners),
     (registry, policies): (&registry::Registry<'_>, &policies::Policies<'_>),
+    plugins: &plugins::Plugins,
     resources: &ResourceSet,
     options: &TranslateOptions,
 ) -> (clusters::Clusters, Vec<Diagnostic>) {
@@ -223,13 +221,21 @@ fn all_clusters<'r>(
         locality: locality.as_ref(),
         own: locality::Own { locality: &options.locality, labels: &options.labels },
         health_checks: health_checks::HealthChecks::of(resources),
+        own_ports: own_ports(&listeners.listeners),
     };
     let mut told = HashSet::new();
+    let references = tables.references.iter().chain(&listeners.references);
     let references = references.filter(|reference| told.insert(Arc::as_ptr(reference))).map(|reference| &**reference);
-    let callable = if is_called { clusters::of_filters(registry, policies) } else { Vec::new() };
+    let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(registry, policies) };
     let mut clusters = clusters::translate(references, &callable, registry, policies, &mesh);
     let transports = transport::apply(&mut clusters.clusters, registry, policies, resources);
     (clusters, transports)
+}
+
+/// Ports at which this machine reaches the gateway by `localhost`.
+fn own_ports(listeners: &[Listener]) -> Vec<u16> {
+    let addresses = listeners.iter().map(|listener| listener.address);
+    addresses.filter(|address| address.ip().is_unspecified() || address.ip().is_loopback()).map(|a| a.port()).collect()
 }
 
 fn proxy_headers(resources: &ResourceSet) -> Option<ProxyHeaders> {
