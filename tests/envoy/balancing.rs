@@ -174,7 +174,7 @@ fn maglev_sends_each_of_ten_thousand_keys_where_envoys_does() {
         weights: TEN,
         cluster: json!({"lb_policy": "MAGLEV"}),
         route: by_header(),
-        load_balancer: "{consistentHash: {httpHeaderName: x-user, maglev: {}}}",
+        load_balancer: "{consistentHash: {httpHeaderName: x-user, maglev: {tableSize: 65537}}}",
         rule: "",
     };
     let Some(both) = Both::start(&setting) else { return };
@@ -237,7 +237,7 @@ fn what_the_route_sets_is_hashed() {
                 "header": {"key": "x-user", "value": "set"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }]},
         }),
-        load_balancer: "{consistentHash: {httpHeaderName: x-user, maglev: {}}}",
+        load_balancer: "{consistentHash: {httpHeaderName: x-user, maglev: {tableSize: 65537}}}",
         rule: "  headers: {request: {set: {x-user: set}}}\n",
     };
     let Some(both) = Both::start(&setting) else { return };

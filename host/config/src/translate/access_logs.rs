@@ -183,8 +183,9 @@ fn json(labels: &serde_yaml::Value) -> AccessLogFormat {
     }
 }
 
-fn unknown_provider(resources: &ResourceSet, name: &str, (telemetry, i, _): Entry<'_>) -> Diagnostic {
-    let place = telemetry.place(&format!("spec.accessLogging[{i}].providers[0].name"));
+fn unknown_provider(resources: &ResourceSet, name: &str, (telemetry, i, entry): Entry<'_>) -> Diagnostic {
+    let j = entry.providers.iter().position(|provider| provider.name == name).unwrap_or_default();
+    let place = telemetry.place(&format!("spec.accessLogging[{i}].providers[{j}].name"));
     let text = format!("the mesh configuration has no extension provider `{name}`: this entry has no effect");
     let known = mesh::first(resources, |mesh| {
         Some(mesh.extension_providers.iter().map(|p| p.name.clone()).collect::<Vec<_>>()).filter(|n| !n.is_empty())
@@ -213,11 +214,13 @@ fn unserved(resources: &ResourceSet) -> Vec<Diagnostic> {
             found.push(Diagnostic::warning("P0340", place, format!("`{field}` is not served yet: {instead}")));
         }
         for (i, entry) in telemetry.spec.access_logging.iter().enumerate() {
-            let named = entry.providers.first().and_then(|named| provider(resources, &named.name));
-            if named.is_some_and(|provider| provider.envoy_file_access_log.is_none()) {
-                let place = telemetry.place(&format!("spec.accessLogging[{i}].providers[0].name"));
-                let text = "only providers of kind `envoyFileAccessLog` are served yet: this entry has no effect";
-                found.push(Diagnostic::warning("P0340", place, text));
+            for (j, named) in entry.providers.iter().enumerate() {
+                let provider = provider(resources, &named.name);
+                if provider.is_some_and(|provider| provider.envoy_file_access_log.is_none()) {
+                    let place = telemetry.place(&format!("spec.accessLogging[{i}].providers[{j}].name"));
+                    let text = "only providers of kind `envoyFileAccessLog` are served yet: this entry has no effect";
+                    found.push(Diagnostic::warning("P0340", place, text));
+                }
             }
         }
     }

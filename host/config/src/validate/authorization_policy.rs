@@ -36,7 +36,7 @@ pub(crate) const EXPERIMENTAL: &str = "experimental.envoy.filters.";
 pub fn authorization_policy(object: &Object<AuthorizationPolicy>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
     let spec = &object.spec;
-    selector::check(&mut checker, spec.selector.as_ref(), spec.target_ref.is_some(), !spec.target_refs.is_empty());
+    selector::check(&mut checker, spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs);
     checker.word("spec.action", spec.action.as_ref(), ACTIONS);
     let action = spec.action.as_deref().unwrap_or("ALLOW");
     if matches!(action, "DENY" | "CUSTOM") && spec.rules.is_empty() {

@@ -123,11 +123,23 @@ impl<'a, T> Checker<'a, T> {
 
     /// A name of one label, as Kubernetes has them: letters, digits, and `-` between them.
     pub(super) fn label_name(&mut self, path: &str, what: &str, name: &str) {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        let bad = name.is_empty() || name.len() > 63 || !name.bytes().all(fits) || name.starts_with('-');
-        if bad || name.ends_with('-') {
+        if !is_dns_label(name) {
             self.error("P0103", path, format!("`{name}` is not {what}"));
             self.label("letters, digits and `-` between them, at most 63");
+        }
+    }
+
+    /// Labels of workloads, as Istio takes them: each part of letters, digits and `-`, `_`, `.` between them.
+    pub(super) fn labels<'v>(&mut self, path: &str, labels: impl IntoIterator<Item = (&'v String, &'v String)>) {
+        for (name, value) in labels {
+            let path = format!("{path}.{name}");
+            if !is_label_key(name) {
+                self.error_at_key("P0103", &path, format!("`{name}` is not the name of a label"));
+                self.label("at most 63 letters, digits, `-`, `_` and `.`, after a domain and `/` at most");
+            } else if !value.is_empty() && !is_label_word(value) {
+                self.error("P0103", &path, format!("`{value}` is not the value of a label"));
+                self.label("at most 63 letters, digits, `-`, `_` and `.`");
+            }
         }
     }
 
@@ -173,4 +185,28 @@ impl<'a, T> Checker<'a, T> {
             }
         }
     }
+}
+
+/// A word, or a domain, `/` and a word.
+fn is_label_key(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((domain, name)) => domain.len() <= 253 && domain.split('.').all(is_dns_label) && is_label_word(name),
+        None => is_label_word(key),
+    }
+}
+
+fn is_label_word(word: &str) -> bool {
+    let between = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    word.len() <= 63 && ends(word.bytes().next()) && ends(word.bytes().last()) && word.bytes().all(between)
+}
+
+/// Letters, digits, and `-` between them, at most 63.
+pub(super) fn is_dns_label(label: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    !label.is_empty()
+        && label.len() <= 63
+        && label.bytes().all(fits)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }

@@ -1,11 +1,15 @@
 //! Checks of a DestinationRule.
 
+use serde_yaml::Value;
+
 use super::checker::Checker;
 use super::export_to;
 use super::extension::check_faults;
 use super::load_balancer;
+use super::selector;
 use crate::annotations;
 use crate::diagnostic::Diagnostic;
+use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::{
@@ -33,6 +37,7 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
         } else {
             checker.label_name(&format!("{path}.name"), "a subset's name", &subset.name);
         }
+        checker.labels(&format!("{path}.labels"), &subset.labels);
         if let Some(policy) = &subset.traffic_policy {
             check_policy(&mut checker, &format!("{path}.trafficPolicy"), policy);
         }
@@ -45,8 +50,34 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
         let text = "a rule with `workloadSelector` is for its own namespace only";
         checker.error_at_key("P0128", "spec.exportTo", text);
     }
+    check_selector(&mut checker, spec.workload_selector.as_ref());
     check_faults(&mut checker, annotations::health_check(&object.meta.annotations).1);
     checker.finish()
+}
+
+fn check_selector(checker: &mut DrChecker<'_>, written: Option<&Value>) {
+    let Some(Value::Mapping(labels)) = written.and_then(|written| written.get("matchLabels")) else { return };
+    let pairs = labels.iter().filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value.as_str()?.to_owned())));
+    let pairs: Vec<(String, String)> = pairs.collect();
+    selector::check_labels(
+        checker,
+        "spec.workloadSelector.matchLabels",
+        pairs.iter().map(|(name, value)| (name, value)),
+    );
+}
+
+/// What Istio's `validateTunnelSettings` refuses.
+fn check_tunnel(checker: &mut DrChecker<'_>, path: &str, tunnel: &Value) {
+    let text = |field: &str| tunnel.get(field).and_then(Value::as_str).unwrap_or_default();
+    if !matches!(text("protocol"), "" | "CONNECT" | "POST") {
+        checker.error("P0116", &format!("{path}.protocol"), format!("`{}` is not a way to tunnel", text("protocol")));
+        checker.label("CONNECT or POST");
+    }
+    if hosts::fault_of(text("targetHost"), false).is_some() {
+        checker.error("P0103", &format!("{path}.targetHost"), format!("`{}` is not a host", text("targetHost")));
+    }
+    let port = tunnel.get("targetPort").and_then(Value::as_u64).unwrap_or_default();
+    checker.port(&format!("{path}.targetPort"), u32::try_from(port).unwrap_or(u32::MAX));
 }
 
 fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy) {
@@ -56,6 +87,9 @@ fn check_policy(checker: &mut DrChecker<'_>, path: &str, policy: &TrafficPolicy)
     }
     if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
         checker.error_at_key("P0120", &format!("{path}.tunnel"), "`tunnel` and `proxyProtocol` exclude each other");
+    }
+    if let Some(tunnel) = &policy.tunnel {
+        check_tunnel(checker, &format!("{path}.tunnel"), tunnel);
     }
     check_blocks(
         checker,

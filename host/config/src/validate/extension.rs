@@ -13,6 +13,12 @@ use crate::suggest;
 
 /// Istio's limits of the environment.
 const MAX_VARIABLES: usize = 256;
+const MAX_VARIABLE_NAME: usize = 256;
+const MAX_VARIABLE_VALUE: usize = 2048;
+
+/// Istio's limits of names.
+const MAX_SECRET_NAME: usize = 253;
+const MAX_PLUGIN_NAME: usize = 256;
 
 /// Checks a WasmPlugin by itself.
 pub fn wasm_plugin(object: &Object<WasmPlugin>) -> Vec<Diagnostic> {
@@ -47,6 +53,13 @@ fn check(extension: &Extension<'_>, phases: &[&str]) -> Vec<Diagnostic> {
     if let Some(priority) = extension.priority {
         checker.range("spec.priority", priority, i64::from(i32::MIN), i64::from(i32::MAX));
     }
+    let names = [
+        ("imagePullSecret", &wasm.image_pull_secret, MAX_SECRET_NAME),
+        ("pluginName", &wasm.plugin_name, MAX_PLUGIN_NAME),
+    ];
+    for (field, name, most) in names {
+        too_long(&mut checker, &extension.path(field), name.as_deref().unwrap_or_default(), most);
+    }
     check_env(&mut checker, extension);
     check_traffic(&mut checker, extension);
     check_annotations(&mut checker, extension);
@@ -68,9 +81,9 @@ fn check_module(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
     }
     if let Some(digest) = wasm.sha256.as_ref().filter(|digest| !digest.is_empty()) {
         let path = extension.path("sha256");
-        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             checker.error("P0122", &path, "this is not a SHA-256 digest");
-            checker.label("64 hex digits");
+            checker.label("64 hex digits, in lower case");
         } else if wasm.url.rsplit_once("@sha256:").is_some_and(|(_, named)| !named.eq_ignore_ascii_case(digest)) {
             checker.error("P0120", &path, "`url` names another digest than `sha256`");
         }
@@ -125,6 +138,9 @@ fn check_env(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
         if variable.name.is_empty() {
             checker.missing(&path, "name");
         }
+        let value = variable.value.as_deref().unwrap_or_default();
+        too_long(checker, &format!("{path}.name"), &variable.name, MAX_VARIABLE_NAME);
+        too_long(checker, &format!("{path}.value"), value, MAX_VARIABLE_VALUE);
         checker.word(&format!("{path}.valueFrom"), variable.value_from.as_ref(), &["INLINE", "HOST"]);
         if variable.value_from.as_deref() == Some("HOST") && variable.value.as_ref().is_some_and(|v| !v.is_empty()) {
             checker.error_at_key("P0120", &format!("{path}.value"), "a variable of the host takes no `value`");
@@ -133,6 +149,13 @@ fn check_env(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {
     let names = env.iter().enumerate().filter(|(_, v)| !v.name.is_empty());
     let names = names.map(|(i, v)| (extension.path(&format!("vmConfig.env[{i}].name")), v.name.clone()));
     checker.unique("variable", names);
+}
+
+fn too_long(checker: &mut Checker<'_, ()>, path: &str, text: &str, most: usize) {
+    if text.len() > most {
+        checker.error("P0117", path, format!("{} characters are too many", text.len()));
+        checker.label(format!("at most {most}"));
+    }
 }
 
 fn check_traffic(checker: &mut Checker<'_, ()>, extension: &Extension<'_>) {

@@ -34,7 +34,7 @@ fn check_operations(
             } else {
                 check_name(checker, &path, name);
             }
-            if value.bytes().any(|b| b < b' ' && b != b'\t') {
+            if value.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
                 checker.error("P0118", &path, "a header's value has no line breaks or control characters");
             }
             // Istio counts them, and leaves what is between them to Envoy.
@@ -47,6 +47,7 @@ fn check_operations(
     for (i, name) in operations.remove.iter().enumerate() {
         let path = format!("{path}.remove[{i}]");
         if is_authority(name) || name.starts_with(':') {
+            // Istio's admission refuses it, and its translation leaves it out.
             checker.warn("P0118", &path, format!("`{name}` cannot be removed: ignored"));
         } else {
             check_name(checker, &path, name);
@@ -62,7 +63,7 @@ pub(super) fn check_matched(checker: &mut Checker<'_, VirtualService>, path: &st
 }
 
 /// A claim of a token, in any case as Istio has it.
-fn is_claim(name: &str) -> bool {
+pub(super) fn is_claim(name: &str) -> bool {
     name.to_ascii_lowercase().starts_with("@request.auth.claims")
 }
 

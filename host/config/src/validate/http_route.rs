@@ -1,5 +1,7 @@
 //! Checks of one rule of a VirtualService.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 
 use super::checker::Checker;
@@ -80,7 +82,21 @@ fn check_match(checker: &mut VsChecker<'_>, path: &str, condition: &HttpMatch) {
     if let Some(port) = condition.port {
         checker.port(&format!("{path}.port"), port);
     }
+    check_source(checker, path, &condition.source_labels, condition.source_namespace.as_deref());
     virtual_service::check_gateways(checker, path, &condition.gateways);
+}
+
+/// Whom a match is for, among sidecars.
+pub(super) fn check_source(
+    checker: &mut VsChecker<'_>,
+    path: &str,
+    labels: &BTreeMap<String, String>,
+    namespace: Option<&str>,
+) {
+    checker.labels(&format!("{path}.sourceLabels"), labels);
+    if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
+        checker.label_name(&format!("{path}.sourceNamespace"), "a namespace's name", namespace);
+    }
 }
 
 fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {

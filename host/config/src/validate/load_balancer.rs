@@ -1,6 +1,7 @@
 //! Checks of a DestinationRule's `loadBalancer`: Istio's own, and what Envoy would refuse.
 
 use super::checker::Checker;
+use super::localities::Localities;
 use crate::resources::istio::DestinationRule;
 use crate::resources::istio::destination_rule::LoadBalancer;
 use crate::resources::istio::load_balancer::{ConsistentHash, LocalityLbSetting, Warmup};
@@ -13,8 +14,8 @@ const SIMPLE: &[&str] = &["UNSPECIFIED", "LEAST_REQUEST", "LEAST_CONN", "ROUND_R
 /// Envoy's largest ring.
 const MOST_POINTS: i64 = 8 * 1024 * 1024;
 
-/// Envoy's largest table.
-const LARGEST_TABLE: i64 = 5_000_011;
+/// Istio's largest table.
+const LARGEST_TABLE: i64 = 5_000_010;
 
 /// Labels that say what `failover` says.
 const PLACES: [&str; 3] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
@@ -79,7 +80,15 @@ fn check_hash(checker: &mut DrChecker<'_>, path: &str, hash: &ConsistentHash) {
     let of_ring = hash.ring_hash.as_ref().and_then(|ring| ring.minimum_ring_size);
     check_size(checker, &format!("{path}.ringHash.minimumRingSize"), of_ring, MOST_POINTS);
     check_size(checker, &format!("{path}.minimumRingSize"), hash.minimum_ring_size, MOST_POINTS);
+    let is_old = hash.minimum_ring_size.is_some_and(|size| size > 0);
+    if is_old && (hash.ring_hash.is_some() || hash.maglev.is_some()) {
+        checker.error_at_key("P0102", &format!("{path}.minimumRingSize"), "set either this, `ringHash` or `maglev`");
+    }
     let table = hash.maglev.as_ref().and_then(|maglev| maglev.table_size).filter(|size| *size > 0);
+    if hash.maglev.is_some() && table.is_none() {
+        checker.missing(&format!("{path}.maglev"), "tableSize");
+        checker.help("set `tableSize: 65537`, Envoy's default");
+    }
     let path = format!("{path}.maglev.tableSize");
     check_size(checker, &path, table, LARGEST_TABLE);
     if let Some(size) = table.filter(|size| !is_prime(*size)) {
@@ -94,10 +103,11 @@ fn check_size(checker: &mut DrChecker<'_>, path: &str, size: Option<u64>, most: 
     }
 }
 
+/// As Istio and Envoy have it: 1 is one of them.
 fn is_prime(number: u64) -> bool {
     // Sizes above the bound are refused as such; their divisors need not be looked for.
     let most = LARGEST_TABLE.unsigned_abs();
-    number > most || number > 1 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
+    number > most || number > 0 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
 }
 
 fn check_warmup(checker: &mut DrChecker<'_>, path: &str, warmup: &Warmup) {
@@ -124,8 +134,16 @@ fn check_locality(checker: &mut DrChecker<'_>, path: &str, setting: &LocalityLbS
         let text = "labels of places in `failoverPriority` and `failover` exclude each other";
         checker.error("P0120", &format!("{path}.failoverPriority[{i}]"), text);
     }
+    let mut sources = Localities::default();
     for (i, rule) in setting.distribute.iter().enumerate() {
         let path = format!("{path}.distribute[{i}]");
+        if let Err(fault) = sources.add(&rule.from) {
+            checker.error("P0103", &format!("{path}.from"), fault);
+        }
+        let mut targets = Localities::default();
+        if let Some(fault) = rule.to.keys().find_map(|to| targets.add(to).err()) {
+            checker.error_at_key("P0103", &format!("{path}.to"), fault);
+        }
         for (to, percent) in rule.to.iter().filter(|(_, percent)| **percent == 0 || **percent > 100) {
             checker.error("P0109", &format!("{path}.to"), format!("{percent} for `{to}` is out of range"));
             checker.label("1 to 100");
@@ -142,9 +160,9 @@ fn check_locality(checker: &mut DrChecker<'_>, path: &str, setting: &LocalityLbS
             checker.error("P0120", &format!("{path}.to"), "`from` and `to` are the same region");
         }
         for (field, region) in [("from", &failover.from), ("to", &failover.to)] {
-            if region.contains('*') {
+            if region.contains(['*', '/']) {
                 checker.error("P0103", &format!("{path}.{field}"), format!("`{region}` is not a region's name"));
-                checker.label("one region, without wildcard");
+                checker.label("one region, without zone or wildcard");
             }
         }
     }

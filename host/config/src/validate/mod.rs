@@ -11,6 +11,7 @@ mod headers;
 mod http_policy;
 mod http_route;
 mod load_balancer;
+mod localities;
 mod request_authentication;
 mod route_destination;
 mod selector;

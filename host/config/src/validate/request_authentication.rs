@@ -11,7 +11,7 @@ use crate::resources::istio::request_authentication::JwtRule;
 pub fn request_authentication(object: &Object<RequestAuthentication>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
     let spec = &object.spec;
-    selector::check(&mut checker, spec.selector.as_ref(), spec.target_ref.is_some(), !spec.target_refs.is_empty());
+    selector::check(&mut checker, spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs);
     for (i, rule) in spec.jwt_rules.iter().enumerate() {
         check_rule(&mut checker, &format!("spec.jwtRules[{i}]"), rule);
     }

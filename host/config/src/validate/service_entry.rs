@@ -4,6 +4,7 @@ use super::checker::Checker;
 use super::export_to;
 use super::extension::check_faults;
 use super::gateway::PROTOCOLS;
+use super::selector;
 use super::tcp_route::{SUBNET, is_subnet};
 use super::workload_entry::check_entry;
 use crate::annotations;
@@ -46,7 +47,7 @@ pub fn service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
 
 fn check_ports(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
     if spec.ports.is_empty() {
-        checker.missing("spec", "ports");
+        checker.warn_at_key("P0101", "spec", "a ServiceEntry without `ports` is reached at no port");
     }
     for (i, port) in spec.ports.iter().enumerate() {
         let path = format!("spec.ports[{i}]");
@@ -96,6 +97,9 @@ fn check_addresses(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry)
 
 fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry) {
     let resolution = spec.resolution.as_deref().unwrap_or("NONE");
+    if let Some(selector) = &spec.workload_selector {
+        selector::check_labels(checker, "spec.workloadSelector.labels", &selector.labels);
+    }
     if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
         checker.error_at_key("P0102", "spec.workloadSelector", "set at most one of `endpoints`, `workloadSelector`");
     }
@@ -126,6 +130,18 @@ fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry
         let path = format!("spec.endpoints[{i}]");
         check_entry(checker, &path, entry);
         let Some(address) = entry.address.as_deref().filter(|a| !a.is_empty()) else { continue };
+        if address.starts_with("unix://") {
+            if !matches!(resolution, "STATIC" | "NONE") {
+                let text = format!("a unix socket is for resolution STATIC, not for {resolution}");
+                checker.error("P0119", &format!("{path}.address"), text);
+            } else if spec.ports.len() != 1 {
+                checker.error(
+                    "P0120",
+                    &format!("{path}.address"),
+                    "a unix socket takes exactly one port of the service",
+                );
+            }
+        }
         if resolution == "STATIC" && !address.starts_with("unix://") && address.parse::<std::net::IpAddr>().is_err() {
             let text = format!("`{address}` is not an IP address, which resolution STATIC needs");
             checker.error("P0119", &format!("{path}.address"), text);

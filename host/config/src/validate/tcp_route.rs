@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::checker::Checker;
-use super::route_destination;
+use super::{http_route, route_destination, virtual_service};
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{L4Match, TcpRoute, TcpRouteDestination};
 
@@ -20,6 +20,9 @@ pub(super) fn check_match(checker: &mut Checker<'_, VirtualService>, path: &str,
     if let Some(port) = condition.port {
         checker.port(&format!("{path}.port"), port);
     }
+    // Istio looks at the namespace of HTTP matches only.
+    http_route::check_source(checker, path, &condition.source_labels, None);
+    virtual_service::check_gateways(checker, path, &condition.gateways);
     for (j, subnet) in condition.destination_subnets.iter().enumerate().filter(|(_, subnet)| !is_subnet(subnet)) {
         checker.error("P0119", &format!("{path}.destinationSubnets[{j}]"), format!("`{subnet}` is not a subnet"));
         checker.label(SUBNET);

@@ -1,6 +1,7 @@
 //! Checks of a Telemetry.
 
 use super::checker::Checker;
+use super::selector;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::Telemetry;
@@ -30,6 +31,9 @@ fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Metri
         if let Some(matches) = &change.matches {
             checker.word(&format!("{path}.match.mode"), matches.mode.as_ref(), MODES);
             checker.word(&format!("{path}.match.metric"), matches.metric.as_ref(), METRICS);
+            if matches.custom_metric.as_ref().is_some_and(String::is_empty) {
+                checker.error("P0102", &format!("{path}.match.customMetric"), "an empty name is no metric's");
+            }
             if matches.metric.is_some() && matches.custom_metric.is_some() {
                 checker.error_at_key(
                     "P0102",
@@ -57,6 +61,8 @@ fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Metri
 /// Checks a Telemetry by itself.
 pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
+    let spec = &object.spec;
+    selector::check(&mut checker, spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs);
     for (i, logging) in object.spec.access_logging.iter().enumerate() {
         let path = format!("spec.accessLogging[{i}]");
         let mode = logging.matches.as_ref().and_then(|matches| matches.mode.as_ref());
@@ -66,16 +72,14 @@ pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
                 checker.missing(&format!("{path}.providers[{j}]"), "name");
             }
         }
-        // Istio takes one provider an entry.
-        if logging.providers.len() > 1 {
-            checker.error_at_key("P0102", &format!("{path}.providers"), "an entry takes one provider");
-            checker.help("write an entry for each");
-        }
         if logging.filter.as_ref().is_some_and(|filter| filter.expression.trim().is_empty()) {
             checker.missing(&format!("{path}.filter"), "expression");
         }
     }
     for (i, entry) in object.spec.metrics.iter().enumerate() {
+        for (j, _) in entry.providers.iter().enumerate().filter(|(_, provider)| provider.name.is_empty()) {
+            checker.missing(&format!("spec.metrics[{i}].providers[{j}]"), "name");
+        }
         check_metrics(&mut checker, &format!("spec.metrics[{i}]"), entry);
     }
     checker.finish()

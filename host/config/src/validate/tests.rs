@@ -55,7 +55,8 @@ fn faults_are_checked() {
     assert!(with("{delay: {fixedDelay: 1s, percentage: {value: 0.0001}}, abort: {httpStatus: 503}}").is_empty());
     assert!(with("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 0}}}").is_empty());
     assert_eq!(with("{}"), ["P0102"]);
-    assert_eq!(with("{delay: {exponentialDelay: 1s}}"), ["P0101"]);
+    assert_eq!(with("{delay: {exponentialDelay: 1s}}"), ["P0120"]);
+    assert!(with("{delay: {}, abort: {percentage: {value: 1}}}").is_empty(), "Istio takes them, and nothing happens");
     assert_eq!(with("{delay: {fixedDelay: 1s, percentage: {value: 0.00009}}}"), ["P0117"]);
     assert_eq!(with("{abort: {http2Error: CANCEL}}"), ["P0120"]);
     assert_eq!(with("{abort: {httpStatus: 503, grpcStatus: UNAVAILABLE}}"), ["P0102"]);
@@ -74,6 +75,61 @@ fn matches_are_checked() {
     assert_eq!(with("{uri: {regex: '('}}"), ["P0106"]);
     assert_eq!(with(&format!("{{uri: {{regex: {}}}}}", "a".repeat(1025))), ["P0106"]);
     assert_eq!(with("{port: 0}"), ["P0104"]);
+    assert!(with("{sourceLabels: {app.kubernetes.io/name: a_b, x: ''}, sourceNamespace: Shop}").is_empty());
+    assert_eq!(with("{sourceLabels: {'a b': c}}"), ["P0103"]);
+    assert_eq!(with("{sourceLabels: {a: '-c'}}"), ["P0103"]);
+    assert_eq!(with("{sourceNamespace: a.b}"), ["P0103"]);
+    assert_eq!(with("{gateways: [a/b/c]}"), ["P0103"]);
+    assert_eq!(with("{gateways: [a/b.c]}"), ["P0103"]);
+    assert!(with("{gateways: [a, ./b, a/b, b.a.svc.cluster.local]}").is_empty());
+}
+
+#[test]
+fn claims_are_for_gateways() {
+    let of = |gateways: &str| {
+        let rule = format!("{{match: [{{headers: {{'@request.auth.claims.group': {{exact: a}}}}}}], {TO}}}");
+        codes(&virtual_service(&object(&format!("{{hosts: [a.com], gateways: {gateways}, http: [{rule}]}}")))).join(" ")
+    };
+    assert_eq!(of("[g]"), "");
+    assert_eq!((of("[]"), of("[g, mesh]")), ("P0118".to_owned(), "P0118".to_owned()));
+}
+
+#[test]
+fn mirrors_and_cors_are_checked() {
+    let with = |rest: &str| rule_codes(&format!("{{{rest}, {TO}}}"));
+    assert!(with("mirror: {host: b}, mirrorPercentage: {value: 0.00001}").is_empty());
+    assert_eq!(with("mirror: {host: '*'}"), ["P0103"]);
+    assert_eq!(
+        with("mirrors: [{destination: {host: b, subset: 'v 1'}, percentage: {value: 101}}]"),
+        ["P0117", "P0103"]
+    );
+    assert!(with("corsPolicy: {allowHeaders: ['*', x-a_b]}").is_empty());
+    assert_eq!(with("corsPolicy: {allowHeaders: [x.a]}"), ["P0118"]);
+    assert_eq!(with("corsPolicy: {allowOrigins: [{}]}"), ["P0102"]);
+}
+
+#[test]
+fn values_of_headers_have_no_control_characters() {
+    for value in ["\"b\\x7f\"", "\"b\\n\""] {
+        assert_eq!(
+            rule_codes(&format!("{{headers: {{request: {{set: {{a: {value}}}}}}}, {TO}}}")),
+            ["P0118"],
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn policies_are_attached_to_what_istio_knows() {
+    let of = |target: &str| codes(&request_authentication(&object(&format!("{{targetRef: {target}}}")))).join(" ");
+    assert_eq!(of("{group: gateway.networking.k8s.io, kind: Gateway, name: g}"), "");
+    assert_eq!(of("{kind: Service, name: g}"), "");
+    assert_eq!(of("{kind: Pod}"), "P0101 P0116");
+    assert_eq!(of("{kind: Service, name: g, namespace: other}"), "P0120");
+    let telemetry_of = |spec: &str| codes(&telemetry(&object(spec))).join(" ");
+    assert_eq!(telemetry_of("{selector: {matchLabels: {a: '*'}}, targetRef: {kind: Service, name: g}}"), "P0120 P0103");
+    assert_eq!(telemetry_of("{accessLogging: [{providers: [{name: a}, {name: b}]}]}"), "");
+    assert_eq!(telemetry_of("{metrics: [{providers: [{}]}]}"), "P0101");
 }
 
 #[test]
@@ -234,6 +290,10 @@ fn destination_rules_are_checked() {
     assert_eq!(of("{host: a, trafficPolicy: {connectionPool: {}}}"), "P0115");
     assert_eq!(of("{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}"), "P0115");
     assert_eq!(of("{host: a, subsets: [{name: 'v 1'}]}"), "P0103");
+    assert_eq!(of("{host: a, subsets: [{name: v1, labels: {'a b': c}}]}"), "P0103");
+    assert_eq!(of("{host: a, workloadSelector: {matchLabels: {a: '*'}}}"), "P0103");
+    assert_eq!(of("{host: a, trafficPolicy: {tunnel: {protocol: GET, targetHost: b.com, targetPort: 443}}}"), "P0116");
+    assert_eq!(of("{host: a, trafficPolicy: {tunnel: {}}}"), "P0103 P0104");
     assert_eq!(of("{host: a, trafficPolicy: {outlierDetection: {consecutiveLocalOriginFailures: 1}}}"), "P0120");
     assert_eq!(
         of("{host: a, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}}"),
@@ -255,7 +315,11 @@ fn load_balancers_are_checked() {
     };
     let hash = |block: &str| all(&format!("consistentHash: {{{block}}}"));
     assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1009}"), "");
-    assert_eq!(hash("maglev: {}"), "P0311", "a warning: there is nothing to hash");
+    assert_eq!(hash("ringHash: {}"), "P0311", "a warning: there is nothing to hash");
+    assert_eq!(hash("useSourceIp: true, maglev: {}"), "P0101", "Istio's API has a default, and its admission none");
+    assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 5000011}"), "P0117");
+    assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1}"), "");
+    assert_eq!(hash("useSourceIp: true, minimumRingSize: 8, ringHash: {}"), "P0102");
     assert_eq!(hash("useSourceIp: true, httpHeaderName: x-user"), "P0102");
     assert_eq!(hash("httpCookie: {ttl: 5}".replace('5', "'5'").as_str()), "P0101 P0105");
     assert_eq!(hash("useSourceIp: true, maglev: {tableSize: 1024}"), "P0117");
@@ -266,6 +330,9 @@ fn load_balancers_are_checked() {
     let places = |block: &str| all(&format!("localityLbSetting: {{{block}}}"));
     assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 20}}]"), "");
     assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 30}}]"), "P0109");
+    assert_eq!(places("distribute: [{from: eu, to: {eu: 100}}, {from: eu/a, to: {eu/a: 100}}]"), "P0103");
+    assert_eq!(places("distribute: [{from: eu, to: {'eu/*/1': 100}}]"), "P0103");
+    assert_eq!(places("failover: [{from: eu/a, to: us}]"), "P0103 P0312");
     assert_eq!(places("failover: [{from: eu, to: us}]"), "P0312", "a warning: nothing is ever ejected");
     assert_eq!(places("failover: [{from: eu, to: eu}]"), "P0120 P0312");
 }
@@ -285,6 +352,13 @@ fn service_entries_are_checked() {
     assert_eq!(of("resolution: DNS, addresses: [10.0.0.0/8]"), "P0120");
     assert_eq!(of("addresses: [here]"), "P0119");
     assert_eq!(of("resolution: STATIC, endpoints: [{address: 'unix:///a', ports: {http: 1}}]"), "P0120");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: 'unix:///a'}, {address: 'unix://@a'}]"), "");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: 'unix://a'}]"), "P0119");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: 'unix:///a/'}]"), "P0119");
+    assert_eq!(of("resolution: DNS, endpoints: [{address: 'unix:///a'}]"), "P0119");
+    assert_eq!(of("resolution: STATIC, endpoints: [{address: 10.0.0.1, labels: {a: 'b c'}}]"), "P0103");
+    assert_eq!(of("resolution: DNS, workloadSelector: {labels: {a: '*'}}"), "P0103");
+    assert!(codes(&service_entry(&object("{hosts: [a.com], resolution: DNS}"))).is_empty(), "Istio takes it");
     assert_eq!(of("resolution: STATIC, endpoints: [{network: n}]"), "");
     let two = "{hosts: [a.com, b.com], ports: [{number: 80, name: a, protocol: TCP}], resolution: DNS}";
     assert_eq!(codes(&service_entry(&object(two))), ["P0130"]);
@@ -297,6 +371,8 @@ fn wasm_plugins_are_checked() {
     assert_eq!(of("{url: ./a.wasm, phase: AUTHN}"), "");
     assert_eq!(of("{phase: AUTH, sha256: abc}"), "P0101 P0122 P0116");
     assert_eq!(of("{url: 'ftp://a'}"), "P0116");
+    assert_eq!(of(&format!("{{url: a, sha256: {}}}", "A".repeat(64))), "P0122");
+    assert_eq!(of(&format!("{{url: a, pluginName: {}}}", "a".repeat(257))), "P0117");
     assert_eq!(of("{url: 'bundled://ip-allow', imagePullPolicy: UNSPECIFIED_POLICY}"), "");
     assert_eq!(of("{url: 'bundled://ip-alow'}"), "P0127");
     assert_eq!(of("{url: 'bundled://'}"), "P0127");

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::checker::Checker;
-use super::{export_to, http_route, tcp_route, tls_route};
+use super::checker::{Checker, is_dns_label};
+use super::{export_to, headers, http_route, tcp_route, tls_route};
 use crate::diagnostic::Diagnostic;
 use crate::hosts;
 use crate::object::Object;
@@ -21,6 +21,10 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     }
     check_hosts(&mut checker, object);
     check_gateways(&mut checker, "spec", &spec.gateways);
+    let in_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
+    if in_mesh && !spec.hosts.is_empty() {
+        check_claims(&mut checker, spec);
+    }
     for (i, rule) in spec.http.iter().enumerate() {
         http_route::check(&mut checker, &format!("spec.http[{i}]"), rule);
     }
@@ -34,10 +38,28 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     checker.finish()
 }
 
+/// Sidecars know no tokens.
+fn check_claims(checker: &mut Checker<'_, VirtualService>, spec: &VirtualService) {
+    for (i, rule) in spec.http.iter().enumerate() {
+        for (j, condition) in rule.matches.iter().enumerate() {
+            for (field, values) in [("headers", &condition.headers), ("withoutHeaders", &condition.without_headers)] {
+                for name in values.keys().filter(|name| headers::is_claim(name)) {
+                    let path = format!("spec.http[{i}].match[{j}].{field}.{name}");
+                    checker.error_at_key("P0118", &path, "claims of tokens are for VirtualServices of Gateways only");
+                }
+            }
+        }
+    }
+}
+
 /// Names of Gateways, of a whole VirtualService or of a match.
 pub(super) fn check_gateways(checker: &mut Checker<'_, VirtualService>, path: &str, gateways: &[String]) {
     for (i, gateway) in gateways.iter().enumerate() {
-        if gateway.is_empty() || gateway.matches('/').count() > 1 {
+        let is_name = match gateway.split_once('/') {
+            Some((namespace, name)) => (namespace == "." || is_dns_label(namespace)) && is_dns_label(name),
+            None => hosts::fault_of(gateway, false).is_none(),
+        };
+        if !is_name {
             checker.error("P0103", &format!("{path}.gateways[{i}]"), format!("`{gateway}` is not a Gateway's name"));
             checker.label("`name` or `namespace/name`");
         }

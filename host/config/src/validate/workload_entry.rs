@@ -20,6 +20,11 @@ pub(super) fn check_entry<T>(checker: &mut Checker<'_, T>, path: &str, entry: &W
         }
         None | Some("") => checker.missing(path, "address"),
         Some(address) if address.starts_with("unix://") => {
+            let socket = address.trim_start_matches("unix://");
+            if !socket.starts_with('@') && (!socket.starts_with('/') || socket.ends_with('/')) {
+                checker.error("P0119", &format!("{path}.address"), format!("`{socket}` is not the path of a socket"));
+                checker.label("an absolute path, or `@` and a name");
+            }
             if !entry.ports.is_empty() {
                 checker.error_at_key("P0120", &format!("{path}.ports"), "a unix socket has no ports");
             }
@@ -31,6 +36,7 @@ pub(super) fn check_entry<T>(checker: &mut Checker<'_, T>, path: &str, entry: &W
             }
         }
     }
+    checker.labels(&format!("{path}.labels"), &entry.labels);
     for (name, port) in &entry.ports {
         checker.port(&format!("{path}.ports.{name}"), *port);
         checker.label_name(&format!("{path}.ports.{name}"), "a port's name", name);
