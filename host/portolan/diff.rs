@@ -124,6 +124,13 @@ pub(crate) fn changes(old: &Model, new: &Model) -> Vec<Change> {
         let fields = fields(&facts(old), &facts(new));
         changes.push(Change { fields, ..Change::new(What::Changed, "edge", String::new()) });
     }
+    if old.headers != new.headers {
+        let facts = |model: &Model| {
+            tell::own_headers(&model.headers).into_iter().map(|told| (told.kind, told.text)).collect::<Vec<_>>()
+        };
+        let fields = fields(&facts(old), &facts(new));
+        changes.push(Change { fields, ..Change::new(What::Changed, "headers", String::new()) });
+    }
     if changes.is_empty() && !same_but_for_numbers(old, new) {
         changes.push(Change::new(What::Changed, "details", "no part that has a word of its own".to_owned()));
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 #[cfg(test)]
 pub(crate) use cluster::plain;
 pub(crate) use cluster::{endpoints, limits, policies, policies_origin};
-pub(crate) use edge_policy::edge_policy;
+pub(crate) use edge_policy::{edge_policy, own_headers};
 pub(crate) use listener::filter_chain;
 pub(crate) use paths::paths;
 pub(crate) use plugin::plugin;

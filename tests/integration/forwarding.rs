@@ -1,5 +1,6 @@
 //! What the gateway adds, strips and believes at its edge.
 
+use crate::support::await_true;
 use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
@@ -225,4 +226,46 @@ fn what_an_upstream_s_connection_names_ends_at_the_gateway() {
         assert_eq!(response.header(name), None, "{name}");
     }
     assert_eq!((response.header("x-kept"), response.header("x-envoy-degraded")), (Some("1"), Some("1")));
+}
+
+/// `defaultConfig.proxyHeaders` of the mesh.
+fn own_headers(settings: &str) -> String {
+    format!(
+        "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {{name: mesh}}\n\
+         spec: {{meshConfig: {{defaultConfig: {{proxyHeaders: {{{settings}}}}}}}}}\n"
+    )
+}
+
+const REWRITTEN: &str = "- match: [{uri: {prefix: /old}}]\n  rewrite: {uri: /new, authority: inside.test}\n  timeout: 10s\n  \
+                         route: [{destination: {host: app.test}}]\n- directResponse: {status: 204}\n";
+
+#[test]
+fn the_mesh_says_which_headers_the_gateway_adds() {
+    let app = Upstream::start("app");
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(REWRITTEN))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("mesh.yaml", own_headers(""))
+        .start();
+    let to = ["x-request-id", "x-envoy-attempt-count", "x-envoy-original-path", "x-envoy-expected-rq-timeout-ms"];
+    let seen = || {
+        let response = gateway.get("h", "/old/x");
+        assert_eq!((response.status, response.seen("host").as_deref()), (200, Some("inside.test")));
+        let there = to.into_iter().filter(|name| response.seen(name).is_some()).count();
+        let server = response.header("server").unwrap_or_default().to_owned();
+        (there + usize::from(response.header("x-envoy-upstream-service-time").is_some()), server)
+    };
+    assert_eq!(seen(), (5, "portolan".to_owned()));
+    let off = "requestId: {disabled: true}, attemptCount: {disabled: true}, envoyDebugHeaders: {disabled: true}, \
+               server: {disabled: true, value: unused}";
+    gateway.write("mesh.yaml", &own_headers(off));
+    await_true("no header of its own", || seen() == (0, "upstream".to_owned()));
+    let response = gateway.send(&Request::get("h", "/old/x").header("x-request-id", "mine"));
+    assert_eq!(response.seen("x-request-id").as_deref(), Some("mine"), "the client's own goes on");
+    assert_eq!(response.seen("x-envoy-external-address").as_deref(), Some("127.0.0.1"), "this is none of them");
+    assert_eq!(gateway.get("h", "/").header("server"), None, "nor has the gateway's own answer one");
+    gateway.write("mesh.yaml", &own_headers("server: {value: edge/1}"));
+    gateway.await_answer("h", "/", |response| response.header("server") == Some("edge/1"));
+    assert_eq!(seen(), (5, "edge/1".to_owned()));
 }

@@ -13,6 +13,7 @@ pub mod library;
 pub mod listener;
 pub mod network;
 pub mod origin;
+pub mod own_headers;
 pub mod path_policy;
 pub mod plugin;
 pub mod rare;
@@ -37,6 +38,7 @@ pub use listener::{
 };
 pub use network::{Network, ParseNetworkError};
 pub use origin::{Document, Origin, Parts};
+pub use own_headers::{OwnHeaders, ServerHeader};
 pub use path_policy::{PathNormalization, PathPolicy};
 pub use plugin::{
     Canary, FailPolicy, PathMatch, Plugin, PluginCode, PluginKind, PluginLimits, PluginMatch, PluginPhase, PullPolicy,
@@ -86,6 +88,9 @@ pub struct Model {
     /// What is believed of clients, and refused of them.
     #[serde(skip_serializing_if = "EdgePolicy::is_default", default)]
     pub edge: EdgePolicy,
+    /// Which headers are the gateway's own.
+    #[serde(skip_serializing_if = "OwnHeaders::is_default", default)]
+    pub headers: OwnHeaders,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
 }
@@ -114,6 +119,7 @@ impl PartialEq for Model {
             metrics,
             paths,
             edge,
+            headers,
             secrets,
         } = self;
         let same_route = |(a, b): (&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b) || a == b;
@@ -128,6 +134,7 @@ impl PartialEq for Model {
             && *metrics == other.metrics
             && *paths == other.paths
             && *edge == other.edge
+            && *headers == other.headers
             && *secrets == other.secrets
     }
 }

@@ -348,7 +348,9 @@ impl<'a> Attempts<'a> {
             (None, None) => stream.with_state(|state| Some(kept_head::take(&mut state.request)))?,
         };
         if self.tries > 1 {
-            parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
+            if stream.view.snapshot.own_headers.attempt_count {
+                parts.headers.insert("x-envoy-attempt-count", HeaderValue::from(self.tries));
+            }
             let per_try = self.policy.per_try_timeout_ms.map(Duration::from_millis);
             expected_timeout::tell_again(&mut parts.headers, self.end, per_try);
         }

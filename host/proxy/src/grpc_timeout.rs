@@ -16,17 +16,20 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(crate) fn of(stream: &Stream, forward: &ForwardEntry) -> Option<Duration> {
     stream.answers_grpc();
     let per_try = forward.retry.per_try_timeout_ms.map(Duration::from_millis);
-    stream.with_state(|state| apply(&mut state.request.headers, forward.timeout, per_try))
+    let tells = stream.view.snapshot.own_headers.debug;
+    stream.with_state(|state| apply(&mut state.request.headers, forward.timeout, per_try, tells))
 }
 
 /// The timeout, 0 being none; the header then says the shorter one of it and `per_try`.
-fn apply(headers: &mut HeaderMap, route: Option<Duration>, per_try: Option<Duration>) -> Option<Duration> {
+fn apply(headers: &mut HeaderMap, route: Option<Duration>, per_try: Option<Duration>, tells: bool) -> Option<Duration> {
     let asked = headers.get(GRPC_TIMEOUT).and_then(|value| parse(value.as_bytes()));
     let limit = shorter(positive(asked), positive(route));
     if let Some(told) = shorter(limit, positive(per_try)).and_then(header) {
         headers.insert(GRPC_TIMEOUT, told);
     }
-    expected_timeout::tell(headers, limit, per_try);
+    if tells {
+        expected_timeout::tell(headers, limit, per_try);
+    }
     limit
 }
 
@@ -75,7 +78,7 @@ mod tests {
             headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(asked));
         }
         let millis = |limit: Option<u64>| limit.map(Duration::from_millis);
-        let limit = apply(&mut headers, millis(route), millis(per_try));
+        let limit = apply(&mut headers, millis(route), millis(per_try), true);
         let told = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).unwrap_or("-");
         (limit.map(|limit| limit.as_millis()), told.to_owned())
     }

@@ -23,7 +23,6 @@ use crate::rewrite::with_path;
 use crate::stream::Stream;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const SERVER: HeaderValue = HeaderValue::from_static("portolan");
 
 /// Most fields of a head, as in Envoy; hyper sees to it for HTTP/1.
 const MAX_FIELDS: usize = 100;
@@ -220,7 +219,9 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -
         stream.keep_upgrade(&mut state.request);
     }
     forwarded::tell(state, policy, claimed);
-    state.request.headers.insert(REQUEST_ID, request_id());
+    if stream.view.snapshot.own_headers.request_id {
+        state.request.headers.insert(REQUEST_ID, request_id());
+    }
     Ok(())
 }
 
@@ -422,7 +423,9 @@ fn may_trail(name: &str) -> bool {
 pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
     // An HTTP/1.0 upstream must not make the answer one.
     parts.version = Version::HTTP_11;
-    parts.headers.insert(header::SERVER, SERVER);
+    if let Some(server) = &stream.view.snapshot.own_headers.server {
+        parts.headers.insert(header::SERVER, server.clone());
+    }
     let cookie = stream.with_state(|state| state.host.set_cookie.take());
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);

@@ -61,6 +61,7 @@ mod mirror;
 mod module_source;
 mod on_worker;
 mod overload;
+mod own_headers;
 mod path;
 mod plan;
 mod plugin_match;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
 use portolan_telemetry::ResponseFlags;
 use portolan_wasm::{CallResponse, LocalReply};
 
@@ -15,6 +15,9 @@ use crate::grpc_reply;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
 use crate::worker_plugin::WorkerPlugin;
+
+/// Of answers at a limit of a cluster.
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// An answer of the gateway's own.
 #[derive(Debug)]
@@ -276,7 +279,7 @@ impl Reply {
         let details = "upstream_reset_before_response_started{overflow}";
         let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
         let mut reply = Self::new(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UO, details).with_text(text);
-        reply.headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        reply.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
         reply
     }
 
@@ -410,6 +413,9 @@ impl Reply {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = self.status;
         parts.headers = self.headers;
+        if !stream.view.snapshot.own_headers.debug {
+            parts.headers.remove(OVERLOADED);
+        }
         if let Some(web) = stream.grpc_web() {
             web.reply(&mut parts, &self.body);
             return (parts, NO_BODY);

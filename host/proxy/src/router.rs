@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use portolan_model::{MISSING_CLUSTER, Redirect};
 use portolan_telemetry::ClusterMetrics;
@@ -87,6 +87,13 @@ impl Drop for Upstream {
                 self.endpoint.errors.fetch_add(1, Relaxed);
             }
         }
+    }
+}
+
+/// How long the upstream took.
+fn tell_time(stream: &Stream, headers: &mut HeaderMap, took: Duration) {
+    if stream.view.snapshot.own_headers.debug {
+        headers.insert(SERVICE_TIME, milliseconds(took));
     }
 }
 
@@ -226,7 +233,10 @@ impl Forwarding<'_> {
             let head = Head { method: &request.method, uri: &request.uri, version: request.version };
             let headers = &mut request.headers;
             let per_try = self.forward.retry.per_try_timeout_ms.map(Duration::from_millis);
-            expected_timeout::tell(headers, self.forward.timeout, per_try);
+            let own = &self.stream.view.snapshot.own_headers;
+            if own.debug {
+                expected_timeout::tell(headers, self.forward.timeout, per_try);
+            }
             let of_destination = destination.map(|destination| &destination.headers.request);
             let changes = [of_destination, Some(&self.forward.headers.request)].into_iter().flatten();
             let mut changes = changes.filter(|changes| !changes.is_empty()).peekable();
@@ -243,10 +253,11 @@ impl Forwarding<'_> {
                 && let Some(uri) = rewrite::rewritten(&request.uri, self.route, rewrite)
             {
                 let original = request.uri.path_and_query().map_or("/", |p| p.as_str());
-                if let Ok(original) = HeaderValue::from_str(original) {
+                if let Some(original) = HeaderValue::from_str(original).ok().filter(|_| own.debug) {
                     headers.insert(ORIGINAL_PATH, original);
                 }
-                self.stream.note(|info| info.rewritten_path = uri.path_and_query().cloned());
+                let sent = uri.path_and_query().cloned();
+                self.stream.note(|info| *(if own.debug { &mut info.rewritten_path } else { &mut info.path }) = sent);
                 request.uri = uri;
             }
             if let Some(authority) = new_authority {
@@ -254,9 +265,13 @@ impl Forwarding<'_> {
             }
             if let Some(original) = host.filter(|host| headers.get(header::HOST) != Some(host)) {
                 self.stream.note(|info| info.authority = headers.get(header::HOST).cloned());
-                headers.insert(ORIGINAL_HOST, original);
+                if own.debug {
+                    headers.insert(ORIGINAL_HOST, original);
+                }
             }
-            headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+            if own.attempt_count {
+                headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+            }
         });
     }
 
@@ -295,7 +310,7 @@ impl Forwarding<'_> {
         if parts.version == http::Version::HTTP_2 && web.is_none() {
             announce_trailers(&mut parts.headers);
         }
-        parts.headers.insert(SERVICE_TIME, milliseconds(took));
+        tell_time(stream, &mut parts.headers, took);
         stream.change_response(self.route, self.destination, &mut parts, false);
         let until = deadline.as_ref().map(Deadline::at);
         let mut body = UpstreamBody::new(incoming, lease, upstream, deadline);

@@ -20,6 +20,7 @@ use crate::generation::PluginGeneration;
 use crate::generations::Generations;
 use crate::handover::HostVersions;
 use crate::log_entry::LogEntry;
+use crate::own_headers::HeaderPlan;
 use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
@@ -70,6 +71,8 @@ pub struct Snapshot {
     pub(crate) challenges: Arc<Challenges>,
     /// Whose values tell kinds of requests apart.
     pub(crate) asked_headers: Vec<HeaderName>,
+    /// Headers that are the gateway's own.
+    pub(crate) own_headers: HeaderPlan,
     /// Workers that have taken it over.
     adopted: watch::Sender<usize>,
 }
@@ -218,6 +221,7 @@ impl Snapshot {
             names: parts.names,
             challenges: parts.challenges,
             asked_headers: asked_headers(&parts.model),
+            own_headers: HeaderPlan::of(&parts.model.headers),
             adopted: watch::Sender::new(0),
             model: parts.model,
         }

@@ -1,13 +1,13 @@
 //! What is read of Istio's mesh configuration: from the ConfigMap `istio`, else from an IstioOperator, field by field.
 
-use portolan_model::{ForwardClientCert, Origin, PathNormalization};
+use portolan_model::{ForwardClientCert, Origin, OwnHeaders, PathNormalization, ServerHeader};
 
 use crate::ResourceSet;
 use crate::diagnostic::Place;
 use crate::duration;
 use crate::resources::istio::MeshConfig;
 use crate::resources::istio::load_balancer::LocalityLbSetting;
-use crate::resources::istio::operator::GatewayTopology;
+use crate::resources::istio::operator::{GatewayTopology, ProxyHeader, ProxyServerHeader};
 use crate::resources::istio::virtual_service::HttpRetry;
 
 /// Istio's default, in milliseconds.
@@ -67,6 +67,25 @@ pub(super) fn forward_client_cert(resources: &ResourceSet) -> ForwardClientCert 
 /// Whether `defaultConfig.gatewayTopology.proxyProtocol` is there.
 pub(super) fn has_proxy_protocol(resources: &ResourceSet) -> bool {
     topology(resources, |topology| topology.proxy_protocol.as_ref().map(|_| ())).is_some()
+}
+
+/// `defaultConfig.proxyHeaders`, as Istio's `GetProxyHeadersFromProxyConfig` reads it for gateways.
+pub(super) fn own_headers(resources: &ResourceSet) -> OwnHeaders {
+    let Some(written) = first(resources, |mesh| mesh.default_config.as_ref()?.proxy_headers.clone()) else {
+        return OwnHeaders::default();
+    };
+    let is_on = |header: &Option<ProxyHeader>| header.as_ref().is_none_or(|header| header.disabled != Some(true));
+    let server = match written.server.clone().unwrap_or_default() {
+        ProxyServerHeader { disabled: Some(true), .. } => ServerHeader::PassThrough,
+        ProxyServerHeader { value: Some(name), .. } if !name.is_empty() => ServerHeader::Overwrite(name),
+        _ => ServerHeader::Own,
+    };
+    OwnHeaders {
+        server,
+        request_id: is_on(&written.request_id),
+        attempt_count: is_on(&written.attempt_count),
+        debug: is_on(&written.envoy_debug_headers),
+    }
 }
 
 fn topology<T>(resources: &ResourceSet, read: impl Fn(&GatewayTopology) -> Option<T>) -> Option<T> {

@@ -201,6 +201,7 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         metrics,
         paths: path_policy(resources, options),
         edge,
+        headers: mesh::own_headers(resources),
         secrets: tls.secrets,
     };
     (Translation { model, diagnostics }, lesson)

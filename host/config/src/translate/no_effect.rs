@@ -3,6 +3,7 @@
 use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::Object;
+use crate::resources::istio::operator::ProxyHeaders;
 use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntry};
 
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
@@ -17,8 +18,8 @@ const UNSERVED: &[&str] = &[
     "serviceSettings",
 ];
 
-/// The one field of `defaultConfig` that is read.
-const TOPOLOGY: &str = "gatewayTopology";
+/// The fields of `defaultConfig` that are read.
+const READ: &[&str] = &["gatewayTopology", "proxyHeaders"];
 
 /// Findings for all objects.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
@@ -74,9 +75,28 @@ fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
         Diagnostic::warning("P0327", place, unserved(field))
     };
     let mut found: Vec<_> = UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect();
-    let unread = object.places.listed().filter(|field| !field.contains(['.', '[']) && *field != TOPOLOGY);
+    let headers =
+        object.spec.mesh_config.as_ref().and_then(|mesh| mesh.default_config.as_ref()?.proxy_headers.as_ref());
+    found.extend(unserved_headers(headers).map(|field| tell(&field)));
+    let unread = object.places.listed().filter(|field| !field.contains(['.', '[']) && !READ.contains(field));
     found.extend(unread.map(|field| tell(&format!("defaultConfig.{field}"))));
     found
+}
+
+/// Settings of headers that change nothing here.
+fn unserved_headers(headers: Option<&ProxyHeaders>) -> impl Iterator<Item = String> {
+    let given = headers.map_or([false; 4], |headers| {
+        [
+            headers.forwarded_client_cert.is_some(),
+            headers.metadata_exchange_headers.is_some(),
+            headers.preserve_http1_header_case.is_some(),
+            headers.set_current_client_cert_details.is_some(),
+        ]
+    });
+    let names =
+        ["forwardedClientCert", "metadataExchangeHeaders", "preserveHttp1HeaderCase", "setCurrentClientCertDetails"];
+    let names = names.into_iter().zip(given).filter(|(_, given)| *given);
+    names.map(|(name, _)| format!("defaultConfig.proxyHeaders.{name}"))
 }
 
 /// The mesh configuration is a text within a text, whose lines have no places of their own.
@@ -87,8 +107,9 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let keys = text.and_then(|text| serde_yaml::from_str::<serde_yaml::Mapping>(text).ok()).unwrap_or_default();
     let given = UNSERVED.iter().filter(|field| keys.contains_key(**field)).map(|field| (*field).to_owned());
     let of_proxies = keys.get("defaultConfig").and_then(|value| value.as_mapping()).into_iter().flatten();
-    let of_proxies = of_proxies.filter_map(|(name, _)| name.as_str()).filter(|name| *name != TOPOLOGY);
-    let given = given.chain(of_proxies.map(|name| format!("defaultConfig.{name}")));
+    let of_proxies = of_proxies.filter_map(|(name, _)| name.as_str()).filter(|name| !READ.contains(name));
+    let headers = mesh.spec.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
+    let given = given.chain(unserved_headers(headers)).chain(of_proxies.map(|name| format!("defaultConfig.{name}")));
     given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect()
 }
 

@@ -245,6 +245,8 @@ pub struct MeshConfig {
 pub struct ProxyConfig {
     /// What stands in front of the gateway.
     pub gateway_topology: Option<GatewayTopology>,
+    /// Which headers the gateway adds.
+    pub proxy_headers: Option<ProxyHeaders>,
     // The rest is not read; see the Istio API.
     pub config_path: Option<Value>,
     pub binary_path: Option<Value>,
@@ -279,9 +281,48 @@ pub struct ProxyConfig {
     pub ca_certificates_pem: Option<Value>,
     pub image: Option<Value>,
     pub private_key_provider: Option<Value>,
-    pub proxy_headers: Option<Value>,
     pub file_flush_interval: Option<Value>,
     pub file_flush_min_size_kb: Option<Value>,
+}
+
+/// Which headers the gateway adds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyHeaders {
+    /// `x-request-id`.
+    pub request_id: Option<ProxyHeader>,
+    /// `server`.
+    pub server: Option<ProxyServerHeader>,
+    /// `x-envoy-attempt-count`.
+    pub attempt_count: Option<ProxyHeader>,
+    /// `x-envoy-upstream-service-time` and its kin.
+    pub envoy_debug_headers: Option<ProxyHeader>,
+    /// Of sidecars: gateways have their topology.
+    pub forwarded_client_cert: Option<Value>,
+    /// Of sidecars.
+    pub set_current_client_cert_details: Option<Value>,
+    /// There are none here.
+    pub metadata_exchange_headers: Option<Value>,
+    /// Not served.
+    pub preserve_http1_header_case: Option<Value>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyHeader {
+    /// False by default.
+    pub disabled: Option<bool>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyServerHeader {
+    /// False by default.
+    pub disabled: Option<bool>,
+    /// The gateway's name by default.
+    pub value: Option<String>,
 }
 
 /// What TLS offers.
