@@ -127,16 +127,19 @@ impl<'a> Destinations<'a> {
             for mirror in http_policies::mirrors_of(rule) {
                 let path = format!("spec.http[{i}].{}", mirror.path());
                 self.diagnose_one(object, &path, mirror.destination, &mut found);
+                found.extend(self.named_by_requests(object, &path, mirror.destination, "mirrors"));
             }
         }
         for (i, rule) in object.spec.tcp.iter().enumerate() {
             for (j, entry) in rule.route.iter().enumerate() {
-                self.diagnose_route(object, &format!("spec.tcp[{i}].route[{j}]"), &entry.destination, &mut found);
+                let path = format!("spec.tcp[{i}].route[{j}]");
+                self.diagnose_connections(object, &path, &entry.destination, &mut found);
             }
         }
         for (i, rule) in object.spec.tls.iter().enumerate() {
             for (j, entry) in rule.route.iter().enumerate() {
-                self.diagnose_route(object, &format!("spec.tls[{i}].route[{j}]"), &entry.destination, &mut found);
+                let path = format!("spec.tls[{i}].route[{j}]");
+                self.diagnose_connections(object, &path, &entry.destination, &mut found);
             }
         }
         found
@@ -152,6 +155,39 @@ impl<'a> Destinations<'a> {
         if let Some(written) = written {
             self.diagnose_one(object, &format!("{path}.destination"), written, found);
         }
+    }
+
+    fn diagnose_connections(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &Option<RouteDestination>,
+        found: &mut Vec<Finding>,
+    ) {
+        self.diagnose_route(object, path, written, found);
+        let Some(written) = written else { return };
+        found.extend(self.named_by_requests(object, &format!("{path}.destination"), written, "connections"));
+    }
+
+    /// A host of DYNAMIC_DNS where nothing names it.
+    fn named_by_requests(
+        &self,
+        object: &Object<VirtualService>,
+        path: &str,
+        written: &RouteDestination,
+        what: &str,
+    ) -> Option<Finding> {
+        let host = hosts::complete(&written.host, &object.meta.namespace);
+        let Some(Provider::Entry(entry)) = self.registry.providers(&host).first() else { return None };
+        if entry.spec.resolution.as_deref() != Some("DYNAMIC_DNS") {
+            return None;
+        }
+        let place = object.place(&format!("{path}.host"));
+        let text =
+            format!("resolution DYNAMIC_DNS is not served for {what}: they reach no endpoint of `{}`", written.host);
+        let diagnostic =
+            Diagnostic::warning("P0323", place, text).with_help("set `resolution: DNS` in the ServiceEntry");
+        Some(Finding { diagnostic, once: None })
     }
 
     fn diagnose_one(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::age;
-use super::registry::Registry;
+use super::registry::{Provider, Registry};
 use super::visibility::Visibility;
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
@@ -100,6 +100,7 @@ impl<'a> Policies<'a> {
         for rule in resources.destination_rules() {
             let host = hosts::complete(&rule.spec.host, &rule.meta.namespace);
             let known = registry.ports(&host).is_some() || used.contains(&host) || host.contains('*');
+            found.extend(of_dynamic_hosts(rule, &host, registry));
             if !known {
                 found.push(unknown_host(rule, &host, registry));
             } else if used.contains(&host) {
@@ -132,6 +133,17 @@ impl<'a> Policies<'a> {
         };
         Some(Diagnostic::warning("P0322", rule.key_place("spec.host"), text).with_label(label))
     }
+}
+
+/// Endpoints of hosts that requests name are nobody's to put aside.
+fn of_dynamic_hosts(rule: &Object<DestinationRule>, host: &str, registry: &Registry<'_>) -> Option<Diagnostic> {
+    let Some(Provider::Entry(entry)) = registry.providers(host).first() else { return None };
+    let ejects = rule.spec.traffic_policy.as_ref().is_some_and(|policy| policy.outlier_detection.is_some());
+    if !ejects || entry.spec.resolution.as_deref() != Some("DYNAMIC_DNS") {
+        return None;
+    }
+    let place = rule.key_place("spec.trafficPolicy.outlierDetection");
+    Some(Diagnostic::warning("P0323", place, "outlier detection is not served with resolution DYNAMIC_DNS"))
 }
 
 /// The namespace in the name of a service of the cluster.
