@@ -24,8 +24,8 @@ fn a_name_in_the_file_of_hosts_is_resolved_without_dns() {
     let silent = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     silent.set_nonblocking(true).unwrap();
     let known = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let names = known.lines().filter_map(|line| line.strip_prefix("127.0.0.1")).flat_map(str::split_whitespace);
-    let name = names.filter(|name| !name.starts_with('#')).next_back().unwrap_or("localhost");
+    let mut names = known.lines().filter_map(|line| line.strip_prefix("127.0.0.1")).flat_map(str::split_whitespace);
+    let name = names.rfind(|name| !name.starts_with('#')).unwrap_or("localhost");
     let rule = format!("- route: [{{destination: {{host: {name}, port: {{number: {}}}}}}}]\n", app.address().port());
     let gateway = Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
