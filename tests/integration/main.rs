@@ -68,6 +68,7 @@ mod tls_edge;
 mod tls_rotation;
 mod tls_tcp;
 mod udp;
+mod unix_sockets;
 mod upstream_faults;
 mod validation;
 mod virtual_services;

@@ -119,12 +119,14 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// An IP address and port, or a name that DNS resolves again and again.
+/// An IP address and port, a Unix socket, or a name that DNS resolves again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Address {
     /// Ready to connect.
     Socket(SocketAddr),
+    /// A Unix socket: its path, or `@` and an abstract name.
+    Pipe(String),
     /// To be resolved.
     Dns {
         /// Host name as the user wrote it.

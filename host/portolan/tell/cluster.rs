@@ -139,6 +139,7 @@ fn checks(check: &HealthCheck) -> String {
 pub(crate) fn endpoints(cluster: &Cluster) -> Vec<String> {
     let text = |address: &Address| match address {
         Address::Socket(address) => address.to_string(),
+        Address::Pipe(path) => format!("unix://{path}"),
         Address::Dns { host, port } => format!("{host}:{port} (DNS)"),
     };
     let mut weights = cluster.endpoints.iter().map(|endpoint| endpoint.weight);

@@ -3,7 +3,6 @@
 mod outcome;
 mod replayed;
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +32,7 @@ use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
 use crate::upstream::{ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
+use portolan_telemetry::UpstreamAddress;
 
 /// What came of all tries. Boxed: each future on the way out moves it once more.
 pub(crate) enum Tried {
@@ -59,7 +59,7 @@ pub(crate) struct Attempts<'a> {
     end: Option<Instant>,
     tries: u32,
     /// The endpoints of earlier tries, for the next one to avoid.
-    tried: SmallVec<[SocketAddr; 3]>,
+    tried: SmallVec<[UpstreamAddress; 3]>,
     /// The next connection must be a new one: a pooled one has just turned out to be dead.
     fresh: bool,
     /// What its connection must be for.

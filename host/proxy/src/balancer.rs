@@ -2,7 +2,6 @@
 //! weights differ), RANDOM, and consistent hashing. What is healthy, and how much each priority and locality takes, stands
 //! in the [`Plan`](crate::plan::Plan) already.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_model::LbPolicy;
@@ -11,6 +10,7 @@ use rand::Rng;
 use crate::cluster::EndpointSet;
 use crate::edf::Edf;
 use crate::plan::{Group, Level, Plan};
+use portolan_telemetry::UpstreamAddress;
 
 /// How many picks there are for another endpoint than those that failed: the first, and Envoy's
 /// `host_selection_retry_max_attempts` as Istio sets it.
@@ -28,24 +28,24 @@ pub(crate) const GOLDEN: u32 = 0x9E37_79B9;
 /// What earlier tries of a request have met: to be left for others where there are any.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Avoid<'a> {
-    pub(crate) hosts: &'a [SocketAddr],
+    pub(crate) hosts: &'a [UpstreamAddress],
     /// Priorities, a bit for each: not even by chance while another one has somebody.
     pub(crate) priorities: u64,
 }
 
 impl<'a> Avoid<'a> {
-    pub(crate) fn hosts(hosts: &'a [SocketAddr]) -> Self {
+    pub(crate) fn hosts(hosts: &'a [UpstreamAddress]) -> Self {
         Self { hosts, priorities: 0 }
     }
 }
 
 /// The priorities of hosts that were tried, as Envoy's `previous_priorities` has them with Istio's `update_frequency`: after
 /// every second try, those of all so far. None once all priorities that have somebody have been tried, or a host has gone.
-pub(crate) fn tried_priorities(set: &EndpointSet, tried: &[SocketAddr]) -> u64 {
+pub(crate) fn tried_priorities(set: &EndpointSet, tried: &[UpstreamAddress]) -> u64 {
     let counted = &tried[..tried.len() / UPDATE_FREQUENCY * UPDATE_FREQUENCY];
-    let of = |host: &SocketAddr| set.endpoints.iter().find(|endpoint| endpoint.address == *host);
+    let of = |host: &UpstreamAddress| set.endpoints.iter().find(|endpoint| endpoint.address == *host);
     let bit =
-        |host: &SocketAddr| of(host).map_or(u64::MAX, |endpoint| 1u64.checked_shl(endpoint.priority).unwrap_or(0));
+        |host: &UpstreamAddress| of(host).map_or(u64::MAX, |endpoint| 1u64.checked_shl(endpoint.priority).unwrap_or(0));
     let tried = counted.iter().fold(0, |all, host| all | bit(host));
     if set.plan.level_besides(0, tried).is_some() { tried } else { 0 }
 }

@@ -3,7 +3,6 @@
 mod checked;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
@@ -12,7 +11,7 @@ use std::time::Instant;
 
 use portolan_model::OutlierDetection;
 use portolan_model::filter::{EndpointRecord, Outcome};
-use portolan_telemetry::ClusterMetrics;
+use portolan_telemetry::{ClusterMetrics, UpstreamAddress};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -131,7 +130,8 @@ impl ClusterState {
     /// build a hash table.
     pub(crate) fn set_endpoints(self: &Arc<Self>, new: &[NewEndpoint]) {
         let Ok(mut slot) = self.endpoints.lock() else { return };
-        let old: HashMap<SocketAddr, &Arc<EndpointState>> = slot.endpoints.iter().map(|e| (e.address, e)).collect();
+        let old: HashMap<UpstreamAddress, &Arc<EndpointState>> =
+            slot.endpoints.iter().map(|e| (e.address, e)).collect();
         let mut endpoints: Vec<Arc<EndpointState>> = Vec::with_capacity(new.len());
         let mut seen = HashSet::with_capacity(new.len());
         for new in new.iter().filter(|new| seen.insert(new.address)) {
@@ -324,6 +324,8 @@ fn take(counter: &AtomicU32, limit: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use portolan_telemetry::Metrics;
 

@@ -14,11 +14,14 @@ use crate::plan::Balancing;
 use crate::pool::PoolLimits;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Certificates, UpstreamTransport};
+use portolan_telemetry::UpstreamAddress;
 
 /// The endpoints of a cluster without names; none when some must be resolved.
 pub(crate) fn sockets(cluster: &Cluster) -> Option<Vec<NewEndpoint>> {
     let endpoints = cluster.endpoints.iter().map(|endpoint| match &endpoint.address {
         Address::Socket(address) => Some(NewEndpoint::of(endpoint, *address)),
+        // More sockets than a process may know are left to nobody, by way of a cluster with names.
+        Address::Pipe(path) => Some(NewEndpoint::of(endpoint, UpstreamAddress::pipe(path)?)),
         Address::Dns { .. } => None,
     });
     endpoints.collect()

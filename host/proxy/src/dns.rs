@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::cluster::{ClusterState, NameAnswer};
 use crate::endpoint::NewEndpoint;
+use portolan_telemetry::UpstreamAddress;
 
 /// Answers are kept at least and at most this long, whatever their TTL says.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -297,6 +298,9 @@ fn resolved(endpoints: &[Endpoint], known: &HashMap<(String, u16), Known>) -> Ve
     for endpoint in endpoints {
         match &endpoint.address {
             Address::Socket(address) => out.push(NewEndpoint::of(endpoint, *address)),
+            Address::Pipe(path) => {
+                out.extend(UpstreamAddress::pipe(path).map(|address| NewEndpoint::of(endpoint, address)));
+            }
             Address::Dns { host, port } => {
                 let addresses = known.get(&(host.clone(), *port)).into_iter().flat_map(|known| &known.addresses);
                 out.extend(addresses.map(|address| NewEndpoint::of(endpoint, *address)));

@@ -1,6 +1,5 @@
 //! [`EndpointState`]: what all workers know together of one upstream address.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -11,12 +10,13 @@ use crate::clock;
 use crate::health::ActiveHealth;
 use crate::plan::warmth;
 use crate::workload;
+use portolan_telemetry::UpstreamAddress;
 
 /// Health and load of one address of a cluster. Outlives snapshots: matched by cluster name and address.
 #[derive(Debug)]
 pub struct EndpointState {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: UpstreamAddress,
     /// Load-balancing weight, at least 1.
     pub weight: u32,
     /// `region/zone/subzone`, as much of it as is known.
@@ -69,7 +69,7 @@ struct Ejections {
 /// An address with what the model says of it, before it has state.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEndpoint {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: UpstreamAddress,
     pub(crate) weight: u32,
     pub(crate) locality: Arc<str>,
     pub(crate) priority: u32,
@@ -80,15 +80,15 @@ pub(crate) struct NewEndpoint {
 
 impl NewEndpoint {
     /// An address of which nothing else is known.
-    pub(crate) fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: impl Into<UpstreamAddress>) -> Self {
         let (locality, origin) = ("".into(), Origin::default());
-        Self { address, weight: 1, locality, priority: 0, locality_weight: None, workload: 0, origin }
+        Self { address: address.into(), weight: 1, locality, priority: 0, locality_weight: None, workload: 0, origin }
     }
 
     /// An endpoint of the model at one of its addresses.
-    pub(crate) fn of(endpoint: &Endpoint, address: SocketAddr) -> Self {
+    pub(crate) fn of(endpoint: &Endpoint, address: impl Into<UpstreamAddress>) -> Self {
         Self {
-            address,
+            address: address.into(),
             weight: endpoint.weight,
             locality: endpoint.locality.as_str().into(),
             priority: endpoint.priority,
@@ -289,6 +289,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn endpoint() -> EndpointState {

@@ -9,7 +9,6 @@ mod target;
 mod tcp;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use tokio::task::AbortHandle;
 
 use crate::cluster::ClusterState;
 use crate::upstream::UpstreamTransport;
+use portolan_telemetry::UpstreamAddress;
 
 pub use tally::ActiveHealth;
 pub(crate) use tally::Tally;
@@ -69,7 +69,7 @@ pub(crate) struct Decided {
 
 #[derive(Default)]
 struct Running {
-    by_address: HashMap<SocketAddr, Vec<Weak<Check>>>,
+    by_address: HashMap<UpstreamAddress, Vec<Weak<Check>>>,
     sweep_at: usize,
 }
 
@@ -129,7 +129,13 @@ impl HealthChecks {
 
     /// Takes part in the check of an endpoint, which begins now unless another cluster has it already; then `start` is what
     /// is known of the endpoint.
-    pub(crate) fn lease(&self, plan: &Arc<CheckPlan>, endpoint: SocketAddr, start: Tally, watcher: Watcher) -> Lease {
+    pub(crate) fn lease(
+        &self,
+        plan: &Arc<CheckPlan>,
+        endpoint: UpstreamAddress,
+        start: Tally,
+        watcher: Watcher,
+    ) -> Lease {
         let cluster = watcher.cluster.clone();
         let mut running = self.running();
         running.sweep();

@@ -1,7 +1,6 @@
 //! Upstream connections of one worker: kept by endpoint, newest first, bounded by the cluster's limits over all workers.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +25,7 @@ use crate::upstream::{
     Application, ConnectError, ConnectionKey, Http2Connection, Http2Stream, Socket, UpstreamTransport, connect,
 };
 use crate::worker::Worker;
+use portolan_telemetry::UpstreamAddress;
 
 /// Most bytes of an answer's head, as Envoy's parser has it; a longer one is a protocol error. It bounds what is read ahead
 /// of a body, too.
@@ -105,10 +105,10 @@ pub(crate) enum CheckoutError {
     Overflow,
     /// The endpoint did not take the connection, or there is no TLS to be had with it.
     #[error("connection to {0} failed: {1}")]
-    Connect(SocketAddr, ConnectError),
+    Connect(UpstreamAddress, ConnectError),
     /// HTTP could not start on it.
     #[error("connection to {0} could not start: {1}")]
-    Handshake(SocketAddr, hyper::Error),
+    Handshake(UpstreamAddress, hyper::Error),
 }
 
 impl ClusterPool {

@@ -7,7 +7,6 @@ mod refused;
 mod telling;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
+use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo, UpstreamAddress};
 use portolan_wasm::{LocalReply, StreamState};
 use rand::Rng;
 use smallvec::SmallVec;
@@ -437,7 +436,7 @@ impl Stream {
         self.record.request_failed.get()
     }
 
-    pub(crate) fn set_upstream(&self, address: SocketAddr, cluster: &Arc<str>) {
+    pub(crate) fn set_upstream(&self, address: UpstreamAddress, cluster: &Arc<str>) {
         self.note(|info| {
             info.upstream_host = Some(address);
             info.upstream_cluster = Some(cluster.clone());

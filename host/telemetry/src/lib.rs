@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod response_flags;
 pub mod stream_info;
+pub mod upstream_address;
 
 pub use access_log::{AccessLog, AccessLogError};
 pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
@@ -21,3 +22,4 @@ pub use metrics::{
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};
+pub use upstream_address::UpstreamAddress;

@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::ResponseFlags;
+use crate::upstream_address::UpstreamAddress;
 
 /// What a client's connection can be asked for by Envoy's words.
 pub trait ConnectionWords: std::fmt::Debug + Send + Sync {
@@ -65,7 +66,7 @@ pub struct StreamInfo {
     /// `:authority` or `Host` as sent upstream, or of the request when nothing is sent.
     pub authority: Option<HeaderValue>,
     /// The endpoint that answered, or was tried last.
-    pub upstream_host: Option<SocketAddr>,
+    pub upstream_host: Option<UpstreamAddress>,
     /// Name of the cluster, e.g. `outbound|8080|v1|reviews.default.svc.cluster.local`.
     pub upstream_cluster: Option<Arc<str>>,
     /// Protocol of the upstream connection.

@@ -17,6 +17,9 @@ use crate::resources::istio::gateway::Port;
 use crate::resources::istio::service_entry::WorkloadSelector;
 use crate::resources::istio::{ServiceEntry, WorkloadEntry};
 
+/// What addresses of Unix sockets begin with.
+const UNIX: &str = "unix://";
+
 type Labels = BTreeMap<String, String>;
 
 /// One address with what is known of it.
@@ -246,8 +249,11 @@ fn labels_of(entry: &Object<WorkloadEntry>) -> Labels {
 }
 
 fn of_workload(workload: &WorkloadEntry, port: &Port, origin: Origin) -> Option<Backend> {
-    let text = workload.address.as_deref().filter(|a| !a.is_empty() && !a.starts_with("unix://"))?;
-    let address = address(text, entry_port(port, Some(workload)));
+    let text = workload.address.as_deref().filter(|a| !a.is_empty())?;
+    let address = match text.strip_prefix(UNIX) {
+        Some(path) => Address::Pipe(path.to_owned()),
+        None => address(text, entry_port(port, Some(workload))),
+    };
     let weight = workload.weight.unwrap_or(1).max(1);
     let written = workload.locality.clone().filter(|locality| !locality.is_empty());
     let locality = written.unwrap_or_else(|| locality::of_labels(&workload.labels));

@@ -201,15 +201,5 @@ fn of_service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
     if resolution == "DYNAMIC_DNS" {
         of_dynamic(object, &mut found);
     }
-    for (i, endpoint) in object.spec.endpoints.iter().enumerate() {
-        if endpoint.address.as_ref().is_some_and(|address| address.starts_with("unix://")) {
-            let place = object.place(&format!("spec.endpoints[{i}].address"));
-            found.push(Diagnostic::warning(
-                "P0323",
-                place,
-                "unix sockets are not served yet: this endpoint is left out",
-            ));
-        }
-    }
     found
 }

@@ -7,6 +7,7 @@ use portolan_model::SlowStart;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 const NEVER_PANIC: u32 = 0;
@@ -36,7 +37,9 @@ fn picks(set: &EndpointSet, n: usize) -> Vec<u16> {
     let mut rng = SmallRng::seed_from_u64(7);
     let mut balancer = Balancer::new(&mut rng);
     (0..n)
-        .filter_map(|_| Some(set.endpoints[balancer.pick(set, None, Avoid::default(), &mut rng)?].address.port()))
+        .filter_map(|_| {
+            Some(set.endpoints[balancer.pick(set, None, Avoid::default(), &mut rng)?].address.socket()?.port())
+        })
         .collect()
 }
 
@@ -205,7 +208,7 @@ fn after_every_second_try_the_priorities_that_were_tried_are_left_out() {
     assert_eq!(tried_priorities(&set, &[at(0), at(1), at(2), at(2)]), 0b11);
     let all = [at(0), at(1), at(2), at(2), at(3), at(3)];
     assert_eq!(tried_priorities(&set, &all), 0, "nobody is left: as at first");
-    let gone = SocketAddr::from(([10, 9, 9, 9], 1));
+    let gone = SocketAddr::from(([10, 9, 9, 9], 1)).into();
     assert_eq!(tried_priorities(&set, &[at(0), gone]), 0);
     let mut rng = SmallRng::seed_from_u64(1);
     let mut balancer = Balancer::new(&mut rng);

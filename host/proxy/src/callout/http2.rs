@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +19,14 @@ use crate::on_worker::OnWorker;
 use crate::pool::CheckoutError;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Application, ConnectionKey, UpstreamTransport, connect};
+use portolan_telemetry::UpstreamAddress;
 
 /// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
 /// again: its peer may have gone without a word, and all further calls would wait for it in vain.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The cluster's name and the address.
-type Key = (Arc<str>, SocketAddr);
+type Key = (Arc<str>, UpstreamAddress);
 
 /// All of one worker.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Http2 {
 
 async fn dial(
     cluster: &ClusterEntry,
-    address: SocketAddr,
+    address: UpstreamAddress,
     key: Option<&ConnectionKey>,
 ) -> Result<SendRequest<Outgoing>, CheckoutError> {
     let place: Permit = cluster.state.open_connection(u32::MAX).ok_or(CheckoutError::Overflow)?;

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::snapshot::ClusterEntry;
 use crate::upstream::UpstreamTransport;
 use crate::view::View;
 use crate::worker::Worker;
+use portolan_telemetry::UpstreamAddress;
 
 /// Most made-up clusters of one worker. One more takes the place of the one that was not used for longest.
 const MAX_MADE_UP: usize = 100;
@@ -200,7 +200,7 @@ impl Target {
     }
 
     /// An endpoint, by the cluster's policy.
-    pub(super) fn pick(&self, worker: &Worker, avoid: Option<SocketAddr>) -> Option<Rc<EndpointPool>> {
+    pub(super) fn pick(&self, worker: &Worker, avoid: Option<UpstreamAddress>) -> Option<Rc<EndpointPool>> {
         let (cluster, pool) = (self.cluster()?, self.pool()?);
         let found = pool.pick(worker, None, Avoid::hosts(avoid.as_slice()));
         if found.is_none() {

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use crate::clock;
 use crate::cluster::Permit;
 use crate::router::Upstream;
 use crate::worker::Worker;
+use portolan_telemetry::UpstreamAddress;
 
 /// Longest reply, in bytes. A longer one ends the connection, with all that waits on it.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
@@ -32,7 +32,7 @@ const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// What a connection is made for: the same credentials and data base may be shared.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
-    address: SocketAddr,
+    address: UpstreamAddress,
     server: Arc<RedisServer>,
 }
 
@@ -144,7 +144,12 @@ async fn run(target: Target, key: Key, queue: mpsc::UnboundedReceiver<Command>, 
     let Some(cluster) = target.cluster() else { return };
     let name = cluster.state.name.clone();
     let Some(place) = cluster.state.open_connection(u32::MAX) else { return };
-    let connected = timeout(cluster.limits.connect_timeout, TcpStream::connect(key.address)).await;
+    let connecting = async {
+        // Redis over Unix sockets is not served.
+        let address = key.address.socket().ok_or(io::ErrorKind::Unsupported)?;
+        TcpStream::connect(address).await
+    };
+    let connected = timeout(cluster.limits.connect_timeout, connecting).await;
     let stream = match connected.map_err(io::Error::from).flatten() {
         Ok(stream) => stream,
         Err(error) => {

@@ -1,10 +1,9 @@
 //! What active health checks mean for a cluster: who is asked, and what becomes of the answers.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use portolan_telemetry::HealthCheckMetrics;
+use portolan_telemetry::{HealthCheckMetrics, UpstreamAddress};
 
 use super::ClusterState;
 use crate::endpoint::EndpointState;
@@ -15,7 +14,7 @@ use crate::health::{ActiveHealth, CheckPlan, HealthChecks, LastCheck, Lease, Tal
 pub(crate) struct ClusterChecks {
     wanted: WantedChecks,
     /// By endpoint.
-    leases: HashMap<SocketAddr, Lease>,
+    leases: HashMap<UpstreamAddress, Lease>,
 }
 
 /// How a cluster's endpoints are to be checked.
@@ -32,7 +31,7 @@ impl std::fmt::Debug for WantedChecks {
 }
 
 impl ClusterChecks {
-    fn lease(&self, cluster: &Arc<ClusterState>, endpoint: SocketAddr, start: Tally) -> Lease {
+    fn lease(&self, cluster: &Arc<ClusterState>, endpoint: UpstreamAddress, start: Tally) -> Lease {
         let WantedChecks { checks, plan, metrics } = &self.wanted;
         let watcher = Watcher { cluster: Arc::downgrade(cluster), metrics: metrics.clone() };
         checks.lease(plan, endpoint, start, watcher)
@@ -90,7 +89,7 @@ impl ClusterState {
     }
 
     /// An endpoint has been checked. `is_well`: it is healthy after a success, which ends an ejection too, as in Envoy.
-    pub(crate) fn note_check(self: &Arc<Self>, address: SocketAddr, is_well: bool) {
+    pub(crate) fn note_check(self: &Arc<Self>, address: UpstreamAddress, is_well: bool) {
         let Ok(slot) = self.endpoints.lock() else { return };
         let Some(endpoint) = slot.endpoints.iter().find(|endpoint| endpoint.address == address) else { return };
         // Of the cluster's own part: the check that has just ended may not be the cluster's any more.
@@ -111,7 +110,7 @@ impl ClusterState {
     }
 
     /// The newest health check of an endpoint; none where there is none.
-    pub fn last_check(&self, address: SocketAddr) -> Option<LastCheck> {
+    pub fn last_check(&self, address: UpstreamAddress) -> Option<LastCheck> {
         Some(self.checks().as_ref()?.leases.get(&address)?.target().last())
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use portolan_telemetry::HealthCheckMetrics;
+use portolan_telemetry::{HealthCheckMetrics, UpstreamAddress};
 use rand::Rng;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -17,7 +17,7 @@ use crate::cluster::ClusterState;
 /// An address of some clusters.
 pub(crate) struct Target {
     /// Of the endpoint; the check's own port may be another.
-    endpoint: SocketAddr,
+    endpoint: UpstreamAddress,
     pub(super) plan: Arc<CheckPlan>,
     known: Mutex<Known>,
     watchers: Mutex<Vec<Watcher>>,
@@ -46,7 +46,7 @@ pub(crate) struct Watcher {
 }
 
 impl Target {
-    pub(super) fn new(endpoint: SocketAddr, plan: Arc<CheckPlan>, tally: Tally, decided: Arc<Decided>) -> Self {
+    pub(super) fn new(endpoint: UpstreamAddress, plan: Arc<CheckPlan>, tally: Tally, decided: Arc<Decided>) -> Self {
         let known = Mutex::new(Known { tally, last: LastCheck::default() });
         Self { endpoint, plan, known, watchers: Mutex::default(), decided }
     }
@@ -77,9 +77,11 @@ impl Target {
     }
 
     /// Where it is asked.
-    pub(super) fn address(&self) -> SocketAddr {
-        let port = self.plan.check.port.unwrap_or(self.endpoint.port());
-        SocketAddr::new(self.endpoint.ip(), port)
+    pub(super) fn address(&self) -> UpstreamAddress {
+        match (self.endpoint, self.plan.check.port) {
+            (UpstreamAddress::Socket(endpoint), Some(port)) => SocketAddr::new(endpoint.ip(), port).into(),
+            (endpoint, _) => endpoint,
+        }
     }
 
     /// Checks until the task is aborted.

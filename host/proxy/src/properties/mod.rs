@@ -19,6 +19,7 @@ pub(crate) use connection::{Certificate, ConnectionState, TlsInfo};
 pub(crate) use course::Course;
 
 use crate::context::StreamContext;
+use portolan_telemetry::UpstreamAddress;
 
 /// Appends the value of a property to `out`; false when it is unknown or absent now.
 pub(crate) fn write(context: &StreamContext, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
@@ -71,6 +72,14 @@ fn address(address: &SocketAddr, name: &[u8], out: &mut Vec<u8>) -> bool {
         b"address" => text(&address.to_string(), out),
         b"port" => number(u64::from(address.port()), out),
         _ => false,
+    }
+}
+
+/// A Unix socket has a path, and no port.
+fn upstream_address(of: UpstreamAddress, name: &[u8], out: &mut Vec<u8>) -> bool {
+    match of {
+        UpstreamAddress::Socket(of) => address(&of, name, out),
+        UpstreamAddress::Pipe(path) => name == b"address" && text(path, out),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `upstream.*`: nothing of it is there before the first try.
 
-use super::{address, duration, number, text};
+use super::{duration, number, text, upstream_address};
 use crate::context::StreamContext;
 
 pub(super) fn write(context: &StreamContext, name: &[u8], out: &mut Vec<u8>) -> bool {
@@ -9,7 +9,7 @@ pub(super) fn write(context: &StreamContext, name: &[u8], out: &mut Vec<u8>) -> 
     }
     let course = context.course.as_ref();
     match name {
-        b"address" | b"port" => context.endpoint.as_ref().is_some_and(|of| address(&of.address, name, out)),
+        b"address" | b"port" => context.endpoint.as_ref().is_some_and(|of| upstream_address(of.address, name, out)),
         b"local_address" => {
             course.and_then(|course| course.upstream_local).is_some_and(|local| text(&local.to_string(), out))
         }

@@ -84,6 +84,15 @@ pub(super) async fn both(
             let (from, to) = split(*stream);
             carry(connection, client, (Source::new(from), to), early, &ends).await
         }
+        // Boxed: rare, and what awaits them is as large as the largest of all.
+        Socket::Pipe(socket) => {
+            let (from, to) = socket.into_split();
+            Box::pin(carry(connection, client, (Source::new(from), to), early, &ends)).await
+        }
+        Socket::PipeTls(stream) => {
+            let (from, to) = split(*stream);
+            Box::pin(carry(connection, client, (Source::new(from), to), early, &ends)).await
+        }
     };
     let (by_client, by_upstream) = match carried {
         // Who has ended last has ended the connection; of the upstream it counts who was first.

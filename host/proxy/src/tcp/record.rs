@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use portolan_model::{ClusterId, MISSING_CLUSTER};
-use portolan_telemetry::{ResponseFlags, StreamInfo, TcpMetrics};
+use portolan_telemetry::{ResponseFlags, StreamInfo, TcpMetrics, UpstreamAddress};
 
 use super::Cut;
 use super::upstream::ConnectFailure;
@@ -72,7 +72,7 @@ impl Record {
         self.sent.set(self.sent.get() + bytes as u64);
     }
 
-    pub(crate) fn upstream(&self, cluster: &Arc<str>, host: Option<SocketAddr>) {
+    pub(crate) fn upstream(&self, cluster: &Arc<str>, host: Option<UpstreamAddress>) {
         self.note(|info| {
             info.upstream_cluster = Some(cluster.clone());
             info.upstream_host = host;

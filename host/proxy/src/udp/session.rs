@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::ClusterId;
-use portolan_telemetry::UdpMetrics;
+use portolan_telemetry::{UdpMetrics, UpstreamAddress};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -209,7 +209,8 @@ impl Session {
 }
 
 /// A socket that knows no other peer.
-fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
+fn connected(address: UpstreamAddress) -> io::Result<UdpSocket> {
+    let address = address.socket().ok_or(io::ErrorKind::Unsupported)?;
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),

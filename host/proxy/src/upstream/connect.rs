@@ -2,16 +2,17 @@
 //! `connectTimeout`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use portolan_model::TcpKeepalive;
-use portolan_telemetry::ClusterMetrics;
+use portolan_telemetry::{ClusterMetrics, UpstreamAddress};
 use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::failure::{self, TlsCause};
 use super::proxy_protocol;
@@ -42,7 +43,7 @@ pub(crate) enum ConnectError {
 /// Connects to an endpoint of a cluster; failures are counted in the cluster's metrics.
 pub(crate) async fn connect(
     cluster: &ClusterState,
-    address: SocketAddr,
+    address: UpstreamAddress,
     limit: Duration,
     transport: &UpstreamTransport,
     key: Option<&ConnectionKey>,
@@ -64,7 +65,7 @@ pub(crate) async fn connect(
 
 /// A connection for a health check of this Host: it counts as none of the cluster's, and has no limit of its own.
 pub(crate) async fn open_for_check(
-    address: SocketAddr,
+    address: UpstreamAddress,
     transport: &UpstreamTransport,
     host: &str,
     application: Application,
@@ -75,7 +76,7 @@ pub(crate) async fn open_for_check(
 
 async fn open(
     metrics: &ClusterMetrics,
-    address: SocketAddr,
+    address: UpstreamAddress,
     transport: &UpstreamTransport,
     key: Option<&ConnectionKey>,
     application: Application,
@@ -86,41 +87,75 @@ async fn open(
         // Without its certificates nothing may go out.
         Some(Err(_)) => return Err("TLS error: Secret is not supplied by SDS".to_owned()),
     };
-    let refused = |error: io::Error| format!("delayed connect error: {}", failure::system_text(&error));
-    let mut socket = TcpStream::connect(address).await.map_err(refused)?;
-    // A socket that refuses an option still works, only slower.
-    let _ = socket.set_nodelay(true);
-    if let Some(keepalive) = &transport.settings.tcp_keepalive {
-        keep_alive(&socket, keepalive);
-    }
-    if let Some(version) = transport.settings.proxy_protocol {
-        let header = proxy_protocol::header(version, key.and_then(|key| key.proxied));
-        socket.write_all(&header).await.map_err(refused)?;
-    }
-    match tls {
-        None => Ok(Socket::Plain(socket)),
-        Some(tls) => handshake(metrics, tls, socket, address, key, application).await,
+    match address {
+        UpstreamAddress::Socket(address) => {
+            let mut socket = TcpStream::connect(address).await.map_err(|error| refused(&error))?;
+            // A socket that refuses an option still works, only slower.
+            let _ = socket.set_nodelay(true);
+            if let Some(keepalive) = &transport.settings.tcp_keepalive {
+                keep_alive(&socket, keepalive);
+            }
+            introduce(&mut socket, transport, key).await?;
+            let Some(tls) = tls else { return Ok(Socket::Plain(socket)) };
+            let stream = handshake(metrics, tls, socket, address.ip(), key, application).await?;
+            Ok(Socket::Tls(Box::new(stream)))
+        }
+        // Boxed: rare, and what awaits it is moved with every request.
+        UpstreamAddress::Pipe(path) => Box::pin(open_pipe(metrics, path, transport, (tls, key), application)).await,
     }
 }
 
-async fn handshake(
+/// A Unix socket; certificates that name nobody are compared with no address.
+async fn open_pipe(
     metrics: &ClusterMetrics,
-    tls: &ClientTls,
-    socket: TcpStream,
-    address: SocketAddr,
-    key: Option<&ConnectionKey>,
+    path: &str,
+    transport: &UpstreamTransport,
+    (tls, key): (Option<&ClientTls>, Option<&ConnectionKey>),
     application: Application,
 ) -> Result<Socket, String> {
+    // The kernel's form of an abstract name.
+    let path = path.strip_prefix('@').map_or_else(|| path.to_owned(), |name| format!("\0{name}"));
+    let mut socket = UnixStream::connect(path).await.map_err(|error| refused(&error))?;
+    introduce(&mut socket, transport, key).await?;
+    let Some(tls) = tls else { return Ok(Socket::Pipe(socket)) };
+    let nowhere = Ipv4Addr::UNSPECIFIED.into();
+    let stream = handshake(metrics, tls, socket, nowhere, key, application).await?;
+    Ok(Socket::PipeTls(Box::new(stream)))
+}
+
+fn refused(error: &io::Error) -> String {
+    format!("delayed connect error: {}", failure::system_text(error))
+}
+
+/// The header of the PROXY protocol, where the cluster begins with one.
+async fn introduce(
+    socket: &mut (impl AsyncWrite + Unpin),
+    transport: &UpstreamTransport,
+    key: Option<&ConnectionKey>,
+) -> Result<(), String> {
+    let Some(version) = transport.settings.proxy_protocol else { return Ok(()) };
+    let header = proxy_protocol::header(version, key.and_then(|key| key.proxied));
+    socket.write_all(&header).await.map_err(|error| refused(&error))
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    metrics: &ClusterMetrics,
+    tls: &ClientTls,
+    socket: S,
+    address: IpAddr,
+    key: Option<&ConnectionKey>,
+    application: Application,
+) -> Result<TlsStream<S>, String> {
     // A Host that is no name cannot be told, nor is any certificate for it; an address is not told, and compared.
     let named = tls.sni.as_ref().or_else(|| key?.server_name.as_ref());
-    let name = named.cloned().unwrap_or_else(|| ServerName::IpAddress(address.ip().into()));
+    let name = named.cloned().unwrap_or_else(|| ServerName::IpAddress(address.into()));
     match tls.connector(application).connect(name, socket).await {
         Ok(stream) => {
             metrics.ssl_handshake.inc();
             if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
                 metrics.ssl_session_reused.inc();
             }
-            Ok(Socket::Tls(Box::new(stream)))
+            Ok(stream)
         }
         Err(error) => {
             let (text, cause) = failure::handshake(&error);

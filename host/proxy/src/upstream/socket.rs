@@ -1,4 +1,4 @@
-//! [`Socket`]: a connection to an endpoint, plain or under TLS.
+//! [`Socket`]: a connection to an endpoint, plain or under TLS, over TCP or a Unix socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,21 +6,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// One match for each call: plain connections pay no more than that.
 pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Pipe(UnixStream),
+    PipeTls(Box<TlsStream<UnixStream>>),
 }
 
 impl Socket {
-    /// Our address on it.
+    /// Our address on it; none of a Unix socket.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Plain(socket) => socket.local_addr().ok(),
             Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
+            Self::Pipe(_) | Self::PipeTls(_) => None,
         }
     }
 }
@@ -30,6 +33,8 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Pipe(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::PipeTls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -39,6 +44,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Pipe(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::PipeTls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -46,6 +53,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Pipe(socket) => Pin::new(socket).poll_flush(cx),
+            Self::PipeTls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -53,6 +62,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Pipe(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::PipeTls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -60,6 +71,8 @@ impl AsyncWrite for Socket {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Pipe(socket) => socket.is_write_vectored(),
+            Self::PipeTls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -71,6 +84,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Pipe(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::PipeTls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 }

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use super::FormatError;
 use super::words::Word;
 use crate::StreamInfo;
+use crate::upstream_address::UpstreamAddress;
 
 /// What a command stands for.
 #[derive(Clone, Debug)]
@@ -234,7 +235,7 @@ impl Field {
             Self::BytesSent => decimal(info.bytes_sent, out),
             Self::Duration => decimal(millis(info.duration), out),
             Self::UpstreamServiceTime => info.upstream_service_time.is_some_and(|time| decimal(millis(time), out)),
-            Self::UpstreamHost => socket(info.upstream_host, out),
+            Self::UpstreamHost => upstream(info.upstream_host, out),
             Self::UpstreamLocal => socket(info.upstream_local, out),
             Self::DownstreamLocal => socket(info.downstream_local, out),
             Self::DownstreamRemote => socket(info.downstream_remote, out),
@@ -326,6 +327,13 @@ fn socket(address: Option<SocketAddr>, out: &mut Vec<u8>) -> bool {
     let begin = v4_before(colon, v4, &mut text);
     out.extend_from_slice(&text[begin..]);
     true
+}
+
+fn upstream(address: Option<UpstreamAddress>, out: &mut Vec<u8>) -> bool {
+    match address {
+        Some(UpstreamAddress::Pipe(path)) => write!(out, "{path}").is_ok(),
+        address => socket(address.and_then(UpstreamAddress::socket), out),
+    }
 }
 
 fn ip(address: IpAddr, out: &mut Vec<u8>) -> bool {

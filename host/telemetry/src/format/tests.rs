@@ -34,7 +34,7 @@ fn full() -> StreamInfo {
         user_agent: Some(HeaderValue::from_static("curl/8.5")),
         request_id: Some(HeaderValue::from_static("9f0c7d3e-1c1f-4b7e-8a55-0c6a1f1f8f00")),
         authority: Some(HeaderValue::from_static("shop.example")),
-        upstream_host: Some("10.0.3.4:8080".parse().unwrap()),
+        upstream_host: Some(UpstreamAddress::Socket("10.0.3.4:8080".parse().unwrap())),
         upstream_cluster: Some("outbound|8080|v1|shop.default.svc.cluster.local".into()),
         upstream_local: Some("10.0.0.1:40000".parse().unwrap()),
         downstream_local: Some("[::1]:8080".parse().unwrap()),

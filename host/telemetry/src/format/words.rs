@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use super::FormatError;
 use super::fields::{millis, protocol_name};
 use crate::StreamInfo;
+use crate::upstream_address::UpstreamAddress;
 
 /// Names of gRPC's statuses by number, as Envoy's `GRPC_STATUS` spells them.
 const GRPC_STATUSES: [&str; 17] = [
@@ -156,7 +157,7 @@ impl Word {
             Self::ResponseTxDuration => {
                 number(info.response_duration.map(|begun| millis(info.duration.saturating_sub(begun))))
             }
-            Self::UpstreamPort => number(port(info.upstream_host)),
+            Self::UpstreamPort => number(port(info.upstream_host.and_then(UpstreamAddress::socket))),
             Self::UpstreamLocalPort => number(port(info.upstream_local)),
             Self::DownstreamLocalPort => number(port(info.downstream_local)),
             Self::DownstreamRemotePort => number(port(info.downstream_remote)),
@@ -170,7 +171,7 @@ impl Word {
             address.is_some_and(|address| write(address.ip().to_string().as_bytes()))
         };
         match self {
-            Self::UpstreamIp => return ip(info.upstream_host),
+            Self::UpstreamIp => return ip(info.upstream_host.and_then(UpstreamAddress::socket)),
             Self::UpstreamLocalIp => return ip(info.upstream_local),
             _ => {}
         }
