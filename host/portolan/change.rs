@@ -17,6 +17,10 @@ pub(crate) fn describe(old: &Model, new: &Model) -> String {
         let paths: Vec<&str> = new.access_logs.iter().map(|log| log.path.as_str()).collect();
         parts.push(format!("access log {}", if paths.is_empty() { "off".to_owned() } else { paths.join(", ") }));
     }
+    if old.tracing != new.tracing {
+        let provider = new.tracing.as_ref().map_or("off", |tracing| tracing.provider.as_str());
+        parts.push(format!("traces {provider}"));
+    }
     if parts.is_empty() {
         parts.push("details".to_owned());
     }

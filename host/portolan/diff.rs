@@ -110,6 +110,17 @@ pub(crate) fn changes(old: &Model, new: &Model) -> Vec<Change> {
     if old.access_logs != new.access_logs {
         changes.push(access_logs(old, new));
     }
+    if old.tracing != new.tracing {
+        // A live gateway does not show what is sent in headers.
+        let facts = |model: &Model| {
+            let told = model.tracing.iter().flat_map(|tracing| tell::others(tracing, &["origin", "headers"]));
+            told.map(|told| (told.kind, told.text)).collect::<Vec<_>>()
+        };
+        let fields = fields(&facts(old), &facts(new));
+        if !fields.is_empty() {
+            changes.push(Change { fields, ..Change::new(What::Changed, "traces", String::new()) });
+        }
+    }
     if old.paths != new.paths {
         let facts = |model: &Model| {
             tell::paths(&model.paths).into_iter().map(|told| (told.kind, told.text)).collect::<Vec<_>>()

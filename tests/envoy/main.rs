@@ -22,3 +22,4 @@ mod route_policies;
 mod sdk;
 mod templates;
 mod toolchains;
+mod traces;

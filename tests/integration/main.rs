@@ -67,6 +67,7 @@ mod tls_clients;
 mod tls_edge;
 mod tls_rotation;
 mod tls_tcp;
+mod traces;
 mod udp;
 mod unix_sockets;
 mod upstream_faults;

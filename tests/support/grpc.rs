@@ -1,13 +1,14 @@
 //! A gRPC server that runs in the test: `test.Echo/Say` sends back what it gets, message by message; `Fail` refuses,
 //! `Slow` never answers, `Ticks` sends twenty messages in a second, `Big` answers with too much, `Plain` answers with HTTP that is
 //! no gRPC. As Envoy's authorization service it lets those in whose question says `good` somewhere, as `ada`, and tells others
-//! `who are you?`. As `grpc.health.v1.Health` it says what the test wants of the service `test.Echo`, and knows no other.
+//! `who are you?`. As `grpc.health.v1.Health` it says what the test wants of the service `test.Echo`, and knows no other. As a collector of
+//! OpenTelemetry it keeps what it is sent.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -24,7 +25,11 @@ pub(crate) struct GrpcServer {
     connections: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     serving: Arc<AtomicU8>,
+    exports: Exports,
 }
+
+/// What a collector has been sent: metadata `x-team`, and the message.
+type Exports = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 impl GrpcServer {
     pub(crate) fn start() -> Self {
@@ -33,12 +38,13 @@ impl GrpcServer {
         let address = listener.local_addr().expect("its address");
         let (connections, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let serving = Arc::new(AtomicU8::new(1));
-        let state = (connections.clone(), calls.clone(), serving.clone());
+        let exports = Exports::default();
+        let state = (connections.clone(), calls.clone(), serving.clone(), exports.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(accept(listener, state));
         });
-        Self { address, connections, calls, serving }
+        Self { address, connections, calls, serving, exports }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -48,6 +54,11 @@ impl GrpcServer {
     /// From now on `test.Echo` is SERVING (1), NOT_SERVING (2) or of another status.
     pub(crate) fn set_serving(&self, status: u8) {
         self.serving.store(status, Ordering::SeqCst);
+    }
+
+    /// What it has been sent as a collector so far.
+    pub(crate) fn exports(&self) -> Vec<(String, Vec<u8>)> {
+        self.exports.lock().expect("no collector panicked").clone()
     }
 
     /// Connections so far.
@@ -61,24 +72,24 @@ impl GrpcServer {
     }
 }
 
-type State = (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicU8>);
+type State = (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicU8>, Exports);
 
-async fn accept(listener: std::net::TcpListener, (connections, calls, serving): State) {
+async fn accept(listener: std::net::TcpListener, (connections, calls, serving, exports): State) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     while let Ok((stream, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
-        let (calls, serving) = (calls.clone(), serving.clone());
+        let (calls, serving, exports) = (calls.clone(), serving.clone(), exports.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 calls.fetch_add(1, Ordering::SeqCst);
-                answer(request, serving.load(Ordering::SeqCst))
+                answer(request, serving.load(Ordering::SeqCst), exports.clone())
             });
             let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, serving: u8) -> Result<Response<Reply>, Infallible> {
+async fn answer(request: Request<Incoming>, serving: u8, exports: Exports) -> Result<Response<Reply>, Infallible> {
     let method = request.uri().path().trim_start_matches("/test.Echo/").to_owned();
     let seen = format!(
         "{} {} {}",
@@ -109,6 +120,12 @@ async fn answer(request: Request<Incoming>, serving: u8) -> Result<Response<Repl
                 Reply { trailers: Some(trailers), ..Reply::default() }
             }
         },
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+            let team = request.headers().get("x-team").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let (team, message) = (team.to_owned(), whole(request.into_body()).await);
+            exports.lock().expect("no collector panicked").push((team, message[5..].to_vec()));
+            Reply { data: Some(framed(b"")), trailers: Some(trailers), ..Reply::default() }
+        }
         "Ticks" => Reply { ticks: 20, trailers: Some(trailers), ..Reply::default() },
         "Slow" => std::future::pending().await,
         _ => Reply::default(),

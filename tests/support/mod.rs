@@ -14,6 +14,7 @@ pub(crate) mod grpc;
 pub(crate) mod h2;
 pub(crate) mod http3;
 pub(crate) mod load;
+pub(crate) mod otlp;
 pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod project;

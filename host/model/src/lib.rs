@@ -20,6 +20,7 @@ pub mod rare;
 pub mod route;
 pub mod secret;
 pub mod standard_metrics;
+pub mod tracing;
 pub mod transport;
 pub mod udp;
 
@@ -52,6 +53,7 @@ pub use route::{
 };
 pub use secret::{AcmeOrder, Secret, SecretId};
 pub use standard_metrics::{MetricOverride, StandardMetrics};
+pub use tracing::{SAMPLED_OF, TagValue, TraceExport, TraceTag, Tracing};
 pub use transport::{Hidden, Pem, ProxyProtocol, TcpKeepalive, Transport, Trust, UpstreamProtocol, UpstreamTls};
 pub use udp::{UdpListener, UdpProxy};
 
@@ -82,6 +84,9 @@ pub struct Model {
     /// Istio's standard metrics.
     #[serde(skip_serializing_if = "StandardMetrics::is_default", default)]
     pub metrics: StandardMetrics,
+    /// Traces; none when nothing is traced.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tracing: Option<Box<Tracing>>,
     /// How paths are read.
     #[serde(skip_serializing_if = "PathPolicy::is_default", default)]
     pub paths: PathPolicy,
@@ -117,6 +122,7 @@ impl PartialEq for Model {
             plugins,
             access_logs,
             metrics,
+            tracing,
             paths,
             edge,
             headers,
@@ -132,6 +138,7 @@ impl PartialEq for Model {
             && *plugins == other.plugins
             && *access_logs == other.access_logs
             && *metrics == other.metrics
+            && *tracing == other.tracing
             && *paths == other.paths
             && *edge == other.edge
             && *headers == other.headers

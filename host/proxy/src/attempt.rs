@@ -136,28 +136,33 @@ impl<'a> Attempts<'a> {
     async fn run_all(&mut self) -> Tried {
         loop {
             let (failure, cause, reason, unsent) = match self.attempt().await {
-                Try::Answered(answer) => match self.after_answer(&answer) {
-                    Again::Yes => {
-                        self.job.stream.on_try_ended(answer.response.status().as_u16(), true);
-                        drop(answer);
-                        self.pause().await;
-                        continue;
+                Try::Answered(answer) => {
+                    self.job.stream.answer_try_span(answer.response.status().as_u16(), answer.response.version());
+                    match self.after_answer(&answer) {
+                        Again::Yes => {
+                            self.job.stream.on_try_ended(answer.response.status().as_u16(), true);
+                            drop(answer);
+                            self.pause().await;
+                            continue;
+                        }
+                        no => {
+                            self.job.stream.with_state(|state| state.host.flags |= no.flags());
+                            return Tried::Answered(answer, None);
+                        }
                     }
-                    no => {
-                        self.job.stream.with_state(|state| state.host.flags |= no.flags());
-                        return Tried::Answered(answer, None);
-                    }
-                },
+                }
                 Try::Replied(reply) => return Tried::Failed(reply),
                 Try::Failed { failure, cause, reason, unsent, reused } => {
                     // The pooled connection had ended before the answer began: nobody has seen the request, or it may
                     // be seen twice. That is no retry in Istio's sense and does not count as one.
                     if reused && self.is_stale(failure, unsent) {
+                        self.job.stream.forget_try_span();
                         self.fresh = true;
                         self.tries -= 1;
                         self.tried.pop();
                         continue;
                     }
+                    self.job.stream.fail_try_span(failure);
                     (failure, cause, reason, unsent)
                 }
             };
@@ -221,6 +226,7 @@ impl<'a> Attempts<'a> {
         let stream = self.job.stream;
         self.tried.push(pool.endpoint.address);
         stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
+        stream.begin_try_span(self.tries, &self.job.cluster.state.name, pool.endpoint.address);
         let limits = stream.with_state(|state| {
             state.host.attempts = self.tries;
             state.host.limits
@@ -354,6 +360,7 @@ impl<'a> Attempts<'a> {
             let per_try = self.policy.per_try_timeout_ms.map(Duration::from_millis);
             expected_timeout::tell_again(&mut parts.headers, self.end, per_try);
         }
+        stream.tell_trace(&mut parts.headers);
         // Of HTTP/2 nothing can be read back.
         if self.keeps || self.is_http2 {
             self.kept = Some(KeptHead::of(&parts));

@@ -31,6 +31,7 @@ use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, Snapshot, SnapshotParts};
 use crate::sockets::SocketRegistry;
+use crate::spans::SpanPlan;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
 use crate::udp::UdpListeners;
@@ -197,6 +198,7 @@ impl Builder {
         let standard = self.options.reporter.as_ref();
         let standard =
             standard.and_then(|reporter| StandardPlan::new(&model.metrics, &model.clusters, reporter, &metrics));
+        let tracing = self.tracing(&model);
         let generation = self.last.as_ref().map_or(1, |last| last.generation + 1);
         let snapshot = Arc::new(Snapshot::new(SnapshotParts {
             generation,
@@ -213,6 +215,7 @@ impl Builder {
             generations: self.generations.clone(),
             access_logs,
             standard,
+            tracing,
             trace: self.options.trace.as_ref().map(|trace| trace.sink.clone()),
             metrics,
             names: self.resolution.names(),
@@ -220,6 +223,13 @@ impl Builder {
         }));
         self.last = Some(snapshot.clone());
         (snapshot, problems)
+    }
+
+    /// Nothing is traced where nobody is served.
+    fn tracing(&self, model: &Model) -> Option<Arc<SpanPlan>> {
+        let wanted = model.tracing.as_deref().filter(|_| self.options.bind)?;
+        let namespace = self.options.reporter.as_ref().map_or("default", |reporter| reporter.namespace.as_str());
+        Some(SpanPlan::new(wanted, self.last.as_ref().and_then(|last| last.tracing.as_ref()), namespace))
     }
 
     fn host_versions(&self, model: &Model) -> HostVersions {

@@ -22,7 +22,7 @@ use crate::path;
 use crate::rewrite::with_path;
 use crate::stream::Stream;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Most fields of a head, as in Envoy; hyper sees to it for HTTP/1.
 const MAX_FIELDS: usize = 100;
@@ -221,6 +221,9 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -
     forwarded::tell(state, policy, claimed);
     if stream.view.snapshot.own_headers.request_id {
         state.request.headers.insert(REQUEST_ID, request_id());
+    }
+    if let Some(plan) = &stream.view.snapshot.tracing {
+        stream.begin_spans(plan, &mut state.request.headers);
     }
     Ok(())
 }

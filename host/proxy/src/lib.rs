@@ -79,6 +79,7 @@ mod router;
 mod sent;
 mod snapshot;
 mod sockets;
+mod spans;
 mod standard_metrics;
 mod stream;
 mod stream_trace;

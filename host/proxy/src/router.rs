@@ -281,6 +281,7 @@ impl Forwarding<'_> {
         let took = upstream.answered(response.status().as_u16());
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note_answer(took, response.version());
+        stream.take_operation(response.headers_mut());
         for cookie in &self.cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }

@@ -26,6 +26,7 @@ use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::{LazyRoute, RouteEntry};
 use crate::sockets::Sockets;
+use crate::spans::SpanPlan;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTrace;
 use crate::tcp::TcpEntry;
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub(crate) access_logs: Vec<LogEntry>,
     /// Istio's standard metrics; none when they are off.
     pub(crate) standard: Option<StandardPlan>,
+    /// What is traced; none when nothing is.
+    pub(crate) tracing: Option<Arc<SpanPlan>>,
     /// Who is told of each stream's end, besides.
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -168,6 +171,7 @@ pub(crate) struct SnapshotParts {
     pub(crate) generations: Arc<Generations>,
     pub(crate) access_logs: Vec<LogEntry>,
     pub(crate) standard: Option<StandardPlan>,
+    pub(crate) tracing: Option<Arc<SpanPlan>>,
     pub(crate) trace: Option<Arc<dyn StreamTrace>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
@@ -216,6 +220,7 @@ impl Snapshot {
             generations: parts.generations,
             access_logs: parts.access_logs,
             standard: parts.standard,
+            tracing: parts.tracing,
             trace: parts.trace,
             metrics: parts.metrics,
             names: parts.names,
@@ -241,7 +246,7 @@ impl Snapshot {
 
     /// True when somebody wants to know of each stream's end.
     pub(crate) fn tells_streams(&self) -> bool {
-        !self.access_logs.is_empty() || self.trace.is_some()
+        !self.access_logs.is_empty() || self.trace.is_some() || self.tracing.is_some()
     }
 
     /// The cluster of this id; none for [`MISSING_CLUSTER`].

@@ -5,6 +5,7 @@ mod guard;
 mod limits;
 mod refused;
 mod telling;
+mod traced;
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{Request, Response, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo, UpstreamAddress};
+use portolan_telemetry::{HttpMetrics, ResponseFlags, StreamInfo};
 use portolan_wasm::{LocalReply, StreamState};
 use rand::Rng;
 use smallvec::SmallVec;
@@ -42,6 +43,7 @@ use crate::mirror::Copies;
 use crate::properties::Course;
 use crate::route::RouteEntry;
 use crate::router;
+use crate::spans::Spans;
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -55,7 +57,7 @@ pub(crate) struct Stream {
     pub(crate) http: Arc<HttpMetrics>,
     /// Coarse stamp.
     begun_ms: u64,
-    /// Only the access log, Istio's metrics and the trace tell how long it took.
+    /// Only the access log, spans, Istio's metrics and the trace tell how long it took.
     started: Option<Instant>,
     state: Cell<Option<Box<StreamState<StreamContext>>>>,
     /// By plugin: its context for this stream.
@@ -77,8 +79,10 @@ pub(crate) struct Stream {
     /// The client's side of a connection that asked for a WebSocket.
     upgrade: Cell<Option<OnUpgrade>>,
     record: Record,
-    /// What only the access log and the trace need; none when there is neither.
+    /// What only the access log, spans and the trace need; none when there are none.
     log: Option<RefCell<Box<StreamInfo>>>,
+    /// None when the request is not traced.
+    spans: RefCell<Option<Box<Spans>>>,
 }
 
 /// What the end of the stream is counted and logged with.
@@ -209,6 +213,7 @@ impl Stream {
             upgrade: Cell::default(),
             record: Record::default(),
             log,
+            spans: RefCell::default(),
         })
     }
 
@@ -434,13 +439,6 @@ impl Stream {
 
     pub(crate) fn has_failed_request_body(&self) -> bool {
         self.record.request_failed.get()
-    }
-
-    pub(crate) fn set_upstream(&self, address: UpstreamAddress, cluster: &Arc<str>) {
-        self.note(|info| {
-            info.upstream_host = Some(address);
-            info.upstream_cluster = Some(cluster.clone());
-        });
     }
 
     fn finish(self: &Rc<Self>) {

@@ -149,7 +149,8 @@ impl Wants {
 
     fn of(plugins: &[Rc<WorkerPlugin>], snapshot: &Snapshot) -> Self {
         let of_metrics = snapshot.standard.as_ref().is_some_and(StandardPlan::wants_heads);
-        let heads_in_log = of_metrics || snapshot.access_logs.iter().any(LogEntry::wants_heads);
+        let of_spans = snapshot.tracing.as_ref().is_some_and(|plan| plan.wants_heads());
+        let heads_in_log = of_metrics || of_spans || snapshot.access_logs.iter().any(LogEntry::wants_heads);
         plugins.iter().fold(Self::of_logs(heads_in_log, snapshot.has_response_formats), |wants, plugin| Self {
             request_body: wants.request_body || plugin.callbacks.request_body || plugin.callbacks.request_trailers,
             response_body: wants.response_body || plugin.callbacks.response_body || plugin.callbacks.response_trailers,

@@ -20,6 +20,7 @@ use crate::drain::Stage;
 use crate::edge::Edge;
 use crate::listener::{self, Closing, ListenerSlot};
 use crate::snapshot::Snapshot;
+use crate::spans::Exporter;
 use crate::tcp;
 use crate::tls::Handshakes;
 use crate::traffic::Recorder;
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     cut: Notify,
     /// What callouts of filters keep.
     pub(crate) reach: Reach,
+    /// Spans that are on their way to the collector.
+    pub(crate) exporter: Exporter,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) copies: Cell<usize>,
     /// Remembers requests; none where nobody serves.
@@ -85,6 +88,7 @@ impl Worker {
             has_begun: Cell::new(false),
             cut: Notify::new(),
             reach: Reach::default(),
+            exporter: Exporter::default(),
             copies: Cell::new(0),
             recorder: OnceCell::new(),
         })
@@ -137,7 +141,7 @@ impl Worker {
             tokio::select! {
                 changed = snapshots.changed() => match changed {
                     Ok(()) => self.adopt(snapshots.borrow_and_update().clone()),
-                    Err(_) => return,
+                    Err(_) => return self.exporter.close(),
                 },
                 changed = stage.changed() => {
                     let now = *stage.borrow_and_update();
@@ -239,6 +243,7 @@ impl Worker {
         self.handshakes.cut();
         // What was cut still has its line to log.
         let _ = timeout(CUT_TIME, self.all_closed()).await;
+        self.exporter.flush().await;
     }
 
     /// Deadlines hold while it drains, too. Never resolves.

@@ -7,8 +7,10 @@ pub mod access_log;
 pub mod format;
 pub mod logging;
 pub mod metrics;
+pub mod otlp;
 pub mod response_flags;
 pub mod stream_info;
+pub mod trace;
 pub mod upstream_address;
 
 pub use access_log::{AccessLog, AccessLogError};
@@ -18,8 +20,9 @@ pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
     HealthCheckMetrics, Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue,
     PluginValueKind, Reporter, ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric,
-    StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, UdpMetrics,
+    StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics, UdpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};
+pub use trace::{SpanId, TraceContext, TraceReason};
 pub use upstream_address::UpstreamAddress;

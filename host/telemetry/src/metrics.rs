@@ -22,7 +22,8 @@ use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
-    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, UdpMetrics,
+    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, TracingMetrics,
+    UdpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// The access log; shared with each [`crate::AccessLog`].
     pub access_log: Arc<AccessLogMetrics>,
+    /// Traces.
+    pub tracing: TracingMetrics,
     started: Instant,
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
@@ -79,6 +82,7 @@ impl Metrics {
             http2: Http2Metrics::default(),
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
+            tracing: TracingMetrics::default(),
             started: Instant::now(),
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
@@ -207,6 +211,7 @@ impl Metrics {
         families.extend(Http2Metrics::families(&[(Vec::new(), &self.http2)]));
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
+        families.extend(TracingMetrics::families(&[(Vec::new(), &self.tracing)]));
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));

@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::ResponseFlags;
+use crate::trace::TraceId;
 use crate::upstream_address::UpstreamAddress;
 
 /// What a client's connection can be asked for by Envoy's words.
@@ -87,6 +88,8 @@ pub struct StreamInfo {
     pub downstream_direct: Option<SocketAddr>,
     /// SNI of the client's TLS hello.
     pub requested_server_name: Option<Arc<str>>,
+    /// The trace that the request belongs to; none when it is not traced.
+    pub trace_id: Option<TraceId>,
     /// Name of the route; none when no route was found or it has no name.
     pub route_name: Option<Arc<str>>,
     /// The request's headers as sent upstream; only for a log that [`crate::Format::wants_headers`].
@@ -133,6 +136,7 @@ impl Default for StreamInfo {
             connection: None,
             downstream_direct: None,
             requested_server_name: None,
+            trace_id: None,
             route_name: None,
             request_headers: None,
             response_headers: None,

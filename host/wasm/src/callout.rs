@@ -178,6 +178,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// A share of nobody's, of at most `limit` bytes: for calls that the host makes by itself.
+    pub fn apart(limit: usize) -> Self {
+        Self { bytes: 0, total: Arc::default(), limit }
+    }
+
     /// The share of a callout that brings this many bytes; none when all callouts of the VM would hold too much.
     pub(crate) fn of_callout(total: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
         Self::of(total, MAX_HELD, bytes)

@@ -200,12 +200,11 @@ fn unknown_provider(resources: &ResourceSet, name: &str, (telemetry, i, entry): 
     }
 }
 
-/// Traces of Telemetries, and logs that go elsewhere than into a file.
+/// Logs that go elsewhere than into a file, and choices of workloads other than by labels.
 fn unserved(resources: &ResourceSet) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for telemetry in resources.telemetries() {
         let settings = [
-            (telemetry.spec.tracing.is_some(), "tracing", "no spans are sent"),
             (telemetry.spec.target_ref.is_some(), "targetRef", "the selector alone decides"),
             (!telemetry.spec.target_refs.is_empty(), "targetRefs", "the selector alone decides"),
         ];

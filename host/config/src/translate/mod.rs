@@ -42,6 +42,7 @@ mod tcp;
 mod tls;
 mod tls_defaults;
 mod tls_routes;
+mod tracing;
 mod transport;
 mod unserved;
 mod upstream_tls;
@@ -165,8 +166,8 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         tables::Routing { bindings: &bindings, delegates: &delegates, destinations: &destinations, options, memo };
     let tables = tables::translate(&gateways, &listeners, &routing, edge.num_trusted_proxies > 0);
     let (plugins, has_tokens) = filters(resources, options, &gateways, &registry, &listeners);
-    let (access_logs, metrics) = telemetry(resources, options);
-    let made = (&tables, &listeners);
+    let (access_logs, metrics, traces) = telemetry(resources, options, &registry);
+    let made = (&tables, &listeners, &traces);
     let (clusters, transports) = all_clusters(made, (&registry, &policies), &plugins, resources, options);
     let (of_services, findings) = findings::of_virtual_services(resources, &destinations, has_tokens, memo);
     let diagnostics = [
@@ -187,7 +188,6 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         no_effect::diagnose(resources),
         unserved::diagnose(resources),
     ];
-    let diagnostics = sorted(diagnostics.concat());
     let is_renumbered = !memo.knows_clusters(&clusters.clusters);
     let lesson = Lesson { drafts: tables.drafts, catch_all: tables.catch_all, findings, is_renumbered };
     let model = Model {
@@ -199,17 +199,18 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         plugins: plugins.plugins,
         access_logs: access_logs.logs,
         metrics,
+        tracing: traces.tracing,
         paths: path_policy(resources, options),
         edge,
         headers: mesh::own_headers(resources),
         secrets: tls.secrets,
     };
-    (Translation { model, diagnostics }, lesson)
+    (Translation { model, diagnostics: sorted(diagnostics.concat()) }, lesson)
 }
 
 /// The clusters, and what is found about how they are spoken to. Plugins may call any of them.
 fn all_clusters(
-    (tables, listeners): (&tables::Tables, &listeners::Listeners),
+    (tables, listeners, traces): (&tables::Tables, &listeners::Listeners, &tracing::Traces),
     (registry, policies): (&registry::Registry<'_>, &policies::Policies<'_>),
     plugins: &plugins::Plugins,
     resources: &ResourceSet,
@@ -225,7 +226,7 @@ fn all_clusters(
         own_ports: own_ports(&listeners.listeners),
     };
     let mut told = HashSet::new();
-    let references = tables.references.iter().chain(&listeners.references);
+    let references = tables.references.iter().chain(&listeners.references).chain(&traces.reference);
     let references = references.filter(|reference| told.insert(Arc::as_ptr(reference))).map(|reference| &**reference);
     let callable = if plugins.plugins.is_empty() { Vec::new() } else { clusters::of_filters(registry, policies) };
     let mut clusters = clusters::translate(references, &callable, registry, policies, &mesh);
@@ -243,12 +244,18 @@ fn proxy_headers(resources: &ResourceSet) -> Option<ProxyHeaders> {
     mesh::has_proxy_protocol(resources).then(|| ProxyHeaders { required: true, trusted: Vec::new() })
 }
 
-/// What is told of requests.
-fn telemetry(resources: &ResourceSet, options: &TranslateOptions) -> (access_logs::AccessLogs, StandardMetrics) {
+/// What is told of requests; all that is found is with the access logs.
+fn telemetry(
+    resources: &ResourceSet,
+    options: &TranslateOptions,
+    registry: &registry::Registry<'_>,
+) -> (access_logs::AccessLogs, StandardMetrics, tracing::Traces) {
     let mut logs = access_logs::translate(resources, options);
     let (metrics, diagnostics) = standard_metrics::translate(resources, options);
+    let mut traces = tracing::translate(resources, options, registry);
     logs.diagnostics.extend(diagnostics);
-    (logs, metrics)
+    logs.diagnostics.append(&mut traces.diagnostics);
+    (logs, metrics, traces)
 }
 
 /// All plugins in their order, and whether some RequestAuthentication is for this gateway.

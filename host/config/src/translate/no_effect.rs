@@ -9,7 +9,6 @@ use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntr
 /// Settings of the mesh that change what Istio's own gateway does, and nothing here yet.
 const UNSERVED: &[&str] = &[
     "enableEnvoyAccessLogService",
-    "enableTracing",
     "ingressClass",
     "ingressControllerMode",
     "ingressSelector",
@@ -19,7 +18,19 @@ const UNSERVED: &[&str] = &[
 ];
 
 /// The fields of `defaultConfig` that are read.
-const READ: &[&str] = &["gatewayTopology", "proxyHeaders"];
+const READ: &[&str] = &["gatewayTopology", "proxyHeaders", "tracing"];
+
+/// Those of its `tracing` that are not.
+const TRACERS: &[&str] =
+    &["zipkin", "lightstep", "datadog", "stackdriver", "openCensusAgent", "tlsSettings", "enableIstioTags"];
+
+/// True for a field of `defaultConfig`, by its path, that has no effect.
+fn is_unread(field: &str) -> bool {
+    match field.strip_prefix("tracing.") {
+        Some(tracer) => TRACERS.contains(&tracer),
+        None => !field.contains(['.', '[']) && !READ.contains(&field),
+    }
+}
 
 /// Findings for all objects.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
@@ -78,7 +89,7 @@ fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
     let headers =
         object.spec.mesh_config.as_ref().and_then(|mesh| mesh.default_config.as_ref()?.proxy_headers.as_ref());
     found.extend(unserved_headers(headers).map(|field| tell(&field)));
-    let unread = object.places.listed().filter(|field| !field.contains(['.', '[']) && !READ.contains(field));
+    let unread = object.places.listed().filter(|field| is_unread(field));
     found.extend(unread.map(|field| tell(&format!("defaultConfig.{field}"))));
     found
 }
@@ -107,9 +118,15 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let keys = text.and_then(|text| serde_yaml::from_str::<serde_yaml::Mapping>(text).ok()).unwrap_or_default();
     let given = UNSERVED.iter().filter(|field| keys.contains_key(**field)).map(|field| (*field).to_owned());
     let of_proxies = keys.get("defaultConfig").and_then(|value| value.as_mapping()).into_iter().flatten();
-    let of_proxies = of_proxies.filter_map(|(name, _)| name.as_str()).filter(|name| !READ.contains(name));
+    let below = |name: &str, value: &serde_yaml::Value| {
+        let keys = value.as_mapping().filter(|_| name == "tracing").into_iter().flatten();
+        keys.filter_map(|(key, _)| Some(format!("tracing.{}", key.as_str()?))).collect::<Vec<_>>()
+    };
+    let of_proxies = of_proxies.filter_map(|(name, value)| Some((name.as_str()?, value)));
+    let fields = of_proxies.flat_map(|(name, value)| [vec![name.to_owned()], below(name, value)].concat());
     let headers = mesh.spec.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
-    let given = given.chain(unserved_headers(headers)).chain(of_proxies.map(|name| format!("defaultConfig.{name}")));
+    let given = given.chain(unserved_headers(headers));
+    let given = given.chain(fields.filter(|field| is_unread(field)).map(|field| format!("defaultConfig.{field}")));
     given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect()
 }
 

@@ -5,7 +5,7 @@ use super::selector;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::Telemetry;
-use crate::resources::istio::telemetry::MetricsEntry;
+use crate::resources::istio::telemetry::{MetricsEntry, TracingEntry};
 
 /// Values of `match.mode`.
 const MODES: &[&str] = &["CLIENT_AND_SERVER", "CLIENT", "SERVER"];
@@ -58,6 +58,36 @@ fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Metri
     }
 }
 
+fn check_tracing(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &TracingEntry) {
+    checker.word(&format!("{path}.match.mode"), entry.matches.as_ref().and_then(|m| m.mode.as_ref()), MODES);
+    if entry.providers.len() > 1 {
+        checker.error_at_key("P0102", &format!("{path}.providers"), "an entry takes one provider");
+    }
+    if let Some(percent) = entry.random_sampling_percentage.filter(|percent| !(0.0..=100.0).contains(percent)) {
+        checker.error("P0117", &format!("{path}.randomSamplingPercentage"), format!("{percent} is out of range"));
+        checker.label("0 to 100");
+    }
+    for (name, tag) in entry.custom_tags.iter().flatten() {
+        let path = format!("{path}.customTags.{name}");
+        let texts = [("literal", tag.literal.as_ref()), ("formatter", tag.formatter.as_ref())];
+        let sources = [("environment", tag.environment.as_ref()), ("header", tag.header.as_ref())];
+        let given = texts.iter().filter(|(_, text)| text.is_some()).count()
+            + sources.iter().filter(|(_, source)| source.is_some()).count();
+        if name.is_empty() || given > 1 {
+            checker.error_at_key("P0102", &path, "a tag has a name and one source");
+        }
+        if given == 0 {
+            checker.missing(&path, "literal");
+        }
+        for (kind, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| text.value.is_empty())) {
+            checker.missing(&format!("{path}.{kind}"), "value");
+        }
+        for (kind, _) in sources.iter().filter(|(_, source)| source.is_some_and(|source| source.name.is_empty())) {
+            checker.missing(&format!("{path}.{kind}"), "name");
+        }
+    }
+}
+
 /// Checks a Telemetry by itself.
 pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
     let mut checker = Checker::new(object);
@@ -75,6 +105,9 @@ pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
         if logging.filter.as_ref().is_some_and(|filter| filter.expression.trim().is_empty()) {
             checker.missing(&format!("{path}.filter"), "expression");
         }
+    }
+    for (i, entry) in object.spec.tracing.iter().enumerate() {
+        check_tracing(&mut checker, &format!("spec.tracing[{i}]"), entry);
     }
     for (i, entry) in object.spec.metrics.iter().enumerate() {
         for (j, _) in entry.providers.iter().enumerate().filter(|(_, provider)| provider.name.is_empty()) {

@@ -120,6 +120,63 @@ async fn exchange(worker: &Rc<Worker>, call: GrpcCall, queue: Queue, told: &mut 
     Ok(end)
 }
 
+/// A call of the gateway's own, of whose answer only the status counts.
+pub(super) struct Tell {
+    pub(super) authority: uri::Authority,
+    pub(super) path: uri::PathAndQuery,
+    pub(super) metadata: HeaderMap,
+    /// For the whole call.
+    pub(super) limit: std::time::Duration,
+}
+
+/// Most bytes of an answer that nobody reads.
+const MAX_UNREAD: usize = 64 * 1024;
+
+/// Makes the call. With an error, whether the peer was not there.
+pub(super) async fn tell(worker: &Rc<Worker>, name: &Name, call: Tell, message: Bytes) -> Result<(), (bool, String)> {
+    let limit = call.limit;
+    let end = timeout(limit, told(worker, name, call, message)).await;
+    let end = end.unwrap_or(Err(End::new(DEADLINE_EXCEEDED, "deadline exceeded"))).unwrap_or_else(|end| end);
+    if end.status == 0 {
+        return Ok(());
+    }
+    let words = format!("gRPC status {}: {}", end.status, String::from_utf8_lossy(&end.message));
+    Err((end.status == UNAVAILABLE, words))
+}
+
+async fn told(worker: &Rc<Worker>, name: &Name, call: Tell, message: Bytes) -> Result<End, End> {
+    let target = Reach::find(worker, name).await.ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
+    let cluster = target.cluster().ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
+    let Some(_permit) = cluster.state.admit(target.limits().max_requests) else {
+        cluster.state.metrics.upstream_rq_pending_overflow.inc();
+        return Err(End::new(UNAVAILABLE, "overflow"));
+    };
+    let Tell { authority, path, metadata, limit } = call;
+    let head = Head { authority: Some(authority), path, metadata, limit: Some(limit) };
+    let (_, queue) = frames::queue(Some(message));
+    let (response, mut upstream) = send(worker, &target, &head, name, queue).await?;
+    let (parts, mut body) = response.into_parts();
+    upstream.answered(parts.status.as_u16());
+    check(parts.status, &parts.headers)?;
+    if let Some(end) = status_of(&parts.headers) {
+        return Ok(end);
+    }
+    let mut unread = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| End::new(UNAVAILABLE, "connection termination"))?;
+        match frame.into_data() {
+            Ok(data) if unread + data.len() <= MAX_UNREAD => unread += data.len(),
+            Ok(_) => return Err(End::new(RESOURCE_EXHAUSTED, "message too large")),
+            Err(frame) => {
+                upstream.complete();
+                return Ok(status_of(&frame.into_trailers().unwrap_or_default())
+                    .unwrap_or(End::new(UNKNOWN, "no grpc-status")));
+            }
+        }
+    }
+    Err(End::new(UNKNOWN, "no grpc-status"))
+}
+
 /// What a request's head is made of.
 struct Head {
     authority: Option<uri::Authority>,

@@ -9,6 +9,7 @@ mod in_flight;
 mod reach;
 mod redis;
 mod resp;
+mod traces;
 
 use std::rc::{Rc, Weak};
 
@@ -21,6 +22,7 @@ use crate::worker_plugin::WorkerPlugin;
 
 pub(crate) use in_flight::InFlight;
 pub(crate) use reach::{MADE_UP, Reach};
+pub(crate) use traces::send_spans;
 
 /// Carries out what the plugin's VM has asked for since the last time.
 pub(crate) fn carry_out(worker: &Rc<Worker>, plugin: &Rc<WorkerPlugin>) {

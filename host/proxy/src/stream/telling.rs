@@ -1,8 +1,11 @@
-//! What is told of a request, on its way and at its end: access log, trace, Istio's standard metrics.
+//! What is told of a request, on its way and at its end: access log, spans, trace, Istio's standard metrics.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use portolan_telemetry::UpstreamAddress;
 
 use super::Stream;
 use crate::grpc_reply;
@@ -29,6 +32,14 @@ impl Stream {
             log.x_forwarded_for = header("x-forwarded-for");
             log.user_agent = header("user-agent");
             log.request_id = header("x-request-id");
+        });
+    }
+
+    /// Keeps which endpoint is tried.
+    pub(crate) fn set_upstream(&self, address: UpstreamAddress, cluster: &Arc<str>) {
+        self.note(|info| {
+            info.upstream_host = Some(address);
+            info.upstream_cluster = Some(cluster.clone());
         });
     }
 
@@ -83,7 +94,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn write_log(&self) {
+    pub(super) fn write_log(self: &Rc<Self>) {
         let Some(log) = &self.log else { return };
         let mut info = log.borrow_mut();
         let number = self.with_state(|state| {
@@ -103,6 +114,7 @@ impl Stream {
         info.downstream_direct = Some(self.connection.direct);
         info.connection = Some(self.connection.clone());
         info.scheme = Some(self.connection.state.scheme());
+        info.trace_id = self.trace_id();
         self.with_state(|state| {
             if self.view.wants.heads_in_log {
                 info.request_headers = Some(state.request.headers.clone());
@@ -115,5 +127,6 @@ impl Stream {
         if let Some(trace) = &self.view.snapshot.trace {
             trace.ended(number, &info);
         }
+        self.end_spans(&info);
     }
 }

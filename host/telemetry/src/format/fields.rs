@@ -52,6 +52,7 @@ pub(super) enum Field {
     DownstreamDirectIp,
     ServerName,
     RouteName,
+    TraceId,
     RequestHeader(HeaderName),
     ResponseHeader(HeaderName),
     ResponseTrailer(HeaderName),
@@ -90,7 +91,6 @@ const ALWAYS_ABSENT: &[&str] = &[
     "UPSTREAM_PEER_",
     "UPSTREAM_LOCAL_SUBJECT",
     "UPSTREAM_TLS_",
-    "TRACE_ID",
 ];
 
 impl Field {
@@ -120,6 +120,7 @@ impl Field {
             "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamDirectIp,
             "REQUESTED_SERVER_NAME" => Self::ServerName,
             "ROUTE_NAME" => Self::RouteName,
+            "TRACE_ID" => Self::TraceId,
             _ => return Word::command(name).map(Self::Word),
         })
     }
@@ -236,6 +237,9 @@ impl Field {
             Self::Duration => decimal(millis(info.duration), out),
             Self::UpstreamServiceTime => info.upstream_service_time.is_some_and(|time| decimal(millis(time), out)),
             Self::UpstreamHost => upstream(info.upstream_host, out),
+            Self::TraceId => {
+                info.trace_id.is_some_and(|id| id.iter().try_for_each(|byte| write!(out, "{byte:02x}")).is_ok())
+            }
             Self::UpstreamLocal => socket(info.upstream_local, out),
             Self::DownstreamLocal => socket(info.downstream_local, out),
             Self::DownstreamRemote => socket(info.downstream_remote, out),

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Version};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ResponseFlags;
+use crate::{ResponseFlags, UpstreamAddress};
 
 fn line(format: &str, info: &StreamInfo) -> String {
     let mut out = Vec::new();

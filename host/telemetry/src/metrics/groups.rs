@@ -364,6 +364,17 @@ group! {
 }
 
 group! {
+    /// Traces.
+    TracingMetrics {
+        spans_sent: Counter = "envoy_tracing_opentelemetry_spans_sent", "Spans that the collector has taken";
+        spans_dropped: Counter = "envoy_tracing_opentelemetry_spans_dropped",
+            "Spans lost because the collector was away, or behind";
+        timer_flushed: Counter = "envoy_tracing_opentelemetry_timer_flushed",
+            "Times that spans were sent because they had waited long enough";
+    }
+}
+
+group! {
     /// Changes of the configuration.
     ConfigMetrics {
         reload_total: Results = "portolan_config_reload_total", "Changes of configuration by what came of them";

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::ext_authz::{ExtAuthzGrpc, ExtAuthzHttp};
+use super::telemetry::CustomTag;
 use super::virtual_service::HttpRetry;
 
 /// An installation of Istio.
@@ -190,6 +191,8 @@ pub struct MeshConfig {
     pub tls_defaults: Option<TlsDefaults>,
     /// For rules without `retries`.
     pub default_http_retry_policy: Option<HttpRetry>,
+    /// Traces without a Telemetry, for which Istio needs a tracer of `defaultConfig`: said aloud.
+    pub enable_tracing: Option<bool>,
     /// Of proxies, this gateway among them.
     pub default_config: Option<ProxyConfig>,
     // The rest is not read; see the Istio API.
@@ -200,7 +203,6 @@ pub struct MeshConfig {
     pub ingress_service: Option<Value>,
     pub ingress_controller_mode: Option<Value>,
     pub ingress_selector: Option<Value>,
-    pub enable_tracing: Option<Value>,
     pub enable_envoy_access_log_service: Option<Value>,
     pub disable_envoy_listener_log: Option<Value>,
     pub outbound_traffic_policy: Option<Value>,
@@ -239,7 +241,7 @@ pub struct MeshConfig {
     pub mesh_mtls: Option<Value>,
 }
 
-/// Settings of proxies; of them the gateway reads what stands in front of it.
+/// Settings of proxies; of them the gateway reads what stands in front of it, and what is traced.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProxyConfig {
@@ -247,6 +249,8 @@ pub struct ProxyConfig {
     pub gateway_topology: Option<GatewayTopology>,
     /// Which headers the gateway adds.
     pub proxy_headers: Option<ProxyHeaders>,
+    /// What Telemetries do not say of traces.
+    pub tracing: Option<ProxyTracing>,
     // The rest is not read; see the Istio API.
     pub config_path: Option<Value>,
     pub binary_path: Option<Value>,
@@ -265,7 +269,6 @@ pub struct ProxyConfig {
     pub concurrency: Option<Value>,
     pub proxy_bootstrap_template_path: Option<Value>,
     pub interception_mode: Option<Value>,
-    pub tracing: Option<Value>,
     pub sds: Option<Value>,
     pub envoy_access_log_service: Option<Value>,
     pub envoy_metrics_service: Option<Value>,
@@ -363,6 +366,8 @@ pub struct ExtensionProvider {
     pub envoy_ext_authz_grpc: Option<ExtAuthzGrpc>,
     /// The metrics page.
     pub prometheus: Option<Value>,
+    /// A collector of traces.
+    pub opentelemetry: Option<OpenTelemetryProvider>,
     // The rest is not served.
     pub zipkin: Option<Value>,
     pub lightstep: Option<Value>,
@@ -370,11 +375,84 @@ pub struct ExtensionProvider {
     pub stackdriver: Option<Value>,
     pub opencensus: Option<Value>,
     pub skywalking: Option<Value>,
-    pub opentelemetry: Option<Value>,
     pub envoy_http_als: Option<Value>,
     pub envoy_tcp_als: Option<Value>,
     pub envoy_otel_als: Option<Value>,
     pub sds: Option<Value>,
+}
+
+/// A collector of traces by OpenTelemetry's protocol: over gRPC, or over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OpenTelemetryProvider {
+    /// `HOST` or `NAMESPACE/HOST`.
+    pub service: String,
+    /// Required.
+    pub port: u32,
+    /// Longest path in `http.url`, in bytes; 256 by default.
+    pub max_tag_length: Option<u32>,
+    /// Sends over HTTP.
+    pub http: Option<OpenTelemetryHttp>,
+    /// Details of gRPC.
+    pub grpc: Option<OpenTelemetryGrpc>,
+    /// More attributes of the resource; not served.
+    pub resource_detectors: Option<Value>,
+    /// Dynatrace's choice of requests; not served.
+    pub dynatrace_sampler: Option<Value>,
+}
+
+/// Details of OTLP over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OpenTelemetryHttp {
+    /// `/v1/traces` for instance.
+    pub path: String,
+    /// Duration.
+    pub timeout: Option<String>,
+    /// Sent besides.
+    pub headers: Vec<SentHeader>,
+}
+
+/// Details of OTLP over gRPC.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OpenTelemetryGrpc {
+    /// Duration.
+    pub timeout: Option<String>,
+    /// Sent besides.
+    pub initial_metadata: Vec<SentHeader>,
+}
+
+/// A header with its value, or with the variable that has it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SentHeader {
+    /// Required.
+    pub name: String,
+    /// The value itself.
+    pub value: Option<String>,
+    /// A variable of the environment.
+    pub env_name: Option<String>,
+}
+
+/// What of traces the proxy's settings say.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProxyTracing {
+    /// Percent; 0 means the default, 1.
+    pub sampling: Option<f64>,
+    /// By name; where no Telemetry has any.
+    pub custom_tags: BTreeMap<String, CustomTag>,
+    /// Where the provider does not say it.
+    pub max_path_tag_length: Option<u32>,
+    // Tracers without a provider are not served, and Istio's tags are the Telemetry's choice.
+    pub enable_istio_tags: Option<Value>,
+    pub zipkin: Option<Value>,
+    pub lightstep: Option<Value>,
+    pub datadog: Option<Value>,
+    pub stackdriver: Option<Value>,
+    pub open_census_agent: Option<Value>,
+    pub tls_settings: Option<Value>,
 }
 
 /// Lines in a file.
@@ -403,7 +481,7 @@ pub struct LogFormat {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DefaultProviders {
-    /// Of traces; not served yet.
+    /// Of traces; the first counts.
     pub tracing: Vec<String>,
     /// Of metrics; `prometheus`, Istio's own, is the metrics page, and the default.
     pub metrics: Vec<String>,

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_yaml::Value;
 
 use super::wasm_plugin::{LabelSelector, TargetRef};
 
-/// What is told of requests. Access logging and metrics are served; traces are not yet.
+/// What is told of requests.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Telemetry {
@@ -17,8 +16,8 @@ pub struct Telemetry {
     pub target_ref: Option<TargetRef>,
     /// Of no use here.
     pub target_refs: Vec<TargetRef>,
-    /// Not served yet.
-    pub tracing: Option<Value>,
+    /// Each entry changes what is traced, and where spans go.
+    pub tracing: Vec<TracingEntry>,
     /// Each entry changes metrics of a provider.
     pub metrics: Vec<MetricsEntry>,
     /// Each entry turns logs on or off.
@@ -38,6 +37,61 @@ pub struct AccessLogging {
     pub disabled: Option<bool>,
     /// Which requests have a line.
     pub filter: Option<LogFilter>,
+}
+
+/// One decision about traces; what is absent stays as wider objects have it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TracingEntry {
+    /// Which traffic; a gateway's is that of a client.
+    #[serde(rename = "match")]
+    pub matches: Option<LogSelector>,
+    /// One extension provider of the mesh configuration; absent means the one so far.
+    pub providers: Vec<ProviderRef>,
+    /// 0 to 100.
+    pub random_sampling_percentage: Option<f64>,
+    /// Nothing is traced.
+    pub disable_span_reporting: Option<bool>,
+    /// Upstreams are not told of the trace.
+    pub disable_context_propagation: Option<bool>,
+    /// By name.
+    pub custom_tags: Option<BTreeMap<String, CustomTag>>,
+    /// Istio's own tags; true by default.
+    pub enable_istio_tags: Option<bool>,
+    /// `x-request-id` says whether a request is sampled; true by default.
+    pub use_request_id_for_trace_sampling: Option<bool>,
+}
+
+/// Where a tag's value comes from: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CustomTag {
+    /// It stands here.
+    pub literal: Option<TagText>,
+    /// A variable of the gateway's environment.
+    pub environment: Option<TagSource>,
+    /// A header of the request.
+    pub header: Option<TagSource>,
+    /// A format string of Envoy's access log.
+    pub formatter: Option<TagText>,
+}
+
+/// A text.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TagText {
+    /// Required.
+    pub value: String,
+}
+
+/// A variable or a header.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TagSource {
+    /// Required.
+    pub name: String,
+    /// When there is none.
+    pub default_value: String,
 }
 
 /// Changes of metrics.
