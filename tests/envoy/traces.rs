@@ -13,12 +13,20 @@ use crate::support::gateway::{Gateway, Options};
 use crate::support::grpc::GrpcServer;
 use crate::support::otlp::{self, Span};
 use crate::support::ports::Port;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Seen, Upstream};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-";
 
+/// What is listened on besides the gateways: an application, nothing, and a collector, which speaks HTTP/2 or not.
+struct Around {
+    app: SocketAddr,
+    down: SocketAddr,
+    collector: SocketAddr,
+    is_http2: bool,
+}
+
 /// Everything is sampled that has no parent; cluster names are Istio's.
-fn configuration(app: SocketAddr, down: SocketAddr, otel: SocketAddr, http: SocketAddr, admin: SocketAddr) -> Value {
+fn configuration(around: &Around, tracer: &Value, http: SocketAddr, admin: SocketAddr) -> Value {
     let socket = |at: SocketAddr| json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}});
     let cluster = |host: &str, at: SocketAddr| {
         let name = format!("outbound|80||{host}");
@@ -27,11 +35,12 @@ fn configuration(app: SocketAddr, down: SocketAddr, otel: SocketAddr, http: Sock
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(at)}}]}]},
         })
     };
-    let mut collector = cluster("otel.test", otel);
+    let mut collector = cluster("otel.test", around.collector);
+    let protocol = if around.is_http2 { "http2_protocol_options" } else { "http_protocol_options" };
     collector["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
+            "explicit_http_config": {protocol: {}},
         }
     });
     let route = |path: Value, host: &str, operation: &str| json!({"match": path, "decorator": {"operation": operation}, "route": {"cluster": format!("outbound|80||{host}")}});
@@ -47,7 +56,7 @@ fn configuration(app: SocketAddr, down: SocketAddr, otel: SocketAddr, http: Sock
                         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                         "stat_prefix": "outbound",
                         "use_remote_address": true,
-                        "tracing": tracing(),
+                        "tracing": tracing(tracer),
                         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": [
                             {"match": {"prefix": "/direct"}, "decorator": {"operation": "routes:80/direct*"},
                              "direct_response": {"status": 503}},
@@ -61,14 +70,14 @@ fn configuration(app: SocketAddr, down: SocketAddr, otel: SocketAddr, http: Sock
                     },
                 }]}],
             }],
-            "clusters": [cluster("app.test", app), cluster("down.test", down), collector],
+            "clusters": [cluster("app.test", around.app), cluster("down.test", around.down), collector],
         },
         "node": {"id": "router~0.0.0.0~gateway~test", "cluster": "istio-ingressgateway.istio-system"},
     })
 }
 
 /// As Istio sets it up.
-fn tracing() -> Value {
+fn tracing(tracer: &Value) -> Value {
     let literal = |name: &str, value: &str| json!({"tag": name, "literal": {"value": value}});
     json!({
         "client_sampling": {"value": 100}, "overall_sampling": {"value": 100},
@@ -79,13 +88,31 @@ fn tracing() -> Value {
             literal("istio.namespace", "istio-system"),
             {"tag": "team", "request_header": {"name": "x-team", "default_value": "nobody"}},
         ],
-        "provider": {
-            "name": "envoy.tracers.opentelemetry",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                "service_name": "istio-ingressgateway.istio-system",
-                "grpc_service": {"envoy_grpc": {"cluster_name": "outbound|80||otel.test", "authority": "otel.test"}},
-            },
+        "provider": tracer,
+    })
+}
+
+fn opentelemetry() -> Value {
+    json!({
+        "name": "envoy.tracers.opentelemetry",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "service_name": "istio-ingressgateway.istio-system",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "outbound|80||otel.test", "authority": "otel.test"}},
+        },
+    })
+}
+
+fn zipkin() -> Value {
+    let uri = json!({"uri": "http://otel.test/api/v2/spans", "cluster": "outbound|80||otel.test", "timeout": "5s"});
+    json!({
+        "name": "envoy.tracers.zipkin",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+            "collector_endpoint_version": "HTTP_JSON",
+            "trace_id_128bit": true,
+            "shared_span_context": false,
+            "collector_service": {"http_uri": uri},
         },
     })
 }
@@ -114,8 +141,8 @@ fn comparable(spans: &[Span]) -> BTreeMap<(String, u64), Value> {
 }
 
 /// The same in Istio's words.
-fn portolan(app: SocketAddr, down: SocketAddr, otel: SocketAddr) -> Gateway {
-    let tracing = "extensionProviders: [{name: otel, opentelemetry: {service: otel.test, port: 80}}]";
+fn portolan(around: &Around, kind: &str) -> Gateway {
+    let tracing = format!("extensionProviders: [{{name: otel, {kind}: {{service: otel.test, port: 80}}}}]");
     Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file(
@@ -126,9 +153,9 @@ fn portolan(app: SocketAddr, down: SocketAddr, otel: SocketAddr) -> Gateway {
                  - match: [{uri: {prefix: /ok}}]\n  route: [{destination: {host: app.test}}]\n",
             ),
         )
-        .file("app.yaml", service_entry("app.test", &[("v1", app)]))
-        .file("down.yaml", service_entry("down.test", &[("v1", down)]))
-        .file("otel.yaml", service_entry("otel.test", &[("v1", otel)]))
+        .file("app.yaml", service_entry("app.test", &[("v1", around.app)]))
+        .file("down.yaml", service_entry("down.test", &[("v1", around.down)]))
+        .file("otel.yaml", service_entry("otel.test", &[("v1", around.collector)]))
         .file("mesh.yaml", format!("apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {{name: mesh}}\nspec:\n  meshConfig:\n    {tracing}\n"))
         .file(
             "telemetry.yaml",
@@ -144,9 +171,10 @@ fn the_same_requests_have_the_same_spans() {
     let Some(binary) = envoy::binary() else { return };
     let (app, down) = (Upstream::start("app"), Port::free());
     let (theirs, ours) = (GrpcServer::start(), GrpcServer::start());
-    let at = (app.address(), down.address(), theirs.address());
-    let envoy = Envoy::start_as(&binary, |http, admin| configuration(at.0, at.1, at.2, http, admin));
-    let portolan = portolan(at.0, at.1, ours.address());
+    let around = |collector| Around { app: app.address(), down: down.address(), collector, is_http2: true };
+    let of_envoy = around(theirs.address());
+    let envoy = Envoy::start_as(&binary, |http, admin| configuration(&of_envoy, &opentelemetry(), http, admin));
+    let portolan = portolan(&around(ours.address()), "opentelemetry");
     let parent = |path: &str, flags: &str| Request::get("h", path).header("traceparent", format!("{PARENT}{flags}"));
     let requests = [
         Request::get("h", "/ok/plain?a=b").header("user-agent", "tester").header("x-team", "red"),
@@ -191,6 +219,91 @@ fn the_same_requests_have_the_same_spans() {
     let (theirs, ours) = (comparable(&theirs), comparable(&ours));
     for (request, span) in &theirs {
         assert_eq!(Some(span), ours.get(request), "{request:?}: Envoy's first");
+    }
+    assert_eq!(theirs.len(), ours.len());
+}
+
+/// Spans of Zipkin without numbers and times, and without who the proxy is. By name and path.
+fn comparable_json(collector: &Upstream) -> Option<BTreeMap<String, Value>> {
+    let messages = collector.seen();
+    let all: Vec<Value> =
+        messages.iter().flat_map(|seen| serde_json::from_slice::<Vec<Value>>(&seen.body).unwrap()).collect();
+    let told = |span: &Value| {
+        let mut span = span.clone();
+        let above = all
+            .iter()
+            .find(|other| other["kind"] == "SERVER" && [&span["id"], &span["parentId"]].contains(&&other["id"]));
+        let key = format!("{} {}", span["kind"], above.map_or(&Value::Null, |above| &above["tags"]["http.url"]));
+        for (name, value) in span.as_object_mut().unwrap() {
+            match name.as_str() {
+                "id" | "parentId" | "traceId" => *value = json!(value.as_str().unwrap().len()),
+                "timestamp" | "duration" => *value = json!(value.is_u64()),
+                "localEndpoint" => drop(value.as_object_mut().unwrap().remove("ipv4")),
+                "annotations" => *value = value[0]["value"].clone(),
+                "tags" => {
+                    let tags = value.as_object_mut().unwrap();
+                    ["guid:x-request-id", "node_id", "response_size"].iter().for_each(|name| drop(tags.remove(*name)));
+                }
+                _ => {}
+            }
+        }
+        (key, span)
+    };
+    // Eight of requests that are sampled, and one below each.
+    (all.len() >= 16).then(|| all.iter().map(told).collect())
+}
+
+#[test]
+fn zipkin_is_told_the_same_and_b3_goes_on_in_its_form() {
+    let Some(binary) = envoy::binary() else { return };
+    let (app, down) = (Upstream::start("app"), Port::free());
+    let collector = || {
+        let answer = |_: &Seen| b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec();
+        Upstream::scripted("zipkin", Box::new(answer))
+    };
+    let (theirs, ours) = (collector(), collector());
+    let around = |collector| Around { app: app.address(), down: down.address(), collector, is_http2: false };
+    let of_envoy = around(theirs.address());
+    let envoy = Envoy::start_as(&binary, |http, admin| configuration(&of_envoy, &zipkin(), http, admin));
+    let portolan = portolan(&around(ours.address()), "zipkin");
+    let (trace, span) = ("463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312");
+    let multi =
+        |path: &str, trace: &str| Request::get("h", path).header("x-b3-traceid", trace).header("x-b3-spanid", span);
+    let requests = [
+        Request::get("h", "/ok/plain"),
+        multi("/ok/parent", trace).header("x-b3-sampled", "1"),
+        multi("/ok/unsampled", trace).header("x-b3-sampled", "0"),
+        multi("/ok/undecided", trace),
+        multi("/ok/short", &trace[..16]).header("x-b3-sampled", "true"),
+        multi("/ok/malformed", "zz").header("x-b3-sampled", "1"),
+        Request::get("h", "/ok/single").header("b3", format!("{trace}-{span}-1")),
+        Request::get("h", "/ok/single-unsampled").header("b3", "0"),
+        Request::get("h", "/ok/unsampled-alone").header("x-b3-sampled", "0"),
+        Request::get("h", "/ok/w3c").header("traceparent", format!("{PARENT}00")),
+        Request::get("h", "/down/x"),
+        Request::get("h", "/ok/error").order("status 500"),
+    ];
+    for request in &requests {
+        let [there, here] =
+            [envoy.address(), portolan.address()].map(|address| client::send(address, request).unwrap());
+        assert_eq!(there.status, here.status, "{request:?}");
+        for name in
+            ["b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "traceparent", "tracestate"]
+        {
+            // Numbers that the request has not brought differ, their lengths do not.
+            let form = |value: String| {
+                let part = |part: &str| {
+                    if part.len() >= 16 && !trace.starts_with(part) { part.len().to_string() } else { part.to_owned() }
+                };
+                value.split('-').map(part).collect::<Vec<_>>().join("-")
+            };
+            let [there, here] = [&there, &here].map(|response| response.seen(name).map(form));
+            assert_eq!(there, here, "{name} of {request:?}");
+        }
+    }
+    let [theirs, ours] = [&theirs, &ours].map(|collector| await_some("all spans", || comparable_json(collector)));
+    for (key, span) in &theirs {
+        assert_eq!(Some(span), ours.get(key), "{key}: Envoy's first");
     }
     assert_eq!(theirs.len(), ours.len());
 }

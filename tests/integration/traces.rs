@@ -273,6 +273,37 @@ fn spans_go_over_http_with_the_provider_s_headers() {
 }
 
 #[test]
+fn zipkin_gets_json_and_upstreams_both_forms_where_the_mesh_says_so() {
+    let app = Upstream::start("app");
+    let answer = |_: &Seen| b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let collector = Upstream::scripted("zipkin", Box::new(answer));
+    let mesh = mesh("").replace(
+        "port: 80",
+        "port: 80, path: /mine, enable64bitTraceId: true, traceContextOption: USE_B3_WITH_W3C_PROPAGATION",
+    );
+    let gateway = options(&app, collector.address(), mesh.replace("opentelemetry:", "zipkin:"), ALL).start();
+    let response = gateway.get("h", "/zip");
+    let seen = await_some("an export", || collector.seen().first().cloned());
+    assert_eq!(seen.line, "POST /mine");
+    let spans: Vec<serde_json::Value> = serde_json::from_slice(&seen.body).unwrap();
+    let [attempt, span] = &spans[..] else { panic!("two spans: {spans:?}") };
+    assert_eq!((&span["kind"], &span["name"]), (&"SERVER".into(), &"app.test:80/*".into()));
+    assert_eq!(span["traceId"], span["id"], "of 64 bits");
+    assert_eq!((&attempt["kind"], &attempt["parentId"]), (&"CLIENT".into(), &span["id"]));
+    let told =
+        ["x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled"].map(|name| response.seen(name).unwrap());
+    let [trace, id] = [&span["traceId"], &attempt["id"]].map(|value| value.as_str().unwrap());
+    assert_eq!(told, [trace, id, trace, "1"]);
+    assert_eq!(response.seen("traceparent").unwrap(), format!("00-0000000000000000{trace}-{id}-01"));
+    gateway.await_metric("envoy_tracing_zipkin_spans_sent", &[], 2.0);
+    // Those of W3C count where there are none of B3.
+    let response = gateway.send(&Request::get("h", "/w3c").header("traceparent", format!("00-{TRACE}-{PARENT}-00")));
+    assert_eq!(response.seen("x-b3-traceid").as_deref(), Some(TRACE));
+    assert_eq!(response.seen("x-b3-sampled").as_deref(), Some("0"));
+    assert!(response.seen("traceparent").unwrap().starts_with(&format!("00-{TRACE}-")));
+}
+
+#[test]
 fn metadata_goes_over_grpc_and_what_waits_is_sent_when_the_gateway_ends() {
     let (app, collector) = (Upstream::start("app"), GrpcServer::start());
     let mesh = mesh(", grpc: {timeout: 3s, initialMetadata: [{name: x-team, value: green}]}");

@@ -7,7 +7,7 @@ use crate::Origin;
 /// Of how many requests [`Tracing::random_sampling`] counts.
 pub const SAMPLED_OF: u32 = 10_000;
 
-/// Traces by OpenTelemetry: a Telemetry's `tracing` with the provider of the mesh configuration, merged.
+/// Traces by OpenTelemetry or Zipkin: a Telemetry's `tracing` with the provider of the mesh configuration, merged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tracing {
     /// Name of the extension provider.
@@ -23,7 +23,7 @@ pub struct Tracing {
     pub headers: Vec<(String, String)>,
     /// How long sending may take, in milliseconds.
     pub timeout_ms: u64,
-    /// `service.name` of the resource.
+    /// Who sends them: `service.name` of the resource.
     pub service_name: String,
     /// Requests without a parent that are sampled, of [`SAMPLED_OF`].
     pub random_sampling: u32,
@@ -48,6 +48,15 @@ pub enum TraceExport {
     Grpc,
     /// OTLP over HTTP, binary, to this path.
     Http(String),
+    /// Zipkin's JSON over HTTP.
+    Zipkin {
+        /// Where to.
+        path: String,
+        /// W3C's headers are read where there are none of B3, and told besides.
+        w3c: bool,
+        /// Traces that begin here have numbers of 64 bits.
+        short_trace_ids: bool,
+    },
 }
 
 /// An attribute that each span has.

@@ -1,29 +1,27 @@
 //! [`SpanPlan`]: which requests a snapshot traces and what their spans say; [`Spans`]: those of one request, which are
-//! written when it has ended. Semantics: Envoy's connection manager, router and OpenTelemetry tracer as Istio sets them up:
+//! written when it has ended. Semantics: Envoy's connection manager, router and tracers as Istio sets them up:
 //! one span for the request, and below it one for each try.
 
+mod context;
 mod exporter;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Version, header};
-use portolan_model::{Route, RouteAction, SAMPLED_OF, StringMatch, TagValue, Tracing};
+use portolan_model::{Route, RouteAction, StringMatch, TagValue, TraceExport, Tracing};
 use portolan_telemetry::format::Format;
 use portolan_telemetry::otlp::{Origin, Span, SpanKind};
-use portolan_telemetry::trace::{SpanId, TraceId, number_of};
-use portolan_telemetry::{ResponseFlags, StreamInfo, TraceContext, TraceReason, UpstreamAddress};
+use portolan_telemetry::trace::{SpanId, TraceId};
+use portolan_telemetry::zipkin::{self, Endpoint};
+use portolan_telemetry::{Counter, Metrics, ResponseFlags, StreamInfo, TraceContext, UpstreamAddress};
 use smallvec::SmallVec;
 
+use self::context::{CLIENT_TRACE_ID, Context};
 pub(crate) use self::exporter::Exporter;
-use crate::head::REQUEST_ID;
 use crate::local_reply::Failure;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const CLIENT_TRACE_ID: HeaderName = HeaderName::from_static("x-client-trace-id");
 const DECORATOR_OPERATION: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
 
 /// Most tries of one request that have spans; those of further ones are left out.
@@ -34,6 +32,7 @@ pub(crate) struct SpanPlan {
     pub(crate) wanted: Tracing,
     /// What all spans have in common.
     origin: Origin,
+    endpoint: Endpoint,
     node_id: String,
     tags: Vec<(String, Tag)>,
 }
@@ -65,6 +64,7 @@ impl SpanPlan {
         };
         Arc::new(Self {
             origin: Origin::of_service(&wanted.service_name),
+            endpoint: Endpoint { service: wanted.service_name.clone(), ipv4: variable("INSTANCE_IP") },
             node_id: node_id(namespace),
             tags: wanted.tags.iter().map(|wanted| (&wanted.name, &wanted.value)).filter_map(tag).collect(),
             wanted: wanted.clone(),
@@ -75,28 +75,14 @@ impl SpanPlan {
     pub(crate) fn wants_heads(&self) -> bool {
         self.tags.iter().any(|(_, tag)| matches!(tag, Tag::Format(format) if format.wants_headers()))
     }
+}
 
-    /// Decides whether a request without a parent is sampled, and lets its `x-request-id` tell it.
-    fn decide(&self, headers: &mut HeaderMap) -> bool {
-        if !self.wanted.sample_by_request_id {
-            return true;
-        }
-        let number = headers.get(REQUEST_ID).and_then(|id| number_of(id.as_bytes(), SAMPLED_OF));
-        let reason = if headers.contains_key(CLIENT_TRACE_ID) {
-            Some(TraceReason::Client)
-        } else {
-            number.filter(|number| *number < self.wanted.random_sampling).map(|_| TraceReason::Sampling)
-        };
-        if let Some(reason) = reason {
-            mark(headers, reason);
-        }
-        reason.is_some()
-    }
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Istio's name of a proxy, by what the environment tells.
 fn node_id(namespace: &str) -> String {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let ip = variable("INSTANCE_IP").unwrap_or_else(|| "0.0.0.0".to_owned());
     let pod = variable("POD_NAME").or_else(|| variable("HOSTNAME")).unwrap_or_else(|| "portolan".to_owned());
     format!("router~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local")
@@ -112,17 +98,6 @@ impl Tag {
             }
             TagValue::Format(text) => Self::Format(Format::compile(text).map_err(|_| error())?.omitting_empty(true)),
         })
-    }
-}
-
-/// Writes why a request is sampled into its id, where a UUID has its version.
-fn mark(headers: &mut HeaderMap, reason: TraceReason) {
-    let id = headers.get(REQUEST_ID).and_then(|id| <[u8; 36]>::try_from(id.as_bytes()).ok());
-    if let Some(mut id) = id {
-        id[TraceReason::POSITION] = reason.digit();
-        if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from_owner(id)) {
-            headers.insert(REQUEST_ID, id);
-        }
     }
 }
 
@@ -154,9 +129,7 @@ pub(crate) fn operation(route: &Route, listener_port: u16) -> Option<String> {
 
 /// The spans of one request.
 pub(crate) struct Spans {
-    context: TraceContext,
-    id: SpanId,
-    state: Option<HeaderValue>,
+    context: Context,
     client_trace_id: Option<HeaderValue>,
     /// What the upstream says that it has done.
     name: Option<HeaderValue>,
@@ -191,29 +164,24 @@ pub(crate) struct Told<'a> {
 }
 
 impl Spans {
-    /// Begins the span of a request whose head is prepared. None when the client's `traceparent` is malformed: as in
-    /// Envoy nothing is traced then, and the header goes on as it is.
+    /// Begins the span of a request whose head is prepared. None when what the client tells of its trace is malformed: as
+    /// in Envoy nothing is traced then, and the headers go on as they are.
     pub(crate) fn begin(
         plan: &SpanPlan,
         headers: &mut HeaderMap,
-        mut draw: impl FnMut() -> (TraceId, SpanId),
+        draw: impl FnOnce() -> (TraceId, SpanId),
     ) -> Option<Box<Self>> {
-        let sampled = plan.decide(headers);
-        let (trace, id) = draw();
-        let (context, state) = match headers.get(TRACEPARENT) {
-            None => (TraceContext { trace, parent: None, sampled }, None),
-            Some(told) => (TraceContext::parse(told.as_bytes())?, headers.get(TRACESTATE).cloned()),
-        };
+        let context = Context::begin(&plan.wanted, headers, draw)?;
         let client_trace_id = headers.get(CLIENT_TRACE_ID).cloned();
-        Some(Box::new(Self { context, id, state, client_trace_id, name: None, values: None, tries: SmallVec::new() }))
+        Some(Box::new(Self { context, client_trace_id, name: None, values: None, tries: SmallVec::new() }))
     }
 
     pub(crate) fn trace(&self) -> TraceId {
-        self.context.trace
+        self.context.trace.trace
     }
 
     pub(crate) fn is_sampled(&self) -> bool {
-        self.context.sampled
+        self.context.trace.sampled
     }
 
     /// The upstream says what it has done.
@@ -261,18 +229,12 @@ impl Spans {
 
     /// Tells the upstream of the trace: `fallback` is the span when the try has none.
     pub(crate) fn inject(&mut self, plan: &SpanPlan, headers: &mut HeaderMap, fallback: SpanId) {
-        if self.context.sampled && self.values.is_none() {
+        if self.is_sampled() && self.values.is_none() {
             self.values = Some(plan.values(headers));
         }
-        if !plan.wanted.propagate {
-            return;
+        if plan.wanted.propagate {
+            self.context.inject(self.tries.last().map_or(fallback, |last| last.id), headers);
         }
-        let span = self.tries.last().map_or(fallback, |last| last.id);
-        let text = Bytes::from_owner(self.context.traceparent(span));
-        if let Ok(told) = HeaderValue::from_maybe_shared(text) {
-            headers.insert(TRACEPARENT, told);
-        }
-        headers.insert(TRACESTATE, self.state.clone().unwrap_or(HeaderValue::from_static("")));
     }
 
     /// Writes all spans, the request's last.
@@ -280,10 +242,9 @@ impl Spans {
         let now = info.start + info.duration;
         self.end_try(now);
         let values = self.values.take().unwrap_or_else(|| plan.values(told.headers));
-        let state = self.state.as_ref().and_then(|state| state.to_str().ok()).unwrap_or_default();
         let tags = plan.attributes(info, &values);
         let mut written: SmallVec<[Vec<u8>; 2]> =
-            self.tries.iter().map(|attempt| attempt.write(&self.context, self.id, state, &tags)).collect();
+            self.tries.iter().map(|attempt| attempt.write(plan, &self.context, &tags)).collect();
         let mut attributes = self.attributes(plan, info, told);
         attributes.extend(tags);
         let authority = info.authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -292,17 +253,17 @@ impl Spans {
             (None, None) => format!("egress {authority}"),
         };
         let span = Span {
-            context: self.context,
+            context: self.context.trace,
             parent_is_remote: true,
-            id: self.id,
-            state,
+            id: self.context.id,
+            state: self.context.state(),
             name: &name,
             kind: SpanKind::Server,
             start: info.start,
             end: now,
             error: info.response_code >= 500,
         };
-        written.push(write(&span, &attributes));
+        written.push(plan.write(&span, self.context.is_short, &attributes));
         written
     }
 
@@ -354,6 +315,43 @@ impl SpanPlan {
         self.tags.iter().map(value).collect()
     }
 
+    /// A span as the collector takes it. Of a name that is there twice the last value counts, at the first one's place.
+    fn write(&self, span: &Span<'_>, is_short: bool, attributes: &Attributes<'_>) -> Vec<u8> {
+        let last =
+            |name: &str| attributes.iter().rfind(|(other, _)| *other == name).map_or("", |(_, value)| value.as_str());
+        let is_first = |at: usize, name: &str| !attributes[..at].iter().any(|(earlier, _)| *earlier == name);
+        let all = attributes.iter().enumerate().filter(|(at, (name, _))| is_first(*at, name));
+        let all = all.map(|(_, (name, _))| (*name, last(name)));
+        if let TraceExport::Zipkin { .. } = self.wanted.export {
+            return zipkin::span(span, is_short, &self.endpoint, all);
+        }
+        let mut out = Vec::with_capacity(1024);
+        span.write(all, &mut out);
+        out
+    }
+
+    /// These spans as one message.
+    fn message(&self, spans: &[Vec<u8>]) -> Vec<u8> {
+        match self.wanted.export {
+            TraceExport::Zipkin { .. } => zipkin::message(spans),
+            TraceExport::Grpc | TraceExport::Http(_) => self.origin.request(spans),
+        }
+    }
+
+    /// Spans that were sent, those that were lost, and times that they had waited long enough.
+    fn counters<'a>(&self, metrics: &'a Metrics) -> [&'a Counter; 3] {
+        match self.wanted.export {
+            TraceExport::Zipkin { .. } => {
+                let all = &metrics.zipkin;
+                [&all.spans_sent, &all.spans_dropped, &all.timer_flushed]
+            }
+            TraceExport::Grpc | TraceExport::Http(_) => {
+                let all = &metrics.tracing;
+                [&all.spans_sent, &all.spans_dropped, &all.timer_flushed]
+            }
+        }
+    }
+
     /// Tags with their values; an empty value is none.
     fn attributes(&self, info: &StreamInfo, values: &[Option<HeaderValue>]) -> Attributes<'_> {
         let value = |tag: &Tag, header: Option<&HeaderValue>| match tag {
@@ -377,7 +375,7 @@ impl SpanPlan {
 }
 
 impl Try {
-    fn write(&self, context: &TraceContext, parent: SpanId, state: &str, tags: &Attributes<'_>) -> Vec<u8> {
+    fn write(&self, plan: &SpanPlan, context: &Context, tags: &Attributes<'_>) -> Vec<u8> {
         let address = self.address.to_string();
         let mut all: Attributes<'_> = Vec::with_capacity(12 + tags.len());
         if self.number > 1 {
@@ -400,10 +398,10 @@ impl Try {
         all.extend(reason.map(|reason| ("error.reason", reason.to_owned())));
         all.extend(tags.iter().cloned());
         let span = Span {
-            context: TraceContext { parent: Some(parent), ..*context },
+            context: TraceContext { parent: Some(context.id), ..context.trace },
             parent_is_remote: false,
             id: self.id,
-            state,
+            state: context.state(),
             name: &format!("router {}; egress", self.cluster),
             kind: SpanKind::Client,
             start: self.start,
@@ -411,19 +409,8 @@ impl Try {
             // What a client's span says of answers, by OpenTelemetry's conventions.
             error: self.status >= 400,
         };
-        write(&span, &all)
+        plan.write(&span, context.is_short, &all)
     }
-}
-
-fn write(span: &Span<'_>, attributes: &Attributes<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    // Of a name that is there twice the last value counts, at the first one's place.
-    let last =
-        |name: &str| attributes.iter().rfind(|(other, _)| *other == name).map_or("", |(_, value)| value.as_str());
-    let is_first = |at: usize, name: &str| !attributes[..at].iter().any(|(earlier, _)| *earlier == name);
-    let all = attributes.iter().enumerate().filter(|(at, (name, _))| is_first(*at, name));
-    span.write(all.map(|(_, (name, _))| (*name, last(name))), &mut out);
-    out
 }
 
 /// The name, and the one of its statistics, which Istio ends with a semicolon.

@@ -12,6 +12,7 @@ pub mod response_flags;
 pub mod stream_info;
 pub mod trace;
 pub mod upstream_address;
+pub mod zipkin;
 
 pub use access_log::{AccessLog, AccessLogError};
 pub use format::{DEFAULT_FORMAT, DEFAULT_JSON_FORMAT, Format, FormatError};
@@ -20,7 +21,7 @@ pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
     HealthCheckMetrics, Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue,
     PluginValueKind, Reporter, ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric,
-    StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics, UdpMetrics,
+    StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics, UdpMetrics, ZipkinMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};

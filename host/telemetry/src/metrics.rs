@@ -23,7 +23,7 @@ use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
     HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, TracingMetrics,
-    UdpMetrics,
+    UdpMetrics, ZipkinMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -52,8 +52,10 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// The access log; shared with each [`crate::AccessLog`].
     pub access_log: Arc<AccessLogMetrics>,
-    /// Traces.
+    /// Traces by OpenTelemetry.
     pub tracing: TracingMetrics,
+    /// Traces by Zipkin.
+    pub zipkin: ZipkinMetrics,
     started: Instant,
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
@@ -83,6 +85,7 @@ impl Metrics {
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
             tracing: TracingMetrics::default(),
+            zipkin: ZipkinMetrics::default(),
             started: Instant::now(),
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
@@ -212,6 +215,7 @@ impl Metrics {
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
         families.extend(TracingMetrics::families(&[(Vec::new(), &self.tracing)]));
+        families.extend(ZipkinMetrics::families(&[(Vec::new(), &self.zipkin)]));
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));

@@ -1,6 +1,10 @@
 //! [`TraceContext`]: the trace that a request belongs to, as W3C's `traceparent` tells it; and what `x-request-id` tells of
 //! sampling. Semantics: Envoy's OpenTelemetry tracer and its UUID request ids.
 
+mod b3;
+
+pub use b3::{B3, B3Trace, MalformedB3};
+
 /// A number of a trace.
 pub type TraceId = [u8; 16];
 /// A number of a span.
@@ -78,6 +82,13 @@ fn bytes<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
+}
+
+/// In lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = vec![0; 2 * bytes.len()];
+    write_hex(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn write_hex(bytes: &[u8], out: &mut [u8]) {

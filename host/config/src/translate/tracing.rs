@@ -14,7 +14,7 @@ use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::duration;
 use crate::object::Object;
-use crate::resources::istio::operator::{OpenTelemetryProvider, ProxyTracing, SentHeader};
+use crate::resources::istio::operator::{OpenTelemetryProvider, ProxyTracing, SentHeader, ZipkinProvider};
 use crate::resources::istio::telemetry::{CustomTag, TracingEntry};
 use crate::resources::istio::{ExtensionProvider, Telemetry};
 use crate::suggest;
@@ -25,6 +25,9 @@ const SAMPLING: f64 = 1.0;
 const MAX_PATH_TAG_LENGTH: u32 = 256;
 /// Where the provider has none, in milliseconds: Envoy waits for ever over gRPC.
 const TIMEOUT_MS: u64 = 10_000;
+/// Istio's default for Zipkin.
+const ZIPKIN_TIMEOUT_MS: u64 = 5_000;
+const ZIPKIN_PATH: &str = "/api/v2/spans";
 const UNKNOWN: &str = "unknown";
 
 /// What is traced, the collector's cluster, and what is to say about both.
@@ -118,24 +121,20 @@ impl<'a> Spec<'a> {
     fn tracing(
         &self,
         resources: &ResourceSet,
-        (name, provider): &(String, OpenTelemetryProvider),
+        collector: &Collector,
         cluster: &ClusterKey,
         tags: &mut Tags<'_>,
     ) -> Tracing {
         let proxy = mesh::first(resources, |mesh| mesh.default_config.as_ref()?.tracing.clone()).unwrap_or_default();
         let percent = self.sampling.unwrap_or_else(|| default_sampling(&proxy));
-        let (http, grpc) = (provider.http.as_ref(), provider.grpc.as_ref());
-        let timeout = http.map_or_else(|| grpc?.timeout.as_deref(), |http| http.timeout.as_deref());
-        let headers = http.map_or_else(|| grpc.map(|grpc| &grpc.initial_metadata), |http| Some(&http.headers));
-        let max_length = provider.max_tag_length.filter(|length| *length > 0).or(proxy.max_path_tag_length);
+        let max_length = collector.max_tag_length.filter(|length| *length > 0).or(proxy.max_path_tag_length);
         Tracing {
-            provider: name.clone(),
+            provider: collector.name.clone(),
             cluster_name: cluster.name(),
             authority: cluster.host.clone(),
-            export: http
-                .map_or(TraceExport::Grpc, |http| TraceExport::Http(format!("/{}", http.path.trim_start_matches('/')))),
-            headers: headers.into_iter().flatten().map(|header| tags.header(header)).collect(),
-            timeout_ms: timeout.and_then(duration::parse_ms).filter(|ms| *ms > 0).unwrap_or(TIMEOUT_MS),
+            export: collector.export.clone(),
+            headers: collector.headers.iter().map(|header| tags.header(header)).collect(),
+            timeout_ms: collector.timeout_ms,
             service_name: service_name(tags.options),
             random_sampling: (percent.clamp(0.0, 100.0) * f64::from(SAMPLED_OF) / 100.0).round() as u32,
             sample_by_request_id: !self.ignores_request_id,
@@ -244,18 +243,77 @@ enum Nowhere {
     NoService(String),
 }
 
-/// The provider with its name, and the cluster that it needs.
-fn collector(
-    resources: &ResourceSet,
-    registry: &Registry<'_>,
-    name: &str,
-) -> Result<((String, OpenTelemetryProvider), Reference), Nowhere> {
+/// Where spans go.
+struct Collector {
+    name: String,
+    service: String,
+    port: u32,
+    export: TraceExport,
+    max_tag_length: Option<u32>,
+    timeout_ms: u64,
+    headers: Vec<SentHeader>,
+    /// Fields that are not served, and what happens instead.
+    unserved: Vec<(&'static str, &'static str)>,
+}
+
+impl Collector {
+    fn of_opentelemetry(name: String, written: &OpenTelemetryProvider) -> Self {
+        let (http, grpc) = (written.http.as_ref(), written.grpc.as_ref());
+        let timeout = http.map_or_else(|| grpc?.timeout.as_deref(), |http| http.timeout.as_deref());
+        let headers = http.map_or_else(|| grpc.map(|grpc| &grpc.initial_metadata), |http| Some(&http.headers));
+        let unserved = [
+            (written.resource_detectors.is_some(), "resourceDetectors", "the resource has the gateway's name only"),
+            (written.dynatrace_sampler.is_some(), "dynatraceSampler", "the Telemetry's sampling decides"),
+        ];
+        Self {
+            name,
+            service: written.service.clone(),
+            port: written.port,
+            export: http.map_or(TraceExport::Grpc, |http| TraceExport::Http(path(&http.path))),
+            max_tag_length: written.max_tag_length,
+            timeout_ms: milliseconds(timeout, TIMEOUT_MS),
+            headers: headers.cloned().unwrap_or_default(),
+            unserved: unserved.into_iter().filter(|(given, ..)| *given).map(|(_, field, text)| (field, text)).collect(),
+        }
+    }
+
+    fn of_zipkin(name: String, written: &ZipkinProvider) -> Self {
+        let to = if written.path.is_empty() { ZIPKIN_PATH } else { &written.path };
+        Self {
+            name,
+            service: written.service.clone(),
+            port: written.port,
+            export: TraceExport::Zipkin {
+                path: path(to),
+                w3c: written.trace_context_option.as_deref() == Some("USE_B3_WITH_W3C_PROPAGATION"),
+                short_trace_ids: written.enable_64bit_trace_id == Some(true),
+            },
+            max_tag_length: written.max_tag_length,
+            timeout_ms: milliseconds(written.timeout.as_deref(), ZIPKIN_TIMEOUT_MS),
+            headers: written.headers.clone(),
+            unserved: Vec::new(),
+        }
+    }
+}
+
+fn path(written: &str) -> String {
+    format!("/{}", written.trim_start_matches('/'))
+}
+
+fn milliseconds(written: Option<&str>, default: u64) -> u64 {
+    written.and_then(duration::parse_ms).filter(|ms| *ms > 0).unwrap_or(default)
+}
+
+/// The collector by the provider's name, and the cluster that it needs.
+fn collector(resources: &ResourceSet, registry: &Registry<'_>, name: &str) -> Result<(Collector, Reference), Nowhere> {
     let provider = mesh::first(resources, |mesh| {
         mesh.extension_providers.iter().find(|provider| provider.name.eq_ignore_ascii_case(name)).cloned()
     });
     let provider = provider.ok_or(Nowhere::Unknown)?;
-    let Some(collector) = &provider.opentelemetry else {
-        return Err(tracer_of(&provider).map_or(Nowhere::NoTracer, Nowhere::Unserved));
+    let collector = match (&provider.opentelemetry, &provider.zipkin) {
+        (Some(written), _) => Collector::of_opentelemetry(provider.name.clone(), written),
+        (None, Some(written)) => Collector::of_zipkin(provider.name.clone(), written),
+        (None, None) => return Err(tracer_of(&provider).map_or(Nowhere::NoTracer, Nowhere::Unserved)),
     };
     let host = collector.service.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     let port = u16::try_from(collector.port).unwrap_or_default();
@@ -264,12 +322,11 @@ fn collector(
     }
     let origin = mesh::origin(resources, "extensionProviders", |mesh| !mesh.extension_providers.is_empty());
     let key = ClusterKey { host: host.clone(), port, subset: String::new() };
-    Ok(((provider.name.clone(), collector.clone()), Reference { key, written: host, origin }))
+    Ok((collector, Reference { key, written: host, origin }))
 }
 
 fn tracer_of(provider: &ExtensionProvider) -> Option<&'static str> {
     let kinds = [
-        (&provider.zipkin, "zipkin"),
         (&provider.lightstep, "lightstep"),
         (&provider.datadog, "datadog"),
         (&provider.stackdriver, "stackdriver"),
@@ -289,7 +346,7 @@ impl Nowhere {
             }
             Self::NoTracer => {
                 let text = format!("provider `{name}` takes no spans: none are sent");
-                Diagnostic::warning("P0349", place, text).with_help("name one of kind `opentelemetry`")
+                Diagnostic::warning("P0349", place, text).with_help("name one of kind `opentelemetry` or `zipkin`")
             }
             Self::NoService(why) => {
                 Diagnostic::warning("P0349", place, format!("{why}: no spans are sent to provider `{name}`"))
@@ -330,14 +387,11 @@ fn no_provider(resources: &ResourceSet, spec: &Spec<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::warning("P0349", place, text).with_help(help))
 }
 
-fn unserved((name, provider): &(String, OpenTelemetryProvider), place: &Place) -> Vec<Diagnostic> {
-    let fields = [
-        (provider.resource_detectors.is_some(), "resourceDetectors", "the resource has the gateway's name only"),
-        (provider.dynatrace_sampler.is_some(), "dynatraceSampler", "the Telemetry's sampling decides"),
-    ];
-    let tell = |(_, field, instead): &(bool, &str, &str)| {
+fn unserved(collector: &Collector, place: &Place) -> Vec<Diagnostic> {
+    let name = &collector.name;
+    let tell = |(field, instead): &(&str, &str)| {
         let text = format!("`{field}` of provider `{name}` is not served yet: {instead}");
         Diagnostic::warning("P0340", place.clone(), text)
     };
-    fields.iter().filter(|(given, ..)| *given).map(tell).collect()
+    collector.unserved.iter().map(tell).collect()
 }

@@ -15,7 +15,7 @@ use crate::worker::Worker;
 /// The method of OTLP.
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Sends an `ExportTraceServiceRequest`; a second time when the first came to nothing, as a connection may just have ended.
+/// Sends a message with spans; a second time when the first came to nothing, as a connection may just have ended.
 ///
 /// # Errors
 /// Why the collector has not taken it.
@@ -41,13 +41,15 @@ async fn send(worker: &Rc<Worker>, wanted: &Tracing, message: Bytes) -> Result<(
             };
             grpc::tell(worker, &upstream, call, message).await
         }
-        TraceExport::Http(path) => {
+        TraceExport::Http(path) | TraceExport::Zipkin { path, .. } => {
+            let is_json = matches!(wanted.export, TraceExport::Zipkin { .. });
+            let kind = if is_json { "application/json" } else { "application/x-protobuf" };
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
             *request.uri_mut() = path.parse().unwrap_or_default();
             let sent = request.headers_mut();
             *sent = headers(&wanted.headers);
-            sent.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+            sent.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             if let Ok(host) = HeaderValue::from_str(&wanted.authority) {
                 sent.insert(header::HOST, host);
             }

@@ -61,7 +61,9 @@ impl Exporter {
         waiting.plan.get_or_insert_with(|| plan.clone());
         for span in spans {
             if self.closed.get() || waiting.spans.len() >= MAX_WAITING || waiting.bytes + span.len() > MAX_BYTES {
-                worker.view().snapshot.metrics.tracing.spans_dropped.inc();
+                let view = worker.view();
+                let [_, dropped, _] = plan.counters(&view.snapshot.metrics);
+                dropped.inc();
                 continue;
             }
             waiting.bytes += span.len();
@@ -80,11 +82,16 @@ impl Exporter {
     /// Sends until nothing waits.
     async fn run(&self, worker: &Rc<Worker>) {
         loop {
-            tokio::select! {
-                () = sleep(INTERVAL) => worker.view().snapshot.metrics.tracing.timer_flushed.inc(),
-                () = self.hurry.notified() => {}
-            }
+            let in_time = tokio::select! {
+                () = sleep(INTERVAL) => true,
+                () = self.hurry.notified() => false,
+            };
             let batch = std::mem::take(&mut *self.waiting.borrow_mut());
+            if let Some(plan) = batch.plan.as_ref().filter(|_| in_time) {
+                let view = worker.view();
+                let [_, _, flushed] = plan.counters(&view.snapshot.metrics);
+                flushed.inc();
+            }
             self.send(worker, batch).await;
             if self.waiting.borrow().spans.is_empty() {
                 self.runs.set(false);
@@ -97,20 +104,21 @@ impl Exporter {
     async fn send(&self, worker: &Rc<Worker>, batch: Batch) {
         let Some(plan) = batch.plan.filter(|_| !batch.spans.is_empty()) else { return };
         let count = batch.spans.len() as u64;
-        let message = plan.origin.request(&batch.spans);
+        let message = plan.message(&batch.spans);
         drop(batch.spans);
         let sent = send_spans(worker, &plan.wanted, message.into()).await;
-        let metrics = &worker.view().snapshot.metrics.tracing;
+        let view = worker.view();
+        let [taken, lost, _] = plan.counters(&view.snapshot.metrics);
         let provider = &plan.wanted.provider;
         match sent {
             Ok(()) => {
-                metrics.spans_sent.inc_by(count);
+                taken.inc_by(count);
                 if self.failing.replace(false) {
                     tracing::info!(%provider, "the collector takes spans again");
                 }
             }
             Err(reason) => {
-                metrics.spans_dropped.inc_by(count);
+                lost.inc_by(count);
                 if !self.failing.replace(true) {
                     tracing::warn!(%provider, %reason, "spans are lost: the collector does not take them");
                 }

@@ -364,12 +364,23 @@ group! {
 }
 
 group! {
-    /// Traces.
+    /// Traces that are sent by OpenTelemetry's protocol.
     TracingMetrics {
         spans_sent: Counter = "envoy_tracing_opentelemetry_spans_sent", "Spans that the collector has taken";
         spans_dropped: Counter = "envoy_tracing_opentelemetry_spans_dropped",
             "Spans lost because the collector was away, or behind";
         timer_flushed: Counter = "envoy_tracing_opentelemetry_timer_flushed",
+            "Times that spans were sent because they had waited long enough";
+    }
+}
+
+group! {
+    /// Traces that are sent to Zipkin.
+    ZipkinMetrics {
+        spans_sent: Counter = "envoy_tracing_zipkin_spans_sent", "Spans that the collector has taken";
+        spans_dropped: Counter = "envoy_tracing_zipkin_spans_dropped",
+            "Spans lost because the collector was away, or behind";
+        timer_flushed: Counter = "envoy_tracing_zipkin_timer_flushed",
             "Times that spans were sent because they had waited long enough";
     }
 }

@@ -368,8 +368,9 @@ pub struct ExtensionProvider {
     pub prometheus: Option<Value>,
     /// A collector of traces.
     pub opentelemetry: Option<OpenTelemetryProvider>,
+    /// Another one, which speaks Zipkin.
+    pub zipkin: Option<ZipkinProvider>,
     // The rest is not served.
-    pub zipkin: Option<Value>,
     pub lightstep: Option<Value>,
     pub datadog: Option<Value>,
     pub stackdriver: Option<Value>,
@@ -399,6 +400,29 @@ pub struct OpenTelemetryProvider {
     pub resource_detectors: Option<Value>,
     /// Dynatrace's choice of requests; not served.
     pub dynatrace_sampler: Option<Value>,
+}
+
+/// A collector of traces that speaks Zipkin's JSON.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ZipkinProvider {
+    /// `HOST` or `NAMESPACE/HOST`.
+    pub service: String,
+    /// Required.
+    pub port: u32,
+    /// Longest path in `http.url`, in bytes; 256 by default.
+    pub max_tag_length: Option<u32>,
+    /// Traces that begin here have numbers of 64 bits; 128 by default.
+    #[serde(rename = "enable64bitTraceId")]
+    pub enable_64bit_trace_id: Option<bool>,
+    /// `/api/v2/spans` by default.
+    pub path: String,
+    /// `USE_B3` by default, `USE_B3_WITH_W3C_PROPAGATION`.
+    pub trace_context_option: Option<String>,
+    /// Duration, 5 s by default.
+    pub timeout: Option<String>,
+    /// Sent besides.
+    pub headers: Vec<SentHeader>,
 }
 
 /// Details of OTLP over HTTP.
