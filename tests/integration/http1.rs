@@ -191,6 +191,24 @@ fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
 }
 
 #[test]
+fn what_is_refused_once_its_head_is_known_is_told_with_method_and_user_agent() {
+    let (gateway, upstream) = start();
+    let cases = [
+        ("PUT /%00 HTTP/1.1", "", "PUT /%00", "400 - path_normalization_failed"),
+        ("TRACE /a HTTP/1.1", "", "TRACE /a", "405 DPE method_not_allowed"),
+        ("GET /a HTTP/1.1", "connection: upgrade\r\nupgrade: foo\r\n", "GET /a", "403 - upgrade_failed"),
+        ("GET /a HTTP/1.1", "x_y: a\r\n", "GET /a", "400 DPE http1.unexpected_underscore"),
+    ];
+    for (number, (request_line, fields, target, told)) in cases.into_iter().enumerate() {
+        refusal(&gateway, &bytes(request_line, &format!("user-agent: ua-{number}\r\n{fields}"), ""));
+        let line = line(&gateway, number);
+        assert!(line.contains(&format!("\"{target} HTTP/1.1\" {told} ")), "{line}");
+        assert!(line.contains(&format!("\"ua-{number}\"")), "{line}");
+    }
+    assert_eq!(arrived(&upstream), 0);
+}
+
+#[test]
 fn the_authority_of_an_absolute_target_wins() {
     let (gateway, upstream) = start();
     let mut connection = gateway.connect();

@@ -122,18 +122,20 @@ pub(crate) async fn handle(
     let guard = Guard::new(stream.clone());
     if let Some(refusal) = refusal {
         stream.count_refusal(refusal);
+        stream.note_refused();
         return stream.reply(refusal.into(), guard).await;
     }
     if let Some(answer) = challenge {
         return stream.reply(*answer, guard).await;
     }
     if let Some(refusal) = stream.with_state(|state| head::prepare(state, &stream).err()) {
-        return stream.reply(refusal.into(), guard).await;
-    }
-    if let Some(refusal) = stream.is_too_large(&body) {
+        stream.note_refused();
         return stream.reply(refusal.into(), guard).await;
     }
     stream.note_head();
+    if let Some(refusal) = stream.is_too_large(&body) {
+        return stream.reply(refusal.into(), guard).await;
+    }
     if let Some(recorder) = stream.worker.recorder.get() {
         recorder.note(&stream);
     }

@@ -25,6 +25,16 @@ impl Stream {
         });
     }
 
+    /// Keeps of a head that is refused what can be told of it: what it says of the client's address is not believed.
+    pub(super) fn note_refused(&self) {
+        let Some(log) = &self.log else { return };
+        self.with_state(|state| {
+            let mut log = log.borrow_mut();
+            log.method = Some(state.request.method.clone());
+            log.user_agent = state.request.headers.get("user-agent").cloned();
+        });
+    }
+
     /// Keeps of the headers as they are sent upstream what every log tells.
     pub(crate) fn note_headers(&self, headers: &HeaderMap) {
         self.note(|log| {
