@@ -80,7 +80,8 @@ fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
         }
         header::Entry::Occupied(mut entry) => {
             let mut all = Vec::new();
-            for value in entry.iter() {
+            // An empty list says nothing: it gets no comma, as in Envoy.
+            for value in entry.iter().filter(|value| !value.is_empty()) {
                 all.extend_from_slice(value.as_bytes());
                 all.push(b',');
             }
@@ -148,6 +149,25 @@ mod tests {
         assert_eq!(of(2, &["1.1.1.1,"]).as_deref(), Some("1.1.1.1"));
         assert_eq!(of(2, &["::ffff:1.2.3.4, 3.3.3.3"]).as_deref(), Some("::ffff:1.2.3.4"));
         assert_eq!(of(1, &["1.1.1.1,"]), None);
+    }
+
+    #[test]
+    fn the_peer_is_last_and_empty_lines_leave_no_empty_entry() {
+        for (lines, expected) in [
+            (&[][..], "9.9.9.9"),
+            (&["1.1.1.1, 2.2.2.2"], "1.1.1.1, 2.2.2.2,9.9.9.9"),
+            (&["1.1.1.1", "2.2.2.2"], "1.1.1.1,2.2.2.2,9.9.9.9"),
+            (&[""], "9.9.9.9"),
+            (&["", "1.1.1.1"], "1.1.1.1,9.9.9.9"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+            }
+            append_peer(&mut headers, &HeaderValue::from_static("9.9.9.9"));
+            let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+            assert_eq!(all, [expected], "{lines:?}");
+        }
     }
 
     #[test]
