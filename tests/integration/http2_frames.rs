@@ -241,7 +241,7 @@ fn malformed_requests_are_refused_and_reach_no_upstream() {
     }
     cases.push(head("8.3.1 without a host", &whole[..3]));
     cases.push(head("8.3 pseudo-fields after others", &[&[("x", "1")], &whole[..]].concat()));
-    for path in ["", "a", "*", "/a b", "/a\tb", "/a\0b", "/a#b", "/#", "/a\r\nx: y", "http://app.test/"] {
+    for path in ["", "a", "?a", "*", "/a b", "/a\tb", "/a\0b", "/a#b", "/#", "/a\r\nx: y", "http://app.test/"] {
         cases.push(head(&format!("8.3.1 path {path:?}"), &request("GET", path, &[])));
     }
     for authority in [

@@ -81,6 +81,10 @@ fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
     }
+    // h2 takes a `:path` that is a query alone (RFC 9113 section 8.3.1).
+    if parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?')) {
+        return Err(Refusal::Messaging);
+    }
     if parts.method == Method::CONNECT {
         take_websocket(parts);
     }
