@@ -174,8 +174,8 @@ fn health_check(entry: &ClusterEntry, endpoint: &EndpointState) -> Option<Health
 }
 
 fn endpoint_view(cluster: &Cluster, entry: &ClusterEntry, endpoint: &EndpointState) -> EndpointView {
-    let (requests, errors) = (endpoint.requests.load(Relaxed), endpoint.errors.load(Relaxed));
-    let active = endpoint.active_requests.load(Relaxed).into();
+    let (requests, errors) = (endpoint.seen.requests.load(Relaxed), endpoint.seen.errors.load(Relaxed));
+    let active = endpoint.seen.active_requests.load(Relaxed).into();
     EndpointView {
         address: endpoint.address.to_string(),
         weight: endpoint.weight,
@@ -187,7 +187,7 @@ fn endpoint_view(cluster: &Cluster, entry: &ClusterEntry, endpoint: &EndpointSta
         healthy: endpoint.is_healthy(),
         health_check: health_check(entry, endpoint),
         ejected_for_ms: endpoint.ejected_for_ms().unwrap_or(0),
-        cx_active: endpoint.connections.load(Relaxed).into(),
+        cx_active: endpoint.seen.connections.load(Relaxed).into(),
         rq_active: active,
         rq_total: requests,
         rq_success: requests.saturating_sub(errors).saturating_sub(active),

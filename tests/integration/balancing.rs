@@ -222,3 +222,25 @@ fn clusters_show_policy_place_and_warm_up() {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
 }
+
+#[test]
+fn requests_in_flight_go_on_counting_when_their_endpoint_gets_another_weight() {
+    let app = Upstream::start("app");
+    let block = "connectionPool: {http: {http2MaxRequests: 1}}";
+    let gateway = gateway(block, &[(app.address(), "")]);
+    let shows = |field: &str| {
+        let line = format!("outbound|80||app.test::{}::{field}", app.address());
+        gateway.admin("/clusters").text().lines().any(|found| found == line)
+    };
+    let mut held = gateway.connect();
+    let request = Request::get("h", "/").header("x-order", "delay 60000");
+    held.send(&request.to_bytes()).unwrap();
+    crate::support::await_true("the request", || shows("rq_active::1"));
+    gateway.replace("app.yaml", entry(&[(app.address(), ", weight: 7")]));
+    crate::support::await_true("the weight", || shows("weight::7"));
+    assert!(shows("rq_active::1") && shows("rq_total::1") && shows("cx_active::1"));
+    assert_eq!(gateway.get("h", "/").status, 503, "the circuit breaker counts it too");
+    drop(held);
+    crate::support::await_true("its end", || shows("rq_active::0"));
+    assert_eq!(gateway.get("h", "/").status, 200);
+}

@@ -175,7 +175,7 @@ fn weighted_turns(set: &EndpointSet, group: &Group, seed: u32) -> Option<Edf> {
 /// Envoy's `active_request_bias` is 1: the weight is shared among the requests in flight and the next one.
 fn least_request_weight(set: &EndpointSet, index: u32) -> f64 {
     let endpoint = &set.endpoints[index as usize];
-    set.plan.weight(endpoint) / (f64::from(endpoint.active_requests.load(Relaxed)) + 1.0)
+    set.plan.weight(endpoint) / (f64::from(endpoint.seen.active_requests.load(Relaxed)) + 1.0)
 }
 
 fn less_loaded(set: &EndpointSet, group: &Group, rng: &mut impl Rng) -> Option<u32> {
@@ -183,7 +183,7 @@ fn less_loaded(set: &EndpointSet, group: &Group, rng: &mut impl Rng) -> Option<u
         return Some(*only);
     }
     let (a, b) = (any(group, rng)?, any(group, rng)?);
-    let load = |index: u32| set.endpoints[index as usize].active_requests.load(Relaxed);
+    let load = |index: u32| set.endpoints[index as usize].seen.active_requests.load(Relaxed);
     Some(if load(b) < load(a) { b } else { a })
 }
 

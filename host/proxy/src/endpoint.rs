@@ -31,6 +31,14 @@ pub struct EndpointState {
     pub origin: Origin,
     /// [`clock::now_ms`] when it joined the cluster: warm-up counts from here.
     pub(crate) since_ms: u64,
+    /// What has been seen of it: one and the same for the endpoint before and after a change of its weight, place or line.
+    pub seen: Arc<Seen>,
+}
+
+/// What all workers have seen of an endpoint since it joined its cluster. Requests that were sent before a change of its
+/// weight go on counting, and end here.
+#[derive(Debug, Default)]
+pub struct Seen {
     /// Requests in flight, of all workers.
     pub active_requests: AtomicU32,
     /// Requests sent so far.
@@ -111,11 +119,7 @@ impl EndpointState {
             workload: new.workload,
             origin: new.origin.clone(),
             since_ms: clock::now_ms(),
-            active_requests: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            connections: AtomicU32::new(0),
-            health: Health::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -130,23 +134,14 @@ impl EndpointState {
             && self.origin.line() == new.origin.line()
     }
 
-    /// The same endpoint with another weight, place or line; keeps what is known of its health and age.
+    /// The same endpoint with another weight, place or line: requests in flight, counts, health and age go on.
     pub(crate) fn renewed(&self, new: &NewEndpoint) -> Self {
-        let fresh = Self { since_ms: self.since_ms, ..Self::new(new) };
-        fresh.requests.store(self.requests.load(Relaxed), Relaxed);
-        fresh.errors.store(self.errors.load(Relaxed), Relaxed);
-        let (old, new) = (&self.health, &fresh.health);
-        for (old, new) in old.counts().into_iter().zip(new.counts()) {
-            new.store(old.load(Relaxed), Relaxed);
-        }
-        new.all_ejections.store(old.all_ejections.load(Relaxed), Relaxed);
-        new.ejected_until.store(old.ejected_until.load(Relaxed), Relaxed);
-        new.active.store(old.active.load(Relaxed), Relaxed);
-        new.healthy_since.store(old.healthy_since.load(Relaxed), Relaxed);
-        if let (Ok(old), Ok(mut new)) = (old.ejections.lock(), new.ejections.lock()) {
-            *new = *old;
-        }
-        fresh
+        Self { since_ms: self.since_ms, seen: self.seen.clone(), ..Self::new(new) }
+    }
+
+    /// True when both are the same endpoint, renewed or not.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.seen, &other.seen)
     }
 
     /// False while it is ejected, and while its health checks say so.
@@ -156,37 +151,37 @@ impl EndpointState {
 
     /// True while outlier detection keeps it out. The clock is asked only when there was an ejection.
     pub fn is_ejected(&self) -> bool {
-        let until = self.health.ejected_until.load(Relaxed);
+        let until = self.seen.health.ejected_until.load(Relaxed);
         until != 0 && !self.returned(until)
     }
 
     /// What its health checks say.
     pub fn active_health(&self) -> ActiveHealth {
-        ActiveHealth::of(self.health.active.load(Relaxed))
+        ActiveHealth::of(self.seen.health.active.load(Relaxed))
     }
 
     /// Notes what its health checks say; answers with what they said before. One that becomes healthy warms up anew.
     pub(crate) fn set_active_health(&self, health: ActiveHealth) -> ActiveHealth {
-        let before = ActiveHealth::of(self.health.active.swap(health as u8, Relaxed));
+        let before = ActiveHealth::of(self.seen.health.active.swap(health as u8, Relaxed));
         if health.passes() && !before.passes() {
-            self.health.healthy_since.store(clock::now_ms(), Relaxed);
+            self.seen.health.healthy_since.store(clock::now_ms(), Relaxed);
         }
         before
     }
 
     /// When warm-up began: it joined the cluster, or its health checks found it healthy.
     pub(crate) fn warm_since_ms(&self) -> u64 {
-        self.since_ms.max(self.health.healthy_since.load(Relaxed))
+        self.since_ms.max(self.seen.health.healthy_since.load(Relaxed))
     }
 
     /// True when no failure is remembered in a row.
     pub(crate) fn is_clean(&self) -> bool {
-        self.health.counts().iter().all(|count| count.load(Relaxed) == 0)
+        self.seen.health.counts().iter().all(|count| count.load(Relaxed) == 0)
     }
 
     /// How often it was ejected.
     pub fn ejections(&self) -> u64 {
-        self.health.all_ejections.load(Relaxed)
+        self.seen.health.all_ejections.load(Relaxed)
     }
 
     /// How much of its weight it has while it warms up, in percent.
@@ -196,7 +191,7 @@ impl EndpointState {
 
     /// Milliseconds until it returns; none when it is not ejected.
     pub fn ejected_for_ms(&self) -> Option<u64> {
-        let until = self.health.ejected_until.load(Relaxed);
+        let until = self.seen.health.ejected_until.load(Relaxed);
         (until != 0 && !self.returned(until)).then(|| until.saturating_sub(clock::now_ms()))
     }
 
@@ -210,18 +205,18 @@ impl EndpointState {
 
     /// Ends an ejection before its time; false when there is none.
     pub(crate) fn end_ejection(&self) -> bool {
-        let until = self.health.ejected_until.load(Relaxed);
+        let until = self.seen.health.ejected_until.load(Relaxed);
         until != 0 && self.take_back(until, clock::now_ms())
     }
 
     fn take_back(&self, until: u64, returned_ms: u64) -> bool {
-        if self.health.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_err() {
+        if self.seen.health.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_err() {
             return false;
         }
-        for count in self.health.counts() {
+        for count in self.seen.health.counts() {
             count.store(0, Relaxed);
         }
-        if let Ok(mut ejections) = self.health.ejections.lock() {
+        if let Ok(mut ejections) = self.seen.health.ejections.lock() {
             ejections.returned_ms = Some(returned_ms);
         }
         true
@@ -238,7 +233,7 @@ impl EndpointState {
                 0
             }
         };
-        let health = &self.health;
+        let health = &self.seen.health;
         let is_local = outcome == Outcome::LocalOriginFailure;
         let local = bump(&health.consecutive_local_origin_failures, is_local);
         // A failure that is no answer says nothing of the endpoint's answers.
@@ -262,7 +257,7 @@ impl EndpointState {
     }
 
     fn decayed(&self, now: u64, interval_ms: u64) -> (u32, u64) {
-        let Ok(ejections) = self.health.ejections.lock() else { return (0, u64::MAX) };
+        let Ok(ejections) = self.seen.health.ejections.lock() else { return (0, u64::MAX) };
         let Some(returned) = ejections.returned_ms else { return (ejections.count, u64::MAX) };
         let since = now.saturating_sub(returned);
         let quiet = u32::try_from(since / interval_ms.max(1)).unwrap_or(u32::MAX);
@@ -273,11 +268,11 @@ impl EndpointState {
     pub(crate) fn eject(&self, duration_ms: u64, interval_ms: u64) {
         let now = clock::now_ms();
         let (count, _) = self.decayed(now, interval_ms);
-        if let Ok(mut ejections) = self.health.ejections.lock() {
+        if let Ok(mut ejections) = self.seen.health.ejections.lock() {
             *ejections = Ejections { count: count.saturating_add(1), returned_ms: None };
         }
-        self.health.all_ejections.fetch_add(1, Relaxed);
-        self.health.ejected_until.store(now.saturating_add(duration_ms).max(1), Relaxed);
+        self.seen.health.all_ejections.fetch_add(1, Relaxed);
+        self.seen.health.ejected_until.store(now.saturating_add(duration_ms).max(1), Relaxed);
     }
 }
 
@@ -356,5 +351,23 @@ mod tests {
         endpoint.eject(60_000, 1000);
         let new = NewEndpoint { weight: 5, ..NewEndpoint::at(endpoint.address) };
         assert!(!endpoint.renewed(&new).is_healthy());
+    }
+
+    #[test]
+    fn what_was_sent_before_a_renewal_counts_and_ends_after_it() {
+        let before = endpoint();
+        before.seen.active_requests.fetch_add(3, Relaxed);
+        before.report(Outcome::GatewayError, 1000);
+        let after = before.renewed(&NewEndpoint { weight: 5, ..NewEndpoint::at(before.address) });
+        assert!(after.is_same(&before) && after.weight == 5 && before.weight == 1);
+        assert_eq!(after.seen.active_requests.load(Relaxed), 3);
+        // The answers still to come are those of the endpoint as it is now.
+        before.seen.active_requests.fetch_sub(1, Relaxed);
+        before.report(Outcome::GatewayError, 1000);
+        assert_eq!(after.seen.active_requests.load(Relaxed), 2);
+        assert_eq!(after.report(Outcome::GatewayError, 1000).consecutive_gateway_errors, 3);
+        before.eject(60_000, 1000);
+        assert!(!after.is_healthy() && after.ejections() == 1);
+        assert!(!after.is_same(&endpoint()));
     }
 }

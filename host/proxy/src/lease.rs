@@ -135,13 +135,13 @@ struct Counted {
 
 impl Counted {
     fn new(endpoint: &Arc<EndpointState>, place: Permit) -> Self {
-        endpoint.connections.fetch_add(1, Relaxed);
+        endpoint.seen.connections.fetch_add(1, Relaxed);
         Self { endpoint: endpoint.clone(), _place: place }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.endpoint.connections.fetch_sub(1, Relaxed);
+        self.endpoint.seen.connections.fetch_sub(1, Relaxed);
     }
 }

@@ -107,7 +107,7 @@ pub use connection::{Fault, Guard};
 pub use context::{ConnectionInfo, StreamContext};
 pub use drain::{StartWorkersError, Workers};
 pub use edge::EdgeLimits;
-pub use endpoint::EndpointState;
+pub use endpoint::{EndpointState, Seen};
 pub use explain::{ExplainError, ExplainOutcome, ExplainRequest, MadeAnswer, SentRequest, explain};
 pub use failure_log::LastFailure;
 pub use generation::{FilterState, PluginGeneration, Role};

@@ -53,8 +53,8 @@ impl Upstream {
         let metrics = cluster.state.metrics.clone();
         metrics.upstream_rq_total.inc();
         metrics.upstream_rq_active.inc();
-        endpoint.requests.fetch_add(1, Relaxed);
-        endpoint.active_requests.fetch_add(1, Relaxed);
+        endpoint.seen.requests.fetch_add(1, Relaxed);
+        endpoint.seen.active_requests.fetch_add(1, Relaxed);
         Self { metrics, endpoint: endpoint.clone(), sent: Instant::now(), active: true, answered: false }
     }
 
@@ -63,7 +63,7 @@ impl Upstream {
         if std::mem::take(&mut self.active) {
             self.metrics.upstream_rq_active.dec();
             self.metrics.upstream_rq_time.observe(self.sent.elapsed());
-            self.endpoint.active_requests.fetch_sub(1, Relaxed);
+            self.endpoint.seen.active_requests.fetch_sub(1, Relaxed);
         }
     }
 
@@ -72,7 +72,7 @@ impl Upstream {
         self.metrics.upstream_rq_completed.inc();
         self.metrics.upstream_rq_xx.inc(status);
         if status >= 500 {
-            self.endpoint.errors.fetch_add(1, Relaxed);
+            self.endpoint.seen.errors.fetch_add(1, Relaxed);
         }
         self.sent.elapsed()
     }
@@ -82,9 +82,9 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         if std::mem::take(&mut self.active) {
             self.metrics.upstream_rq_active.dec();
-            self.endpoint.active_requests.fetch_sub(1, Relaxed);
+            self.endpoint.seen.active_requests.fetch_sub(1, Relaxed);
             if !self.answered {
-                self.endpoint.errors.fetch_add(1, Relaxed);
+                self.endpoint.seen.errors.fetch_add(1, Relaxed);
             }
         }
     }

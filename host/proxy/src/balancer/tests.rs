@@ -75,7 +75,7 @@ fn random_does_not_look_at_weights() {
 #[test]
 fn least_request_takes_the_less_loaded_of_two() {
     let set = set(&[1, 1], LbPolicy::LeastRequest);
-    set.endpoints[0].active_requests.store(10, Relaxed);
+    set.endpoints[0].seen.active_requests.store(10, Relaxed);
     let counts = counts(&set, 1_000);
     assert!(counts[&2] > 700, "{counts:?}");
 }
@@ -85,7 +85,7 @@ fn least_request_with_unequal_weights_shares_them_among_requests_in_flight() {
     let set = set(&[2, 1], LbPolicy::LeastRequest);
     let calm = counts(&set, 300);
     assert!((199..=201).contains(&calm[&1]), "{calm:?}");
-    set.endpoints[0].active_requests.store(3, Relaxed);
+    set.endpoints[0].seen.active_requests.store(3, Relaxed);
     let busy = counts(&set, 300);
     assert!((99..=101).contains(&busy[&1]), "2/4 against 1/1: {busy:?}");
 }

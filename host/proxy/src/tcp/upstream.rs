@@ -114,7 +114,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         Err(ConnectError::Timeout) => ConnectFailure::Timeout,
     };
     metrics.upstream_cx_connect_attempts_exceeded.inc();
-    endpoint.errors.fetch_add(1, Relaxed);
+    endpoint.seen.errors.fetch_add(1, Relaxed);
     report(cluster, &endpoint, Outcome::LocalOriginFailure);
     Err(failure)
 }
@@ -173,9 +173,9 @@ impl Held {
     pub(crate) fn new(endpoint: &Arc<EndpointState>, metrics: &Arc<ClusterMetrics>, place: Permit) -> Self {
         metrics.upstream_rq_total.inc();
         metrics.upstream_rq_active.inc();
-        endpoint.requests.fetch_add(1, Relaxed);
-        endpoint.active_requests.fetch_add(1, Relaxed);
-        endpoint.connections.fetch_add(1, Relaxed);
+        endpoint.seen.requests.fetch_add(1, Relaxed);
+        endpoint.seen.active_requests.fetch_add(1, Relaxed);
+        endpoint.seen.connections.fetch_add(1, Relaxed);
         Self { endpoint: endpoint.clone(), metrics: metrics.clone(), _place: place }
     }
 
@@ -193,7 +193,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.metrics.upstream_cx_destroy.inc();
         self.metrics.upstream_rq_active.dec();
-        self.endpoint.active_requests.fetch_sub(1, Relaxed);
-        self.endpoint.connections.fetch_sub(1, Relaxed);
+        self.endpoint.seen.active_requests.fetch_sub(1, Relaxed);
+        self.endpoint.seen.connections.fetch_sub(1, Relaxed);
     }
 }
