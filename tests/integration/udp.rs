@@ -205,6 +205,10 @@ fn a_reload_keeps_sessions_until_their_endpoint_has_gone() {
     udp.gateway.replace("udp.yaml", to(&[&b]));
     await_true("the end of the first endpoint", || ask(&client, "z") == "b z");
     assert_eq!(a.sources(), sources, "until then it was the same session");
+    let sessions = b.sources();
+    udp.gateway.replace("udp.yaml", to(&[&b]).replace("  endpoints: [{", "  endpoints: [{weight: 7, "));
+    await_true("another weight", || udp.gateway.admin("/clusters").text().contains("::weight::7"));
+    assert_eq!((ask(&client, "z"), b.sources()), ("b z".to_owned(), sessions), "it has the same endpoint");
 }
 
 #[test]
@@ -281,6 +285,20 @@ fn an_endpoint_that_nobody_serves_costs_its_datagrams_only() {
     });
     udp.gateway.replace("udp.yaml", to(&[&app]));
     await_true("an answer", || try_ask(&client, "x").as_deref() == Some("app x"));
+}
+
+#[test]
+fn filters_of_connections_see_no_datagrams_and_check_says_so() {
+    let app = Echo::start("app");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.wasm");
+    // It would let no byte through.
+    let body = "(func (export \"proxy_on_downstream_data\") (param i32 i32 i32) (result i32) (i32.const 1))";
+    std::fs::write(&path, crate::support::wasm::from_text(body)).unwrap();
+    let filter = format!("---\n{}  type: NETWORK\n", crate::support::config::wasm_plugin("gate", &path, "{}"));
+    let udp = Udp::start(&(to(&[&app]) + &filter));
+    assert_eq!(ask(&udp.client(), "x"), "app x");
+    udp.gateway.await_log("P0350");
 }
 
 #[test]

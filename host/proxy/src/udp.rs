@@ -85,9 +85,6 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
         }
         stays.is_some()
     });
-    if worker.index == 0 && !snapshot.udp_listeners.is_empty() && !snapshot.network_plugins().is_empty() {
-        tracing::warn!("filters of type NETWORK see no datagrams: no UDP is served while there are any");
-    }
     for entry in &snapshot.udp_listeners {
         let Some(socket) = entry.sockets.take(worker.index) else { continue };
         match UdpSocket::from_std(socket) {

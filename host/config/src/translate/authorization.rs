@@ -23,12 +23,12 @@ pub(super) struct SystemPlugin {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// `has_tcp`: there are listeners whose connections no HTTP filter sees.
+/// `unchecked`: what there is that no HTTP filter sees.
 pub(super) fn translate(
     resources: &ResourceSet,
     registry: &Registry<'_>,
     options: &TranslateOptions,
-    has_tcp: bool,
+    unchecked: Option<&str>,
 ) -> SystemPlugin {
     let chosen = |spec: &AuthorizationPolicy| Chosen {
         selector: spec.selector.clone(),
@@ -36,8 +36,8 @@ pub(super) fn translate(
     };
     let (selected, mut diagnostics) = for_gateway(resources.authorization_policies(), chosen, resources, options);
     let first = selected.iter().find(|policy| is_served(policy));
-    if let Some(first) = first.filter(|_| has_tcp) {
-        let text = "connections of TCP servers are not checked yet: only requests are";
+    if let (Some(first), Some(unchecked)) = (first, unchecked) {
+        let text = format!("{unchecked} are not checked yet: only requests are");
         diagnostics.push(Diagnostic::warning("P0346", first.key_place("spec"), text));
     }
     let is_custom = |policy: &&Object<AuthorizationPolicy>| policy.spec.action.as_deref() == Some("CUSTOM");

@@ -269,10 +269,17 @@ fn filters(
     let is_tcp =
         |listener: &Listener| listener.tcp.is_some() || listener.filter_chains.iter().any(|chain| chain.tcp.is_some());
     let authentication = authentication::translate(resources, registry, options);
-    let has_tcp = listeners.listeners.iter().any(is_tcp) || !listeners.udp.is_empty();
-    let authorization = authorization::translate(resources, registry, options, has_tcp);
+    let (has_tcp, has_udp) = (listeners.listeners.iter().any(is_tcp), !listeners.udp.is_empty());
+    let unchecked = match (has_tcp, has_udp) {
+        (true, true) => Some("connections of TCP servers and datagrams of UDP servers"),
+        (true, false) => Some("connections of TCP servers"),
+        (false, true) => Some("datagrams of UDP servers"),
+        (false, false) => None,
+    };
+    let authorization = authorization::translate(resources, registry, options, unchecked);
     let has_tokens = !authentication.plugins.is_empty();
-    (plugins::translate(resources, gateways, options).with(authentication).with(authorization), has_tokens)
+    let plugins = plugins::translate(resources, gateways, options, has_udp);
+    (plugins.with(authentication).with(authorization), has_tokens)
 }
 
 fn edge_policy(resources: &ResourceSet, options: &TranslateOptions) -> EdgePolicy {

@@ -29,7 +29,13 @@ pub(super) struct Plugins {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn translate(resources: &ResourceSet, gateways: &Gateways<'_>, options: &TranslateOptions) -> Plugins {
+/// `has_udp`: there are servers of UDP, whose datagrams no filter sees.
+pub(super) fn translate(
+    resources: &ResourceSet,
+    gateways: &Gateways<'_>,
+    options: &TranslateOptions,
+    has_udp: bool,
+) -> Plugins {
     let plugins = resources.wasm_plugins().map(Extension::of_plugin);
     let others = resources.traffic_extensions().filter_map(Extension::of_traffic_extension);
     let selected = |extension: &Extension<'_>| {
@@ -39,7 +45,14 @@ pub(super) fn translate(resources: &ResourceSet, gateways: &Gateways<'_>, option
     extensions.sort_by(|a, b| age(&a.object.meta).cmp(&age(&b.object.meta)));
     let mut all = Plugins { plugins: Vec::new(), diagnostics: Vec::new() };
     for extension in &extensions {
+        let before = all.plugins.len();
         all.add(extension, resources, gateways, options);
+        let is_network = all.plugins.get(before).is_some_and(|plugin| plugin.kind == PluginKind::Network);
+        if has_udp && is_network {
+            let text = "filters of type NETWORK see no datagrams: UDP servers of this gateway pass this one by";
+            let place = extension.object.place(&extension.path("type"));
+            all.diagnostics.push(Diagnostic::warning("P0350", place, text));
+        }
     }
     // Stable: within phase and priority the order of age stays.
     all.plugins.sort_by_key(|plugin| (plugin.phase, std::cmp::Reverse(plugin.priority)));

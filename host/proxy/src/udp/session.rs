@@ -61,8 +61,6 @@ impl Target {
     /// None when there is no route, no endpoint or no place, which is counted.
     fn of(worker: &Worker, view: &View, entry: &UdpEntry, peer: SocketAddr) -> Option<Self> {
         let destination = entry.destinations.next().map(|destination| destination.cluster);
-        // Filters of connections see no datagrams: what they guard is not served past them.
-        let destination = destination.filter(|_| view.network.is_empty());
         let Some((id, cluster)) = destination.and_then(|id| Some((id, view.snapshot.cluster(id)?))) else {
             entry.metrics.downstream_sess_no_route.inc();
             return None;
@@ -141,9 +139,9 @@ impl Session {
         if Arc::ptr_eq(&fitted.entry, entry) && Arc::ptr_eq(&fitted.endpoints, &endpoints) {
             return true;
         }
-        let has_endpoint = endpoints.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, &self.endpoint));
+        let has_endpoint = endpoints.endpoints.iter().any(|endpoint| endpoint.is_same(&self.endpoint));
         *fitted = Fitted { entry: entry.clone(), endpoints };
-        has_endpoint && view.network.is_empty()
+        has_endpoint
     }
 
     /// To its endpoint; what the socket does not take at once is dropped.
