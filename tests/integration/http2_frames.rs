@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::DEADLINE;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::h2::*;
 use crate::support::upstream::Upstream;
+use crate::support::{DEADLINE, await_true};
 
 fn start(upstream: &Upstream) -> Gateway {
     let files = routes("- route:\n  - destination:\n      host: app.backend");
@@ -376,6 +376,58 @@ fn heads_have_a_bound_in_bytes_and_fields() {
     assert_eq!([(90, 1), (50, 1000), (1, 50_000)].map(|(count, size)| ask(count, size)), [Some(200); 3]);
     assert_eq!([(101, 1), (1000, 1), (70, 1000), (1, 70_000)].map(|(count, size)| ask(count, size)), [Some(431); 4]);
     assert_eq!(upstream.requests(), 3);
+}
+
+#[test]
+fn what_h2_refuses_by_itself_is_counted_and_told_once() {
+    let upstream = Upstream::start("app");
+    let gateway = start(&upstream);
+    let lines = |part: &str| gateway.access_log().lines().filter(|line| line.contains(part)).count();
+    let head = |stream: u32, fields: &[(&str, &str)]| frame(HEADERS, WHOLE, stream, &block(fields));
+    let refused = "\"- - HTTP/2\" 0 DPE http2.violation.of.messaging.rule ";
+    // One malformed among good ones.
+    let (good, bad) = (request("GET", "/good", &[]), request("GET", "/", &[("connection", "close")]));
+    let mut client = RawHttp2::connect(gateway.address(), &[]);
+    client.send(&join(&[&head(1, &good), &head(3, &bad), &head(5, &good)]));
+    client.until(DEADLINE, |client| [1, 3, 5].iter().all(|stream| client.has_ended(*stream)));
+    assert_eq!((client.status(1), client.reset(3), client.status(5)), (Some(200), Some(1), Some(200)));
+    gateway.await_access(refused);
+    gateway.await_metric("envoy_http2_rx_messaging_error", &[], 1.0);
+    // One whose body comes at once, and one whose body is at fault: the request was served, and its own line tells.
+    let post = |stream: u32, fields: &[(&str, &str)]| {
+        join(&[&frame(HEADERS, END_HEADERS, stream, &block(fields)), &frame(DATA, END_STREAM, stream, b"test")])
+    };
+    client.send(&post(7, &request("POST", "/", &[("connection", "close")])));
+    client.until(DEADLINE, |client| client.has_ended(7));
+    gateway.await_metric("envoy_http2_rx_messaging_error", &[], 2.0);
+    client.send(&post(9, &request("POST", "/short", &[("content-length", "9")])));
+    client.until(DEADLINE, |client| client.has_ended(9));
+    gateway.await_access("POST /short ");
+    let long = "a".repeat(16_000);
+    let block = block(&request("GET", "/", &[("a", &long), ("b", &long), ("c", &long), ("d", &long)]));
+    let pieces: Vec<_> = block.chunks(16_000).collect();
+    for (at, piece) in pieces.iter().enumerate() {
+        let kind = if at == 0 { HEADERS } else { CONTINUATION };
+        let flags = if at == 0 { END_STREAM } else { 0 } | if at + 1 == pieces.len() { END_HEADERS } else { 0 };
+        client.send(&frame(kind, flags, 11, piece));
+    }
+    client.until(DEADLINE, |client| client.has_ended(11));
+    assert_eq!(client.status(11), Some(431));
+    gateway.await_access("\"- - HTTP/2\" 431 DPE http2.too_many_headers ");
+    gateway.await_metric("envoy_http2_header_overflow", &[], 1.0);
+    client.send(&head(13, &request("GET", "/last", &[])));
+    client.until(DEADLINE, |client| client.has_ended(13));
+    gateway.await_access("GET /last ");
+    gateway.await_metric("envoy_http_downstream_rq_active", &[], 0.0);
+    let told = [refused, "GET /good ", "POST /short ", " 431 DPE ", "GET /last "].map(lines);
+    assert_eq!(told, [2, 2, 1, 1, 1], "{}", gateway.access_log());
+    assert_eq!(gateway.metric("envoy_http2_rx_messaging_error", &[]), 2.0);
+    // One that ends the whole connection.
+    client.send(&head(15, &request("GET", "/", &[("X-Up", "1")])));
+    client.until(DEADLINE, |client| client.closed);
+    await_true("its line", || lines(refused) == 3);
+    gateway.await_metric("envoy_http2_rx_messaging_error", &[], 3.0);
+    gateway.await_metric("envoy_http_downstream_cx_protocol_error", &[], 1.0);
 }
 
 #[test]

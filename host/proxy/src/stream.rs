@@ -24,7 +24,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 
 pub(crate) use self::guard::Guard;
-pub(crate) use self::refused::refused;
+pub(crate) use self::refused::{refused, refused_by_h2};
 use crate::attempt::Tried;
 use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;

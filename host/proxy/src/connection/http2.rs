@@ -3,6 +3,7 @@
 mod frames;
 mod guarded;
 pub(crate) mod head_block;
+mod heads;
 mod streams;
 
 use std::cell::Cell;
@@ -20,10 +21,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use self::guarded::Guarded;
+use self::heads::Heads;
 pub(crate) use self::streams::{StreamClock, Streams};
 use super::watched::Watched;
 use super::{Handle, Open};
 use crate::context::ConnectionInfo;
+use crate::local_reply::Refusal;
+use crate::stream;
 
 /// Streams of one client at once.
 const MAX_STREAMS: u32 = 100;
@@ -69,11 +73,17 @@ pub(super) async fn serve<S>(
 {
     let open = Rc::new(open);
     let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
-    let io = Guarded::new(io, info.clone(), metrics.clone(), http.clone());
+    let heads = Rc::<Heads>::default();
+    let tell = {
+        let (open, info) = (open.clone(), info.clone());
+        Box::new(move |refusal| stream::refused_by_h2(&open.worker, &open.slot, &info, refusal))
+    };
+    let io = Guarded::new(io, info.clone(), (metrics.clone(), http.clone()), heads.clone(), tell);
     let executor = handle.streams.executor();
     let service = service_fn({
-        let (open, executor) = (open.clone(), executor.clone());
+        let (open, executor, info, heads) = (open.clone(), executor.clone(), info.clone(), heads.clone());
         move |request| {
+            heads.served();
             super::answer(&open, &info, request, Some(executor.clock())).map(|answer| {
                 if answer.extensions().get::<StreamReset>().is_some() { Err(StreamReset) } else { Ok(answer) }
             })
@@ -104,6 +114,13 @@ pub(super) async fn serve<S>(
         .await;
     if let Some(Err(error)) = result {
         count(&error, &metrics.http2, &http);
+        if ends_for_a_head(&error) {
+            // The request that ended it, and those read with it.
+            for _ in 0..heads.take_unserved() {
+                metrics.http2.rx_messaging_error.inc();
+                stream::refused_by_h2(&open.worker, &open.slot, &info, Refusal::Messaging);
+            }
+        }
         if let Some(link) = link {
             link.is_flooded.set(is_protocol_error(&error));
         }
@@ -119,6 +136,13 @@ fn count(error: &hyper::Error, http2: &Http2Metrics, http: &HttpMetrics) {
         return;
     }
     http.downstream_cx_protocol_error.inc();
+}
+
+/// True when a frame or a head was at fault, no flood.
+fn ends_for_a_head(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    let reason = source.and_then(h2::Error::reason);
+    matches!(reason, Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::COMPRESSION_ERROR))
 }
 
 /// What the client has done wrong, unlike a connection that is gone.

@@ -153,7 +153,8 @@ group! {
     Http2Metrics {
         rx_reset: Counter = "envoy_http2_rx_reset", "Streams reset by the client";
         rx_messaging_error: Counter = "envoy_http2_rx_messaging_error",
-            "Connections ended for a frame that must not be";
+            "Frames that must not be, which end the connection, and heads, which end their stream";
+        header_overflow: Counter = "envoy_http2_header_overflow", "Requests refused for the size of their head";
         trailers: Counter = "envoy_http2_trailers", "Trailers of requests";
         keepalive_timeout: Counter = "envoy_http2_keepalive_timeout", "Connections ended because no PING was answered";
         inbound_empty_frames_flood: Counter = "envoy_http2_inbound_empty_frames_flood",

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -13,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{FRAME_HEAD, Fault, FrameHead, FrameLimits, Kind};
 use super::head_block;
+use super::heads::{Heads, Written};
 use crate::context::ConnectionInfo;
+use crate::local_reply::Refusal;
 
 /// The length of the preface, which h2 compares by itself.
 const PREFACE: usize = 24;
@@ -44,13 +47,23 @@ pub(super) struct Guarded<S> {
     in_data: bool,
     /// A head's end is still to come.
     in_head: bool,
+    heads: Rc<Heads>,
+    written: Written,
+    /// Counts and logs a request that h2 has refused.
+    tell: Box<dyn Fn(Refusal)>,
     info: Arc<ConnectionInfo>,
     metrics: Arc<Metrics>,
     http: Arc<HttpMetrics>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(socket: S, info: Arc<ConnectionInfo>, metrics: Arc<Metrics>, http: Arc<HttpMetrics>) -> Self {
+    pub(super) fn new(
+        socket: S,
+        info: Arc<ConnectionInfo>,
+        (metrics, http): (Arc<Metrics>, Arc<HttpMetrics>),
+        heads: Rc<Heads>,
+        tell: Box<dyn Fn(Refusal)>,
+    ) -> Self {
         Self {
             socket,
             limits: FrameLimits::default(),
@@ -61,6 +74,9 @@ impl<S> Guarded<S> {
             ending: None,
             in_data: false,
             in_head: false,
+            heads,
+            written: Written::default(),
+            tell,
             info,
             metrics,
             http,
@@ -108,6 +124,7 @@ impl<S> Guarded<S> {
         }
         match frame.kind {
             Kind::RST_STREAM => self.metrics.http2.rx_reset.inc(),
+            Kind::DATA => self.heads.went_on(frame.stream),
             Kind::HEADERS => {
                 let payload = bytes.get_mut(at..at + frame.length);
                 match payload.and_then(|payload| frame.head_block(payload)) {
@@ -116,7 +133,10 @@ impl<S> Guarded<S> {
                     _ => {}
                 }
                 if is_trailers {
+                    self.heads.went_on(frame.stream);
                     self.metrics.http2.trailers.inc();
+                } else {
+                    self.heads.begun(frame.stream);
                 }
             }
             _ => {}
@@ -127,6 +147,22 @@ impl<S> Guarded<S> {
     /// True when something was begun that must come to its end soon. DATA may take its time.
     fn is_under_way(&self) -> bool {
         !self.limits.has_begun() || self.known > 0 || self.in_head || self.skip > 0 && !self.in_data
+    }
+
+    /// These bytes of h2's have gone to the client.
+    fn look_at_written(&mut self, bytes: &[u8]) {
+        let mut written = std::mem::take(&mut self.written);
+        written.look(bytes, &self.heads, |refusal| self.refuse(refusal));
+        self.written = written;
+    }
+
+    /// h2 has refused a request.
+    fn refuse(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::TooManyFields => self.metrics.http2.header_overflow.inc(),
+            _ => self.metrics.http2.rx_messaging_error.inc(),
+        }
+        (self.tell)(refusal);
     }
 
     /// Which of its limits was met h2 tells only the client, in a GOAWAY that is the last of what it writes.
@@ -176,7 +212,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             return Poll::Ready(Ok(()));
         }
         let begin = buf.filled().len();
-        ready!(Pin::new(&mut me.socket).poll_read(cx, buf))?;
+        for _ in 0..me.heads.settle(me.in_head) {
+            me.refuse(Refusal::Messaging);
+        }
+        let read = Pin::new(&mut me.socket).poll_read(cx, buf);
+        if me.heads.read(read.is_pending()) {
+            cx.waker().wake_by_ref();
+        }
+        ready!(read)?;
         let (good, fault) = me.look(&mut buf.filled_mut()[begin..]);
         me.info.activity.frame_under_way(me.is_under_way());
         if let Some(fault) = fault {
@@ -194,6 +237,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let me = self.get_mut();
         let written = ready!(Pin::new(&mut me.socket).poll_write(cx, buf))?;
         me.limits.sent(written);
+        me.look_at_written(&buf[..written]);
         me.note_goaway(buf);
         Poll::Ready(Ok(written))
     }
@@ -218,6 +262,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let me = self.get_mut();
         let written = ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?;
         me.limits.sent(written);
+        let mut left = written;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            me.look_at_written(&buf[..part]);
+            left -= part;
+        }
         me.note_goaway(bufs.iter().rfind(|buf| !buf.is_empty()).map_or(&[], |buf| &buf[..]));
         Poll::Ready(Ok(written))
     }
@@ -250,7 +300,7 @@ mod tests {
         };
         let metrics = Metrics::new();
         let http = metrics.http("l");
-        Guarded::new((), Arc::new(info), metrics, http)
+        Guarded::new((), Arc::new(info), (metrics, http), Rc::default(), Box::new(|_| ()))
     }
 
     /// What h2 sees of it, read in pieces of this length.
