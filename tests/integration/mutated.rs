@@ -92,7 +92,7 @@ fn mutated_http2_ends_and_harms_nobody() {
     let files = routes("- route:\n  - destination:\n      host: app.backend");
     let files = [ANY_GATEWAY, "---\n", &files, "---\n", &service_entry("app.backend", &[("v1", upstream.address())])];
     let gateway = Options::new().file("app.yaml", files.concat()).start();
-    let (good, mut draw) = (frames(), Draw(0x68_32));
+    let (good, mut draw) = (frames(), Draw(0x6832));
     let mut client = RawHttp2::silent(gateway.address());
     client.send(&good);
     for stream in [1, 3, 5] {
