@@ -1,7 +1,7 @@
 //! What has no effect at a gateway, in Istio or here: told, so that nothing is passed over in silence.
 
 use crate::ResourceSet;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::object::Object;
 use crate::resources::istio::operator::ProxyHeaders;
 use crate::resources::istio::{Gateway, IstioOperator, ServiceEntry, WorkloadEntry};
@@ -31,6 +31,15 @@ fn is_unread(field: &str) -> bool {
         None => !field.contains(['.', '[']) && !READ.contains(&field),
     }
 }
+
+/// Settings of `defaultConfig` that are needed before there is a configuration, and so are flags here.
+const FLAGS: &[(&str, &str)] = &[
+    ("concurrency", "--workers"),
+    ("drainDuration", "--drain-time"),
+    ("proxyAdminPort", "--admin-address"),
+    ("statusPort", "--status-port"),
+    ("terminationDrainDuration", "--drain-time"),
+];
 
 /// Findings for all objects.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {
@@ -75,15 +84,20 @@ fn of_workload<T>(object: &Object<T>, path: &str, entry: &WorkloadEntry) -> Vec<
     given.iter().filter(|(_, given)| *given).map(|(field, _)| note(object, path, field)).collect()
 }
 
-fn unserved(field: &str) -> String {
-    format!("mesh setting `{field}` is not served yet: it has no effect")
+fn unserved(field: &str, place: Place) -> Diagnostic {
+    let text = format!("mesh setting `{field}` is not served yet: it has no effect");
+    let finding = Diagnostic::warning("P0327", place, text);
+    match FLAGS.iter().find(|(name, _)| field.strip_prefix("defaultConfig.") == Some(name)) {
+        Some((_, flag)) => finding.with_help(format!("start the gateway with `{flag}`")),
+        None => finding,
+    }
 }
 
 fn of_operator(object: &Object<IstioOperator>) -> Vec<Diagnostic> {
     let given = |field: &&str| object.places.has(&format!("spec.meshConfig.{field}"));
     let tell = |field: &str| {
         let place = object.key_place(&format!("spec.meshConfig.{field}"));
-        Diagnostic::warning("P0327", place, unserved(field))
+        unserved(field, place)
     };
     let mut found: Vec<_> = UNSERVED.iter().filter(|field| given(field)).map(|field| tell(field)).collect();
     let headers =
@@ -127,7 +141,7 @@ fn of_mesh(resources: &ResourceSet) -> Vec<Diagnostic> {
     let headers = mesh.spec.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
     let given = given.chain(unserved_headers(headers));
     let given = given.chain(fields.filter(|field| is_unread(field)).map(|field| format!("defaultConfig.{field}")));
-    given.map(|field| Diagnostic::warning("P0327", mesh.key_place("data.mesh"), unserved(&field))).collect()
+    given.map(|field| unserved(&field, mesh.key_place("data.mesh"))).collect()
 }
 
 #[cfg(test)]
