@@ -61,6 +61,9 @@ impl TraceReason {
     /// Where a UUID has its version, which tells the reason instead.
     pub const POSITION: usize = 14;
 
+    /// What stands there for requests that are sampled: by chance, on a service's demand, or a client's.
+    pub const TOLD: &[u8; 3] = b"9ab";
+
     /// What stands there.
     pub const fn digit(self) -> u8 {
         match self {

@@ -14,8 +14,8 @@ use crate::ResourceSet;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::duration;
 use crate::object::Object;
-use crate::resources::istio::operator::{OpenTelemetryProvider, ProxyTracing, SentHeader, ZipkinProvider};
 use crate::resources::istio::telemetry::{CustomTag, TracingEntry};
+use crate::resources::istio::tracing::{OpenTelemetryProvider, ProxyTracing, SentHeader, ZipkinProvider};
 use crate::resources::istio::{ExtensionProvider, Telemetry};
 use crate::suggest;
 

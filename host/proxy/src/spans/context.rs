@@ -99,11 +99,16 @@ fn decide(wanted: &Tracing, headers: &mut HeaderMap) -> bool {
     if !wanted.sample_by_request_id {
         return true;
     }
-    let number = headers.get(REQUEST_ID).and_then(|id| number_of(id.as_bytes(), SAMPLED_OF));
+    // Without a readable id nothing is sampled; one that the gateway has not made may tell the decision already.
+    let Some(id) = headers.get(REQUEST_ID) else { return false };
+    let Some(number) = number_of(id.as_bytes(), SAMPLED_OF) else { return false };
+    if id.as_bytes().get(TraceReason::POSITION).is_some_and(|digit| TraceReason::TOLD.contains(digit)) {
+        return true;
+    }
     let reason = if headers.contains_key(CLIENT_TRACE_ID) {
         Some(TraceReason::Client)
     } else {
-        number.filter(|number| *number < wanted.random_sampling).map(|_| TraceReason::Sampling)
+        (number < wanted.random_sampling).then_some(TraceReason::Sampling)
     };
     if let Some(reason) = reason {
         mark(headers, reason);

@@ -12,6 +12,7 @@ pub mod operator;
 pub mod request_authentication;
 pub mod service_entry;
 pub mod telemetry;
+pub mod tracing;
 pub mod traffic_extension;
 pub mod virtual_service;
 pub mod wasm_plugin;
