@@ -25,7 +25,7 @@ const CASES: &[Case] = &[
     ("mirror-percent", "P0117", "rule", "{mirror: {host: a.test}, mirrorPercent: 101, ROUTE}"),
     ("no-mirror", "P0101", "rule", "{mirrors: [{percentage: {value: 5}}], ROUTE}"),
     ("empty-fault", "P0102", "rule", "{fault: {}, ROUTE}"),
-    ("no-delay", "P0101", "rule", "{fault: {delay: {percentage: {value: 5}}}, ROUTE}"),
+    ("exponential-delay", "P0120", "rule", "{fault: {delay: {exponentialDelay: 1s, percentage: {value: 5}}}, ROUTE}"),
     ("two-aborts", "P0102", "rule", "{fault: {abort: {httpStatus: 500, grpcStatus: INTERNAL}}, ROUTE}"),
     ("abort-status", "P0117", "rule", "{fault: {abort: {httpStatus: 600, percentage: {value: 5}}}, ROUTE}"),
     ("abort-percentage", "P0117", "rule", "{fault: {abort: {httpStatus: 500, percentage: {value: -1}}}, ROUTE}"),

@@ -84,11 +84,8 @@ fn check_hash(checker: &mut DrChecker<'_>, path: &str, hash: &ConsistentHash) {
     if is_old && (hash.ring_hash.is_some() || hash.maglev.is_some()) {
         checker.error_at_key("P0102", &format!("{path}.minimumRingSize"), "set either this, `ringHash` or `maglev`");
     }
+    // Istio's API has a default for the size. Its admission has none: it finds that 0 is not prime, which is its mistake.
     let table = hash.maglev.as_ref().and_then(|maglev| maglev.table_size).filter(|size| *size > 0);
-    if hash.maglev.is_some() && table.is_none() {
-        checker.missing(&format!("{path}.maglev"), "tableSize");
-        checker.help("set `tableSize: 65537`, Envoy's default");
-    }
     let path = format!("{path}.maglev.tableSize");
     check_size(checker, &path, table, LARGEST_TABLE);
     if let Some(size) = table.filter(|size| !is_prime(*size)) {
