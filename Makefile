@@ -18,7 +18,9 @@ setup: ## Install the pinned toolchain and its Wasm target where rustup does not
 	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET)
 
 demo: setup ## Two backends, the gateway with its three filters, and what to try: all in one process
-	cargo run --locked --bin portolan -- demo
+	@# With the features that the tests build with: else the compiler of WebAssembly is built twice.
+	cargo build --locked --workspace --bin portolan
+	$(TARGET_DIR)/debug/portolan demo
 
 test: lint ## All tests, with the lints and the house rules
 ifdef NEXTEST
