@@ -12,6 +12,10 @@ use crate::support::tcp::{Tcp, read_some, routes as tcp_routes};
 
 /// Answers each request of each connection with this body.
 fn answer(listener: UnixListener, body: &'static str) {
+    answer_with(listener, "200 OK", body);
+}
+
+fn answer_with(listener: UnixListener, status: &'static str, body: &'static str) {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let Ok(mut socket) = socket else { return };
@@ -21,7 +25,7 @@ fn answer(listener: UnixListener, body: &'static str) {
                     head.push(byte[0]);
                     if head.ends_with(b"\r\n\r\n") {
                         head.clear();
-                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                         let _ = socket.write_all(answer.as_bytes());
                     }
                 }
@@ -82,7 +86,7 @@ fn requests_reach_an_abstract_socket() {
 }
 
 #[test]
-fn a_unix_socket_is_checked_and_ejected_like_any_endpoint() {
+fn a_unix_socket_is_checked_like_any_endpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (address, path) = in_folder(folder.path());
     let check = "\"{tcp: {}, interval: 30ms, timeout: 15s}\"";
@@ -93,6 +97,20 @@ fn a_unix_socket_is_checked_and_ejected_like_any_endpoint() {
     answer(UnixListener::bind(&path).unwrap(), "well");
     await_true("a good check", || flags().contains(&format!("{line}healthy")));
     assert_eq!(gateway.get("h", "/").text(), "well");
+}
+
+#[test]
+fn a_unix_socket_that_fails_is_ejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, path) = in_folder(folder.path());
+    answer_with(UnixListener::bind(&path).unwrap(), "500 Internal Server Error", "no");
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\nspec:\n  host: app.test\n  \
+                trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100}}\n";
+    let gateway = start(entry(&address, "") + rule);
+    assert_eq!(gateway.get("h", "/").status, 500);
+    let line = format!("outbound|80||app.test::{path}::health_flags::/failed_outlier_check");
+    await_true("an ejected socket", || gateway.admin("/clusters").text().contains(&line));
+    assert_eq!(gateway.get("h", "/").status, 503);
 }
 
 #[test]
