@@ -43,7 +43,7 @@ use clap::Parser;
 use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
-    portolan_allocator::give_back_at_once();
+    portolan_allocator::give_back_soon();
     match dispatch(&Args::parse().command) {
         Ok(code) => code,
         Err(error) => {
