@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, response, uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use portolan_wasm::{GrpcCall, Held, Upstream as Name};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::Teller;
 use super::frames::{self, FrameError, Outgoing, Queue};
 use super::reach::{Reach, Target};
+use crate::cluster::Permit;
 use crate::router::Upstream;
 use crate::worker::Worker;
 
@@ -96,19 +97,9 @@ impl Told {
 }
 
 async fn exchange(worker: &Rc<Worker>, call: GrpcCall, queue: Queue, told: &mut Told) -> Result<End, End> {
-    let target = Reach::find(worker, &call.upstream).await.ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
-    target.resolved().await;
-    let cluster = target.cluster().ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
-    let Some(_permit) = cluster.state.admit(target.limits().max_requests) else {
-        cluster.state.metrics.upstream_rq_pending_overflow.inc();
-        return Err(End::new(UNAVAILABLE, "overflow"));
-    };
     let mut held = call.held;
     let head = Head { authority: call.authority, path: call.path, metadata: call.metadata, limit: call.timeout };
-    let (response, mut upstream) = send(worker, &target, &head, &call.upstream, queue).await?;
-    let (parts, body) = response.into_parts();
-    upstream.answered(parts.status.as_u16());
-    check(parts.status, &parts.headers)?;
+    let Opened { parts, body, mut upstream, _permit } = open(worker, &call.upstream, &head, queue).await?;
     let trailers_only = status_of(&parts.headers);
     told.initial(parts.status, parts.headers.clone());
     if let Some(end) = trailers_only {
@@ -145,19 +136,10 @@ pub(super) async fn tell(worker: &Rc<Worker>, name: &Name, call: Tell, message: 
 }
 
 async fn told(worker: &Rc<Worker>, name: &Name, call: Tell, message: Bytes) -> Result<End, End> {
-    let target = Reach::find(worker, name).await.ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
-    let cluster = target.cluster().ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
-    let Some(_permit) = cluster.state.admit(target.limits().max_requests) else {
-        cluster.state.metrics.upstream_rq_pending_overflow.inc();
-        return Err(End::new(UNAVAILABLE, "overflow"));
-    };
     let Tell { authority, path, metadata, limit } = call;
     let head = Head { authority: Some(authority), path, metadata, limit: Some(limit) };
     let (_, queue) = frames::queue(Some(message));
-    let (response, mut upstream) = send(worker, &target, &head, name, queue).await?;
-    let (parts, mut body) = response.into_parts();
-    upstream.answered(parts.status.as_u16());
-    check(parts.status, &parts.headers)?;
+    let Opened { parts, mut body, mut upstream, _permit } = open(worker, name, &head, queue).await?;
     if let Some(end) = status_of(&parts.headers) {
         return Ok(end);
     }
@@ -214,6 +196,31 @@ fn authority(name: &Name) -> Option<uri::Authority> {
         Name::Name { host, port } => format!("{host}:{port}"),
     };
     text.parse().ok().or_else(|| Some(uri::Authority::from_static("upstream")))
+}
+
+/// A call whose answer has begun.
+struct Opened {
+    parts: response::Parts,
+    body: Incoming,
+    upstream: Upstream,
+    /// Its place among the cluster's requests, until the call has ended.
+    _permit: Permit,
+}
+
+/// Sends the request as soon as the cluster has room for it, and waits for the head of a good answer.
+async fn open(worker: &Rc<Worker>, name: &Name, head: &Head, queue: Queue) -> Result<Opened, End> {
+    let target = Reach::find(worker, name).await.ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
+    target.resolved().await;
+    let cluster = target.cluster().ok_or(End::new(UNAVAILABLE, "no such cluster"))?;
+    let Some(_permit) = cluster.state.admit(target.limits().max_requests) else {
+        cluster.state.metrics.upstream_rq_pending_overflow.inc();
+        return Err(End::new(UNAVAILABLE, "overflow"));
+    };
+    let (response, mut upstream) = send(worker, &target, head, name, queue).await?;
+    let (parts, body) = response.into_parts();
+    upstream.answered(parts.status.as_u16());
+    check(parts.status, &parts.headers)?;
+    Ok(Opened { parts, body, upstream, _permit })
 }
 
 /// Sends the request, on a new connection when the one that was there turns out to be dead.
