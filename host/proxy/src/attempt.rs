@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
 use self::replayed::replay;
+use portolan_telemetry::UpstreamAddress;
+
 use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
@@ -32,7 +34,6 @@ use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
 use crate::upstream::{ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
-use portolan_telemetry::UpstreamAddress;
 
 /// What came of all tries. Boxed: each future on the way out moves it once more.
 pub(crate) enum Tried {

@@ -5,12 +5,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_model::LbPolicy;
+use portolan_telemetry::UpstreamAddress;
 use rand::Rng;
 
 use crate::cluster::EndpointSet;
 use crate::edf::Edf;
 use crate::plan::{Group, Level, Plan};
-use portolan_telemetry::UpstreamAddress;
 
 /// How many picks there are for another endpoint than those that failed: the first, and Envoy's
 /// `host_selection_retry_max_attempts` as Istio sets it.

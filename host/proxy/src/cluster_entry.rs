@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::{Address, CircuitBreakers, Cluster, HashPolicy};
+use portolan_telemetry::UpstreamAddress;
 
 use crate::build_problem::BuildProblem;
 use crate::cluster::ClusterState;
@@ -14,7 +15,6 @@ use crate::plan::Balancing;
 use crate::pool::PoolLimits;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Certificates, UpstreamTransport};
-use portolan_telemetry::UpstreamAddress;
 
 /// The endpoints of a cluster without names; none when some must be resolved.
 pub(crate) fn sockets(cluster: &Cluster) -> Option<Vec<NewEndpoint>> {

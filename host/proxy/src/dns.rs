@@ -14,13 +14,13 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use portolan_model::{Address, Discovery, Endpoint, Origin};
+use portolan_telemetry::UpstreamAddress;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{ClusterState, NameAnswer};
 use crate::endpoint::NewEndpoint;
-use portolan_telemetry::UpstreamAddress;
 
 /// Answers are kept at least and at most this long, whatever their TTL says.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_model::{Endpoint, Origin, SlowStart};
+use portolan_telemetry::UpstreamAddress;
 
 use crate::clock;
 use crate::health::ActiveHealth;
 use crate::plan::warmth;
 use crate::workload;
-use portolan_telemetry::UpstreamAddress;
 
 /// Health and load of one address of a cluster. Outlives snapshots: matched by cluster name and address.
 #[derive(Debug)]

@@ -13,13 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use portolan_model::{HealthCheck, Origin};
+use portolan_telemetry::UpstreamAddress;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::cluster::ClusterState;
 use crate::upstream::UpstreamTransport;
-use portolan_telemetry::UpstreamAddress;
 
 pub use tally::ActiveHealth;
 pub(crate) use tally::Tally;

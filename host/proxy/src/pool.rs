@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use portolan_model::CircuitBreakers;
+use portolan_telemetry::UpstreamAddress;
 use rand::Rng;
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local};
@@ -25,7 +26,6 @@ use crate::upstream::{
     Application, ConnectError, ConnectionKey, Http2Connection, Http2Stream, Socket, UpstreamTransport, connect,
 };
 use crate::worker::Worker;
-use portolan_telemetry::UpstreamAddress;
 
 /// Most bytes of an answer's head, as Envoy's parser has it; a longer one is a protocol error. It bounds what is read ahead
 /// of a body, too.

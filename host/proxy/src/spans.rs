@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Version, header};
 use portolan_model::{Route, RouteAction, StringMatch, TagValue, TraceExport, Tracing};
-use portolan_telemetry::format::Format;
+use portolan_telemetry::format::{Format, protocol_name};
 use portolan_telemetry::otlp::{Origin, Span, SpanKind};
 use portolan_telemetry::trace::{SpanId, TraceId};
 use portolan_telemetry::zipkin::{self, Endpoint};
@@ -420,13 +420,7 @@ fn push_cluster(cluster: &str, all: &mut Attributes<'_>) {
 }
 
 fn protocol(version: Option<Version>) -> &'static str {
-    match version {
-        Some(Version::HTTP_11) => "HTTP/1.1",
-        Some(Version::HTTP_2) => "HTTP/2",
-        Some(Version::HTTP_3) => "HTTP/3",
-        Some(Version::HTTP_10) => "HTTP/1.0",
-        _ => "-",
-    }
+    protocol_name(version).unwrap_or("-")
 }
 
 fn flags(failure: Failure) -> ResponseFlags {

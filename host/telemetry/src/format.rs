@@ -10,6 +10,7 @@ mod tests;
 mod words;
 
 use crate::StreamInfo;
+pub use fields::protocol_name;
 use fields::{Field, Form};
 use words::Word;
 

@@ -7,7 +7,7 @@ use portolan_model::{AccessLog, AccessLogFormat};
 
 use super::{TranslateOptions, age, fits, mesh};
 use crate::ResourceSet;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Place};
 use crate::object::Object;
 use crate::resources::istio::telemetry::AccessLogging;
 use crate::resources::istio::{ExtensionProvider, FileAccessLog, MeshConfig, Telemetry};
@@ -186,14 +186,28 @@ fn json(labels: &serde_yaml::Value) -> AccessLogFormat {
 fn unknown_provider(resources: &ResourceSet, name: &str, (telemetry, i, entry): Entry<'_>) -> Diagnostic {
     let j = entry.providers.iter().position(|provider| provider.name == name).unwrap_or_default();
     let place = telemetry.place(&format!("spec.accessLogging[{i}].providers[{j}].name"));
-    let text = format!("the mesh configuration has no extension provider `{name}`: this entry has no effect");
+    no_such_provider(resources, name, place, "this entry has no effect", &[BUILT_IN])
+}
+
+/// A provider that the mesh configuration does not have; `built_in` ones are there without being written.
+pub(super) fn no_such_provider(
+    resources: &ResourceSet,
+    name: &str,
+    place: Place,
+    effect: &str,
+    built_in: &[&str],
+) -> Diagnostic {
+    let text = format!("the mesh configuration has no extension provider `{name}`: {effect}");
     let known = mesh::first(resources, |mesh| {
         Some(mesh.extension_providers.iter().map(|p| p.name.clone()).collect::<Vec<_>>()).filter(|n| !n.is_empty())
     });
     let known = known.unwrap_or_default();
-    let names = known.iter().map(String::as_str).chain([BUILT_IN]);
-    let finding =
-        Diagnostic::warning("P0240", place, text).with_label(format!("known: {}", suggest::list(names.clone())));
+    let names = known.iter().map(String::as_str).chain(built_in.iter().copied());
+    let finding = Diagnostic::warning("P0240", place, text);
+    if names.clone().next().is_none() {
+        return finding;
+    }
+    let finding = finding.with_label(format!("known: {}", suggest::list(names.clone())));
     match suggest::nearest(name, names) {
         Some(near) => finding.with_help(format!("did you mean `{near}`?")),
         None => finding,

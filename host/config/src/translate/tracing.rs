@@ -17,7 +17,6 @@ use crate::object::Object;
 use crate::resources::istio::telemetry::{CustomTag, TracingEntry};
 use crate::resources::istio::tracing::{OpenTelemetryProvider, ProxyTracing, SentHeader, ZipkinProvider};
 use crate::resources::istio::{ExtensionProvider, Telemetry};
-use crate::suggest;
 
 /// Istio's default, in percent (`PILOT_TRACE_SAMPLING`).
 const SAMPLING: f64 = 1.0;
@@ -339,7 +338,7 @@ fn tracer_of(provider: &ExtensionProvider) -> Option<&'static str> {
 impl Nowhere {
     fn told(self, resources: &ResourceSet, name: &str, place: Place) -> Diagnostic {
         match self {
-            Self::Unknown => unknown(resources, name, place),
+            Self::Unknown => access_logs::no_such_provider(resources, name, place, "no spans are sent", &[]),
             Self::Unserved(kind) => {
                 let text = format!("providers of kind `{kind}` are not served yet: no spans are sent");
                 Diagnostic::warning("P0340", place, text).with_help("send them to a collector of OpenTelemetry")
@@ -353,24 +352,6 @@ impl Nowhere {
                     .with_help("add a ServiceEntry or Service for it")
             }
         }
-    }
-}
-
-fn unknown(resources: &ResourceSet, name: &str, place: Place) -> Diagnostic {
-    let text = format!("the mesh configuration has no extension provider `{name}`: no spans are sent");
-    let known = mesh::first(resources, |mesh| {
-        Some(mesh.extension_providers.iter().map(|p| p.name.clone()).collect::<Vec<_>>()).filter(|n| !n.is_empty())
-    });
-    let known = known.unwrap_or_default();
-    let finding = Diagnostic::warning("P0240", place, text);
-    if known.is_empty() {
-        return finding;
-    }
-    let names = || known.iter().map(String::as_str);
-    let finding = finding.with_label(format!("known: {}", suggest::list(names())));
-    match suggest::nearest(name, names()) {
-        Some(near) => finding.with_help(format!("did you mean `{near}`?")),
-        None => finding,
     }
 }
 

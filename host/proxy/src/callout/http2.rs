@@ -12,6 +12,8 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
 use super::frames::Outgoing;
+use portolan_telemetry::UpstreamAddress;
+
 use crate::clock;
 use crate::cluster::Permit;
 use crate::endpoint::EndpointState;
@@ -19,7 +21,6 @@ use crate::on_worker::OnWorker;
 use crate::pool::CheckoutError;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Application, ConnectionKey, UpstreamTransport, connect};
-use portolan_telemetry::UpstreamAddress;
 
 /// While there are calls on it, a connection from which nothing comes is asked after this time, and closed after as much
 /// again: its peer may have gone without a word, and all further calls would wait for it in vain.

@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 use super::http2::Http2;
 use super::redis::Servers;
+use portolan_telemetry::UpstreamAddress;
+
 use crate::balancer::Avoid;
 use crate::clock;
 use crate::cluster::ClusterState;
@@ -23,7 +25,6 @@ use crate::snapshot::ClusterEntry;
 use crate::upstream::UpstreamTransport;
 use crate::view::View;
 use crate::worker::Worker;
-use portolan_telemetry::UpstreamAddress;
 
 /// Most made-up clusters of one worker. One more takes the place of the one that was not used for longest.
 const MAX_MADE_UP: usize = 100;

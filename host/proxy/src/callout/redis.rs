@@ -20,11 +20,12 @@ use tokio::time::{sleep, timeout};
 
 use super::reach::{Reach, Target};
 use super::resp;
+use portolan_telemetry::UpstreamAddress;
+
 use crate::clock;
 use crate::cluster::Permit;
 use crate::router::Upstream;
 use crate::worker::Worker;
-use portolan_telemetry::UpstreamAddress;
 
 /// Longest reply, in bytes. A longer one ends the connection, with all that waits on it.
 const MAX_REPLY: usize = 4 * 1024 * 1024;

@@ -17,9 +17,9 @@ use portolan_wasm::StreamParts;
 
 pub(crate) use connection::{Certificate, ConnectionState, TlsInfo};
 pub(crate) use course::Course;
+use portolan_telemetry::UpstreamAddress;
 
 use crate::context::StreamContext;
-use portolan_telemetry::UpstreamAddress;
 
 /// Appends the value of a property to `out`; false when it is unknown or absent now.
 pub(crate) fn write(context: &StreamContext, path: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {

@@ -1,5 +1,6 @@
 //! `request.*`.
 
+use portolan_telemetry::format::protocol_name;
 use portolan_wasm::StreamParts;
 
 use super::{duration, header, header_bytes, number, text};
@@ -47,12 +48,7 @@ fn named(key: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
 }
 
 fn protocol(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_2 => "HTTP/2",
-        http::Version::HTTP_3 => "HTTP/3",
-        http::Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    }
+    protocol_name(Some(version)).unwrap_or("HTTP/1.1")
 }
 
 /// The length that the client has announced, else what has come so far. None when it announced nonsense.

@@ -366,8 +366,8 @@ fn protocol(version: Option<Version>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// As Envoy spells it.
-pub(super) fn protocol_name(version: Option<Version>) -> Option<&'static str> {
+/// A version of HTTP as Envoy spells it; none for those that are not served.
+pub fn protocol_name(version: Option<Version>) -> Option<&'static str> {
     match version {
         Some(Version::HTTP_10) => Some("HTTP/1.0"),
         Some(Version::HTTP_11) => Some("HTTP/1.1"),
