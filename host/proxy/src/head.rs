@@ -46,27 +46,30 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization, is_tls
     if repeats && parts.headers.get_all(header::HOST).iter().count() > 1 || !is_host(host.as_bytes()) {
         return Err(Refusal::BadHost);
     }
-    // The authority of an absolute target wins (RFC 9112 section 3.2.2).
-    if let Some(authority) = parts.uri.authority() {
-        check_scheme(parts, is_tls)?;
-        if !is_host(authority.as_str().as_bytes()) {
-            return Err(Refusal::BadHost);
-        }
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
-        parts.headers.insert(header::HOST, host);
+    if parts.version != Version::HTTP_2 {
+        take_absolute(parts, is_tls)?;
     }
     check_path(parts, paths)
 }
 
+/// The authority of an absolute target wins (RFC 9112 section 3.2.2).
+fn take_absolute(parts: &mut request::Parts, is_tls: bool) -> Result<(), Refusal> {
+    let Some(authority) = parts.uri.authority() else { return Ok(()) };
+    check_scheme(&parts.uri, is_tls)?;
+    if !is_host(authority.as_str().as_bytes()) {
+        return Err(Refusal::BadHost);
+    }
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
+    parts.headers.insert(header::HOST, host);
+    Ok(())
+}
+
 /// As Envoy has it of absolute targets: a client that means TLS and has none is told so.
-fn check_scheme(parts: &request::Parts, is_tls: bool) -> Result<(), Refusal> {
-    match parts.uri.scheme() {
-        Some(scheme) if parts.version != Version::HTTP_2 => match scheme.as_str() {
-            "https" if !is_tls => Err(Refusal::HttpsUrl),
-            "http" | "https" => Ok(()),
-            _ => Err(Refusal::Scheme),
-        },
-        _ => Ok(()),
+fn check_scheme(target: &Uri, is_tls: bool) -> Result<(), Refusal> {
+    match target.scheme().map(http::uri::Scheme::as_str) {
+        Some("https") if !is_tls => Err(Refusal::HttpsUrl),
+        None | Some("http" | "https") => Ok(()),
+        Some(_) => Err(Refusal::Scheme),
     }
 }
 
