@@ -9,6 +9,7 @@ mod admin;
 mod backend_http2;
 mod backend_proxy_protocol;
 mod backend_tls;
+mod backend_websocket;
 mod balancing;
 mod breaker;
 mod bundled;

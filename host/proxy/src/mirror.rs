@@ -23,7 +23,7 @@ use crate::pool::{PoolLimits, Wanted};
 use crate::router::{Forwarding, Upstream};
 use crate::snapshot::ClusterEntry;
 use crate::stream::Stream;
-use crate::upstream::{ConnectionKey, StreamFailure, as_http2, stream_failure};
+use crate::upstream::{ConnectionKey, Form, StreamFailure, as_http2, stream_failure};
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -110,7 +110,8 @@ impl Copy {
     fn new(stream: &Stream, cluster: ClusterId, entry: &ClusterEntry) -> Self {
         let (worker, view) = (stream.worker.clone(), stream.view.clone());
         worker.copies.set(worker.copies.get() + 1);
-        let (key, is_http2) = entry.transport.needs(stream);
+        let (key, form) = entry.transport.needs(stream);
+        let is_http2 = form == Form::Http2;
         Self { worker, view, cluster, key, is_http2 }
     }
 
