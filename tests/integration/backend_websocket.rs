@@ -12,6 +12,9 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// What RFC 6455 has for that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// Each has connections of its own.
+const WORKERS: usize = 2;
+
 /// A gateway whose one service is of HTTP/2, with a traffic policy.
 fn start(address: std::net::SocketAddr, traffic: &str, arguments: &[&str]) -> Gateway {
     let entry = service_entry("app.test", &[("v1", address)]).replace("protocol: HTTP\n", "protocol: HTTP2\n");
@@ -62,7 +65,7 @@ fn a_websocket_of_http1_goes_out_as_extended_connect() {
     assert_eq!(second.head().unwrap().status, 101);
     echo(&mut second, b"second");
     assert_eq!(gateway.get("shop.test", "/plain").status, 200);
-    assert_eq!(backend.connections(), 1);
+    assert!(backend.connections() <= WORKERS);
     assert_eq!(gateway.metric("envoy_cluster_upstream_rq_active", &["outbound|80||app.test"]), 2.0);
     drop(connection);
     drop(second);
@@ -96,7 +99,7 @@ fn a_refusal_is_an_answer_and_the_connection_serves_on() {
     assert_eq!((response.status, response.text().as_str()), (403, "no"));
     // Not a tunnel: the next request is one.
     assert_eq!(connection.request(&Request::get("shop.test", "/")).unwrap().status, 200);
-    assert_eq!(backend.connections(), 1);
+    assert!(backend.connections() <= WORKERS);
 }
 
 #[test]
@@ -138,5 +141,5 @@ fn an_idle_one_is_closed_and_the_shared_connection_stays() {
     assert!(line.contains(" 101 SI stream_idle_timeout "), "{line}");
     await_true("the stream's end", || gateway.metric("envoy_cluster_upstream_rq_active", &[]) == 0.0);
     assert_eq!(gateway.get("shop.test", "/").status, 200);
-    assert_eq!(backend.connections(), 1);
+    assert!(backend.connections() <= WORKERS);
 }

@@ -16,6 +16,7 @@ mod bundled;
 mod callouts;
 mod chaos;
 mod commands;
+mod connect;
 mod containment;
 mod dev;
 mod dev_tls;

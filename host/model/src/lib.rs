@@ -47,7 +47,7 @@ pub use plugin::{
 };
 pub use rare::{Rare, Usual};
 pub use route::{
-    CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
+    ConnectMode, CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
     HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,
     Share, Sticky, StringMatch, VirtualHost,
 };

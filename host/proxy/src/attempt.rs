@@ -1,6 +1,7 @@
 //! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
 mod again;
+mod connect;
 mod outcome;
 mod replayed;
 mod websocket;
@@ -16,6 +17,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::connect::Opened;
 use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
 use self::replayed::replay;
 use portolan_telemetry::UpstreamAddress;
@@ -24,6 +26,7 @@ use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
+use crate::connect::set_target;
 use crate::deadline::{Deadline, within};
 use crate::expected_timeout;
 use crate::filter_chain::Direction;
@@ -32,7 +35,7 @@ use crate::grpc_timeout;
 use crate::kept_head::{self, KeptHead};
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
+use crate::pool::{CheckoutError, ClusterPool, EndpointPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
 use crate::upstream::{ConnectionKey, Form, StreamFailure, alert, as_http2, as_websocket, stream_failure};
@@ -169,19 +172,8 @@ impl<'a> Attempts<'a> {
                     (failure, cause, reason, unsent)
                 }
             };
-            let wanted = self.policy.attempts > 0 && retry::after_failure(self.policy, failure, unsent);
-            match if wanted { self.may_try_again() } else { Again::No } {
-                Again::Yes => {
-                    self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
-                    self.pause().await;
-                }
-                no => {
-                    let mut reply = Reply::failed(failure, cause).with_flags(no.flags());
-                    if let Some(reason) = &reason {
-                        reply = reply.for_reason(reason);
-                    }
-                    return Tried::Failed(Box::new(if self.tries > 1 { reply.after_retries() } else { reply }));
-                }
+            if let Some(reply) = self.give_up(failure, cause, reason, unsent).await {
+                return Tried::Failed(reply);
             }
         }
     }
@@ -210,30 +202,12 @@ impl<'a> Attempts<'a> {
 
     async fn attempt(&mut self) -> Try {
         self.tries += 1;
-        // Nothing is reported of an endpoint that this try has not reached.
-        self.job.stream.with_state(|state| state.host.endpoint = None);
-        let avoid = self.avoid();
-        let Some(pool) = self.pool.pick(&self.job.stream.worker, self.job.hash, avoid) else {
-            let name = self.job.cluster.state.name.clone();
-            self.job.stream.note(|info| info.upstream_cluster = Some(name));
-            if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
-                self.job.stream.http.no_cluster.inc();
-                return failed(
-                    Failure::NoCluster,
-                    Some("nothing defines the host, and DNS does not know it".to_owned()),
-                );
-            }
-            self.job.cluster.state.metrics.upstream_cx_none_healthy.inc();
-            return failed(Failure::NoHealthyUpstream, None);
+        let pool = match self.pick() {
+            Ok(pool) => pool,
+            Err(failed) => return failed,
         };
         let stream = self.job.stream;
-        self.tried.push(pool.endpoint.address);
-        stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
-        stream.begin_try_span(self.tries, &self.job.cluster.state.name, pool.endpoint.address);
-        let limits = stream.with_state(|state| {
-            state.host.attempts = self.tries;
-            state.host.limits
-        });
+        let limits = stream.with_state(|state| state.host.limits);
         let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
         let asked = stream.view.wants.course.then(Instant::now);
         let (transport, fresh) = (&self.job.cluster.transport, std::mem::take(&mut self.fresh));
@@ -267,6 +241,29 @@ impl<'a> Attempts<'a> {
             self.job.cluster.state.metrics.upstream_rq_per_try_timeout.inc();
             sent_and_failed(Failure::TryTimeout, "per try timeout".to_owned())
         })
+    }
+
+    /// The endpoint of this try, told to everybody who asks.
+    fn pick(&mut self) -> Result<Rc<EndpointPool>, Try> {
+        let (stream, cluster) = (self.job.stream, self.job.cluster);
+        // Nothing is reported of an endpoint that this try has not reached.
+        stream.with_state(|state| state.host.endpoint = None);
+        let Some(pool) = self.pool.pick(&stream.worker, self.job.hash, self.avoid()) else {
+            let name = cluster.state.name.clone();
+            stream.note(|info| info.upstream_cluster = Some(name));
+            if cluster.undefined && cluster.state.endpoints().endpoints.is_empty() {
+                stream.http.no_cluster.inc();
+                let cause = "nothing defines the host, and DNS does not know it".to_owned();
+                return Err(failed(Failure::NoCluster, Some(cause)));
+            }
+            cluster.state.metrics.upstream_cx_none_healthy.inc();
+            return Err(failed(Failure::NoHealthyUpstream, None));
+        };
+        self.tried.push(pool.endpoint.address);
+        stream.set_upstream(pool.endpoint.address, &cluster.state.name);
+        stream.begin_try_span(self.tries, &cluster.state.name, pool.endpoint.address);
+        stream.with_state(|state| state.host.attempts = self.tries);
+        Ok(pool)
     }
 
     /// What this try is to leave for others.
@@ -372,6 +369,7 @@ impl<'a> Attempts<'a> {
             let per_try = self.policy.per_try_timeout_ms.map(Duration::from_millis);
             expected_timeout::tell_again(&mut parts.headers, self.end, per_try);
         }
+        set_target(&mut parts);
         stream.tell_trace(&mut parts.headers);
         // Of HTTP/2 nothing can be read back.
         if self.keeps || self.form != Form::Http1 {

@@ -107,7 +107,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     parts.method = request.method;
     parts.uri = request.uri;
     parts.headers = request.headers;
-    let refusal = head::check(&mut parts, snapshot.model.paths.normalization, true).err();
+    let refusal = head::check(&mut parts, snapshot.model.paths.normalization, true, false).err();
     let normalized_path = parts.uri.path().to_owned();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let connection = Arc::new(ConnectionInfo {

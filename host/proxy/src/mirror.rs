@@ -78,7 +78,8 @@ struct Copy {
 /// Sends copies of a request whose head is ready, to those of the route's mirrors whose turn it is.
 pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
     let stream = job.stream;
-    let is_upgrade = stream.with_state(|state| state.request.headers.contains_key(header::UPGRADE));
+    let is_upgrade =
+        stream.is_connect() || stream.with_state(|state| state.request.headers.contains_key(header::UPGRADE));
     for mirror in &job.forward.mirrors {
         let draw = || stream.worker.with_rng(|rng| rng.random_range(0..EVERY_REQUEST));
         let Some(cluster) = stream.view.snapshot.cluster(mirror.cluster) else { continue };

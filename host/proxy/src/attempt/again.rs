@@ -4,8 +4,8 @@ use http::Request;
 
 use super::{Attempts, Source};
 use crate::body::RequestBody;
-use crate::local_reply::Failure;
-use crate::retry::Again;
+use crate::local_reply::{Failure, Reply};
+use crate::retry::{self, Again};
 use crate::upstream::Form;
 
 impl Attempts<'_> {
@@ -19,6 +19,31 @@ impl Attempts<'_> {
             RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
             RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
             _ => {}
+        }
+    }
+
+    /// What is answered when there is no other try after a failure; none after the pause before one.
+    pub(super) async fn give_up(
+        &mut self,
+        failure: Failure,
+        cause: Option<String>,
+        reason: Option<String>,
+        unsent: bool,
+    ) -> Option<Box<Reply>> {
+        let wanted = self.policy.attempts > 0 && retry::after_failure(self.policy, failure, unsent);
+        match if wanted { self.may_try_again() } else { Again::No } {
+            Again::Yes => {
+                self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
+                self.pause().await;
+                None
+            }
+            no => {
+                let mut reply = Reply::failed(failure, cause).with_flags(no.flags());
+                if let Some(reason) = &reason {
+                    reply = reply.for_reason(reason);
+                }
+                Some(Box::new(if self.tries > 1 { reply.after_retries() } else { reply }))
+            }
         }
     }
 

@@ -223,7 +223,11 @@ pub(crate) fn as_http2(parts: &mut request::Parts, scheme: &'static str) {
         // What gRPC asks of every client; the client's own has ended with its connection.
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    // Of a CONNECT that is all there is.
     if parts.uri.authority().is_some() {
+        if parts.method == Method::CONNECT {
+            parts.headers.remove(header::HOST);
+        }
         return;
     }
     let authority = parts.headers.get(header::HOST).and_then(|host| host.as_bytes().try_into().ok());
