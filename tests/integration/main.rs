@@ -70,6 +70,7 @@ mod tls_edge;
 mod tls_rotation;
 mod tls_tcp;
 mod traces;
+mod tunnels;
 mod udp;
 mod unix_sockets;
 mod upstream_faults;

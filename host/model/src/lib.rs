@@ -35,7 +35,7 @@ pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
     ClientCertificate, DownstreamTls, FilterChain, Listener, ListenerLimits, ProxyHeaders, RouteTableId,
-    TcpDestination, TcpProxy, TlsVersion,
+    TcpDestination, TcpProxy, TlsVersion, Tunnel,
 };
 pub use network::{Network, ParseNetworkError};
 pub use origin::{Document, Origin, Parts};

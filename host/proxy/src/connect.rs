@@ -1,7 +1,7 @@
 //! CONNECT, where the annotation `portolan.dev/connect` of a Gateway takes it: which requests are fit for it, and what becomes of
 //! them. As in Envoy the route says where the bytes go, never the target that the client names.
 
-use http::{HeaderValue, Method, Response, StatusCode, Uri, header, request};
+use http::{HeaderValue, Method, Response, Uri, header, request};
 use portolan_model::ConnectMode;
 
 use crate::attempt::Attempts;
@@ -67,10 +67,4 @@ pub(crate) async fn terminate(
         }
         Err(reply) => stream.reply(*reply, guard).await,
     }
-}
-
-/// True when this answer opens the tunnel of a CONNECT.
-pub(crate) fn is_opened(status: StatusCode, is_http2: bool) -> bool {
-    // Of HTTP/2 hyper opens none for another success.
-    if is_http2 { status == StatusCode::OK } else { status.is_success() }
 }

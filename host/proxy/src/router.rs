@@ -289,8 +289,7 @@ impl Forwarding<'_> {
         for cookie in &self.cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
-        let opens = stream.is_connect() && connect::is_opened(response.status(), lease.is_http2());
-        if opens || response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        if stream.is_switched_by(response.status(), lease.is_http2()) {
             return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
         }
         // Over HTTP/2 any success would mean that the upgrade is done.

@@ -1,6 +1,6 @@
 //! Streams that ask for something else than an answer: a WebSocket, or by CONNECT a tunnel.
 
-use http::{Method, request};
+use http::{Method, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 use portolan_model::ConnectMode;
 
@@ -21,6 +21,16 @@ impl Stream {
     /// True when the client asks for a tunnel in so many words.
     pub(crate) fn is_connect(&self) -> bool {
         self.with_state(|state| state.request.method == Method::CONNECT)
+    }
+
+    /// True when no body follows this answer of an upstream, but what was asked for.
+    pub(crate) fn is_switched_by(&self, status: StatusCode, is_http2: bool) -> bool {
+        if !self.is_connect() {
+            return status == StatusCode::SWITCHING_PROTOCOLS;
+        }
+        // Of HTTP/2 hyper opens no tunnel for another success. A 101 is none.
+        let opens = if is_http2 { status == StatusCode::OK } else { status.is_success() };
+        opens || status == StatusCode::SWITCHING_PROTOCOLS
     }
 
     /// True when its bytes go to an endpoint over TCP.
