@@ -172,7 +172,8 @@ impl<'a> Attempts<'a> {
                     (failure, cause, reason, unsent)
                 }
             };
-            if let Some(reply) = self.give_up(failure, cause, reason, unsent).await {
+            // Boxed: rare, and what awaits it is moved with every request.
+            if let Some(reply) = Box::pin(self.give_up(failure, cause, reason, unsent)).await {
                 return Tried::Failed(reply);
             }
         }
