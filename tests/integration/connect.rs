@@ -18,15 +18,19 @@ const RULE: &str = "- route: [{destination: {host: app.test}}]\n";
 const WORKERS: usize = 2;
 
 /// A gateway that takes CONNECT in this mode, empty for none.
-fn start(mode: &str, rules: &str, (address, protocol): (SocketAddr, &str), arguments: &[&str]) -> Gateway {
+fn start(mode: &str, rules: &str, backend: (SocketAddr, &str), arguments: &[&str]) -> Gateway {
+    let options = files(mode, rules, backend);
+    arguments.iter().fold(options, |options, argument| options.argument(*argument)).start()
+}
+
+fn files(mode: &str, rules: &str, (address, protocol): (SocketAddr, &str)) -> Options {
     let annotations = format!("  annotations: {{portolan.dev/connect: {mode}}}\nspec:\n");
     let gateway = if mode.is_empty() { ANY_GATEWAY.to_owned() } else { ANY_GATEWAY.replace("spec:\n", &annotations) };
     let entry = service_entry("app.test", &[("v1", address)]);
-    let options = Options::new()
+    Options::new()
         .file("gateway.yaml", gateway)
         .file("routes.yaml", routes(rules))
-        .file("app.yaml", entry.replace("protocol: HTTP\n", &format!("protocol: {protocol}\n")));
-    arguments.iter().fold(options, |options, argument| options.argument(*argument)).start()
+        .file("app.yaml", entry.replace("protocol: HTTP\n", &format!("protocol: {protocol}\n")))
 }
 
 fn connect(target: &str, fields: &str) -> Vec<u8> {
@@ -263,4 +267,31 @@ fn a_tunnel_that_is_idle_is_closed() {
     assert!(client.is_closed());
     let line = gateway.await_access("CONNECT");
     assert!(line.contains(" 200 SI stream_idle_timeout "), "{line}");
+}
+
+#[test]
+fn policies_decide_about_its_head() {
+    let policy = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: istio-system}}\n\
+             spec: {spec}\n"
+        )
+    };
+    let deny =
+        policy("deny", "{action: DENY, rules: [{to: [{operation: {methods: [CONNECT], hosts: ['deny.test*']}}]}]}");
+    let paths = policy("paths", "{action: ALLOW, rules: [{to: [{operation: {paths: ['/*']}}]}]}");
+    for (policies, target, status) in [
+        (&deny, "shop.test:443", 200),
+        (&deny, "deny.test:443", 403),
+        // It has none.
+        (&paths, "shop.test:443", 403),
+    ] {
+        let gateway = files("terminate", RULE, (echo(), "TCP")).file("policies.yaml", policies.as_str()).start();
+        gateway.await_filters();
+        let mut client = gateway.connect();
+        client.send(&connect(target, "")).unwrap();
+        let head = client.head().unwrap();
+        assert_eq!(head.status, status, "{target}");
+        assert_eq!(head.header("connection"), (status == 403).then_some("close"));
+    }
 }
