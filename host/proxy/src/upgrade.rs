@@ -51,7 +51,10 @@ pub(crate) async fn answer(
     parts.headers.remove(header::TRANSFER_ENCODING);
     let _ = head::strip(&mut parts.headers, false);
     if is_connect {
-        // The success stays what it is.
+        // The success stays what it is, but for what carries HTTP/3 within the process: it knows one.
+        if stream.connection.state.is_http3() {
+            parts.status = StatusCode::OK;
+        }
     } else if stream.is_http2() {
         // RFC 8441 section 5: any success will do, and the key's answer is for nobody.
         parts.status = StatusCode::OK;
