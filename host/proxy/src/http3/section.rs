@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn websocket_is_the_one_protocol_and_gets_a_stand_in() {
-        let huffman = [&literal(b":protocol", false, b"")[..10], &[0x87], WEBSOCKET.1].concat();
+        let huffman = [&literal(b":protocol", false, b"")[..11], &[0x87], WEBSOCKET.1].concat();
         for field in [literal(b":protocol", false, b"websocket"), huffman] {
             let block = [HEAD, &field, PLAIN].concat();
             let stood = [HEAD, &literal(b":protocol", false, b"connect-udp"), PLAIN].concat();
