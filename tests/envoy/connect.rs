@@ -64,7 +64,13 @@ fn outcome(gateway: SocketAddr, asked: &str, targets: &mpsc::Receiver<String>, i
     connection.send(asked.as_bytes()).unwrap();
     let head = connection.head().unwrap();
     let shown = |name: &str| head.header(name).map(str::to_owned);
-    let mut text = format!("{} {:?} {:?}", head.status, shown("connection"), shown("x-proxy"));
+    let mut text = format!(
+        "{} {:?} {:?} {:?}",
+        head.status,
+        shown("connection"),
+        shown("x-proxy"),
+        shown("x-envoy-upstream-service-time")
+    );
     if head.status != 200 {
         // As much as is said to come, and the end.
         let length = shown("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);

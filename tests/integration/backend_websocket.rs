@@ -12,16 +12,16 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// What RFC 6455 has for that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+const RULE: &str = "- route: [{destination: {host: app.test}}]\n  headers: {response: {set: {x-added: 'yes'}}}\n";
+
 /// Each has connections of its own.
 const WORKERS: usize = 2;
 
 /// A gateway whose one service is of HTTP/2, with a traffic policy.
 fn start(address: std::net::SocketAddr, traffic: &str, arguments: &[&str]) -> Gateway {
     let entry = service_entry("app.test", &[("v1", address)]).replace("protocol: HTTP\n", "protocol: HTTP2\n");
-    let mut options = Options::new()
-        .file("gateway.yaml", ANY_GATEWAY)
-        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
-        .file("app.yaml", entry);
+    let mut options =
+        Options::new().file("gateway.yaml", ANY_GATEWAY).file("routes.yaml", routes(RULE)).file("app.yaml", entry);
     if !traffic.is_empty() {
         options = options.file("policy.yaml", policy("app.test", traffic));
     }
@@ -53,6 +53,7 @@ fn a_websocket_of_http1_goes_out_as_extended_connect() {
     let head = connection.head().unwrap();
     assert_eq!((head.status, head.header("sec-websocket-accept")), (101, Some(ACCEPT)));
     assert_eq!((head.header("upgrade"), head.header("connection")), (Some("websocket"), Some("Upgrade")));
+    assert_eq!(head.header("x-added"), Some("yes"), "the rule's header operations");
     assert_eq!(head.header("x-target"), Some("http://shop.test/ws?room=1"));
     assert_eq!((head.header("x-protocol"), head.header("x-version")), (Some("websocket"), Some("HTTP/2.0")));
     assert_eq!((head.header("x-key"), head.header("x-upgrade")), (Some(KEY), Some("None")));

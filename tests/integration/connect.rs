@@ -12,7 +12,7 @@ use crate::support::gateway::{Gateway, Options};
 use crate::support::h2::*;
 use crate::support::secure;
 
-const RULE: &str = "- route: [{destination: {host: app.test}}]\n";
+const RULE: &str = "- route: [{destination: {host: app.test}}]\n  headers: {response: {set: {x-added: 'yes'}}}\n";
 
 /// Each has connections of its own.
 const WORKERS: usize = 2;
@@ -103,7 +103,7 @@ fn a_connect_goes_on_and_its_success_opens_a_tunnel() {
     let asked = b"CONNECT shop.test:443 HTTP/1.1\r\nhost: other.test\r\nproxy-authorization: x\r\n\r\nearly";
     client.send(asked).unwrap();
     let head = client.head().unwrap();
-    assert_eq!((head.status, head.header("x-via")), (200, Some("proxy")));
+    assert_eq!((head.status, head.header("x-via"), head.header("x-added")), (200, Some("proxy"), Some("yes")));
     assert_eq!((head.header("content-length"), head.header("connection")), (None, None));
     let sent = heads.recv_timeout(DEADLINE).unwrap().to_lowercase();
     assert!(sent.starts_with("connect shop.test:443 http/1.1\r\n") && sent.contains("\r\nhost: shop.test:443\r\n"));
@@ -186,6 +186,7 @@ fn a_tunnel_may_end_in_the_gateway() {
     client.send(&[connect("shop.test:443", ""), b"early".to_vec()].concat()).unwrap();
     let head = client.head().unwrap();
     assert_eq!((head.status, head.header("content-length"), head.header("transfer-encoding")), (200, None, None));
+    assert_eq!(head.header("x-added"), Some("yes"));
     assert_eq!(client.exactly(5).unwrap(), b"early");
     echoes(&mut client, &vec![b'x'; 200_000]);
     assert_eq!(gateway.metric("envoy_cluster_upstream_rq_active", &["outbound|80||app.test"]), 1.0);

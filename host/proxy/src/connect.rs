@@ -63,7 +63,7 @@ pub(crate) async fn terminate(
     match attempts.connect().await {
         Ok(opened) => {
             drop(attempts);
-            upgrade::connected(stream, opened, guard)
+            upgrade::connected(job, opened, guard)
         }
         Err(reply) => stream.reply(*reply, guard).await,
     }

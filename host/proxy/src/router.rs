@@ -290,7 +290,7 @@ impl Forwarding<'_> {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
         if stream.is_switched_by(response.status(), lease.is_http2()) {
-            return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
+            return upgrade::answer(self, &mut response, lease, upstream, guard).await;
         }
         // Over HTTP/2 any success would mean that the upgrade is done.
         if stream.take_upgrade().is_some() && response.status().is_success() && stream.is_http2() {

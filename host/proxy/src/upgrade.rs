@@ -23,18 +23,19 @@ use crate::connection::stream_idle_timeout;
 use crate::head;
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::router::Upstream;
+use crate::router::{Forwarding, Upstream};
 use crate::stream::{Guard, Stream};
 
 /// Hands a 101, or a success of CONNECT, to the client and starts the tunnel; a 101 that nobody asked for is a protocol
 /// error.
 pub(crate) async fn answer(
-    stream: &Rc<Stream>,
+    job: &Forwarding<'_>,
     response: &mut Response<Incoming>,
     lease: Lease,
     upstream: Upstream,
     guard: Guard,
 ) -> Response<ResponseBody> {
+    let stream = job.stream;
     let is_connect = stream.is_connect();
     let asked = stream.take_upgrade().filter(|_| response.status().is_success() == is_connect);
     let Some(client) = asked else {
@@ -50,6 +51,8 @@ pub(crate) async fn answer(
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::TRANSFER_ENCODING);
     let _ = head::strip(&mut parts.headers, false);
+    // As in Envoy not how long it took: the request has not ended.
+    stream.change_response(job.route, job.destination, &mut parts, false);
     if is_connect {
         // The success stays what it is, but for what carries HTTP/3 within the process: it knows one.
         if stream.connection.state.is_http3() {
@@ -70,7 +73,8 @@ pub(crate) async fn answer(
 }
 
 /// Answers a CONNECT whose tunnel ends here, and starts it.
-pub(crate) fn connected(stream: &Rc<Stream>, opened: Opened, guard: Guard) -> Response<ResponseBody> {
+pub(crate) fn connected(job: &Forwarding<'_>, opened: Opened, guard: Guard) -> Response<ResponseBody> {
+    let stream = job.stream;
     let Opened { socket, open, mut upstream } = opened;
     upstream.answered(StatusCode::OK.as_u16());
     stream.flag(ResponseFlags::NONE, "via_upstream");
@@ -79,7 +83,8 @@ pub(crate) fn connected(stream: &Rc<Stream>, opened: Opened, guard: Guard) -> Re
         let server = std::future::ready(Ok(socket));
         spawn_local(tunnel(stream.clone(), client, server, (open, upstream), guard));
     }
-    let (parts, ()) = Response::new(()).into_parts();
+    let (mut parts, ()) = Response::new(()).into_parts();
+    stream.change_response(job.route, job.destination, &mut parts, false);
     stream.finish_head(parts, ResponseBody::head_only())
 }
 
