@@ -296,3 +296,17 @@ fn policies_decide_about_its_head() {
         assert_eq!(head.header("connection"), (status == 403).then_some("close"));
     }
 }
+
+#[test]
+fn explain_knows_the_rule_that_a_connect_takes() {
+    let gateway = start("terminate", RULE, (echo(), "TCP"), &[]);
+    let explain = |method: &str| {
+        let config = gateway.config();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.args(["explain", "--url", "http://shop.test/", "-X", method, "--config"]).arg(config);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let told = explain("CONNECT");
+    assert!(told.contains("CONNECT shop.test:80\n") && told.contains("sent to app.test"), "{told}");
+    assert!(explain("TRACE").contains("405 method_not_allowed"));
+}

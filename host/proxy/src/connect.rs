@@ -44,6 +44,15 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Makes a made-up request a CONNECT to its Host, at the listener's port where it says none.
+pub(crate) fn aim(parts: &mut request::Parts, port: u16) {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let target = Uri::try_from(host).ok().filter(|target| target.port().is_some());
+    if let Some(target) = target.or_else(|| Uri::try_from(format!("{host}:{port}")).ok()) {
+        parts.uri = target;
+    }
+}
+
 /// The target as an upstream is told it: filters and routes may have changed the Host.
 pub(crate) fn set_target(parts: &mut request::Parts) {
     if parts.method == Method::CONNECT
