@@ -11,6 +11,7 @@ mod support;
 mod auth;
 mod balancing;
 mod bundled;
+mod connect;
 mod decisions;
 mod difference;
 mod edits;

@@ -302,7 +302,13 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("a second authority", and((":authority", "a.test"))),
         ("a status", and((":status", "200"))),
         ("an unknown pseudo-field", and((":other", "x"))),
-        ("extended CONNECT", headers(&[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, PATH])),
+        ("another protocol", headers(&[(":method", "CONNECT"), (":protocol", "connect-udp"), SCHEME, AUTHORITY, PATH])),
+        (
+            "a protocol h3 knows",
+            headers(&[(":method", "CONNECT"), (":protocol", "webtransport"), SCHEME, AUTHORITY, PATH]),
+        ),
+        ("a WebSocket without a path", headers(&[(":method", "CONNECT"), (":protocol", "websocket"), AUTHORITY])),
+        ("a protocol of GET", headers(&[METHOD, (":protocol", "websocket"), SCHEME, AUTHORITY, PATH])),
         ("CONNECT with a path", with(&[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH])),
         ("a path after a field", with(&[METHOD, SCHEME, AUTHORITY, ("x-a", "b"), PATH])),
         ("a fragment", with(&[METHOD, SCHEME, AUTHORITY, (":path", "/a#b")])),
@@ -482,4 +488,95 @@ fn a_process_that_takes_over_serves_http_3_when_the_old_one_has_gone() {
     assert_eq!(await_some("the old process's end", || old.try_wait().unwrap()).code(), Some(0));
     await_true("the offer of the new process", || served.over_tcp("a.test").header("alt-svc").is_some());
     assert_eq!(get(&mut served.connect("a.test"), "a.test").status, 200);
+}
+
+/// A stream on which bytes go both ways behind a head.
+struct Piped {
+    sending: quinn::SendStream,
+    receiving: quinn::RecvStream,
+}
+
+impl Piped {
+    /// Sends a head; the answer's status must be this entry of QPACK's table.
+    fn open(client: &Http3, head: &[u8], status: u8) -> Self {
+        client.wait(async {
+            let (mut sending, receiving) = client.connection.open_bi().await.unwrap();
+            sending.write_all(head).await.unwrap();
+            let mut piped = Self { sending, receiving };
+            let (kind, block) = piped.frame().await.expect("an answer");
+            assert!(kind == 1 && block[2] == 0xc0 | status, "{kind}: {block:x?}");
+            piped
+        })
+    }
+
+    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.receiving.read_exact(&mut head).await.ok()?;
+        let mut rest = vec![0; (1 << (head[1] >> 6)) - 1];
+        self.receiving.read_exact(&mut rest).await.ok()?;
+        let length = rest.iter().fold(usize::from(head[1] & 0x3f), |value, byte| value << 8 | usize::from(*byte));
+        let mut payload = vec![0; length];
+        self.receiving.read_exact(&mut payload).await.ok()?;
+        Some((head[0], payload))
+    }
+
+    /// Sends a piece in one frame and reads as much back.
+    fn echo(&mut self, client: &Http3, piece: &[u8]) {
+        client.wait(async {
+            self.sending.write_all(&frame(0, piece)).await.unwrap();
+            let mut back = Vec::new();
+            while back.len() < piece.len() {
+                let (kind, payload) = self.frame().await.expect("a frame");
+                assert_eq!(kind, 0);
+                back.extend(payload);
+            }
+            assert!(back == piece, "{} bytes", back.len());
+        });
+    }
+
+    /// Ends it, and waits for the end.
+    fn end(mut self, client: &Http3) {
+        let _ = self.sending.finish();
+        assert_eq!(client.wait(async { self.frame().await }), None);
+    }
+}
+
+#[test]
+fn websockets_go_over_http_3_beside_requests() {
+    let served = Served::start();
+    let mut client = served.connect("a.test");
+    let head = |path| {
+        headers(&[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, (":path", path), ("x-a", "b")])
+    };
+    let mut first = Piped::open(&client, &head("/socket"), 25);
+    let mut second = Piped::open(&client, &head("/other"), 25);
+    first.echo(&client, b"ping");
+    second.echo(&client, &vec![b'x'; 30_000]);
+    assert_eq!(get(&mut client, "a.test").status, 200);
+    first.echo(&client, &vec![b'y'; 30_000]);
+    first.end(&client);
+    let line = served.tls.gateway.await_access("/socket");
+    assert!(line.contains("\"GET /socket HTTP/3\" 200 - via_upstream ") && line.contains(" 30004 30004 "), "{line}");
+    // The client's end is the end of all.
+    drop(client);
+    served.tls.gateway.await_access("/other");
+    await_true("the end of all", || served.a.in_flight() == 0);
+}
+
+#[test]
+fn connect_over_http_3_is_taken_where_a_gateway_asks_for_it() {
+    let head = headers(&[(":method", "CONNECT"), (":authority", "a.test:443")]);
+    let served = Served::start();
+    let answer = served.connect("a.test").answer_of(&head);
+    let refused = b"Method Not Allowed";
+    assert!(answer.ends_with(refused), "{answer:x?}");
+    let echo = crate::support::tcp::Server::echo();
+    let served = Served::start_with(Options::new(), |files| {
+        let files = files.replace("http3: 'true'", "http3: 'true', portolan.dev/connect: terminate");
+        files.replace("{host: a.backend}", "{host: echo.test}") + "---\n" + &service_entry("echo.test", &[("v1", echo)])
+    });
+    let client = served.connect("a.test");
+    let mut piped = Piped::open(&client, &head, 25);
+    piped.echo(&client, b"GET / HTTP/1.1\r\n");
+    piped.end(&client);
 }

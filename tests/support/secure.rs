@@ -132,10 +132,11 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// What a backend of a test is.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Options {
     tls: Option<Arc<ServerConfig>>,
     http2: bool,
+    tunnels: bool,
     echo: bool,
 }
 
@@ -153,6 +154,11 @@ impl Options {
     /// HTTP/2 only.
     pub(crate) fn http2(self) -> Self {
         Self { http2: true, ..self }
+    }
+
+    /// Allows extended CONNECT over HTTP/2, and answers it, and plain CONNECT, as [`tunnel`] does.
+    pub(crate) fn tunnels(self) -> Self {
+        Self { tunnels: true, ..self }
     }
 
     /// Sends bytes back, instead of HTTP.
@@ -232,10 +238,10 @@ async fn accept(listener: std::net::TcpListener, options: Options, seen: Arc<See
     let acceptor = options.tls.clone().map(TlsAcceptor::from);
     while let Ok((socket, _)) = listener.accept().await {
         seen.handshakes.fetch_add(1, Ordering::SeqCst);
-        let (acceptor, seen) = (acceptor.clone(), seen.clone());
+        let (acceptor, seen, options) = (acceptor.clone(), seen.clone(), options.clone());
         tokio::spawn(async move {
             match acceptor {
-                None => serve(socket, options.http2, String::new(), seen).await,
+                None => serve(socket, (options.http2, options.tunnels), String::new(), seen).await,
                 Some(acceptor) => {
                     let Ok(stream) = acceptor.accept(socket).await else { return };
                     if options.echo {
@@ -246,7 +252,7 @@ async fn accept(listener: std::net::TcpListener, options: Options, seen: Arc<See
                     }
                     let told = told(stream.get_ref().1);
                     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    serve(stream, is_http2, told, seen).await;
+                    serve(stream, (is_http2, options.tunnels), told, seen).await;
                 }
             }
         });
@@ -266,17 +272,22 @@ fn told(connection: &ServerConnection) -> String {
 
 async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    is_http2: bool,
+    (is_http2, tunnels): (bool, bool),
     told: String,
     seen: Arc<Seen>,
 ) {
     seen.connections.fetch_add(1, Ordering::SeqCst);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let told = told.clone();
         seen.requests.fetch_add(1, Ordering::SeqCst);
-        answer(request, told.clone())
+        let is_tunnel = tunnels && request.method() == http::Method::CONNECT;
+        async move { if is_tunnel { Ok(tunnel(request)) } else { answer(request, told).await } }
     });
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
+        if tunnels {
+            builder.enable_connect_protocol();
+        }
         let _ = builder.max_concurrent_streams(50).serve_connection(TokioIo::new(io), service).await;
     } else {
         let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades().await;
@@ -328,6 +339,32 @@ fn upgraded(request: Request<Incoming>) -> Response<Reply> {
     *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
     response.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+    response
+}
+
+/// A pipe after a 200, which tells in fields what was asked for: target, `:protocol`, the WebSocket's key. `/no` is a 403, as is
+/// a target of that name.
+fn tunnel(request: Request<Incoming>) -> Response<Reply> {
+    if request.uri().path() == "/no" || request.uri().host() == Some("no") {
+        let mut response = Response::new(Reply::Bytes(Bytes::from_static(b"no"), None));
+        *response.status_mut() = http::StatusCode::FORBIDDEN;
+        return response;
+    }
+    let protocol = request.extensions().get::<hyper::ext::Protocol>().map_or("-", hyper::ext::Protocol::as_str);
+    let key = request.headers().get("sec-websocket-key").and_then(|key| key.to_str().ok()).unwrap_or("-");
+    let told = [
+        ("x-target", request.uri().to_string()),
+        ("x-protocol", protocol.to_owned()),
+        ("x-key", key.to_owned()),
+        ("x-upgrade", format!("{:?}", request.headers().get("upgrade"))),
+        ("x-version", format!("{:?}", request.version())),
+    ];
+    let mut response = upgraded(request);
+    *response.status_mut() = http::StatusCode::OK;
+    response.headers_mut().clear();
+    for (name, value) in told {
+        response.headers_mut().insert(name, HeaderValue::try_from(value).expect("a value"));
+    }
     response
 }
 

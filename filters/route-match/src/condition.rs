@@ -55,6 +55,8 @@ impl Condition {
     pub(crate) fn holds(&self, head: &impl Head) -> bool {
         let pattern = &self.pattern;
         match &self.subject {
+            // A CONNECT has no path, and no regular expression fits that.
+            Subject::Uri { .. } if head.path().is_empty() => false,
             Subject::Uri { ignore_case: false } => pattern.holds(head.path()),
             Subject::Uri { ignore_case: true } => pattern.holds_without_case(head.path()),
             Subject::Scheme => pattern.holds(head.scheme()),

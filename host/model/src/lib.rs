@@ -35,7 +35,7 @@ pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use library::{LIBRARY, LibraryFilter};
 pub use listener::{
     ClientCertificate, DownstreamTls, FilterChain, Listener, ListenerLimits, ProxyHeaders, RouteTableId,
-    TcpDestination, TcpProxy, TlsVersion,
+    TcpDestination, TcpProxy, TlsVersion, Tunnel,
 };
 pub use network::{Network, ParseNetworkError};
 pub use origin::{Document, Origin, Parts};
@@ -47,7 +47,7 @@ pub use plugin::{
 };
 pub use rare::{Rare, Usual};
 pub use route::{
-    CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
+    ConnectMode, CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
     HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,
     Share, Sticky, StringMatch, VirtualHost,
 };

@@ -160,8 +160,21 @@ pub struct TcpProxy {
     /// No connection lives longer, in milliseconds. `connectionPool.tcp.maxConnectionDuration`; default none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_connection_duration_ms: Option<u64>,
+    /// Connections go through a tunnel of the only destination's; none: as they are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tunnel: Option<Tunnel>,
     /// The rule in the user's file.
     pub origin: Origin,
+}
+
+/// `trafficPolicy.tunnel`: the endpoint is a proxy, which is asked over HTTP to carry the bytes to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// `HOST:PORT`, an address of IPv6 in brackets.
+    pub target: String,
+    /// By POST instead of CONNECT, with the bytes in bodies.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub post: bool,
 }
 
 /// One weighted cluster of a [`TcpProxy`].

@@ -19,8 +19,21 @@ pub struct RouteTable {
     /// Requests of gRPC-Web are turned into gRPC.
     #[serde(skip_serializing_if = "is_default", default)]
     pub grpc_web: bool,
+    /// What becomes of CONNECT; none where it is refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub connect: Option<ConnectMode>,
     /// One entry for each served host.
     pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// What becomes of CONNECT where it is taken, once a route was found for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectMode {
+    /// It goes to the endpoint as CONNECT, and its success opens the tunnel.
+    Forward,
+    /// The tunnel ends here: its bytes go to the endpoint over TCP.
+    Terminate,
 }
 
 /// One served host: an exact name, `*.suffix` or `*`, lower case and without port.

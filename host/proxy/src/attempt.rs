@@ -1,7 +1,10 @@
 //! Tries: picks an endpoint, gets a connection, sends, and tries again where `retry` says so.
 
+mod again;
+mod connect;
 mod outcome;
 mod replayed;
+mod websocket;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,6 +17,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::connect::Opened;
 use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
 use self::replayed::replay;
 use portolan_telemetry::UpstreamAddress;
@@ -22,6 +26,7 @@ use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
 use crate::cluster::Permit;
+use crate::connect::set_target;
 use crate::deadline::{Deadline, within};
 use crate::expected_timeout;
 use crate::filter_chain::Direction;
@@ -30,10 +35,10 @@ use crate::grpc_timeout;
 use crate::kept_head::{self, KeptHead};
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, ClusterPool, PoolLimits, Wanted};
+use crate::pool::{CheckoutError, ClusterPool, EndpointPool, PoolLimits, Wanted};
 use crate::retry::{self, Again};
 use crate::router::{Answer, Forwarding, Upstream};
-use crate::upstream::{ConnectionKey, StreamFailure, alert, as_http2, stream_failure};
+use crate::upstream::{ConnectionKey, Form, StreamFailure, alert, as_http2, as_websocket, stream_failure};
 
 /// What came of all tries. Boxed: each future on the way out moves it once more.
 pub(crate) enum Tried {
@@ -65,7 +70,7 @@ pub(crate) struct Attempts<'a> {
     fresh: bool,
     /// What its connection must be for.
     key: Option<Rc<ConnectionKey>>,
-    is_http2: bool,
+    form: Form,
     /// Holds one of the cluster's `maxRetries` places while a retry is under way.
     permit: Option<Permit>,
 }
@@ -86,12 +91,12 @@ impl<'a> Attempts<'a> {
     pub(crate) fn new(job: &'a Forwarding<'a>, pool: &'a Rc<ClusterPool>, body: Incoming) -> Self {
         let policy = &job.forward.retry;
         let stream = job.stream;
-        let (key, is_http2) = job.cluster.transport.needs(stream);
+        let (key, form) = job.cluster.transport.needs(stream);
         let is_empty = http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request);
         let is_grpc = !is_empty && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
         let timeout = if is_grpc { grpc_timeout::of(stream, job.forward) } else { job.forward.timeout };
         let keeps = retry::asks_after_sending(policy)
-            || is_http2 && policy.attempts > 0 && policy.refused_stream
+            || form != Form::Http1 && policy.attempts > 0 && policy.refused_stream
             || is_grpc && retry::asks_for_grpc(policy);
         let body = match () {
             () if is_empty => Source::Empty,
@@ -113,7 +118,7 @@ impl<'a> Attempts<'a> {
             tried: SmallVec::new(),
             fresh: false,
             key,
-            is_http2,
+            form,
             permit: None,
         }
     }
@@ -167,19 +172,9 @@ impl<'a> Attempts<'a> {
                     (failure, cause, reason, unsent)
                 }
             };
-            let wanted = self.policy.attempts > 0 && retry::after_failure(self.policy, failure, unsent);
-            match if wanted { self.may_try_again() } else { Again::No } {
-                Again::Yes => {
-                    self.job.stream.on_try_ended(if failure == Failure::TryTimeout { 504 } else { 503 }, false);
-                    self.pause().await;
-                }
-                no => {
-                    let mut reply = Reply::failed(failure, cause).with_flags(no.flags());
-                    if let Some(reason) = &reason {
-                        reply = reply.for_reason(reason);
-                    }
-                    return Tried::Failed(Box::new(if self.tries > 1 { reply.after_retries() } else { reply }));
-                }
+            // Boxed: rare, and what awaits it is moved with every request.
+            if let Some(reply) = Box::pin(self.give_up(failure, cause, reason, unsent)).await {
+                return Tried::Failed(reply);
             }
         }
     }
@@ -208,35 +203,21 @@ impl<'a> Attempts<'a> {
 
     async fn attempt(&mut self) -> Try {
         self.tries += 1;
-        // Nothing is reported of an endpoint that this try has not reached.
-        self.job.stream.with_state(|state| state.host.endpoint = None);
-        let avoid = self.avoid();
-        let Some(pool) = self.pool.pick(&self.job.stream.worker, self.job.hash, avoid) else {
-            let name = self.job.cluster.state.name.clone();
-            self.job.stream.note(|info| info.upstream_cluster = Some(name));
-            if self.job.cluster.undefined && self.job.cluster.state.endpoints().endpoints.is_empty() {
-                self.job.stream.http.no_cluster.inc();
-                return failed(
-                    Failure::NoCluster,
-                    Some("nothing defines the host, and DNS does not know it".to_owned()),
-                );
-            }
-            self.job.cluster.state.metrics.upstream_cx_none_healthy.inc();
-            return failed(Failure::NoHealthyUpstream, None);
+        let pool = match self.pick() {
+            Ok(pool) => pool,
+            Err(failed) => return failed,
         };
         let stream = self.job.stream;
-        self.tried.push(pool.endpoint.address);
-        stream.set_upstream(pool.endpoint.address, &self.job.cluster.state.name);
-        stream.begin_try_span(self.tries, &self.job.cluster.state.name, pool.endpoint.address);
-        let limits = stream.with_state(|state| {
-            state.host.attempts = self.tries;
-            state.host.limits
-        });
+        let limits = stream.with_state(|state| state.host.limits);
         let limits = PoolLimits { breakers: limits, ..self.job.cluster.limits };
         let asked = stream.view.wants.course.then(Instant::now);
         let (transport, fresh) = (&self.job.cluster.transport, std::mem::take(&mut self.fresh));
-        let wanted = Wanted { limits, transport, key: self.key.clone(), is_http2: self.is_http2, fresh };
-        let checkout = self.pool.checkout(&pool, &wanted).await;
+        let is_http2 = self.form != Form::Http1;
+        let wanted = Wanted { limits, transport, key: self.key.clone(), is_http2, fresh };
+        let checkout = match self.pool.checkout(&pool, &wanted).await {
+            Ok(lease) if self.form == Form::WebSocket => Box::pin(self.for_websocket(lease, &pool, wanted)).await,
+            checkout => checkout,
+        };
         if !matches!(checkout, Err(CheckoutError::Overflow)) {
             stream.with_state(|state| state.host.endpoint = Some(pool.endpoint.clone()));
         }
@@ -263,6 +244,29 @@ impl<'a> Attempts<'a> {
         })
     }
 
+    /// The endpoint of this try, told to everybody who asks.
+    fn pick(&mut self) -> Result<Rc<EndpointPool>, Try> {
+        let (stream, cluster) = (self.job.stream, self.job.cluster);
+        // Nothing is reported of an endpoint that this try has not reached.
+        stream.with_state(|state| state.host.endpoint = None);
+        let Some(pool) = self.pool.pick(&stream.worker, self.job.hash, self.avoid()) else {
+            let name = cluster.state.name.clone();
+            stream.note(|info| info.upstream_cluster = Some(name));
+            if cluster.undefined && cluster.state.endpoints().endpoints.is_empty() {
+                stream.http.no_cluster.inc();
+                let cause = "nothing defines the host, and DNS does not know it".to_owned();
+                return Err(failed(Failure::NoCluster, Some(cause)));
+            }
+            cluster.state.metrics.upstream_cx_none_healthy.inc();
+            return Err(failed(Failure::NoHealthyUpstream, None));
+        };
+        self.tried.push(pool.endpoint.address);
+        stream.set_upstream(pool.endpoint.address, &cluster.state.name);
+        stream.begin_try_span(self.tries, &cluster.state.name, pool.endpoint.address);
+        stream.with_state(|state| state.host.attempts = self.tries);
+        Ok(pool)
+    }
+
     /// What this try is to leave for others.
     fn avoid(&self) -> Avoid<'_> {
         let policy = self.policy;
@@ -277,13 +281,18 @@ impl<'a> Attempts<'a> {
         if reused {
             self.keep_body();
         }
-        let Some(request) = self.request() else { return failed(Failure::Reset, None) };
+        let Some(request) = self.request(lease.is_http2()) else { return failed(Failure::Reset, None) };
         // On a reused connection the head may have to be sent again on another, whatever the policy; and where a status of
         // gRPC asks for it.
         let may_repeat = reused || !self.keeps && retry::asks_for_grpc(self.policy);
         lease.sent().begin(may_repeat && !lease.is_http2() && matches!(self.body, Source::Empty));
         match lease.send(request).await {
-            Ok(response) => Try::Answered(Box::new(Answer { response, lease, upstream })),
+            Ok(mut response) => {
+                if lease.is_http2() {
+                    self.switch(&mut response);
+                }
+                Try::Answered(Box::new(Answer { response, lease, upstream }))
+            }
             Err(mut error) => {
                 let unsent = error.take_message().map(|request| self.take_back(request)).is_some();
                 if !unsent && reused && self.kept.is_none() {
@@ -347,7 +356,7 @@ impl<'a> Attempts<'a> {
 
     /// The request of this try. Its head is kept only when another try may need it: a copy costs about as much as a
     /// filter.
-    fn request(&mut self) -> Option<Request<RequestBody>> {
+    fn request(&mut self, is_http2: bool) -> Option<Request<RequestBody>> {
         let stream = self.job.stream;
         let mut parts = match (self.unsent.take(), self.kept.take()) {
             (Some(parts), _) => parts,
@@ -361,9 +370,10 @@ impl<'a> Attempts<'a> {
             let per_try = self.policy.per_try_timeout_ms.map(Duration::from_millis);
             expected_timeout::tell_again(&mut parts.headers, self.end, per_try);
         }
+        set_target(&mut parts);
         stream.tell_trace(&mut parts.headers);
         // Of HTTP/2 nothing can be read back.
-        if self.keeps || self.is_http2 {
+        if self.keeps || self.form != Form::Http1 {
             self.kept = Some(KeptHead::of(&parts));
         }
         if stream.view.wants.request_head_later {
@@ -395,93 +405,14 @@ impl<'a> Attempts<'a> {
             None => body,
         };
         // Without a length a body would be left out of methods that rarely have one.
-        if self.is_http2 {
+        if is_http2 && self.form == Form::WebSocket {
+            as_websocket(&mut parts, self.job.cluster.transport.scheme());
+        } else if is_http2 {
             as_http2(&mut parts, self.job.cluster.transport.scheme());
         } else if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         Some(Request::from_parts(parts, body))
-    }
-
-    /// The request as it was, when none of it was sent.
-    fn take_back(&mut self, request: Request<RequestBody>) {
-        let (parts, body) = request.into_parts();
-        self.unsent = Some(parts);
-        match body.without_turning() {
-            RequestBody::Streamed(incoming, _) => self.body = Source::Fresh(*incoming),
-            RequestBody::Filtered(filtered) => self.body = Source::Filtered(filtered),
-            _ => {}
-        }
-    }
-
-    /// True when the failure is the connection's, which had ended before, and the request can go again on another.
-    fn is_stale(&self, failure: Failure, unsent: bool) -> bool {
-        match failure {
-            Failure::Reset => self.is_repeatable(unsent),
-            // The upstream was about to go and has not looked at it.
-            Failure::StreamRefused => self.has_body_and_head(),
-            _ => false,
-        }
-    }
-
-    fn has_body_and_head(&self) -> bool {
-        let has_body = match &self.body {
-            Source::Empty => true,
-            Source::Replay(replay) => replay.borrow().is_whole(),
-            Source::Fresh(_) | Source::Filtered(_) => self.unsent.is_some(),
-            Source::Spent => false,
-        };
-        has_body && (self.unsent.is_some() || self.kept.is_some())
-    }
-
-    /// True when sending again can do no harm that the client did not ask for, and is possible.
-    fn is_repeatable(&self, unsent: bool) -> bool {
-        let is_whole = match &self.body {
-            Source::Empty => true,
-            Source::Replay(replay) => replay.borrow().is_whole(),
-            Source::Fresh(_) | Source::Filtered(_) | Source::Spent => false,
-        };
-        match (&self.unsent, &self.kept) {
-            _ if matches!(self.body, Source::Spent) => false,
-            (Some(_), _) => unsent,
-            (None, Some(kept)) => is_whole && kept.is_idempotent(),
-            (None, None) => false,
-        }
-    }
-
-    /// Takes a place for one more try, if the policy, the request and the cluster's limit have one left.
-    fn may_try_again(&mut self) -> Again {
-        let body_is_there = match &self.body {
-            Source::Empty | Source::Fresh(_) | Source::Filtered(_) => true,
-            Source::Replay(replay) => replay.borrow().is_whole(),
-            Source::Spent => false,
-        };
-        let head_is_there = self.kept.is_some() || self.unsent.is_some() || self.has_unsent_head();
-        if !body_is_there || !head_is_there {
-            return Again::No;
-        }
-        let metrics = &self.job.cluster.state.metrics;
-        if self.tries > self.policy.attempts {
-            metrics.upstream_rq_retry_limit_exceeded.inc();
-            return Again::LimitExceeded;
-        }
-        let limit = match self.job.cluster.retry_budget {
-            Some(budget) => budget.limit(self.job.cluster.state.in_flight().0),
-            None => self.job.stream.with_state(|state| state.host.limits.max_retries),
-        };
-        self.permit = None;
-        self.permit = self.job.cluster.state.retry(limit);
-        if self.permit.is_none() {
-            metrics.upstream_rq_retry_overflow.inc();
-            return Again::Overflow;
-        }
-        metrics.upstream_rq_retry.inc();
-        Again::Yes
-    }
-
-    /// No connection has taken the head yet.
-    fn has_unsent_head(&self) -> bool {
-        self.job.stream.with_state(|state| !state.request.headers.is_empty())
     }
 
     /// When the route's timeout runs out for what waits of a body in filters.

@@ -131,7 +131,7 @@ impl Bench {
     fn prepare(&self, request: &BenchRequest<'_>) -> Result<Prepared, BenchError> {
         let mut parts = request.request.clone();
         let paths = self.worker.view().snapshot.model.paths.normalization;
-        head::check(&mut parts, paths, true).map_err(|_| BenchError::Refused)?;
+        head::check(&mut parts, paths, true, false).map_err(|_| BenchError::Refused)?;
         let stream = Stream::new(self.worker.clone(), self.slot.clone(), self.connection.clone(), parts, None);
         if stream.with_state(|state| head::prepare(state, &stream).is_err()) {
             return Err(BenchError::Refused);

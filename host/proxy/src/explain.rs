@@ -11,6 +11,7 @@ use portolan_model::{ClusterId, RouteId};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::body_filter::Whole;
+use crate::connect;
 use crate::connection::Activity;
 use crate::context::{Choice, ConnectionInfo};
 use crate::edge::{Edge, EdgeLimits};
@@ -74,7 +75,7 @@ pub struct MadeAnswer {
 /// A request as an upstream would get it.
 #[derive(Clone, Debug)]
 pub struct SentRequest {
-    /// Path and query.
+    /// Path and query; empty of a CONNECT.
     pub path: String,
     /// With `host`, after the header operations of all scopes.
     pub headers: HeaderMap,
@@ -107,7 +108,11 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     parts.method = request.method;
     parts.uri = request.uri;
     parts.headers = request.headers;
-    let refusal = head::check(&mut parts, snapshot.model.paths.normalization, true).err();
+    let takes_connect = parts.method == Method::CONNECT && connect::mode(&worker.view(), &slot).is_some();
+    if takes_connect {
+        connect::aim(&mut parts, slot.server_port());
+    }
+    let refusal = head::check(&mut parts, snapshot.model.paths.normalization, true, takes_connect).err();
     let normalized_path = parts.uri.path().to_owned();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let connection = Arc::new(ConnectionInfo {
@@ -184,7 +189,8 @@ fn sent(stream: &Rc<Stream>, entry: &RouteEntry) -> Vec<Option<SentRequest>> {
         let (mut response, ()) = http::Response::new(()).into_parts();
         stream.change_response(entry, Some(index), &mut response, false);
         let response_headers = response.headers;
-        let path = sent.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let no_path = if sent.method == Method::CONNECT { "" } else { "/" };
+        let path = sent.uri.path_and_query().map_or(no_path, |path| path.as_str()).to_owned();
         Some(SentRequest { path, headers: sent.headers, response_headers })
     };
     forward.destinations.iter().enumerate().map(one).collect()

@@ -1,18 +1,15 @@
 //! Heads at the edge: what is refused, stripped and added before filters see a request, and added to every response.
 
-use std::cell::RefCell;
+mod random;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version, request, response};
 use portolan_model::{PathNormalization, Underscores};
 use portolan_wasm::StreamState;
-use rand::rngs::SmallRng;
-use rand::{RngCore, SeedableRng};
 use smallvec::SmallVec;
 
+use self::random::{request_id, websocket_key};
+use crate::connect;
 use crate::connection::Fault;
 use crate::context::StreamContext;
 use crate::forwarded;
@@ -28,7 +25,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_FIELDS: usize = 100;
 
 /// Refuses what must not be taken, and makes Host and path canonical.
-pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization, is_tls: bool) -> Result<(), Refusal> {
+pub(crate) fn check(
+    parts: &mut request::Parts,
+    paths: PathNormalization,
+    is_tls: bool,
+    takes_connect: bool,
+) -> Result<(), Refusal> {
     if parts.version < Version::HTTP_11 {
         return Err(Refusal::Version);
     }
@@ -36,6 +38,9 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization, is_tls
         Version::HTTP_2 => check_http2(parts)?,
         _ if !methods::is_known(&parts.method) => return Err(Refusal::Malformed(Fault::Codec)),
         _ => {}
+    }
+    if parts.method == Method::CONNECT && takes_connect {
+        return connect::check(parts);
     }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
@@ -159,7 +164,7 @@ fn claims_a_body_of_none(parts: &response::Parts) -> bool {
 }
 
 /// RFC 9110 section 7.2: a host and perhaps a port. Neither userinfo nor lists nor paths.
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     if is_plain_host(host) {
         return true;
     }
@@ -222,7 +227,7 @@ pub(crate) fn prepare(state: &mut StreamState<StreamContext>, stream: &Stream) -
         check_names(&mut state.request, policy.underscores, stream)?;
     }
     let claimed = forwarded::claimed(&state.request.headers, policy);
-    if remove(&mut state.request.headers, found.gone, true)? {
+    if remove(&mut state.request.headers, found.gone, true)? || state.request.method == Method::CONNECT {
         stream.keep_upgrade(&mut state.request);
     }
     forwarded::tell(state, policy, claimed);
@@ -451,52 +456,14 @@ pub(crate) fn finish(parts: &mut response::Parts, stream: &Stream) {
         parts.headers.remove(header::CONNECTION);
         return;
     }
-    if stream.worker.is_draining() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+    // As Envoy closes behind a CONNECT that has become no tunnel; of one that has, nothing but bytes may be said.
+    let (is_tunnel, closes) = match stream.is_connect() {
+        true => (parts.status.is_success(), true),
+        false => (parts.status == StatusCode::SWITCHING_PROTOCOLS, stream.worker.is_draining()),
+    };
+    if closes && !is_tunnel {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-thread_local! {
-    static RNG: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
-}
-
-/// Each byte in hexadecimal.
-const HEX: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
-    }
-    table
-};
-
-/// A random UUID (version 4).
-fn request_id() -> HeaderValue {
-    let mut bytes = [0_u8; 16];
-    RNG.with_borrow_mut(|rng| rng.fill_bytes(&mut bytes));
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in bytes.into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        text[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
-        at += 2;
-    }
-    // Owned from the start: a copy would be made shareable by another allocation when it is cloned for a retry.
-    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(HeaderValue::from_static("-"))
-}
-
-/// 16 random bytes in base64.
-fn websocket_key() -> HeaderValue {
-    let mut bytes = [0_u8; 16];
-    RNG.with_borrow_mut(|rng| rng.fill_bytes(&mut bytes));
-    let key = HeaderValue::try_from(BASE64_STANDARD.encode(bytes));
-    key.unwrap_or(HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="))
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ impl KeptHead {
         })
     }
 
+    /// The first field of this name.
+    pub(crate) fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.fields.iter().find_map(|(known, value)| (known == name).then_some(value))
+    }
+
     /// True when sending it again does no harm that the client did not ask for.
     pub(crate) fn is_idempotent(&self) -> bool {
         is_idempotent(&self.method)

@@ -68,6 +68,14 @@ impl Lease {
         matches!(self.sender, Sender::Http2(_))
     }
 
+    /// Whether its peer takes extended CONNECT, once that is known: none over HTTP/1.
+    pub(crate) async fn takes_websockets(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(_) => false,
+            Sender::Http2(stream) => stream.takes_websockets().await,
+        }
+    }
+
     /// No further request goes on the connection.
     pub(crate) fn retire(&self) {
         if let Sender::Http2(stream) = &self.sender {

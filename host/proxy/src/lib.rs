@@ -16,6 +16,7 @@ mod cluster;
 mod cluster_entry;
 mod compiler;
 mod config_schema;
+mod connect;
 mod connection;
 mod containment;
 mod context;

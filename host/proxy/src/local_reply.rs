@@ -67,7 +67,13 @@ pub(crate) enum Refusal {
     /// Not a message of HTTP/1 that can be read in one way only.
     #[error("{0}")]
     Malformed(Fault),
-    /// CONNECT and TRACE are not served.
+    /// The target of a CONNECT that is no host with a port, and nothing else.
+    #[error("http1.invalid_url")]
+    ConnectTarget,
+    /// A CONNECT with a body.
+    #[error("http1.body_disallowed")]
+    ConnectBody,
+    /// TRACE is not served, and CONNECT where no Gateway asks for it.
     #[error("method_not_allowed")]
     Method,
     /// An upgrade to something else than a WebSocket.

@@ -23,7 +23,7 @@ use crate::pool::{PoolLimits, Wanted};
 use crate::router::{Forwarding, Upstream};
 use crate::snapshot::ClusterEntry;
 use crate::stream::Stream;
-use crate::upstream::{ConnectionKey, StreamFailure, as_http2, stream_failure};
+use crate::upstream::{ConnectionKey, Form, StreamFailure, as_http2, stream_failure};
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -78,7 +78,8 @@ struct Copy {
 /// Sends copies of a request whose head is ready, to those of the route's mirrors whose turn it is.
 pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
     let stream = job.stream;
-    let is_upgrade = stream.with_state(|state| state.request.headers.contains_key(header::UPGRADE));
+    let is_upgrade =
+        stream.is_connect() || stream.with_state(|state| state.request.headers.contains_key(header::UPGRADE));
     for mirror in &job.forward.mirrors {
         let draw = || stream.worker.with_rng(|rng| rng.random_range(0..EVERY_REQUEST));
         let Some(cluster) = stream.view.snapshot.cluster(mirror.cluster) else { continue };
@@ -110,7 +111,8 @@ impl Copy {
     fn new(stream: &Stream, cluster: ClusterId, entry: &ClusterEntry) -> Self {
         let (worker, view) = (stream.worker.clone(), stream.view.clone());
         worker.copies.set(worker.copies.get() + 1);
-        let (key, is_http2) = entry.transport.needs(stream);
+        let (key, form) = entry.transport.needs(stream);
+        let is_http2 = form == Form::Http2;
         Self { worker, view, cluster, key, is_http2 }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use portolan_model::{MISSING_CLUSTER, Redirect};
 use portolan_telemetry::ClusterMetrics;
@@ -15,6 +15,7 @@ use portolan_telemetry::ClusterMetrics;
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
+use crate::connect;
 use crate::deadline::Deadline;
 use crate::dynamic;
 use crate::endpoint::EndpointState;
@@ -213,6 +214,9 @@ impl Forwarding<'_> {
             Err(reply) => return self.stream.reply(*reply, guard).await,
         };
         let mut attempts = Attempts::new(&self, &pool, body);
+        if self.stream.is_terminated() {
+            return Box::pin(connect::terminate(&self, attempts, guard)).await;
+        }
         if !self.forward.mirrors.is_empty() {
             mirror::send(&self, attempts.has_body());
         }
@@ -249,7 +253,7 @@ impl Forwarding<'_> {
                 self.stream.note_headers(headers);
             }
             // As in Envoy, header operations still see the path and the host that the client asked for.
-            if let Some(rewrite) = &self.forward.rewrite
+            if let Some(rewrite) = self.forward.rewrite.as_ref().filter(|_| request.method != Method::CONNECT)
                 && let Some(uri) = rewrite::rewritten(&request.uri, self.route, rewrite)
             {
                 let original = request.uri.path_and_query().map_or("/", |p| p.as_str());
@@ -285,8 +289,8 @@ impl Forwarding<'_> {
         for cookie in &self.cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return upgrade::answer(stream, &mut response, lease, upstream, guard).await;
+        if stream.is_switched_by(response.status(), lease.is_http2()) {
+            return upgrade::answer(self, &mut response, lease, upstream, guard).await;
         }
         // Over HTTP/2 any success would mean that the upgrade is done.
         if stream.take_upgrade().is_some() && response.status().is_success() && stream.is_http2() {

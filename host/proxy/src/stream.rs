@@ -6,6 +6,7 @@ mod limits;
 mod refused;
 mod telling;
 mod traced;
+mod upgrades;
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use crate::attempt::Tried;
 use crate::body::ResponseBody;
 use crate::body_filter::FilteredBody;
 use crate::clock;
+use crate::connect;
 use crate::connection::{StreamClock, StreamReset};
 use crate::context::{ConnectionInfo, StreamContext};
 use crate::deadline::Upload;
@@ -115,7 +117,9 @@ pub(crate) async fn handle(
     let (refusal, challenge) = {
         let view = worker.view();
         let is_tls = connection.state.tls().is_some();
-        let checked = || head::check(&mut parts, view.snapshot.model.paths.normalization, is_tls).err();
+        let takes_connect = parts.method == http::Method::CONNECT && connect::mode(&view, &slot).is_some();
+        let paths = view.snapshot.model.paths.normalization;
+        let checked = || head::check(&mut parts, paths, is_tls, takes_connect).err();
         (limits::overload(&worker).or_else(checked), view.snapshot.challenges.reply(parts.uri.path()))
     };
     let stream = Stream::new(worker, slot, connection, parts, clock);
@@ -301,11 +305,6 @@ impl Stream {
         }
     }
 
-    /// Keeps the client's side of the upgrade that it asked for.
-    pub(crate) fn keep_upgrade(&self, request: &mut request::Parts) {
-        self.upgrade.set(request.extensions.remove());
-    }
-
     /// Remembers what to answer once the upstream call has noticed that its body was cut.
     pub(crate) fn answer_body_with(&self, reply: Reply) {
         self.body_reply.replace(Some(reply));
@@ -313,11 +312,6 @@ impl Stream {
 
     pub(crate) fn take_body_reply(&self) -> Option<Reply> {
         self.body_reply.take()
-    }
-
-    /// The client's side of the upgrade that it asked for.
-    pub(crate) fn take_upgrade(&self) -> Option<OnUpgrade> {
-        self.upgrade.take()
     }
 
     /// The route's changes to a response's headers, the upstream's or the gateway's `own`.

@@ -5,6 +5,7 @@ mod chain;
 mod client;
 mod pump;
 mod record;
+mod tunnel;
 mod upstream;
 
 use std::cell::Cell;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use portolan_model::{ClusterId, TcpDestination, TcpProxy};
+use portolan_model::{ClusterId, TcpDestination, TcpProxy, Tunnel};
 use portolan_telemetry::{ResponseFlags, TcpMetrics};
 use portolan_wasm::Peer;
 use tokio::sync::Notify;
@@ -39,6 +40,7 @@ pub(crate) struct TcpEntry {
     destinations: Destinations,
     idle_timeout: Option<Duration>,
     max_duration: Option<Duration>,
+    tunnel: Option<Tunnel>,
 }
 
 /// Clusters by weight.
@@ -55,6 +57,7 @@ impl TcpEntry {
             destinations: Destinations::new(&proxy.destinations),
             idle_timeout: proxy.idle_timeout_ms.map(Duration::from_millis),
             max_duration: proxy.max_connection_duration_ms.map(Duration::from_millis),
+            tunnel: proxy.tunnel.clone(),
         })
     }
 }
@@ -305,6 +308,7 @@ mod tests {
             destinations: weights.iter().zip(0..).map(destination).collect(),
             idle_timeout_ms: None,
             max_connection_duration_ms: None,
+            tunnel: None,
             origin: portolan_model::Origin::default(),
         };
         TcpEntry::new(&proxy, Metrics::new().tcp("p"))

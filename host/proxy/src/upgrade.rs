@@ -1,5 +1,5 @@
 //! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended. A client of HTTP/2 asks for it
-//! by extended CONNECT (RFC 8441) and gets a 200.
+//! by extended CONNECT (RFC 8441) and gets a 200. So do they after a success that CONNECT has asked for.
 
 use std::io;
 use std::pin::Pin;
@@ -16,24 +16,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use crate::attempt::Opened;
 use crate::body::ResponseBody;
 use crate::clock;
 use crate::connection::stream_idle_timeout;
 use crate::head;
 use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
-use crate::router::Upstream;
+use crate::router::{Forwarding, Upstream};
 use crate::stream::{Guard, Stream};
 
-/// Hands a 101 to the client and starts the tunnel; a 101 that nobody asked for is a protocol error.
+/// Hands a 101, or a success of CONNECT, to the client and starts the tunnel; a 101 that nobody asked for is a protocol
+/// error.
 pub(crate) async fn answer(
-    stream: &Rc<Stream>,
+    job: &Forwarding<'_>,
     response: &mut Response<Incoming>,
     lease: Lease,
     upstream: Upstream,
     guard: Guard,
 ) -> Response<ResponseBody> {
-    let Some(client) = stream.take_upgrade() else {
+    let stream = job.stream;
+    let is_connect = stream.is_connect();
+    let asked = stream.take_upgrade().filter(|_| response.status().is_success() == is_connect);
+    let Some(client) = asked else {
         let cause = "101 without a request for an upgrade".to_owned();
         return stream.reply(Reply::failed(Failure::Protocol, Some(cause)), guard).await;
     };
@@ -42,9 +47,18 @@ pub(crate) async fn answer(
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = response.status();
     parts.headers = std::mem::take(response.headers_mut());
-    // A 101 has no body whose framing could be ambiguous.
+    // There is no body whose framing could be ambiguous.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::TRANSFER_ENCODING);
     let _ = head::strip(&mut parts.headers, false);
-    if stream.is_http2() {
+    // As in Envoy not how long it took: the request has not ended.
+    stream.change_response(job.route, job.destination, &mut parts, false);
+    if is_connect {
+        // The success stays what it is, but for what carries HTTP/3 within the process: it knows one.
+        if stream.connection.state.is_http3() {
+            parts.status = StatusCode::OK;
+        }
+    } else if stream.is_http2() {
         // RFC 8441 section 5: any success will do, and the key's answer is for nobody.
         parts.status = StatusCode::OK;
         parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
@@ -52,18 +66,41 @@ pub(crate) async fn answer(
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
+    let server = async { server.await.map(TokioIo::new) };
     spawn_local(tunnel(stream.clone(), client, server, (lease, upstream), guard));
     // The tunnel's guard ends the stream; this one only completes the head.
     stream.finish_head(parts, ResponseBody::head_only())
 }
 
-async fn tunnel(stream: Rc<Stream>, client: OnUpgrade, server: OnUpgrade, held: (Lease, Upstream), guard: Guard) {
+/// Answers a CONNECT whose tunnel ends here, and starts it.
+pub(crate) fn connected(job: &Forwarding<'_>, opened: Opened, guard: Guard) -> Response<ResponseBody> {
+    let stream = job.stream;
+    let Opened { socket, open, mut upstream } = opened;
+    upstream.answered(StatusCode::OK.as_u16());
+    stream.flag(ResponseFlags::NONE, "via_upstream");
+    if let Some(client) = stream.take_upgrade() {
+        stream.connection.activity.become_tunnel();
+        let server = std::future::ready(Ok(socket));
+        spawn_local(tunnel(stream.clone(), client, server, (open, upstream), guard));
+    }
+    let (mut parts, ()) = Response::new(()).into_parts();
+    stream.change_response(job.route, job.destination, &mut parts, false);
+    stream.finish_head(parts, ResponseBody::head_only())
+}
+
+async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: Rc<Stream>,
+    client: OnUpgrade,
+    server: impl Future<Output = hyper::Result<S>>,
+    held: impl Sized,
+    guard: Guard,
+) {
     let _open = stream.worker.open_tunnel();
     // Limits count the connection and the request until the tunnel ends.
     let _held = held;
     let carried = async {
-        let (client, server): (Upgraded, Upgraded) = tokio::try_join!(client, server).ok()?;
-        let (mut client, mut server) = (Noted { io: TokioIo::new(client), stream: &stream }, TokioIo::new(server));
+        let (client, mut server): (Upgraded, S) = tokio::try_join!(client, server).ok()?;
+        let mut client = Noted { io: TokioIo::new(client), stream: &stream };
         copy_bidirectional(&mut client, &mut server).await.ok()
     };
     tokio::select! {

@@ -1,13 +1,22 @@
 //! [`GatewaySettings`]: what the annotations of a Gateway say of its listeners.
 
-use portolan_model::{ListenerLimits, Network, ProxyHeaders};
+use portolan_model::{ConnectMode, ListenerLimits, Network, ProxyHeaders};
 
 use super::{count, time};
 use crate::duration;
 
 /// The annotations of a Gateway, without the prefix.
-pub(super) const KNOWN: [&str; 6] =
-    ["http3", "max-connections", "proxy-protocol", "proxy-protocol-trusted", "request-timeout", "stream-idle-timeout"];
+pub(super) const KNOWN: [&str; 9] = [
+    "acme",
+    "connect",
+    "grpc-web",
+    "http3",
+    "max-connections",
+    "proxy-protocol",
+    "proxy-protocol-trusted",
+    "request-timeout",
+    "stream-idle-timeout",
+];
 
 /// What the annotations say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +27,8 @@ pub(crate) struct GatewaySettings {
     pub(crate) limits: ListenerLimits,
     /// Its servers of HTTPS are served over HTTP/3, too.
     pub(crate) http3: bool,
+    /// What becomes of CONNECT; none where it is refused.
+    pub(crate) connect: Option<ConnectMode>,
 }
 
 impl GatewaySettings {
@@ -37,6 +48,15 @@ impl GatewaySettings {
                     _ => return Err("`required` or `optional`".to_owned()),
                 });
             }
+            "connect" => {
+                self.connect = Some(match value {
+                    "forward" => ConnectMode::Forward,
+                    "terminate" => ConnectMode::Terminate,
+                    _ => return Err("`forward` or `terminate`".to_owned()),
+                });
+            }
+            // Read where they have their effect.
+            "acme" | "grpc-web" => {}
             "http3" => self.http3 = value.parse().map_err(|_| "`true` or `false`".to_owned())?,
             "proxy-protocol-trusted" => self.trusted = networks(value)?,
             "max-connections" => {
@@ -64,6 +84,8 @@ fn time_or_never(value: &str) -> Result<u64, String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::collections::BTreeMap;
+
+    use portolan_model::ConnectMode;
 
     use crate::annotations::{GatewaySettings, gateway_settings};
 
@@ -97,8 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_takes_connect() {
+        let modes = ["forward", "terminate"].map(|value| read(&[("connect", value)]).0.connect);
+        assert_eq!(modes, [Some(ConnectMode::Forward), Some(ConnectMode::Terminate)]);
+        assert_eq!(read(&[]).0.connect, None);
+    }
+
+    #[test]
+    fn what_is_read_elsewhere_is_known() {
+        assert_eq!(read(&[("acme", "mailto:ops@example.com"), ("grpc-web", "true")]).1, 0);
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told() {
         for (key, value) in [
+            ("connect", "true"),
             ("http3", "yes"),
             ("proxy-protocol", "yes"),
             ("proxy-protocol-trusted", "10.0.0.0/40"),

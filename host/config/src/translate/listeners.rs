@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use portolan_model::{
-    FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId, UdpListener, UdpProxy,
+    ConnectMode, FilterChain, Listener, ListenerLimits, Origin, ProxyHeaders, RouteTableId, UdpListener, UdpProxy,
 };
 
 use super::actions::Reference;
@@ -41,6 +41,7 @@ pub(super) struct TableServers {
     pub(super) port: u16,
     /// Requests of gRPC-Web are turned into gRPC.
     pub(super) grpc_web: bool,
+    pub(super) connect: Option<ConnectMode>,
     /// (Index of the Gateway, index of its server), oldest Gateway first.
     pub(super) servers: Vec<(usize, usize)>,
 }
@@ -192,7 +193,8 @@ impl Draft<'_> {
 
     fn table(&mut self, name: String, port: u16, servers: Vec<(usize, usize)>) -> RouteTableId {
         let grpc_web = self.takes_grpc_web(&servers);
-        self.tables.push(TableServers { name, port, grpc_web, servers });
+        let connect = self.connect(&servers);
+        self.tables.push(TableServers { name, port, grpc_web, connect, servers });
         RouteTableId::try_from(self.tables.len() - 1).unwrap_or(RouteTableId::MAX)
     }
 
@@ -208,6 +210,12 @@ impl Draft<'_> {
             port.is_some_and(|port| port.protocol.eq_ignore_ascii_case("GRPC-WEB"))
         };
         servers.first().is_some_and(protocol) || servers.iter().any(is_asked)
+    }
+
+    /// As the oldest Gateway has it that says something.
+    fn connect(&self, servers: &[(usize, usize)]) -> Option<ConnectMode> {
+        let annotations = |&(g, _): &(usize, usize)| &self.gateways.all[g].object.meta.annotations;
+        servers.iter().map(annotations).find_map(|annotations| gateway_settings(annotations).0.connect)
     }
 
     fn proxy(&mut self, chosen: &Chosen) -> portolan_model::TcpProxy {

@@ -240,6 +240,17 @@ impl<'a> HostRules<'a> {
         policy.connection_pool.as_ref()?.tcp.as_ref()
     }
 
+    /// `trafficPolicy.tunnel` of the subset, else of the rule whose policy counts: as in Istio a subset has none but its own.
+    pub(super) fn tunnel(&self, subset: &str) -> Option<&'a serde_yaml::Value> {
+        let policy = if subset.is_empty() {
+            self.rules.iter().find_map(|rule| rule.spec.traffic_policy.as_ref())
+        } else {
+            let mut subsets = self.rules.iter().flat_map(|rule| &rule.spec.subsets);
+            subsets.find(|known| known.name == subset)?.traffic_policy.as_ref()
+        };
+        policy?.tunnel.as_ref()
+    }
+
     fn hidden_policies(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         let with_policy = self.rules.iter().filter(|rule| rule.spec.traffic_policy.is_some());

@@ -125,7 +125,7 @@ impl TableDraft {
             origin: draft.origin.unwrap_or_default(),
         });
         let (name, grpc_web) = (table.name.clone(), table.grpc_web);
-        RouteTable { name, grpc_web, virtual_hosts: virtual_hosts.collect() }
+        RouteTable { name, grpc_web, connect: table.connect, virtual_hosts: virtual_hosts.collect() }
     }
 }
 

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portolan_model::{MISSING_CLUSTER, TcpDestination, TcpProxy};
+use portolan_model::{MISSING_CLUSTER, TcpDestination, TcpProxy, Tunnel};
+use serde_yaml::Value;
 
 use super::actions::Reference;
 use super::binding::{Bindings, gateway_name};
@@ -56,6 +57,7 @@ pub(super) fn translate(
             servers.diagnostics.extend(fitting.map(|(other, index)| hidden(other, index, object, rule, server)));
             let path = format!("spec.tcp[{rule}]");
             let rule = Rule { object, path, route: &object.spec.tcp[rule].route };
+            servers.diagnostics.extend(untunnelled(&rule, server, policies));
             servers.chosen.insert((g, s), chosen(&rule, server, destinations, policies));
         }
     }
@@ -152,7 +154,10 @@ pub(super) fn chosen(
     }
     let first = rule.route.first().and_then(|entry| entry.destination.as_ref());
     let host = first.map(|first| hosts::complete(&first.host, &object.meta.namespace)).unwrap_or_default();
-    let pool = policies.of_host(&host).and_then(|rules| rules.top_level_tcp());
+    let rules = policies.of_host(&host);
+    let pool = rules.and_then(|rules| rules.top_level_tcp());
+    let tunnel =
+        first.filter(|_| single).and_then(|first| tunnel(rules?.tunnel(first.subset.as_deref().unwrap_or_default())?));
     let idle = pool.and_then(|pool| pool.idle_timeout.as_deref()).and_then(duration::parse_ms);
     let longest = pool.and_then(|pool| pool.max_connection_duration.as_deref()).and_then(duration::parse_ms);
     let stat_prefix = match translated.as_slice() {
@@ -165,7 +170,35 @@ pub(super) fn chosen(
         destinations: translated,
         idle_timeout_ms: Some(idle.unwrap_or(default)).filter(|ms| *ms > 0),
         max_connection_duration_ms: longest.filter(|ms| *ms > 0),
+        tunnel,
         origin: object.origin(&rule.path),
     };
     Chosen { proxy, references }
+}
+
+/// Destinations whose tunnel has no effect on a rule.
+pub(super) fn untunnelled(rule: &Rule<'_>, server: &KnownServer, policies: &Policies<'_>) -> Option<Diagnostic> {
+    let is_udp = server.protocol == Protocol::Udp;
+    if rule.route.len() == 1 && !is_udp {
+        return None;
+    }
+    let namespace = &rule.object.meta.namespace;
+    let has_tunnel = |entry: &TcpRouteDestination| {
+        let written = entry.destination.as_ref()?;
+        let rules = policies.of_host(&hosts::complete(&written.host, namespace))?;
+        rules.tunnel(written.subset.as_deref().unwrap_or_default())
+    };
+    let index = rule.route.iter().position(|entry| has_tunnel(entry).is_some())?;
+    let place = rule.object.place(&format!("{}.route[{index}].destination.host", rule.path));
+    let what = if is_udp { "a server of UDP" } else { "a rule with several destinations" };
+    let text = format!("`tunnel` of the DestinationRule has no effect here: {what} has none");
+    Some(Diagnostic::warning("P0356", place, text).with_label("bytes go to the endpoint as they are"))
+}
+
+/// None of what is refused when the rule is read.
+fn tunnel(written: &Value) -> Option<Tunnel> {
+    let host = written.get("targetHost")?.as_str()?;
+    let port = u16::try_from(written.get("targetPort")?.as_u64()?).ok()?;
+    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    Some(Tunnel { target, post: written.get("protocol").and_then(Value::as_str) == Some("POST") })
 }

@@ -39,7 +39,7 @@ pub(super) fn translate(
             let objects = bindings.by_gateway[g].iter().map(|index| bindings.virtual_services[*index]);
             let mut chains: Vec<SniChain> = Vec::new();
             for object in objects.filter(|object| tcp::hosts_meet(object, server)) {
-                chains_of(object, (gateway, server), destinations, policies, &mut chains);
+                servers.diagnostics.extend(chains_of(object, (gateway, server), destinations, policies, &mut chains));
             }
             if chains.is_empty() {
                 let place = gateway.object.place(&format!("{}.port.number", server.path));
@@ -54,14 +54,15 @@ pub(super) fn translate(
     servers
 }
 
-/// The first rule that has a name keeps it.
+/// The first rule that has a name keeps it. What is to be said of rules comes back.
 fn chains_of(
     object: &Object<VirtualService>,
     (gateway, server): (&KnownGateway<'_>, &KnownServer),
     destinations: &Destinations<'_>,
     policies: &Policies<'_>,
     chains: &mut Vec<SniChain>,
-) {
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
     for (i, rule) in object.spec.tls.iter().enumerate() {
         for condition in &rule.matches {
             if !tcp::fits(&condition.l4(), object, gateway, server) {
@@ -74,7 +75,9 @@ fn chains_of(
                 continue;
             }
             let rule = Rule { object, path: format!("spec.tls[{i}]"), route: &rule.route };
+            found.extend(tcp::untunnelled(&rule, server, policies));
             chains.push(SniChain { server_names, chosen: tcp::chosen(&rule, server, destinations, policies) });
         }
     }
+    found
 }

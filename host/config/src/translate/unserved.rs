@@ -131,7 +131,6 @@ fn of_destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
 }
 
 fn of_policy(object: &Object<DestinationRule>, path: &str, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
-    report(object, path, &[(policy.tunnel.is_some(), "tunnel", "P0315", "it has no effect")], found);
     of_tls(object, path, policy.tls.as_ref(), found);
     of_load_balancer(object, path, policy.load_balancer.as_ref(), found);
     of_outlier(object, path, policy.outlier_detection.as_ref(), found);

@@ -273,6 +273,8 @@ impl Head {
         if line.len() > MAX_HEAD {
             return Err(too_large(line));
         }
+        // Its answer decides what follows, as for an upgrade.
+        self.wants_upgrade = line.starts_with(b"CONNECT ");
         let target = match line.split_last_chunk::<9>() {
             Some((target, b" HTTP/1.1")) => target,
             Some((target, b" HTTP/1.0")) => {

@@ -127,7 +127,7 @@ impl Client {
         let mut inner = pin!(inner);
         let intake = Intake::default();
         let mut builder = h3::server::builder();
-        builder.max_field_section_size(MAX_HEADER_LIST.into()).send_grease(false);
+        builder.max_field_section_size(MAX_HEADER_LIST.into()).enable_extended_connect(true).send_grease(false);
         let built = tokio::select! {
             built = builder.build::<_, Bytes>(Quic::new(connection.clone(), intake.clone())) => built,
             _ = &mut inner => return close(connection, self.code()),

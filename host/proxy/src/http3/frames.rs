@@ -45,6 +45,8 @@ pub(super) struct Frames {
     known: usize,
     /// A head or trailers, as far as they have come.
     section: BytesMut,
+    /// What its frame began with.
+    section_head: Bytes,
     is_request: bool,
     has_head: bool,
     out: VecDeque<Bytes>,
@@ -75,7 +77,7 @@ impl Frames {
 
     fn new(at: At, is_request: bool) -> Self {
         let (head, section, out) = ([0; LONGEST_HEAD], BytesMut::new(), VecDeque::new());
-        Self { at, head, known: 0, section, is_request, has_head: false, out }
+        Self { at, head, known: 0, section, section_head: Bytes::new(), is_request, has_head: false, out }
     }
 
     /// What h3 is to see next.
@@ -145,8 +147,11 @@ impl Frames {
             self.at = At::FrameHead;
             return Ok(());
         }
-        self.pass_head();
         let is_section = kind == HEADERS && self.is_request;
+        self.pass_head();
+        if is_section && length > 0 {
+            self.section_head = self.out.pop_back().unwrap_or_default();
+        }
         self.at = after(length, 0, if is_section { At::Section } else { At::Passing });
         Ok(())
     }
@@ -167,12 +172,23 @@ impl Frames {
         }
         let section = if self.section.is_empty() { part } else { self.section.split().freeze() };
         match std::mem::replace(&mut self.has_head, true) {
-            false => section::check_head(&section)?,
+            false => {
+                if let Some(stood) = section::check_head(&section)? {
+                    self.out.extend([headers(stood.len()), stood]);
+                    return Ok(());
+                }
+            }
             true => section::check_trailers(&section)?,
         }
-        self.out.push_back(section);
+        self.out.extend([std::mem::take(&mut self.section_head), section]);
         Ok(())
     }
+}
+
+/// What a frame begins with that holds a head of this length. It is shorter than 2^30.
+fn headers(length: usize) -> Bytes {
+    let length = u32::try_from(length).unwrap_or_default() | 0x8000_0000;
+    [&[1][..], &length.to_be_bytes()].concat().into()
 }
 
 /// With so many of the bytes that were left.

@@ -1,5 +1,7 @@
 //! [`answer`]: one request of HTTP/3, handed on as one of HTTP/2, and its answer back.
 
+mod tunnel;
+
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,10 +11,11 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use h3::error::{Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
-use http::{HeaderMap, Method, Request, Response, Version, header, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2::SendRequest;
+use hyper::ext::Protocol;
 use tokio::time::timeout;
 
 use super::quic::{self, Quic, Stopped};
@@ -39,7 +42,8 @@ pub(super) enum BodyError {
 
 /// What a client sends after the head.
 pub(super) struct ClientBody {
-    receiving: Receiving,
+    /// None where there is no body, nor anything else to be read.
+    receiving: Option<Receiving>,
     /// What has come of it already.
     early: Option<Frame<Bytes>>,
     /// All of its data has come: trailers are next.
@@ -109,6 +113,10 @@ async fn begin(resolver: RequestResolver<Quic, Bytes>) -> Option<(Request<Client
         return None;
     }
     parts.version = Version::HTTP_2;
+    if parts.extensions.remove::<h3::ext::Protocol>().is_some() {
+        parts.extensions.insert(Protocol::from_static("websocket"));
+    }
+    let receiving = Some(receiving);
     let mut body = ClientBody { receiving, early: None, has_data: true, ended: false, fault: Rc::default() };
     if !may_have_body(&parts) && timeout(END_PAUSE, body.begin()).await.is_ok_and(|begun| begun.is_err()) {
         sending.stop_stream(body.fault.get().unwrap_or(Code::H3_REQUEST_CANCELLED));
@@ -120,9 +128,11 @@ async fn begin(resolver: RequestResolver<Quic, Bytes>) -> Option<(Request<Client
 /// What h3 takes, and RFC 9114 does not, of what is seen once the head is parsed.
 fn is_malformed(parts: &request::Parts) -> bool {
     let (has_scheme, has_path) = (parts.uri.scheme().is_some(), parts.uri.path_and_query().is_some());
-    let has_target = if parts.method == Method::CONNECT { !has_scheme && !has_path } else { has_scheme && has_path };
-    // Extended CONNECT is not offered.
-    !has_target || parts.extensions.get::<h3::ext::Protocol>().is_some() || has_connection_fields(&parts.headers)
+    // It stands for `websocket`, the only one that comes to here.
+    let is_websocket = parts.extensions.get::<h3::ext::Protocol>().is_some();
+    let is_connect = parts.method == Method::CONNECT;
+    let has_target = if is_connect && !is_websocket { !has_scheme && !has_path } else { has_scheme && has_path };
+    !has_target || is_websocket && !is_connect || has_connection_fields(&parts.headers)
 }
 
 fn has_connection_fields(headers: &HeaderMap) -> bool {
@@ -133,8 +143,7 @@ fn has_connection_fields(headers: &HeaderMap) -> bool {
 /// Where none is to be expected, it is waited for the stream's end: a request without a body must not become one with an
 /// empty one.
 fn may_have_body(parts: &request::Parts) -> bool {
-    let rarely =
-        matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::CONNECT);
+    let rarely = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE);
     !rarely || parts.headers.contains_key(header::CONTENT_LENGTH)
 }
 
@@ -144,9 +153,14 @@ async fn pass(
     sending: &mut Sending,
     mut sender: SendRequest<ClientBody>,
 ) -> Result<(), Code> {
+    let (request, tunnel) = tunnel::split_request(request);
     let fault = request.body().fault.clone();
     let failed = |error: hyper::Error| fault.get().unwrap_or_else(|| code_of(&error));
-    let response = sender.send_request(request).await.map_err(failed)?;
+    let mut response = sender.send_request(request).await.map_err(failed)?;
+    if let Some(client) = tunnel.filter(|_| response.status() == StatusCode::OK) {
+        let server = hyper::upgrade::on(&mut response);
+        return tunnel::carry(client, server, response, sending).await;
+    }
     let (parts, mut body) = response.into_parts();
     sending.send_response(Response::from_parts(parts, ())).await.map_err(unsent)?;
     while let Some(frame) = body.frame().await {
@@ -185,6 +199,11 @@ fn code_of(error: &hyper::Error) -> Code {
 }
 
 impl ClientBody {
+    /// One that has ended.
+    fn none(fault: Rc<Cell<Option<Code>>>) -> Self {
+        Self { receiving: None, early: None, has_data: false, ended: true, fault }
+    }
+
     /// Waits for its first part, or its end.
     async fn begin(&mut self) -> Result<(), BodyError> {
         self.early = std::future::poll_fn(|cx| self.poll(cx)).await?;
@@ -214,12 +233,14 @@ impl ClientBody {
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, StreamError>> {
         if self.has_data {
-            if let Some(mut data) = ready!(self.receiving.poll_recv_data(cx))? {
+            let Some(receiving) = &mut self.receiving else { return Poll::Ready(Ok(None)) };
+            if let Some(mut data) = ready!(receiving.poll_recv_data(cx))? {
                 return Poll::Ready(Ok(Some(Frame::data(data.copy_to_bytes(data.remaining())))));
             }
             self.has_data = false;
         }
-        self.receiving.poll_recv_trailers(cx).map_ok(|trailers| trailers.map(Frame::trailers))
+        let Some(receiving) = &mut self.receiving else { return Poll::Ready(Ok(None)) };
+        receiving.poll_recv_trailers(cx).map_ok(|trailers| trailers.map(Frame::trailers))
     }
 }
 
@@ -252,8 +273,8 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        if !self.ended {
-            self.receiving.stop_sending(Code::H3_NO_ERROR);
+        if let Some(receiving) = self.receiving.as_mut().filter(|_| !self.ended) {
+            receiving.stop_sending(Code::H3_NO_ERROR);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Field sections as QPACK writes them (RFC 9204), as far as RFC 9114 section 4.3 needs it and h3 does not look: which
 //! pseudo-fields there are, how often, and where.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+
 use crate::connection::hpack::{Text, has_fragment, number, text};
 
 /// Names of pseudo-fields of a request and of an answer, plain and by Huffman's code.
@@ -13,7 +17,11 @@ const NAMES: [(&[u8], &[u8]); 6] = [
     (b":status", &[0xb8, 0x84, 0x8d, 0x36, 0xa3]),
 ];
 const PATH: usize = 1;
+const PROTOCOL: usize = 4;
 const STATUS: usize = 5;
+/// The one protocol that extended CONNECT is taken for, plain and by Huffman's code, and what h3 takes in its place.
+const WEBSOCKET: (&[u8], &[u8]) = (b"websocket", &[0xf0, 0x58, 0xd0, 0x72, 0x75, 0x2a, 0x7f]);
+const STAND_IN: &[u8] = b"\x0bconnect-udp";
 
 /// The message is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +42,18 @@ enum Name {
     Plain,
 }
 
-/// A request's head: each pseudo-field once, before all others, none of an answer, no fragment in the path. What cannot be
-/// read is left to h3.
-pub(super) fn check_head(block: &[u8]) -> Result<(), Malformed> {
+/// A request's head: each pseudo-field once, before all others, none of an answer, no fragment in the path, no protocol but
+/// `websocket`. What cannot be read is left to h3. That of a WebSocket comes back with another protocol, which stands for it:
+/// h3 knows two, and not this one.
+pub(super) fn check_head(block: &[u8]) -> Result<Option<Bytes>, Malformed> {
+    let protocol = look(block)?;
+    let stood = |place: Range<usize>| [&block[..place.start], STAND_IN, &block[place.end..]].concat().into();
+    Ok(protocol.map(stood))
+}
+
+/// Where the text is that names the protocol, with its length.
+fn look(block: &[u8]) -> Result<Option<Range<usize>>, Malformed> {
+    let mut protocol = None;
     let mut seen = [false; NAMES.len()];
     let mut has_plain = false;
     let mut at = prefix(block).unwrap_or(block.len());
@@ -51,11 +68,19 @@ pub(super) fn check_head(block: &[u8]) -> Result<(), Malformed> {
                     return Err(Malformed);
                 }
             }
+            Name::Pseudo(PROTOCOL) => protocol = Some(websocket(block, field.value.as_ref()).ok_or(Malformed)?),
             Name::Pseudo(_) => {}
             Name::Plain => has_plain = true,
         }
     }
-    Ok(())
+    Ok(protocol)
+}
+
+/// Where this text is, with its length of one byte, if it is `websocket`.
+fn websocket(block: &[u8], value: Option<&Text>) -> Option<Range<usize>> {
+    let value = value?;
+    let text = if value.is_huffman { WEBSOCKET.1 } else { WEBSOCKET.0 };
+    (block.get(value.begin..value.end)? == text).then(|| value.begin - 1..value.end)
 }
 
 /// Trailers: no pseudo-field, which h3 leaves out.
@@ -130,7 +155,7 @@ mod tests {
     const PLAIN: &[u8] = &[0x21, b'a', 1, b'b'];
 
     fn head(after: &[&[u8]]) -> Result<(), Malformed> {
-        check_head(&[HEAD, &after.concat()].concat())
+        check_head(&[HEAD, &after.concat()].concat()).map(|_| ())
     }
 
     fn literal(name: &[u8], is_huffman: bool, value: &[u8]) -> Vec<u8> {
@@ -169,9 +194,22 @@ mod tests {
 
     #[test]
     fn a_path_with_a_fragment_is_malformed() {
-        let with = |path: &[u8]| check_head(&[&[0, 0, 0xd1][..], &literal(b":path", false, path)].concat());
+        let with = |path: &[u8]| look(&[&[0, 0, 0xd1][..], &literal(b":path", false, path)].concat()).map(|_| ());
         assert_eq!(with(b"/a?b=c"), Ok(()));
         assert_eq!(with(b"/a#b"), Err(Malformed));
+    }
+
+    #[test]
+    fn websocket_is_the_one_protocol_and_gets_a_stand_in() {
+        let huffman = [&literal(b":protocol", false, b"")[..11], &[0x87], WEBSOCKET.1].concat();
+        for field in [literal(b":protocol", false, b"websocket"), huffman] {
+            let block = [HEAD, &field, PLAIN].concat();
+            let stood = [HEAD, &literal(b":protocol", false, b"connect-udp"), PLAIN].concat();
+            assert_eq!(check_head(&block), Ok(Some(stood.into())));
+        }
+        for other in [&b"connect-udp"[..], b"webtransport", b"WebSocket", b""] {
+            assert_eq!(check_head(&[HEAD, &literal(b":protocol", false, other)].concat()), Err(Malformed));
+        }
     }
 
     #[test]

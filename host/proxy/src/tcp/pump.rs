@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::Connection;
 use super::chain::{Chain, Closed, Passed};
 use super::client::{FromPeer, ToPeer};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, Way};
 use crate::upstream::Socket;
 
 /// Most bytes that are read at once.
@@ -75,22 +75,26 @@ pub(super) async fn both(
 ) {
     let held = upstream.held;
     let ends = Ends::default();
-    let carried = match upstream.socket {
-        Socket::Plain(socket) => {
+    let carried = match upstream.way {
+        Way::Socket(Socket::Plain(socket)) => {
             let (from, to) = socket.into_split();
             carry(connection, client, (Source::new(from), to), early, &ends).await
         }
-        Socket::Tls(stream) => {
+        Way::Socket(Socket::Tls(stream)) => {
             let (from, to) = split(*stream);
             carry(connection, client, (Source::new(from), to), early, &ends).await
         }
         // Boxed: rare, and what awaits them is as large as the largest of all.
-        Socket::Pipe(socket) => {
+        Way::Socket(Socket::Pipe(socket)) => {
             let (from, to) = socket.into_split();
             Box::pin(carry(connection, client, (Source::new(from), to), early, &ends)).await
         }
-        Socket::PipeTls(stream) => {
+        Way::Socket(Socket::PipeTls(stream)) => {
             let (from, to) = split(*stream);
+            Box::pin(carry(connection, client, (Source::new(from), to), early, &ends)).await
+        }
+        Way::Tunnel(io) => {
+            let (from, to) = split(io);
             Box::pin(carry(connection, client, (Source::new(from), to), early, &ends)).await
         }
     };

@@ -10,6 +10,7 @@ use portolan_model::filter::{EndpointRecord, Outcome};
 use portolan_telemetry::{ClusterMetrics, ResponseFlags};
 
 use super::Connection;
+use super::tunnel::{self, TunnelError};
 use crate::balancer::Avoid;
 use crate::cluster::Permit;
 use crate::context::Choice;
@@ -25,8 +26,14 @@ const MAX_EJECTION_MS: u64 = 300_000;
 
 /// A connection to an endpoint, counted until it is dropped.
 pub(super) struct Upstream {
-    pub(super) socket: Socket,
+    pub(super) way: Way,
     pub(super) held: Held,
+}
+
+/// What the bytes go over.
+pub(super) enum Way {
+    Socket(Socket),
+    Tunnel(tunnel::Io),
 }
 
 /// What is given back when the upstream connection ends.
@@ -54,6 +61,9 @@ pub(super) enum ConnectFailure {
     /// The endpoint did not answer within `connectTimeout`.
     #[error("connect timeout")]
     Timeout,
+    /// The endpoint opens no tunnel.
+    #[error("{0}")]
+    Tunnel(#[from] TunnelError),
 }
 
 impl ConnectFailure {
@@ -63,13 +73,13 @@ impl ConnectFailure {
             Self::NoCluster => ResponseFlags::NC,
             Self::NoHealthyUpstream => ResponseFlags::UH,
             Self::Overflow => ResponseFlags::UO,
-            Self::Refused(_) | Self::Timeout => ResponseFlags::UF | ResponseFlags::URX,
+            Self::Refused(_) | Self::Timeout | Self::Tunnel(_) => ResponseFlags::UF | ResponseFlags::URX,
         }
     }
 
     /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
     pub(super) fn cause(&self) -> Option<String> {
-        matches!(self, Self::Refused(_) | Self::Timeout).then(|| self.to_string())
+        matches!(self, Self::Refused(_) | Self::Timeout | Self::Tunnel(_)).then(|| self.to_string())
     }
 }
 
@@ -103,12 +113,25 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     let held = Held::new(&endpoint, metrics, place);
     let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
     let key = transport.key(None, Some((connection.info.peer, connection.info.local)));
-    let connected = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), Application::Tcp).await;
+    let tunnel = connection.tcp.tunnel.as_ref();
+    let application = tunnel.map_or(Application::Tcp, |_| tunnel::application(transport));
+    let connected = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), application).await;
     let failure = match connected {
         Ok(socket) => {
             connection.record.upstream_local(socket.local());
-            report(cluster, &endpoint, Outcome::Success);
-            return Ok(Upstream { socket, held });
+            let way = match tunnel {
+                None => Ok(Way::Socket(socket)),
+                // Boxed: rare, and large.
+                Some(tunnel) => Box::pin(tunnel::open(socket, tunnel, transport, limit)).await.map(Way::Tunnel),
+            };
+            match way {
+                Ok(way) => {
+                    report(cluster, &endpoint, Outcome::Success);
+                    return Ok(Upstream { way, held });
+                }
+                Err(TunnelError::Timeout) => ConnectFailure::Timeout,
+                Err(error) => error.into(),
+            }
         }
         Err(ConnectError::Failed(reason)) => ConnectFailure::Refused(reason),
         Err(ConnectError::Timeout) => ConnectFailure::Timeout,

@@ -1,18 +1,24 @@
 //! [`Http2Connection`]: one HTTP/2 connection to an endpoint, which many requests of a worker share, each with a window of
 //! its own: a client that reads slowly stalls its stream and no other.
 
-use std::cell::Cell;
+mod heard;
+
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::ext::Protocol;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use self::heard::Heard;
 use super::socket::Socket;
 use crate::body::RequestBody;
 use crate::clock;
@@ -20,6 +26,8 @@ use crate::on_worker::OnWorker;
 
 /// Streams on one connection, where neither the rule nor the peer says less.
 const MAX_STREAMS: u32 = 100;
+/// What h2 says that the peer allows until it has said so: more than SETTINGS can say.
+const UNTOLD: usize = usize::MAX - 1;
 /// Most that a rule may set: each has its part of the connection's window.
 const MOST_STREAMS: u32 = 1024;
 /// What an upstream may send on a stream before the client has taken it, in bytes. The connection's window is as large as
@@ -35,14 +43,24 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that requests share.
 pub(crate) struct Http2Connection {
     sender: SendRequest<RequestBody>,
-    /// What the peer's SETTINGS allow at once.
-    peer_streams: Rc<Cell<usize>>,
+    peer: Rc<Peer>,
     max_streams: u32,
     streams: Cell<u32>,
     requests: Cell<u32>,
     /// No further request goes on it.
     retired: Cell<bool>,
     idle_since_ms: Cell<u64>,
+}
+
+/// What the peer's SETTINGS allow.
+struct Peer {
+    /// Streams at once.
+    streams: Cell<usize>,
+    /// Extended CONNECT; none before its first SETTINGS.
+    websockets: Cell<Option<bool>>,
+    told: Notify,
+    /// Of the connection's task, which looks what was told once something has come.
+    looks: RefCell<Option<Waker>>,
 }
 
 /// A request's place on a connection.
@@ -52,31 +70,36 @@ impl Http2Connection {
     /// Starts HTTP/2 on a socket; `held` is kept until the connection has ended. `max_streams` 0 leaves it to the peer.
     pub(crate) async fn start(socket: Socket, max_streams: u32, held: impl Sized + 'static) -> hyper::Result<Rc<Self>> {
         let max_streams = if max_streams == 0 { MAX_STREAMS } else { max_streams.min(MOST_STREAMS) };
+        let peer = Rc::new(Peer::new());
+        let socket = Heard { socket, peer: peer.clone() };
         let (sender, connection) = Builder::new(OnWorker)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAM_WINDOW * max_streams)
             .max_header_list_size(MAX_HEAD)
+            .initial_max_send_streams(UNTOLD)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(socket))
             .await?;
-        let peer_streams = Rc::new(Cell::new(MAX_STREAMS as usize));
-        let told = peer_streams.clone();
+        let noted = peer.clone();
         spawn_local(async move {
             let mut connection = pin!(connection);
             // How it ended is told by the requests on it.
             let _ = poll_fn(|cx| {
                 let polled = connection.as_mut().poll(cx);
-                told.set(connection.current_max_send_streams());
+                noted.look(cx);
+                noted.note(connection.current_max_send_streams(), || connection.is_extended_connect_protocol_enabled());
                 polled
             })
             .await;
+            // One that ends without a word takes none.
+            noted.note(0, || false);
             drop(held);
         });
         Ok(Rc::new(Self {
             sender,
-            peer_streams,
+            peer,
             max_streams,
             streams: Cell::new(0),
             requests: Cell::new(0),
@@ -87,7 +110,7 @@ impl Http2Connection {
 
     /// A place for one more request, when there is one.
     pub(crate) fn stream(self: &Rc<Self>, max_requests: u32) -> Option<Http2Stream> {
-        let limit = usize::try_from(self.max_streams).unwrap_or(usize::MAX).min(self.peer_streams.get());
+        let limit = usize::try_from(self.max_streams).unwrap_or(usize::MAX).min(self.peer.streams.get());
         let is_full = self.streams.get() as usize >= limit;
         if is_full || !self.is_usable() {
             return None;
@@ -116,9 +139,57 @@ impl Http2Connection {
     }
 }
 
+impl Peer {
+    fn new() -> Self {
+        Self {
+            streams: Cell::new(MAX_STREAMS as usize),
+            websockets: Cell::new(None),
+            told: Notify::new(),
+            looks: RefCell::default(),
+        }
+    }
+
+    /// Something has come. It is read to its end before the task runs.
+    fn heard(&self) {
+        if self.websockets.get().is_none()
+            && let Some(waker) = self.looks.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn look(&self, cx: &Context<'_>) {
+        if self.websockets.get().is_none() {
+            self.looks.replace(Some(cx.waker().clone()));
+        }
+    }
+
+    fn note(&self, streams: usize, websockets: impl FnOnce() -> bool) {
+        if streams == UNTOLD {
+            return;
+        }
+        self.streams.set(streams);
+        if self.websockets.get().is_none() {
+            self.websockets.set(Some(websockets()));
+            self.told.notify_waiters();
+        }
+    }
+}
+
 impl Http2Stream {
     pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
         self.0.sender.clone()
+    }
+
+    /// Whether the peer takes extended CONNECT, once it has said so or has ended.
+    pub(crate) async fn takes_websockets(&self) -> bool {
+        loop {
+            let told = self.0.peer.told.notified();
+            match self.0.peer.websockets.get() {
+                Some(takes) => return takes,
+                None => told.await,
+            }
+        }
     }
 
     /// Requests on the connection before this one.
@@ -152,7 +223,11 @@ pub(crate) fn as_http2(parts: &mut request::Parts, scheme: &'static str) {
         // What gRPC asks of every client; the client's own has ended with its connection.
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    // Of a CONNECT that is all there is.
     if parts.uri.authority().is_some() {
+        if parts.method == Method::CONNECT {
+            parts.headers.remove(header::HOST);
+        }
         return;
     }
     let authority = parts.headers.get(header::HOST).and_then(|host| host.as_bytes().try_into().ok());
@@ -165,6 +240,15 @@ pub(crate) fn as_http2(parts: &mut request::Parts, scheme: &'static str) {
         parts.uri = uri;
         parts.headers.remove(header::HOST);
     }
+}
+
+/// Turns a request for a WebSocket in the words of HTTP/1.1 into an extended CONNECT. As in Envoy its key goes along: a proxy
+/// of HTTP/2 may have a server of HTTP/1 behind it.
+pub(crate) fn as_websocket(parts: &mut request::Parts, scheme: &'static str) {
+    as_http2(parts, scheme);
+    parts.method = Method::CONNECT;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.extensions.insert(Protocol::from_static("websocket"));
 }
 
 /// A client of HTTP/1.1 is sent only the trailers that the head has named: gRPC's are.

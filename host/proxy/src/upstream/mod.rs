@@ -15,6 +15,6 @@ pub(crate) use certificates::Certificates;
 pub(crate) use connect::{Application, ConnectError, connect, open_for_check};
 pub use failure::is_left_out;
 pub(crate) use failure::{StreamFailure, alert, stream_failure};
-pub(crate) use http2::{Http2Connection, Http2Stream, announce_trailers, as_http2};
+pub(crate) use http2::{Http2Connection, Http2Stream, announce_trailers, as_http2, as_websocket};
 pub(crate) use socket::Socket;
-pub(crate) use transport::{ConnectionKey, UpstreamTransport, without_port};
+pub(crate) use transport::{ConnectionKey, Form, UpstreamTransport, without_port};

@@ -22,6 +22,16 @@ pub(crate) struct UpstreamTransport {
     pub(super) tls: Option<Result<ClientTls, CertificateError>>,
 }
 
+/// How a request goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    #[default]
+    Http1,
+    Http2,
+    /// As extended CONNECT (RFC 8441) over HTTP/2, if the endpoint takes it, else over HTTP/1.
+    WebSocket,
+}
+
 /// What a connection is for besides its endpoint: one for another host, or another client, must not serve this request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionKey {
@@ -78,17 +88,21 @@ impl UpstreamTransport {
         }
     }
 
-    /// What the connection of a request must be for, and whether it goes out as HTTP/2. An upgrade is one of HTTP/1.1.
-    pub(crate) fn needs(&self, stream: &Stream) -> (Option<Rc<ConnectionKey>>, bool) {
+    /// What the connection of a request must be for, and how it goes out.
+    pub(crate) fn needs(&self, stream: &Stream) -> (Option<Rc<ConnectionKey>>, Form) {
         if self.settings.is_plain() {
-            return (None, false);
+            return (None, Form::Http1);
         }
         let client = (stream.connection.peer, stream.connection.local);
         stream.with_state(|state| {
             let headers = &state.request.headers;
             let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let is_upgrade = headers.contains_key(header::UPGRADE);
-            (self.key(host, Some(client)), self.is_http2(state.request.version) && !is_upgrade)
+            let form = match self.is_http2(state.request.version) {
+                false => Form::Http1,
+                true if headers.contains_key(header::UPGRADE) => Form::WebSocket,
+                true => Form::Http2,
+            };
+            (self.key(host, Some(client)), form)
         })
     }
 

@@ -51,7 +51,7 @@ pub struct TrafficPolicy {
     pub tls: Option<ClientTls>,
     /// Replace all blocks for one port.
     pub port_level_settings: Vec<PortPolicy>,
-    /// Not served yet.
+    /// Connections of TCP and TLS go through a tunnel of the host's.
     pub tunnel: Option<Value>,
     /// Tells endpoints who the client is.
     pub proxy_protocol: Option<ProxyProtocol>,
