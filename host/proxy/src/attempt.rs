@@ -191,7 +191,7 @@ impl<'a> Attempts<'a> {
             || !retry::after_answer(self.policy, response.status().as_u16(), response.headers())
         {
             if self.tries > 1 {
-                self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
+                self.job.count(|m| &m.upstream_rq_retry_success, |m| &m.upstream_rq_retry_success);
             }
             return Again::No;
         }
@@ -202,7 +202,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn timed_out(&self) -> Reply {
-        self.job.cluster.state.metrics.upstream_rq_timeout.inc();
+        self.job.count(|m| &m.upstream_rq_timeout, |m| &m.upstream_rq_timeout);
         Reply::failed(Failure::Timeout, None)
     }
 
@@ -253,7 +253,7 @@ impl<'a> Attempts<'a> {
             stream.with_course(|course| course.connected(asked.elapsed(), lease.local()));
         }
         stream.note(|info| info.upstream_local = lease.local());
-        let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
+        let upstream = Upstream::new(self.job.cluster, &pool.endpoint).of_route(self.job.stats.clone());
         let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
         let mut deadline = limit.and_then(|limit| Deadline::new(stream, limit));
         let sent = within(deadline.as_mut(), pin!(self.send(lease, upstream))).await;
@@ -460,9 +460,8 @@ impl<'a> Attempts<'a> {
         if !body_is_there || !head_is_there {
             return Again::No;
         }
-        let metrics = &self.job.cluster.state.metrics;
         if self.tries > self.policy.attempts {
-            metrics.upstream_rq_retry_limit_exceeded.inc();
+            self.job.count(|m| &m.upstream_rq_retry_limit_exceeded, |m| &m.upstream_rq_retry_limit_exceeded);
             return Again::LimitExceeded;
         }
         let limit = match self.job.cluster.retry_budget {
@@ -472,10 +471,10 @@ impl<'a> Attempts<'a> {
         self.permit = None;
         self.permit = self.job.cluster.state.retry(limit);
         if self.permit.is_none() {
-            metrics.upstream_rq_retry_overflow.inc();
+            self.job.count(|m| &m.upstream_rq_retry_overflow, |m| &m.upstream_rq_retry_overflow);
             return Again::Overflow;
         }
-        metrics.upstream_rq_retry.inc();
+        self.job.count(|m| &m.upstream_rq_retry, |m| &m.upstream_rq_retry);
         Again::Yes
     }
 

@@ -12,6 +12,7 @@ use crate::connection::Fault;
 use crate::filter_chain::Direction;
 use crate::generation::Role;
 use crate::grpc_reply;
+use crate::route_stats::count_answer;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
 use crate::worker_plugin::WorkerPlugin;
@@ -296,6 +297,9 @@ impl Reply {
     /// The circuit breaker refused the request.
     fn overflow(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|cluster| cluster.state.metrics.upstream_rq_pending_overflow.inc());
+        if let Some(route) = stream.route_stats() {
+            count_answer(&route, reply.status.as_u16());
+        }
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
     }
@@ -310,6 +314,14 @@ impl Reply {
     fn preflight(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|_| {});
         Self { bare: true, ..Self::from_filter(reply) }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn flags(&self) -> ResponseFlags {
+        self.flags
     }
 
     /// True when the route's header operations do not apply.

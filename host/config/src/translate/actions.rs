@@ -94,6 +94,8 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         sticky: sticky(served).map(Box::new),
         fault: http_policies::fault(rule).map(Box::new),
         cors: http_policies::cors(rule).map(Box::new),
+        // A match has it, not the rule.
+        stat_prefix: None,
         mirrors,
     };
     (forward, references)
