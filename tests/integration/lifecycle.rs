@@ -113,6 +113,27 @@ fn the_drain_time_bounds_the_end() {
 }
 
 #[test]
+fn the_mesh_says_how_long_the_end_may_take_where_no_flag_does() {
+    let app = Upstream::start("app");
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  \
+                mesh: '{defaultConfig: {terminationDrainDuration: 300ms}}'\n";
+    let mut gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("mesh.yaml", mesh)
+        .start();
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/").order("delay 30000").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.await_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+    assert!(gateway.log().contains("at most 300ms"), "{}", gateway.log());
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let app = Upstream::start("app");
     let mut gateway = gateway(&app, "60s");
