@@ -144,7 +144,10 @@ fn redirect(rule: &HttpRoute, written: &HttpRedirect) -> Redirect {
         port_from_request: written.derive_port.as_deref() == Some("FROM_REQUEST_PORT"),
         scheme: written.scheme.clone().filter(|scheme| !scheme.is_empty()),
         keep_port: false,
-        status: written.redirect_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301),
+        status: match written.redirect_code {
+            Some(code @ (302 | 303 | 307 | 308)) => code as u16,
+            _ => 301,
+        },
         headers: headers::translate(rule.headers.as_deref()),
     }
 }

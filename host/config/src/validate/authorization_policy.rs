@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::checker::Checker;
-use super::selector;
+use super::{dry_run, selector};
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::AuthorizationPolicy;
@@ -54,6 +54,7 @@ pub fn authorization_policy(object: &Object<AuthorizationPolicy>) -> Vec<Diagnos
     for (i, rule) in spec.rules.iter().enumerate() {
         check_rule(&mut checker, &format!("spec.rules[{i}]"), rule, action == "CUSTOM");
     }
+    dry_run::check(&mut checker, object, action);
     checker.finish()
 }
 
