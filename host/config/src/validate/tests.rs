@@ -99,6 +99,7 @@ fn mirrors_and_cors_are_checked() {
     let with = |rest: &str| rule_codes(&format!("{{{rest}, {TO}}}"));
     assert!(with("mirror: {host: b}, mirrorPercentage: {value: 0.00001}").is_empty());
     assert_eq!(with("mirror: {host: '*'}"), ["P0103"]);
+    assert_eq!(with("mirror: {host: b}, mirrors: [{destination: {host: c}}]"), ["P0120"]);
     assert_eq!(
         with("mirrors: [{destination: {host: b, subset: 'v 1'}, percentage: {value: 101}}]"),
         ["P0117", "P0103"]
