@@ -232,7 +232,7 @@ pub(crate) struct ServeArgs {
     /// Port on all addresses that answers `/healthz/ready`; Istio's is 15021 [default: none]
     #[arg(long, value_name = "PORT")]
     pub status_port: Option<u16>,
-    /// Worker threads, each with its own sockets and filter instances [default: number of cores]
+    /// Worker threads, each with its own sockets and filters; wins over the mesh's `concurrency` [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// File for the access log, e.g. `/dev/stdout`; wins over `meshConfig.accessLogFile` [default: no access log]

@@ -31,6 +31,9 @@ use crate::state::StateFolder;
 use crate::takeover::{Offer, Predecessor, Successor};
 use crate::view::{self, Dumped};
 
+/// As many as `--workers` takes.
+const MAX_WORKERS: usize = 1024;
+
 /// How long the end may take at most, where nobody says it.
 const DRAIN_TIME: Duration = Duration::from_secs(45);
 
@@ -110,7 +113,7 @@ impl<'a> Service<'a> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
         let challenges = Arc::<Challenges>::default();
         let acme = self.acme(challenges.clone())?;
-        let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
+        let mut loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
         let mut predecessor = match self.takeover {
             Some(path) => Predecessor::at(path).await?,
             None => None,
@@ -120,7 +123,7 @@ impl<'a> Service<'a> {
         let readiness = Readiness::default();
         readiness.set(State::Initializing);
         let metrics = Metrics::new();
-        let workers = self.workers();
+        let workers = self.workers(&mut loader);
         let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), challenges, trace: None };
         let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
@@ -248,9 +251,12 @@ impl<'a> Service<'a> {
         self.drain_time.or_else(written).unwrap_or(DRAIN_TIME)
     }
 
-    fn workers(&self) -> usize {
+    /// By the command line, else by the configuration, else one for each core.
+    fn workers(&self, loader: &mut Loader) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.serve.workers.map_or_else(cores, usize::from)
+        let written = || loader.concurrency().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let asked = self.serve.workers.map(usize::from).or_else(written);
+        asked.map_or_else(cores, |workers| workers.min(MAX_WORKERS))
     }
 }
 

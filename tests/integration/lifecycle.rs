@@ -134,6 +134,21 @@ fn the_mesh_says_how_long_the_end_may_take_where_no_flag_does() {
 }
 
 #[test]
+fn the_mesh_says_how_many_workers_start_and_a_later_change_is_told() {
+    let mesh = |workers: u32| {
+        format!(
+            "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {{name: mesh}}\nspec:\n  meshConfig:\n    \
+             defaultConfig:\n      concurrency: {workers}\n"
+        )
+    };
+    let gateway = Options::new().file("gateway.yaml", ANY_GATEWAY).file("mesh.yaml", mesh(3)).without_workers().start();
+    assert_eq!(gateway.metric("envoy_server_concurrency", &[]), 3.0);
+    gateway.replace("mesh.yaml", mesh(4));
+    gateway.await_log("P0352");
+    assert_eq!(gateway.metric("envoy_server_concurrency", &[]), 3.0);
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let app = Upstream::start("app");
     let mut gateway = gateway(&app, "60s");

@@ -49,6 +49,8 @@ mod upstream_tls;
 mod visibility;
 mod workload;
 
+pub use mesh::concurrency;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
