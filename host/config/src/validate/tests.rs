@@ -317,6 +317,17 @@ fn only_what_may_be_removed_is_and_matches_ask_for_known_pseudo_headers() {
 }
 
 #[test]
+fn policies_and_filters_are_checked_as_admission_does() {
+    let policy = |rule: &str| codes(&authorization_policy(&object(&format!("{{rules: [{rule}]}}")))).join(" ");
+    assert_eq!(policy("{to: [{operation: {paths: ['/a/{b}', '/a*', '/{*}/a/{**}']}}]}"), "");
+    assert_eq!(policy("{to: [{operation: {paths: ['/{*}/{b}', '/{*}/a*']}}]}"), "P0250 P0250");
+    assert_eq!(policy("{when: [{key: 'request.headers[a]', values: [b]}]}"), "");
+    assert_eq!(policy("{when: [{key: 'request.headers[]', values: [b]}]}"), "P0250");
+    let labels = "{url: a.wasm, selector: {matchLabels: {app: 'a*'}}}";
+    assert_eq!(codes(&wasm_plugin(&object(labels))), ["P0103"]);
+}
+
+#[test]
 fn only_policies_that_allow_or_deny_are_tried_out() {
     let read = |kind: &str, value: &str, spec: &str| {
         let text = format!(
