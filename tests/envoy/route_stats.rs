@@ -1,4 +1,4 @@
-//! The counters of routes with a `statPrefix`: the same in Envoy and here after the same requests.
+//! The counters of routes with a `statPrefix`, and of answers by cluster: the same in Envoy and here after the same requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -59,14 +59,19 @@ fn routes_with_a_prefix_count_as_in_envoy() {
     assert_eq!(of(r#"upstream_rq_completed{envoy_route="tried"}"#), 2.0, "each request");
     assert_eq!(of(r#"upstream_rq{envoy_response_code="503",envoy_route="empty"}"#), 1.0, "the gateway's own answer");
     assert_eq!(of(r#"upstream_rq_timeout{envoy_route="slow"}"#), 1.0);
+    let of_cluster = of(r#"envoy_cluster_upstream_rq_xx{envoy_cluster_name="empty",envoy_response_code_class="5"}"#);
+    assert_eq!(of_cluster, 1.0, "of the cluster too");
 }
 
 /// All that is not 0, which Envoy tells later or not at all, without buckets and sums of times.
 fn counts(admin: SocketAddr) -> Counts {
     let page = client::send(admin, &Request::get("localhost", "/stats/prometheus")).unwrap().text();
-    let series = page.lines().filter_map(|line| line.strip_prefix("envoy_vhost_route_")?.rsplit_once(' '));
+    let names = ["envoy_vhost_route_", "envoy_cluster_upstream_rq_completed", "envoy_cluster_upstream_rq_xx"];
+    let is_compared = |line: &&str| names.iter().any(|name| line.starts_with(name));
+    let series = page.lines().filter(is_compared).filter_map(|line| line.rsplit_once(' '));
     let counts = series.filter_map(|(series, value)| {
-        let (name, labels) = series.split_once('{').unwrap();
+        let series = series.replace("outbound|80||", "").replace(".test\"", "\"");
+        let (name, labels) = series.trim_start_matches("envoy_vhost_route_").split_once('{').unwrap();
         let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
         labels.retain(|label| !label.starts_with("envoy_virtual_host="));
         labels.sort_unstable();

@@ -12,7 +12,7 @@ use crate::connection::Fault;
 use crate::filter_chain::Direction;
 use crate::generation::Role;
 use crate::grpc_reply;
-use crate::route_stats::count_answer;
+use crate::route_stats::count_answers;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
 use crate::worker_plugin::WorkerPlugin;
@@ -296,10 +296,11 @@ impl Reply {
 
     /// The circuit breaker refused the request.
     fn overflow(stream: &Stream, reply: LocalReply) -> Self {
-        stream.note_cluster(|cluster| cluster.state.metrics.upstream_rq_pending_overflow.inc());
-        if let Some(route) = stream.route_stats() {
-            count_answer(&route, reply.status.as_u16());
-        }
+        stream.note_cluster(|cluster| {
+            let metrics = &cluster.state.metrics;
+            metrics.upstream_rq_pending_overflow.inc();
+            count_answers(metrics, stream.route_stats().as_deref(), reply.status.as_u16());
+        });
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
     }

@@ -57,10 +57,14 @@ fn prefix(model: &Model, route: RouteId) -> Option<&str> {
 }
 
 /// Counts an answer of the upstream, or of the gateway in its place.
-pub(crate) fn count_answer(route: &RouteMetrics, status: u16) {
-    route.upstream_rq_completed.inc();
-    route.upstream_rq.inc(status);
-    route.upstream_rq_xx.inc(status);
+pub(crate) fn count_answers(cluster: &ClusterMetrics, route: Option<&RouteMetrics>, status: u16) {
+    cluster.upstream_rq_completed.inc();
+    cluster.upstream_rq_xx.inc(status);
+    if let Some(route) = route {
+        route.upstream_rq_completed.inc();
+        route.upstream_rq.inc(status);
+        route.upstream_rq_xx.inc(status);
+    }
 }
 
 impl Stream {
@@ -91,10 +95,8 @@ impl Forwarding<'_> {
 
     /// Counts an answer that the router gives itself.
     pub(crate) fn count_failed(&self, reply: &Reply) {
-        if let Some(route) = &self.stats
-            && OF_ROUTER.iter().any(|flag| reply.flags().contains(*flag))
-        {
-            count_answer(route, reply.status().as_u16());
+        if OF_ROUTER.iter().any(|flag| reply.flags().contains(*flag)) {
+            count_answers(&self.cluster.state.metrics, self.stats.as_deref(), reply.status().as_u16());
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::local_reply::{Failure, Reply};
 use crate::mirror;
 use crate::rewrite;
 use crate::route::{Action, ForwardEntry, RouteEntry};
-use crate::route_stats::count_answer;
+use crate::route_stats::count_answers;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{Guard, Stream};
 use crate::upgrade;
@@ -85,11 +85,7 @@ impl Upstream {
 
     pub(crate) fn answered(&mut self, status: u16) -> Duration {
         self.answered = true;
-        self.metrics.upstream_rq_completed.inc();
-        self.metrics.upstream_rq_xx.inc(status);
-        if let Some(route) = &self.route {
-            count_answer(route, status);
-        }
+        count_answers(&self.metrics, self.route.as_deref(), status);
         if status >= 500 {
             self.endpoint.seen.errors.fetch_add(1, Relaxed);
         }

@@ -249,7 +249,8 @@ group! {
         ssl_fail_verify_san: Counter = "envoy_cluster_ssl_fail_verify_san", "Certificates without a wanted name";
         upstream_rq_total: Counter = "envoy_cluster_upstream_rq_total", "Requests";
         upstream_rq_active: Gauge = "envoy_cluster_upstream_rq_active", "Requests in flight now";
-        upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed", "Requests that got a response";
+        upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed",
+            "Requests that the upstream, or the gateway in its place, has answered";
         upstream_rq_pending_total: Counter = "envoy_cluster_upstream_rq_pending_total",
             "Requests that waited for a connection";
         upstream_rq_pending_active: Gauge = "envoy_cluster_upstream_rq_pending_active",
@@ -270,7 +271,7 @@ group! {
             "Retries refused by the circuit breaker";
         upstream_rq_retry_limit_exceeded: Counter = "envoy_cluster_upstream_rq_retry_limit_exceeded",
             "Requests that used all their retries";
-        upstream_rq_xx: ResponseClasses = "envoy_cluster_upstream_rq_xx", "Responses by class of status";
+        upstream_rq_xx: ResponseClasses = "envoy_cluster_upstream_rq_xx", "Those answers by class of status";
         upstream_rq_time: Histogram = "envoy_cluster_upstream_rq_time", "Time of requests in milliseconds";
         upstream_cx_none_healthy: Counter = "envoy_cluster_upstream_cx_none_healthy",
             "Requests refused because no endpoint was healthy";
