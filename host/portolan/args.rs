@@ -110,11 +110,11 @@ pub(crate) struct RunArgs {
     /// How it is served
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// How long the end may take at most, e.g. `500ms`, `5s`, `1m`
+    /// How long the end may take at most, e.g. `500ms`, `5s`, `1m`; wins over the mesh's `terminationDrainDuration` [default: 45s]
     ///
     /// What is then left of requests, streams and connections is cut.
-    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = parse_duration)]
-    pub drain_time: Duration,
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub drain_time: Option<Duration>,
     /// How long clients are still taken in after SIGTERM, or half of `--drain-time` if that is less
     ///
     /// Readiness is off, answers carry `connection: close` and HTTP/2 clients get GOAWAY, so that load balancers notice;
@@ -232,7 +232,7 @@ pub(crate) struct ServeArgs {
     /// Port on all addresses that answers `/healthz/ready`; Istio's is 15021 [default: none]
     #[arg(long, value_name = "PORT")]
     pub status_port: Option<u16>,
-    /// Worker threads, each with its own sockets and filter instances [default: number of cores]
+    /// Worker threads, each with its own sockets and filters; wins over the mesh's `concurrency` [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// File for the access log, e.g. `/dev/stdout`; wins over `meshConfig.accessLogFile` [default: no access log]
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(run.config.port_map, [(80, 8080), (443, 8443)]);
         assert_eq!(run.config.labels, [("istio".to_owned(), "edge".to_owned())]);
         assert_eq!(run.config.filters, [("route-match".to_owned(), PathBuf::from("x.wasm"))]);
-        assert_eq!(run.drain_time, Duration::from_millis(500));
+        assert_eq!(run.drain_time, Some(Duration::from_millis(500)));
         assert_eq!((run.serve.status_port, run.serve.workers), (Some(15021), Some(2)));
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use portolan_config::resources::istio::{TrafficExtension, WasmPlugin};
+use portolan_config::translate::concurrency;
 use portolan_config::{Diagnostic, Place, ResourceSet, Severity, Sources, TranslateOptions, Translator, translate};
 use portolan_model::{Model, Origin};
 use portolan_proxy::{BuildProblem, Builder, BuilderOptions, Cause, Challenges, ModuleSource, StreamTracer};
@@ -31,6 +32,8 @@ const DRIFT: &str = "P0503";
 const WRONG_CONFIG: &str = "P0504";
 /// Code of a certificate that ends soon.
 const EXPIRY: &str = "P0235";
+/// Code of a number of threads that does not count any more.
+const OTHER_CONCURRENCY: &str = "P0352";
 /// Code of an unknown field.
 const UNKNOWN_FIELD: &str = "P0007";
 
@@ -48,6 +51,8 @@ pub(crate) struct Loader {
     last: Option<Arc<Model>>,
     dev_tls: Option<DevTls>,
     acme: Option<Arc<Acme>>,
+    /// What the configuration said of worker threads at the start, where that counted.
+    concurrency: Option<Option<u32>>,
 }
 
 /// One reading of everything.
@@ -96,6 +101,7 @@ impl Loader {
             last,
             dev_tls: None,
             acme: None,
+            concurrency: None,
         })
     }
 
@@ -112,6 +118,34 @@ impl Loader {
     /// Takes certificates that an authority signs.
     pub(crate) fn with_acme(self, acme: Option<Arc<Acme>>) -> Self {
         Self { acme, ..self }
+    }
+
+    /// What the configuration says of worker threads, before anything is made of it: they are made once. What it says later
+    /// is told.
+    pub(crate) fn concurrency(&mut self) -> Option<u32> {
+        if self.paths.iter().any(|path| path.as_os_str() == "-") {
+            // Standard input is read once.
+            return None;
+        }
+        let sources = Sources::read(&self.paths);
+        let texts = sources.files().iter().filter_map(|file| Some((&*file.name, file.content.as_deref().ok()?)));
+        let mut resources = ResourceSet::default();
+        // Few files ask for it, and only those are looked into.
+        resources.update(&Sources::from_texts(texts.filter(|(_, text)| text.contains("concurrency"))));
+        self.sources = sources;
+        let written = concurrency(&resources).map(|(number, _)| number);
+        *self.concurrency.insert(written)
+    }
+
+    /// It has changed: the process has the threads that it has.
+    fn other_concurrency(&self) -> Option<Diagnostic> {
+        let (at_start, now) = (self.concurrency?, concurrency(&self.resources));
+        if now.as_ref().map(|(number, _)| *number) == at_start {
+            return None;
+        }
+        let place = now.map_or_else(|| self.argument_place(""), |(_, place)| place);
+        let text = "`concurrency` counts when the gateway starts: it keeps the worker threads that it has";
+        Some(Diagnostic::warning(OTHER_CONCURRENCY, place, text).with_help("start it anew"))
     }
 
     pub(crate) fn dev_tls(&self) -> Option<&DevTls> {
@@ -156,6 +190,7 @@ impl Loader {
         }
         let mut translation = self.translator.translate(&self.resources);
         diagnostics.extend(translation.diagnostics);
+        diagnostics.extend(self.other_concurrency());
         diagnostics.extend(secret_files::fill(&mut translation.model, &secret_files::folder(&self.paths)));
         if let Some(acme) = &self.acme {
             diagnostics.extend(acme.fill(&mut translation.model));

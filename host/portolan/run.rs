@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use portolan_admin::{AdminState, Readiness, State};
-use portolan_model::Listener;
+use portolan_model::{Listener, Model};
 use portolan_proxy::{Challenges, Snapshot, SnapshotCell, Workers};
 use portolan_telemetry::{LogControl, Metrics};
 use tokio::net::TcpListener;
@@ -31,13 +31,19 @@ use crate::state::StateFolder;
 use crate::takeover::{Offer, Predecessor, Successor};
 use crate::view::{self, Dumped};
 
+/// As many as `--workers` takes.
+const MAX_WORKERS: usize = 1024;
+
+/// How long the end may take at most, where nobody says it.
+const DRAIN_TIME: Duration = Duration::from_secs(45);
+
 /// Serves until a signal ends it, or another process takes over.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let service = Service {
         config: &args.config,
         serve: &args.serve,
         drain_time: args.drain_time,
-        minimum_drain_time: args.minimum_drain_time.min(args.drain_time / 2),
+        minimum_drain_time: args.minimum_drain_time,
         takeover: args.takeover.as_deref(),
     };
     runtime()?.block_on(service.serve(|| Ok(())))
@@ -53,7 +59,8 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 pub(crate) struct Service<'a> {
     config: &'a ConfigArgs,
     serve: &'a ServeArgs,
-    drain_time: Duration,
+    /// None where the configuration says it.
+    drain_time: Option<Duration>,
     minimum_drain_time: Duration,
     takeover: Option<&'a Path>,
 }
@@ -86,7 +93,7 @@ enum End {
 impl<'a> Service<'a> {
     /// A gateway for one person at a terminal: Ctrl-C ends it without draining.
     pub(crate) fn interactive(config: &'a ConfigArgs, serve: &'a ServeArgs) -> Self {
-        Self { config, serve, drain_time: Duration::ZERO, minimum_drain_time: Duration::ZERO, takeover: None }
+        Self { config, serve, drain_time: Some(Duration::ZERO), minimum_drain_time: Duration::ZERO, takeover: None }
     }
 
     /// Starts everything, calls `announce` when requests are served, and comes back when it has ended.
@@ -106,7 +113,7 @@ impl<'a> Service<'a> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
         let challenges = Arc::<Challenges>::default();
         let acme = self.acme(challenges.clone())?;
-        let loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
+        let mut loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
         let mut predecessor = match self.takeover {
             Some(path) => Predecessor::at(path).await?,
             None => None,
@@ -116,7 +123,7 @@ impl<'a> Service<'a> {
         let readiness = Readiness::default();
         readiness.set(State::Initializing);
         let metrics = Metrics::new();
-        let workers = self.workers();
+        let workers = self.workers(&mut loader);
         let purpose = Purpose { workers, access_log: self.serve.access_log.clone(), challenges, trace: None };
         let builder = load::builder(self.config, loader.modules().source(), metrics.clone(), purpose)?;
         let mut control = Control::new(loader, builder, metrics.clone());
@@ -141,7 +148,7 @@ impl<'a> Service<'a> {
             && let Err(error) = predecessor.replace().await
         {
             workers.hand_over();
-            let limit = self.drain_time;
+            let limit = self.drain_time(&first.model);
             let _ = tokio::task::spawn_blocking(move || workers.drain(limit)).await;
             return Err(error);
         }
@@ -178,11 +185,12 @@ impl<'a> Service<'a> {
     async fn end(&self, running: Running, end: End, signals: &mut Signals) -> anyhow::Result<ExitCode> {
         running.readiness.set(State::Draining);
         running.control.end();
-        let listeners = running.cell.load().model.listeners.len();
+        let model = running.cell.load().model.clone();
+        let (listeners, drain_time) = (model.listeners.len(), self.drain_time(&model));
         running.metrics.server.total_listeners_draining.set(i64::try_from(listeners).unwrap_or(i64::MAX));
         let notice = match end {
             End::Signal(Signal::Interrupt | Signal::Hangup) => Duration::ZERO,
-            End::Signal(Signal::Terminate) | End::Replaced(_) => self.minimum_drain_time,
+            End::Signal(Signal::Terminate) | End::Replaced(_) => self.minimum_drain_time.min(drain_time / 2),
         };
         if let End::Replaced(successor) = end {
             running.workers.hand_over();
@@ -192,9 +200,9 @@ impl<'a> Service<'a> {
         } else {
             running.workers.announce_drain();
         }
-        let rest = self.drain_time - notice;
-        if !self.drain_time.is_zero() {
-            tracing::info!("drain    at most {:?}; a second signal ends at once", self.drain_time);
+        let rest = drain_time - notice;
+        if !drain_time.is_zero() {
+            tracing::info!("drain    at most {drain_time:?}; a second signal ends at once");
         }
         let workers = running.workers;
         let ended = async move {
@@ -237,9 +245,18 @@ impl<'a> Service<'a> {
         path.map(open).transpose()
     }
 
-    fn workers(&self) -> usize {
+    /// How long the end may take at most.
+    fn drain_time(&self, model: &Model) -> Duration {
+        let written = || model.drain_time_ms.map(Duration::from_millis);
+        self.drain_time.or_else(written).unwrap_or(DRAIN_TIME)
+    }
+
+    /// By the command line, else by the configuration, else one for each core.
+    fn workers(&self, loader: &mut Loader) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.serve.workers.map_or_else(cores, usize::from)
+        let written = || loader.concurrency().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let asked = self.serve.workers.map(usize::from).or_else(written);
+        asked.map_or_else(cores, |workers| workers.min(MAX_WORKERS))
     }
 }
 

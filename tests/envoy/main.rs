@@ -20,6 +20,7 @@ mod header_operations;
 mod health_checks;
 mod pair;
 mod route_policies;
+mod route_stats;
 mod sdk;
 mod templates;
 mod toolchains;

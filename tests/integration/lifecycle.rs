@@ -113,6 +113,42 @@ fn the_drain_time_bounds_the_end() {
 }
 
 #[test]
+fn the_mesh_says_how_long_the_end_may_take_where_no_flag_does() {
+    let app = Upstream::start("app");
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  \
+                mesh: '{defaultConfig: {terminationDrainDuration: 300ms}}'\n";
+    let mut gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("mesh.yaml", mesh)
+        .start();
+    let mut connection = gateway.connect();
+    connection.send(&Request::get("h", "/").order("delay 30000").to_bytes()).unwrap();
+    await_true("the request in flight", || app.in_flight() == 1);
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.await_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+    assert!(gateway.log().contains("at most 300ms"), "{}", gateway.log());
+}
+
+#[test]
+fn the_mesh_says_how_many_workers_start_and_a_later_change_is_told() {
+    let mesh = |workers: u32| {
+        format!(
+            "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {{name: mesh}}\nspec:\n  meshConfig:\n    \
+             defaultConfig:\n      concurrency: {workers}\n"
+        )
+    };
+    let gateway = Options::new().file("gateway.yaml", ANY_GATEWAY).file("mesh.yaml", mesh(3)).without_workers().start();
+    assert_eq!(gateway.metric("envoy_server_concurrency", &[]), 3.0);
+    gateway.replace("mesh.yaml", mesh(4));
+    gateway.await_log("P0352");
+    assert_eq!(gateway.metric("envoy_server_concurrency", &[]), 3.0);
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let app = Upstream::start("app");
     let mut gateway = gateway(&app, "60s");

@@ -109,6 +109,35 @@ fn timeout_is_504_upstream_request_timeout_and_ut() {
 }
 
 #[test]
+fn a_subset_without_endpoints_keeps_its_share_and_is_no_healthy_upstream() {
+    let app = Upstream::start("v1");
+    let rules = "\
+- route:
+  - {destination: {host: app.test, subset: v1}, weight: 50}
+  - {destination: {host: app.test, subset: v9}, weight: 50}
+";
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\nspec:\n  host: app.test\n  \
+                subsets: [{name: v1, labels: {version: v1}}, {name: v9, labels: {version: v9}}]\n";
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(rules))
+        .file("rule.yaml", rule)
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .start();
+    let mut connection = gateway.connect();
+    let mut refused = 0;
+    for _ in 0..200 {
+        let response = connection.request(&Request::get("h", "/")).unwrap();
+        if response.status != 200 {
+            assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
+            refused += 1;
+        }
+    }
+    assert!((60..=140).contains(&refused), "{refused} of 200");
+    assert!(gateway.await_access(" 503 ").contains(" 503 UH no_healthy_upstream "));
+}
+
+#[test]
 fn missing_subset_keeps_its_share_of_a_split() {
     let app = Upstream::start("v1");
     let rules = "\

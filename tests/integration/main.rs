@@ -53,6 +53,7 @@ mod registries;
 mod reload;
 mod retries;
 mod route_policies;
+mod route_stats;
 mod sdk;
 mod seed;
 mod soak;

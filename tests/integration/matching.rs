@@ -154,6 +154,24 @@ fn header_operations_remove_then_set_then_add() {
 }
 
 #[test]
+fn a_star_within_a_label_serves_what_goes_before_it() {
+    let service = |name: &str, host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: ['{host}']\n  \
+             gateways: [any]\n  http:\n  - directResponse: {{status: 200, body: {{string: {name}}}}}\n---\n"
+        )
+    };
+    let text = [service("partial", "*shop.com"), service("whole", "*.shop.com"), service("dot", "name.test.")].concat();
+    let gateway = Options::new().file("gateway.yaml", ANY_GATEWAY).file("hosts.yaml", text).start();
+    for (host, wanted) in [("myshop.com", "partial"), ("a.shop.com", "whole"), ("name.test.", "dot")] {
+        assert_eq!(gateway.get(host, "/").text(), wanted, "{host}");
+    }
+    for host in ["shop.com", "name.test"] {
+        assert_eq!(gateway.get(host, "/").status, 404, "{host}");
+    }
+}
+
+#[test]
 fn exact_hosts_win_over_longer_and_shorter_wildcards() {
     let service = |name: &str, host: &str| {
         format!(

@@ -23,6 +23,7 @@ pub(crate) struct Options {
     arguments: Vec<String>,
     no_port_map: bool,
     no_access_log: bool,
+    no_workers: bool,
     as_it_stands: Option<(PathBuf, u16)>,
 }
 
@@ -61,6 +62,12 @@ impl Options {
         self
     }
 
+    /// Leaves `--workers` out.
+    pub(crate) fn without_workers(mut self) -> Self {
+        self.no_workers = true;
+        self
+    }
+
     /// Starts it; comes back when `/ready` says 200.
     pub(crate) fn start(self) -> Gateway {
         let gateway = self.spawn();
@@ -90,10 +97,10 @@ impl Options {
         if !self.no_access_log {
             command.arg("--access-log").arg(folder.path().join("access.log"));
         }
-        command
-            .args(["--admin-address", &admin.address().to_string()])
-            .args(["--workers", &WORKERS.to_string()])
-            .args(&self.arguments);
+        if !self.no_workers {
+            command.args(["--workers", &WORKERS.to_string()]);
+        }
+        command.args(["--admin-address", &admin.address().to_string()]).args(&self.arguments);
         let arguments = command.get_args().map(OsString::from).collect::<Vec<_>>();
         let child = start(&arguments, folder.path());
         Gateway { child, arguments, folder, http, admin }

@@ -11,8 +11,10 @@ use crate::hash::ByteMap;
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     exact: ByteMap<u32>,
-    /// By `.suffix`.
+    /// By what follows the star.
     suffixes: ByteMap<u32>,
+    /// Some suffix begins within a label, as that of `*shop.com`.
+    has_partial: bool,
     any: Option<u32>,
 }
 
@@ -42,7 +44,10 @@ impl Hosts {
             let domain = host.domain.to_ascii_lowercase();
             match domain.strip_prefix('*') {
                 Some("") => _ = table.any.get_or_insert(index),
-                Some(suffix) => _ = table.suffixes.entry(suffix.as_bytes().into()).or_insert(index),
+                Some(suffix) => {
+                    table.has_partial |= !suffix.starts_with('.');
+                    table.suffixes.entry(suffix.as_bytes().into()).or_insert(index);
+                }
                 None => _ = table.exact.entry(domain.as_bytes().into()).or_insert(index),
             }
         }
@@ -59,13 +64,13 @@ impl Hosts {
         suffix.or(self.any.map(|host| (host, HostKind::Any)))
     }
 
-    /// `*.suffix` stands for one label or more, so the name's first byte is never the suffix's dot.
+    /// The star stands for something, so the name's first byte is never the suffix's.
     fn longest_suffix(&self, name: &[u8]) -> Option<u32> {
         if self.suffixes.is_empty() {
             return None;
         }
-        let dots = (1..name.len()).filter(|place| name[*place] == b'.');
-        dots.into_iter().find_map(|place| self.suffixes.get(&name[place..]).copied())
+        let mut places = (1..name.len()).filter(|place| self.has_partial || name[*place] == b'.');
+        places.find_map(|place| self.suffixes.get(&name[place..]).copied())
     }
 }
 
@@ -110,6 +115,16 @@ mod tests {
         ] {
             assert_eq!(hosts.find(authority.as_bytes()).map(|(index, _)| index), Some(index), "{authority}");
         }
+    }
+
+    #[test]
+    fn a_star_within_a_label_takes_what_goes_before_it() {
+        let hosts = hosts(&["*shop.com", "*.shop.com", "*-shop.com", "my.shop.com."]);
+        let all = [("myshop.com", 0), ("a.myshop.com", 0), ("a.shop.com", 1), ("my-shop.com", 2), ("my.shop.com.", 3)];
+        for (authority, index) in all {
+            assert_eq!(hosts.find(authority.as_bytes()).map(|(index, _)| index), Some(index), "{authority}");
+        }
+        assert_eq!(hosts.find(b"shop.com"), None);
     }
 
     #[test]

@@ -17,7 +17,13 @@ pub(crate) fn wildcards_over(name: &str) -> impl Iterator<Item = String> + '_ {
     dots.chain((name != "*").then(|| "*".to_owned()))
 }
 
-/// The reason why a text is no host name; none when it is one. `*` and `*.suffix` count when `wildcard` is set.
+/// True for a wildcard that goes on within a label: `*shop.com`, `*-shop.com`.
+pub(crate) fn is_partial(name: &str) -> bool {
+    name.strip_prefix('*').is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))
+}
+
+/// The reason why a text is no host name as Istio's admission takes it; none when it is one. Addresses count, and a dot at
+/// the end. `*` and wildcards count when `wildcard` is set.
 pub(crate) fn fault_of(name: &str, wildcard: bool) -> Option<String> {
     if name.is_empty() {
         return Some("a host name is not empty".into());
@@ -25,8 +31,8 @@ pub(crate) fn fault_of(name: &str, wildcard: bool) -> Option<String> {
     if name.parse::<std::net::IpAddr>().is_ok() || (wildcard && name == "*") {
         return None;
     }
-    let plain = match name.strip_prefix("*.") {
-        Some(suffix) if wildcard => suffix,
+    let plain = match name.strip_prefix('*') {
+        Some(rest) if wildcard => rest.strip_prefix(['.', '-']).unwrap_or(rest),
         _ => name,
     };
     if plain.contains('*') {
@@ -42,10 +48,14 @@ pub(crate) fn fault_of(name: &str, wildcard: bool) -> Option<String> {
     {
         return Some("a host has no port here".into());
     }
-    if plain.len() > 253 {
-        return Some("a host name has at most 253 characters".into());
+    if name.len() > 255 {
+        return Some("a host name has at most 255 characters".into());
     }
-    plain.split('.').find_map(fault_of_label)
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) && (name.contains('.') || !wildcard) {
+        return Some("the last label of a host name is not a number".into());
+    }
+    plain.strip_suffix('.').unwrap_or(plain).split('.').find_map(fault_of_label)
 }
 
 fn fault_of_label(label: &str) -> Option<String> {
@@ -55,7 +65,7 @@ fn fault_of_label(label: &str) -> Option<String> {
     if label.len() > 63 {
         return Some(format!("`{label}` is longer than 63 characters"));
     }
-    if let Some(c) = label.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_') {
+    if let Some(c) = label.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-') {
         return Some(format!("`{c}` is not allowed"));
     }
     (label.starts_with('-') || label.ends_with('-')).then(|| format!("`{label}` starts or ends with `-`"))
@@ -83,7 +93,25 @@ mod tests {
     fn faults_name_the_reason() {
         assert_eq!(fault_of("*.example.com", true), None);
         assert_eq!(fault_of("10.0.0.1", false), None);
-        for bad in ["", "a..b", "a.com:80", "http://a.com", "a b", "-a.com", "*a.com", "a.*.com"] {
+        for good in ["a.com.", "*a.com", "*-a.com", "*a", "123", "1.a"] {
+            assert_eq!(fault_of(good, true), None, "{good}");
+        }
+        assert!(fault_of("123", false).is_some() && fault_of("*a.com", false).is_some());
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a.com..",
+            "a.com:80",
+            "http://a.com",
+            "a b",
+            "-a.com",
+            "a.*.com",
+            "**.com",
+            "a_b.com",
+            "a.1",
+            "*.1",
+        ] {
             assert!(fault_of(bad, true).is_some(), "{bad}");
         }
         assert!(fault_of("*.a.com", false).is_some());

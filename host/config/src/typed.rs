@@ -22,6 +22,7 @@ use crate::resources::istio::{
     AuthorizationPolicy, DestinationRule, Gateway, IstioOperator, RequestAuthentication, ServiceEntry, Telemetry,
     TrafficExtension, VirtualService, WasmPlugin, WorkloadEntry,
 };
+use crate::validate::dry_run;
 
 /// One object's text and places.
 pub(crate) struct Raw<'a> {
@@ -83,7 +84,8 @@ fn read_as<T: Resource>(raw: &Raw<'_>, diagnostics: &mut Vec<Diagnostic>) -> Opt
         if T::IS_SPEC { read_spec::<T>(raw, diagnostics) } else { read_bare::<T>(raw, diagnostics) }?;
     spec.shrink();
     let object = Object { meta: Arc::new(metadata.into_meta(T::KIND)), spec, places: raw.places.clone() };
-    let findings = T::validate(&object);
+    let mut findings = T::validate(&object);
+    findings.extend(dry_run::misplaced(&object, T::KIND));
     let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
     diagnostics.extend(findings);
     is_valid.then(|| Arc::new(object) as ActiveObject)

@@ -96,6 +96,9 @@ pub struct Model {
     /// Which headers are the gateway's own.
     #[serde(skip_serializing_if = "OwnHeaders::is_default", default)]
     pub headers: OwnHeaders,
+    /// How long the end may take at most, where the command line does not say it: Istio's `terminationDrainDuration`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub drain_time_ms: Option<u64>,
     /// Credentials named by listeners and clusters.
     pub secrets: Vec<Secret>,
 }
@@ -126,6 +129,7 @@ impl PartialEq for Model {
             paths,
             edge,
             headers,
+            drain_time_ms,
             secrets,
         } = self;
         let same_route = |(a, b): (&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b) || a == b;
@@ -142,6 +146,7 @@ impl PartialEq for Model {
             && *paths == other.paths
             && *edge == other.edge
             && *headers == other.headers
+            && *drain_time_ms == other.drain_time_ms
             && *secrets == other.secrets
     }
 }

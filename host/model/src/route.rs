@@ -170,6 +170,9 @@ pub struct Forward {
     /// What pages of other sites may do.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cors: Option<Box<CorsPolicy>>,
+    /// Names the route's own counters; Envoy's `Route.stat_prefix`, which counts what is forwarded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stat_prefix: Option<Box<str>>,
     /// Who gets copies of requests.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub mirrors: Vec<Mirror>,

@@ -186,7 +186,7 @@ impl<'a> Attempts<'a> {
             || !retry::after_answer(self.policy, response.status().as_u16(), response.headers())
         {
             if self.tries > 1 {
-                self.job.cluster.state.metrics.upstream_rq_retry_success.inc();
+                self.job.count(|m| &m.upstream_rq_retry_success, |m| &m.upstream_rq_retry_success);
             }
             return Again::No;
         }
@@ -197,7 +197,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn timed_out(&self) -> Reply {
-        self.job.cluster.state.metrics.upstream_rq_timeout.inc();
+        self.job.count(|m| &m.upstream_rq_timeout, |m| &m.upstream_rq_timeout);
         Reply::failed(Failure::Timeout, None)
     }
 
@@ -234,7 +234,7 @@ impl<'a> Attempts<'a> {
             stream.with_course(|course| course.connected(asked.elapsed(), lease.local()));
         }
         stream.note(|info| info.upstream_local = lease.local());
-        let upstream = Upstream::new(self.job.cluster, &pool.endpoint);
+        let upstream = Upstream::new(self.job.cluster, &pool.endpoint).of_route(self.job.stats.clone());
         let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
         let mut deadline = limit.and_then(|limit| Deadline::new(stream, limit));
         let sent = within(deadline.as_mut(), pin!(self.send(lease, upstream))).await;

@@ -56,6 +56,8 @@ pub struct StreamContext {
     pub(crate) connection: Arc<ConnectionInfo>,
     pub(crate) route_table: RouteTableId,
     pub(crate) route: Option<RouteId>,
+    /// Where the route was found: the virtual host's number in the table.
+    pub(crate) virtual_host: u32,
     pub(crate) choice: Option<Choice>,
     /// The limits that the circuit breaker admitted the request under; Envoy's defaults without one.
     pub(crate) limits: CircuitBreakers,
@@ -91,6 +93,7 @@ impl StreamContext {
             connection,
             route_table,
             route: None,
+            virtual_host: 0,
             choice: None,
             limits: CircuitBreakers::default(),
             permit: None,
@@ -150,8 +153,8 @@ impl StreamContext {
 
     fn found_route(&mut self, args: &[u8], out: &mut Vec<u8>) -> Status {
         match handover::found_route(&self.snapshot.model, &self.snapshot.host_versions, args, out) {
-            Ok(route) => {
-                self.route = route;
+            Ok((host, route)) => {
+                (self.virtual_host, self.route) = (host, route);
                 Status::Ok
             }
             Err(status) => status,

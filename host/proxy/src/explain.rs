@@ -182,8 +182,8 @@ fn sent(stream: &Rc<Stream>, entry: &RouteEntry) -> Vec<Option<SentRequest>> {
     let one = |(index, destination): (usize, &DestinationEntry)| {
         let cluster = snapshot.cluster(snapshot.cluster_by_name(destination.cluster_name.as_bytes()))?;
         let before = stream.with_state(|state| Some(state.request.clone()))?;
-        let (hash, cookies) = (None, Vec::new());
-        let job = Forwarding { stream, route: entry, forward, destination: Some(index), cluster, hash, cookies };
+        let (hash, cookies, destination, stats) = (None, Vec::new(), Some(index), None);
+        let job = Forwarding { stream, route: entry, forward, destination, cluster, hash, cookies, stats };
         job.change_request();
         let sent = stream.with_state(|state| Some(std::mem::replace(&mut state.request, before)))?;
         let (mut response, ()) = http::Response::new(()).into_parts();

@@ -83,29 +83,30 @@ pub(crate) fn split(route: &Route) -> Option<SplitRef> {
     }
 }
 
-/// What `route-match` gets to what it has found: `Ok` with the request's route, or the rules that it is to look among.
+/// What `route-match` gets to what it has found: `Ok` with the virtual host and the request's route, or the rules that it is
+/// to look among.
 pub(crate) fn found_route(
     model: &Model,
     versions: &HostVersions,
     args: &[u8],
     out: &mut Vec<u8>,
-) -> Result<Option<RouteId>, Status> {
+) -> Result<(u32, Option<RouteId>), Status> {
     let found = FoundRoute::from_bytes(args).ok_or(Status::BadArgument)?;
     if found.host == FoundRoute::NONE {
-        return Ok(None);
+        return Ok((found.host, None));
     }
     let (table, place) = (found.table as usize, found.host as usize);
     let host = model.route_tables.get(table).and_then(|table| table.virtual_hosts.get(place));
     let version = versions.get(table).and_then(|versions| versions.get(place));
     let (host, version) = host.zip(version).ok_or(Status::NotFound)?;
     if *version == found.version {
-        return Ok(host.routes.get(found.rank as usize).copied());
+        return Ok((found.host, host.routes.get(found.rank as usize).copied()));
     }
     out.extend_from_slice(&version.to_le_bytes());
     let matches: Vec<&RouteMatch> =
         host.routes.iter().filter_map(|id| model.routes.get(*id as usize)).map(|route| &route.matches).collect();
     serde_json::to_writer(out, &matches).map_err(|_| Status::InternalFailure)?;
-    Ok(None)
+    Ok((found.host, None))
 }
 
 /// The split of a request's route, as `traffic-split` asks for it.
@@ -162,7 +163,7 @@ mod tests {
             let rank = (rules.len() as u32).checked_sub(1).unwrap_or(FoundRoute::NONE);
             let found = FoundRoute { table: 0, host, rank, version };
             let mut answer = Vec::new();
-            let route = found_route(model, versions, &found.to_bytes(), &mut answer).unwrap();
+            let (_, route) = found_route(model, versions, &found.to_bytes(), &mut answer).unwrap();
             let Some((version, json)) = answer.split_first_chunk() else { return (route, told) };
             assert!(!told, "rules that were just told are those of the snapshot");
             told = true;

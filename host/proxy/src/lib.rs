@@ -76,6 +76,7 @@ mod retry;
 mod rewrite;
 mod rollout;
 mod route;
+mod route_stats;
 mod router;
 mod sent;
 mod snapshot;

@@ -12,6 +12,7 @@ use crate::connection::Fault;
 use crate::filter_chain::Direction;
 use crate::generation::Role;
 use crate::grpc_reply;
+use crate::route_stats::count_answers;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{NO_BODY, Stream};
 use crate::worker_plugin::WorkerPlugin;
@@ -301,7 +302,11 @@ impl Reply {
 
     /// The circuit breaker refused the request.
     fn overflow(stream: &Stream, reply: LocalReply) -> Self {
-        stream.note_cluster(|cluster| cluster.state.metrics.upstream_rq_pending_overflow.inc());
+        stream.note_cluster(|cluster| {
+            let metrics = &cluster.state.metrics;
+            metrics.upstream_rq_pending_overflow.inc();
+            count_answers(metrics, stream.route_stats().as_deref(), reply.status.as_u16());
+        });
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
     }
@@ -316,6 +321,14 @@ impl Reply {
     fn preflight(stream: &Stream, reply: LocalReply) -> Self {
         stream.note_cluster(|_| {});
         Self { bare: true, ..Self::from_filter(reply) }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn flags(&self) -> ResponseFlags {
+        self.flags
     }
 
     /// True when the route's header operations do not apply.

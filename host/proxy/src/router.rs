@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use portolan_model::{MISSING_CLUSTER, Redirect};
-use portolan_telemetry::ClusterMetrics;
+use portolan_telemetry::{ClusterMetrics, RouteMetrics};
 
 use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
@@ -30,6 +30,7 @@ use crate::local_reply::{Failure, Reply};
 use crate::mirror;
 use crate::rewrite;
 use crate::route::{Action, ForwardEntry, RouteEntry};
+use crate::route_stats::count_answers;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{Guard, Stream};
 use crate::upgrade;
@@ -43,6 +44,8 @@ pub(crate) const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-ups
 /// A request in an endpoint's care: counted as active until it is complete or dropped.
 pub(crate) struct Upstream {
     metrics: Arc<ClusterMetrics>,
+    /// Those of a route that has its own.
+    route: Option<Arc<RouteMetrics>>,
     endpoint: Arc<EndpointState>,
     sent: Instant,
     active: bool,
@@ -56,22 +59,34 @@ impl Upstream {
         metrics.upstream_rq_active.inc();
         endpoint.seen.requests.fetch_add(1, Relaxed);
         endpoint.seen.active_requests.fetch_add(1, Relaxed);
-        Self { metrics, endpoint: endpoint.clone(), sent: Instant::now(), active: true, answered: false }
+        Self { metrics, route: None, endpoint: endpoint.clone(), sent: Instant::now(), active: true, answered: false }
+    }
+
+    /// Counts for a route besides.
+    pub(crate) fn of_route(mut self, route: Option<Arc<RouteMetrics>>) -> Self {
+        if let Some(route) = &route {
+            route.upstream_rq_total.inc();
+        }
+        self.route = route;
+        self
     }
 
     /// The answer has been received whole.
     pub(crate) fn complete(&mut self) {
         if std::mem::take(&mut self.active) {
             self.metrics.upstream_rq_active.dec();
-            self.metrics.upstream_rq_time.observe(self.sent.elapsed());
+            let took = self.sent.elapsed();
+            self.metrics.upstream_rq_time.observe(took);
+            if let Some(route) = &self.route {
+                route.upstream_rq_time.observe(took);
+            }
             self.endpoint.seen.active_requests.fetch_sub(1, Relaxed);
         }
     }
 
     pub(crate) fn answered(&mut self, status: u16) -> Duration {
         self.answered = true;
-        self.metrics.upstream_rq_completed.inc();
-        self.metrics.upstream_rq_xx.inc(status);
+        count_answers(&self.metrics, self.route.as_deref(), status);
         if status >= 500 {
             self.endpoint.seen.errors.fetch_add(1, Relaxed);
         }
@@ -139,8 +154,8 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
                 stream.note(|info| info.upstream_cluster = name);
                 return stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
             };
-            let (hash, cookies) = (None, Vec::new());
-            let job = Forwarding { stream, route, forward, destination, cluster: entry, hash, cookies };
+            let (hash, cookies, stats) = (None, Vec::new(), stream.route_stats());
+            let job = Forwarding { stream, route, forward, destination, cluster: entry, hash, cookies, stats };
             job.run(cluster, body, guard).await
         }
         Action::Redirect(redirect, _) => stream.reply(self::redirect(stream, route, redirect), guard).await,
@@ -183,6 +198,8 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) hash: Option<u64>,
     /// Made for the hash, and sent with the upstream's answer.
     pub(crate) cookies: Vec<HeaderValue>,
+    /// The route's own counters, where it has some.
+    pub(crate) stats: Option<Arc<RouteMetrics>>,
 }
 
 /// An answer's head, its body, and the connection that it comes on.
@@ -224,7 +241,10 @@ impl Forwarding<'_> {
         drop(attempts);
         match tried {
             Tried::Answered(answer, deadline) => self.answer(answer, deadline, guard).await,
-            Tried::Failed(reply) => self.stream.reply(*reply, guard).await,
+            Tried::Failed(reply) => {
+                self.count_failed(&reply);
+                self.stream.reply(*reply, guard).await
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use crate::plugin_match::PluginTraffic;
 use crate::pool::PoolLimits;
 use crate::rollout::Rollout;
 use crate::route::{LazyRoute, RouteEntry};
+use crate::route_stats::RouteStats;
 use crate::sockets::Sockets;
 use crate::spans::SpanPlan;
 use crate::standard_metrics::StandardPlan;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     /// Some route makes headers of responses of what is known of requests.
     pub(crate) has_response_formats: bool,
     pub(crate) host_versions: HostVersions,
+    /// Counters of routes that have their own.
+    pub(crate) route_stats: RouteStats,
     pub(crate) clusters: Vec<ClusterEntry>,
     cluster_names: HashMap<Arc<str>, ClusterId>,
     /// Those of HTTP in the order in which they see a request, then those of TCP.
@@ -210,6 +213,7 @@ impl Snapshot {
             has_response_formats: parts.routes.iter().any(|route| route.has_response_formats),
             routes: parts.routes,
             host_versions: parts.host_versions,
+            route_stats: RouteStats::new(&parts.model, &parts.metrics),
             cluster_names: names.collect(),
             clusters: parts.clusters,
             traffic: PluginTraffic::of_all(&parts.http_plugins, &parts.model),

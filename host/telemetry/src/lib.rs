@@ -20,8 +20,9 @@ pub use logging::{LogControl, LogError};
 pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
     HealthCheckMetrics, Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue,
-    PluginValueKind, Reporter, ResponseClasses, STANDARD_METRICS, ServerMetrics, StandardDestination, StandardMetric,
-    StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics, UdpMetrics, ZipkinMetrics,
+    PluginValueKind, Reporter, ResponseClasses, ResponseCodes, RouteMetrics, STANDARD_METRICS, ServerMetrics,
+    StandardDestination, StandardMetric, StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics,
+    UdpMetrics, ZipkinMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};

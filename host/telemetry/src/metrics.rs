@@ -8,7 +8,7 @@ mod standard;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -17,13 +17,13 @@ use prometheus::TextEncoder;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 pub use by_callback::{CallbackTime, CallsByCallback, TimeByCallback};
-pub use cells::{BUCKETS_MS, ByVersion, Counter, Gauge, Histogram, ResponseClasses, Results, States};
+pub use cells::{BUCKETS_MS, ByVersion, Counter, Gauge, Histogram, ResponseClasses, ResponseCodes, Results, States};
 use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
-    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, TracingMetrics,
-    UdpMetrics, ZipkinMetrics,
+    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, RouteMetrics, ServerMetrics, TcpMetrics,
+    TracingMetrics, UdpMetrics, ZipkinMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -63,6 +63,8 @@ pub struct Metrics {
     udp: Members<UdpMetrics>,
     certificates: Members<CertificateMetrics>,
     clusters: Members<ClusterMetrics>,
+    /// By virtual host and prefix: [`route_name`].
+    routes: Members<RouteMetrics>,
     health_checks: Members<HealthCheckMetrics>,
     filters: Members<FilterMetrics>,
     standard: Standard,
@@ -93,6 +95,7 @@ impl Metrics {
             udp: Members::new("udp", limit),
             certificates: Members::new("certificate", limit),
             clusters: Members::new("cluster", limit),
+            routes: Members::new("route", limit),
             health_checks: Members::new("cluster", limit),
             filters: Members::new("filter", limit),
             standard: Standard::new(limit.min(MAX_STANDARD_SERIES)),
@@ -145,6 +148,18 @@ impl Metrics {
     /// Ends the series of health checks of all clusters whose name `has_checks` denies; once per published configuration.
     pub fn retain_health_checks(&self, has_checks: impl Fn(&str) -> bool) {
         write(&self.health_checks.by_name).retain(|name, _| has_checks(name));
+    }
+
+    /// Metrics of a virtual host's routes with this `statPrefix`. Further ones than [`MAX_MEMBERS`] count together as
+    /// route `other` of virtual host `other`.
+    pub fn route(&self, virtual_host: &str, prefix: &str) -> Arc<RouteMetrics> {
+        self.routes.resolve(&route_name(virtual_host, prefix))
+    }
+
+    /// Ends the series of all routes but those of these virtual hosts and prefixes; once per published configuration.
+    pub fn retain_routes<'a>(&self, configured: impl Iterator<Item = (&'a str, &'a str)>) {
+        let names: HashSet<String> = configured.map(|(host, prefix)| route_name(host, prefix)).collect();
+        write(&self.routes.by_name).retain(|name, _| names.contains(&**name));
     }
 
     /// Metrics of a filter by the plugin's name.
@@ -222,6 +237,7 @@ impl Metrics {
         families.extend(self.udp.families("envoy_udp_prefix"));
         families.extend(self.certificates.families("secret"));
         families.extend(self.clusters.families("envoy_cluster_name"));
+        families.extend(self.routes.labelled(route_labels));
         families.extend(self.health_checks.families("envoy_cluster_name"));
         families.extend(self.filters.families("plugin"));
         families.extend(self.standard.families());
@@ -256,7 +272,7 @@ impl Metrics {
         let of_listeners = [&self.listeners.overflow, &self.http.overflow, &self.tcp.overflow, &self.udp.overflow];
         let others =
             [&self.certificates.overflow, &self.clusters.overflow, &self.filters.overflow, &self.standard.overflow];
-        let all = of_listeners.into_iter().chain(others).chain([&self.health_checks.overflow]);
+        let all = of_listeners.into_iter().chain(others).chain([&self.health_checks.overflow, &self.routes.overflow]);
         all.map(Counter::value).sum()
     }
 }
@@ -305,9 +321,13 @@ impl<G: Group + Default> Members<G> {
     }
 
     fn families(&self, label_name: &str) -> Vec<MetricFamily> {
+        self.labelled(|name| vec![label(label_name, name)])
+    }
+
+    fn labelled(&self, labels: impl Fn(&str) -> Vec<LabelPair>) -> Vec<MetricFamily> {
         // Copied out first, so that a load of the configuration does not wait for a page to be written.
         let members: Vec<(Vec<LabelPair>, Arc<G>)> =
-            read(&self.by_name).iter().map(|(name, group)| (vec![label(label_name, name)], group.clone())).collect();
+            read(&self.by_name).iter().map(|(name, group)| (labels(name), group.clone())).collect();
         let borrowed: Vec<(Vec<LabelPair>, &G)> =
             members.iter().map(|(labels, group)| (labels.clone(), &**group)).collect();
         G::families(&borrowed)
@@ -326,6 +346,16 @@ fn single(name: &str, help: &str, kind: MetricType, sample: Metric) -> MetricFam
 /// Envoy replaces the colons of an address, which separate parts of a statistic's name.
 fn listener_label(address: SocketAddr) -> String {
     address.to_string().replace(':', "_")
+}
+
+/// Names of virtual hosts have no spaces.
+fn route_name(virtual_host: &str, prefix: &str) -> String {
+    format!("{virtual_host} {prefix}")
+}
+
+fn route_labels(name: &str) -> Vec<LabelPair> {
+    let (virtual_host, prefix) = name.split_once(' ').unwrap_or((name, name));
+    vec![label("envoy_route", prefix), label("envoy_virtual_host", virtual_host)]
 }
 
 fn http_label(listener_name: &str) -> String {

@@ -94,6 +94,8 @@ fn forward(served: &Rule<'_>, destinations: &Destinations<'_>, listener_port: u1
         sticky: sticky(served).map(Box::new),
         fault: http_policies::fault(rule).map(Box::new),
         cors: http_policies::cors(rule).map(Box::new),
+        // A match has it, not the rule.
+        stat_prefix: None,
         mirrors,
     };
     (forward, references)
@@ -142,7 +144,10 @@ fn redirect(rule: &HttpRoute, written: &HttpRedirect) -> Redirect {
         port_from_request: written.derive_port.as_deref() == Some("FROM_REQUEST_PORT"),
         scheme: written.scheme.clone().filter(|scheme| !scheme.is_empty()),
         keep_port: false,
-        status: written.redirect_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301),
+        status: match written.redirect_code {
+            Some(code @ (302 | 303 | 307 | 308)) => code as u16,
+            _ => 301,
+        },
         headers: headers::translate(rule.headers.as_deref()),
     }
 }

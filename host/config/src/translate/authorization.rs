@@ -13,9 +13,7 @@ use crate::resources::istio::AuthorizationPolicy;
 use crate::resources::istio::authorization_policy::Rule;
 use crate::resources::istio::wasm_plugin::LabelSelector;
 use crate::validate::authorization_policy::EXPERIMENTAL;
-
-/// Istio's annotation of policies that are tried out only.
-const DRY_RUN: &str = "istio.io/dry-run";
+use crate::validate::dry_run::{DRY_RUN, YES};
 
 /// Plugins that resources ask for, in their order, and what is to say about them.
 pub(super) struct SystemPlugin {
@@ -43,7 +41,7 @@ pub(super) fn translate(
     let is_custom = |policy: &&Object<AuthorizationPolicy>| policy.spec.action.as_deref() == Some("CUSTOM");
     let (custom, own): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_custom);
     let mut written = |policies: &[&Object<AuthorizationPolicy>]| -> Vec<Value> {
-        policies.iter().filter_map(|policy| of_policy(policy, &mut diagnostics)).collect()
+        policies.iter().map(|policy| of_policy(policy, &mut diagnostics)).collect()
     };
     let (asked, mut policies) = (written(&custom), written(&own));
     let custom: Vec<_> = custom.into_iter().filter(|policy| is_served(policy)).collect();
@@ -142,18 +140,13 @@ fn tells(policy: &Object<AuthorizationPolicy>) -> bool {
 
 fn is_dry_run(policy: &Object<AuthorizationPolicy>) -> bool {
     let value = policy.meta.annotations.get(DRY_RUN);
-    value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    value.is_some_and(|value| YES.contains(&value.as_str()))
 }
 
-/// The policy for the filter; none when it has no effect.
-fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) -> Option<Value> {
+/// The policy for the filter.
+fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) -> Value {
     let action = policy.spec.action.as_deref().unwrap_or("ALLOW");
     let dry_run = is_dry_run(policy);
-    if dry_run && matches!(action, "AUDIT" | "CUSTOM") {
-        let text = format!("policies with action {action} cannot be tried out: this one has no effect");
-        found.push(Diagnostic::warning("P0345", policy.key_place(&format!("metadata.annotations.{DRY_RUN}")), text));
-        return None;
-    }
     let is_allow = action == "ALLOW";
     // A rule keeps its number, which the access log tells.
     let rules = policy.spec.rules.iter().enumerate().map(|(i, rule)| of_rule(policy, i, rule, is_allow, found));
@@ -164,7 +157,7 @@ fn of_policy(policy: &Object<AuthorizationPolicy>, found: &mut Vec<Diagnostic>) 
     if dry_run {
         written["dryRun"] = json!(true);
     }
-    Some(written)
+    written
 }
 
 /// What cannot be asked makes less pass: a rule that allows does not count, one that refuses asks for the rest only.

@@ -61,7 +61,7 @@ fn union(mut first: Vec<String>, second: Vec<String>) -> Vec<String> {
     first
 }
 
-/// Host and pseudo headers cannot be removed; `check` says so.
+/// Host and pseudo headers cannot be removed; `check` refuses them.
 fn removed(written: Option<&Written>) -> Vec<String> {
     let names = written.map(|w| w.remove.as_slice()).unwrap_or_default();
     names.iter().filter(|n| !is_authority(n) && !n.starts_with(':')).map(|n| n.to_ascii_lowercase()).collect()

@@ -26,6 +26,19 @@ pub(super) fn dns_refresh_rate(resources: &ResourceSet) -> Option<u64> {
     first(resources, |mesh| mesh.dns_refresh_rate.as_deref().and_then(duration::parse_ms)).filter(|ms| *ms > 0)
 }
 
+/// `defaultConfig.terminationDrainDuration` in milliseconds, when it is written.
+pub(super) fn drain_time(resources: &ResourceSet) -> Option<u64> {
+    let written = |mesh: &MeshConfig| mesh.default_config.as_ref()?.termination_drain_duration.clone();
+    first(resources, written).as_deref().and_then(duration::parse_ms)
+}
+
+/// `defaultConfig.concurrency`, when it is written: the number of worker threads, 0 for one on each core, and where it stands.
+pub fn concurrency(resources: &ResourceSet) -> Option<(u32, Place)> {
+    let written = |mesh: &MeshConfig| mesh.default_config.as_ref()?.concurrency;
+    let place = key_place(resources, "defaultConfig.concurrency", |mesh| written(mesh).is_some());
+    first(resources, written).zip(place)
+}
+
 /// `localityLbSetting`, for clusters whose DestinationRule has none.
 pub(super) fn locality(resources: &ResourceSet) -> Option<LocalityLbSetting> {
     first(resources, |mesh| mesh.locality_lb_setting.clone())

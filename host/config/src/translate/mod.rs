@@ -49,6 +49,8 @@ mod upstream_tls;
 mod visibility;
 mod workload;
 
+pub use mesh::concurrency;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -185,8 +187,7 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         transports,
         plugins.diagnostics,
         access_logs.diagnostics,
-        no_effect::diagnose(resources),
-        unserved::diagnose(resources),
+        without_effect(resources),
     ];
     let is_renumbered = !memo.knows_clusters(&clusters.clusters);
     let lesson = Lesson { drafts: tables.drafts, catch_all: tables.catch_all, findings, is_renumbered };
@@ -203,9 +204,15 @@ fn translate_with(resources: &ResourceSet, options: &TranslateOptions, memo: &Me
         paths: path_policy(resources, options),
         edge,
         headers: mesh::own_headers(resources),
+        drain_time_ms: mesh::drain_time(resources),
         secrets: tls.secrets,
     };
     (Translation { model, diagnostics: sorted(diagnostics.concat()) }, lesson)
+}
+
+/// What is written and changes nothing, in Istio or here.
+fn without_effect(resources: &ResourceSet) -> Vec<Diagnostic> {
+    [no_effect::diagnose(resources), unserved::diagnose(resources)].concat()
 }
 
 /// The clusters, and what is found about how they are spoken to. Plugins may call any of them.

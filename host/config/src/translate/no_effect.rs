@@ -18,7 +18,7 @@ const UNSERVED: &[&str] = &[
 ];
 
 /// The fields of `defaultConfig` that are read.
-const READ: &[&str] = &["gatewayTopology", "proxyHeaders", "tracing"];
+const READ: &[&str] = &["concurrency", "gatewayTopology", "proxyHeaders", "terminationDrainDuration", "tracing"];
 
 /// Those of its `tracing` that are not.
 const TRACERS: &[&str] =
@@ -33,13 +33,7 @@ fn is_unread(field: &str) -> bool {
 }
 
 /// Settings of `defaultConfig` that are needed before there is a configuration, and so are flags here.
-const FLAGS: &[(&str, &str)] = &[
-    ("concurrency", "--workers"),
-    ("drainDuration", "--drain-time"),
-    ("proxyAdminPort", "--admin-address"),
-    ("statusPort", "--status-port"),
-    ("terminationDrainDuration", "--drain-time"),
-];
+const FLAGS: &[(&str, &str)] = &[("proxyAdminPort", "--admin-address"), ("statusPort", "--status-port")];
 
 /// Findings for all objects.
 pub(super) fn diagnose(resources: &ResourceSet) -> Vec<Diagnostic> {

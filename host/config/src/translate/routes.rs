@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portolan_model::{Route, RouteId, RouteMatch};
+use portolan_model::{Route, RouteAction, RouteId, RouteMatch};
 
 use super::TranslateOptions;
 use super::actions::{self, Reference};
@@ -167,8 +167,11 @@ impl<'a> RouteBuilder<'a> {
     }
 
     fn make(&self, rule: &Rule<'_>, condition: Option<usize>, port: u16) -> Option<(Route, Vec<Arc<Reference>>)> {
-        let (action, references) = actions::translate(rule, self.destinations, port)?;
+        let (mut action, references) = actions::translate(rule, self.destinations, port)?;
         let asked = condition.map(|c| &rule.written.matches[c]);
+        if let RouteAction::Forward(forward) = &mut action {
+            forward.stat_prefix = asked.and_then(stat_prefix).map(Box::from);
+        }
         let matches = asked.map_or_else(RouteMatch::default, conditions::translate);
         let (origin, delegated_from) = rule.origins(condition);
         let delegated_from = delegated_from.map(Box::new);
@@ -205,6 +208,10 @@ impl Draft {
 fn alternatives(rule: &HttpRoute) -> impl Iterator<Item = Option<usize>> {
     let bare = rule.matches.is_empty().then_some(None);
     (0..rule.matches.len()).map(Some).chain(bare)
+}
+
+fn stat_prefix(condition: &HttpMatch) -> Option<&str> {
+    condition.stat_prefix.as_deref().filter(|prefix| !prefix.is_empty())
 }
 
 /// As Istio makes it: empty without names, which logs show as `-`.

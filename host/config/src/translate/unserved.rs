@@ -71,11 +71,6 @@ fn of_rule(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found:
     for (i, entry) in rule.route.iter().enumerate() {
         of_headers(object, &format!("{path}.route[{i}]"), entry.headers.as_deref(), found);
     }
-    for (i, condition) in rule.matches.iter().enumerate() {
-        let path = format!("{path}.match[{i}]");
-        let settings = [(condition.stat_prefix.is_some(), "statPrefix", "P0321", "there are no metrics by route")];
-        report(object, &path, &settings, found);
-    }
 }
 
 fn of_claims(object: &Object<VirtualService>, path: &str, rule: &HttpRoute, found: &mut Vec<Diagnostic>) {

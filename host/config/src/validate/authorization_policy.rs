@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::checker::Checker;
-use super::selector;
+use super::{dry_run, selector};
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::AuthorizationPolicy;
@@ -54,6 +54,7 @@ pub fn authorization_policy(object: &Object<AuthorizationPolicy>) -> Vec<Diagnos
     for (i, rule) in spec.rules.iter().enumerate() {
         check_rule(&mut checker, &format!("spec.rules[{i}]"), rule, action == "CUSTOM");
     }
+    dry_run::check(&mut checker, object, action);
     checker.finish()
 }
 
@@ -139,18 +140,19 @@ fn check_operation(checker: &mut Checker<'_, AuthorizationPolicy>, path: &str, o
     ports(checker, &format!("{path}.notPorts"), &operation.not_ports);
 }
 
-/// A path, or a template that Envoy takes.
+/// A path, or a template that Envoy takes. Without a star in braces they are letters like any other.
 fn is_path(value: &str) -> bool {
     let mut is_over = false;
     let is_template = value.contains("{*}") || value.contains("{**}");
-    value.trim_matches('/').split('/').all(|segment| {
-        let fits = match segment {
-            "{*}" | "{**}" => !is_over,
-            literal => !(literal.contains(['{', '}']) || is_template && literal.contains('*')),
-        };
-        is_over |= segment == "{**}";
-        fits
-    })
+    !is_template
+        || value.trim_matches('/').split('/').all(|segment| {
+            let fits = match segment {
+                "{*}" | "{**}" => !is_over,
+                literal => !literal.contains(['{', '}', '*']),
+            };
+            is_over |= segment == "{**}";
+            fits
+        })
 }
 
 fn check_condition(checker: &mut Checker<'_, AuthorizationPolicy>, path: &str, condition: &Condition, custom: bool) {
@@ -161,7 +163,8 @@ fn check_condition(checker: &mut Checker<'_, AuthorizationPolicy>, path: &str, c
     if condition.values.is_empty() && condition.not_values.is_empty() {
         checker.missing(path, "values");
     }
-    let is_named = |start: &str| key.strip_prefix(start).is_some_and(|rest| key.ends_with(']') && rest.contains('['));
+    let has_name = key.find('[').is_some_and(|open| key.ends_with(']') && open + 2 < key.len());
+    let is_named = |start: &str| key.starts_with(start) && has_name;
     if !ATTRIBUTES.contains(&key) && !IN_BRACKETS.iter().any(|start| is_named(start)) {
         checker.error("P0250", &format!("{path}.key"), format!("`{key}` is no attribute"));
         checker.label(format!("known: {}, request.headers[NAME], request.auth.claims[NAME]", ATTRIBUTES.join(", ")));

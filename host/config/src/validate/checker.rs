@@ -143,6 +143,34 @@ impl<'a, T> Checker<'a, T> {
         }
     }
 
+    /// Where requests go: an address is its own service here, for which Istio wants a ServiceEntry.
+    pub(super) fn destination(&mut self, path: &str, name: &str) {
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            self.warn("P0103", path, format!("Istio takes no address here: `{name}` is not the name of a service"));
+            self.help("give it a ServiceEntry with `endpoints`");
+        } else {
+            self.host(path, name, true);
+        }
+    }
+
+    /// The name of a service, which an address is not.
+    pub(super) fn service(&mut self, path: &str, name: &str) {
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            self.error("P0103", path, format!("`{name}` is an address, not the name of a service"));
+            self.help("give it a ServiceEntry with `endpoints`");
+        } else {
+            self.host(path, name, true);
+        }
+    }
+
+    /// A wildcard that Istio's admission takes and that nothing goes by.
+    pub(super) fn partial_wildcard(&mut self, path: &str, name: &str, what: &str) {
+        if hosts::is_partial(name) {
+            self.warn("P0351", path, format!("no {what} is found by `{name}`: the star stands for whole labels"));
+            self.help("write `*.suffix`");
+        }
+    }
+
     /// A host name.
     pub(super) fn host(&mut self, path: &str, name: &str, wildcard: bool) {
         if let Some(fault) = hosts::fault_of(name, wildcard) {

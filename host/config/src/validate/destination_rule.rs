@@ -25,7 +25,8 @@ pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Diagnostic> {
     if spec.host.is_empty() {
         checker.missing("spec", "host");
     } else {
-        checker.host("spec.host", &spec.host, true);
+        checker.service("spec.host", &spec.host);
+        checker.partial_wildcard("spec.host", &spec.host, "service");
     }
     if let Some(policy) = &spec.traffic_policy {
         check_policy(&mut checker, "spec.trafficPolicy", policy);

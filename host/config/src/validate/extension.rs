@@ -4,6 +4,7 @@ use portolan_model::LIBRARY;
 use portolan_model::library::SCHEME;
 
 use super::checker::Checker;
+use super::selector;
 use crate::annotations;
 use crate::diagnostic::Diagnostic;
 use crate::extension::Extension;
@@ -59,6 +60,9 @@ fn check(extension: &Extension<'_>, phases: &[&str]) -> Vec<Diagnostic> {
     ];
     for (field, name, most) in names {
         too_long(&mut checker, &extension.path(field), name.as_deref().unwrap_or_default(), most);
+    }
+    if let Some(selector) = extension.selector {
+        selector::check_labels(&mut checker, "spec.selector.matchLabels", &selector.match_labels);
     }
     check_env(&mut checker, extension);
     check_traffic(&mut checker, extension);

@@ -3,6 +3,7 @@
 use super::checker::Checker;
 use crate::annotations;
 use crate::diagnostic::Diagnostic;
+use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::Gateway;
 use crate::resources::istio::gateway::{Server, ServerTls};
@@ -115,7 +116,11 @@ fn check_host(checker: &mut Checker<'_, Gateway>, path: &str, host: &str) {
         None => host,
     };
     checker.host(path, name, true);
-    if !name.is_empty() && !name.contains(['.', '*', ':']) {
+    if hosts::is_partial(name) {
+        checker.error("P0103", path, format!("`{name}` is no wildcard of a Gateway: the star stands for whole labels"));
+        checker.help("write `*.suffix`");
+    }
+    if !name.is_empty() && name != "*" && !name.contains('.') && !hosts::is_partial(name) {
         checker.error("P0103", path, format!("`{name}` is a short name: a Gateway takes full names only"));
         checker.help("write the name that clients send as Host, or `*`");
     }

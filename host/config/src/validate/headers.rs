@@ -4,6 +4,9 @@ use super::checker::Checker;
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::virtual_service::{HeaderOperations, Headers};
 
+/// Those that a match may ask for.
+const PSEUDO_HEADERS: [&str; 5] = [":method", ":scheme", ":authority", ":path", ":status"];
+
 /// Operations on request and response.
 pub(super) fn check(checker: &mut Checker<'_, VirtualService>, path: &str, headers: Option<&Headers>) {
     let Some(headers) = headers else { return };
@@ -47,8 +50,7 @@ fn check_operations(
     for (i, name) in operations.remove.iter().enumerate() {
         let path = format!("{path}.remove[{i}]");
         if is_authority(name) || name.starts_with(':') {
-            // Istio's admission refuses it, and its translation leaves it out.
-            checker.warn("P0118", &path, format!("`{name}` cannot be removed: ignored"));
+            checker.error("P0118", &path, format!("`{name}` cannot be removed"));
         } else {
             check_name(checker, &path, name);
         }
@@ -57,7 +59,11 @@ fn check_operations(
 
 /// Names of headers that a match asks for: pseudo headers and claims of a token too.
 pub(super) fn check_matched(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {
-    if !name.is_empty() && !is_claim(name) && !is_name(name) {
+    let is_known = match name.starts_with(':') {
+        true => PSEUDO_HEADERS.contains(&name),
+        false => is_claim(name) || is_token(name),
+    };
+    if !name.is_empty() && !is_known {
         checker.error_at_key("P0118", path, format!("`{name}` is not a header's name"));
     }
 }
@@ -68,9 +74,13 @@ pub(super) fn is_claim(name: &str) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    let plain = name.strip_prefix(':').unwrap_or(name);
+    is_token(name.strip_prefix(':').unwrap_or(name))
+}
+
+/// A name as HTTP has it.
+pub(super) fn is_token(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !plain.is_empty() && plain.bytes().all(token)
+    !name.is_empty() && name.bytes().all(token)
 }
 
 fn check_name(checker: &mut Checker<'_, VirtualService>, path: &str, name: &str) {

@@ -3,7 +3,7 @@
 use portolan_model::GRPC_STATUSES;
 
 use super::checker::Checker;
-use super::string_match;
+use super::{headers, string_match};
 use crate::resources::istio::VirtualService;
 use crate::resources::istio::http_policy::{CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, Percent};
 use crate::resources::istio::virtual_service::{HttpRoute, RouteDestination};
@@ -129,7 +129,7 @@ fn check_destination(checker: &mut VsChecker<'_>, path: &str, destination: &Rout
     } else if destination.host == "*" {
         checker.error("P0103", &format!("{path}.host"), "`*` is not the name of a service");
     } else {
-        checker.host(&format!("{path}.host"), &destination.host, true);
+        checker.destination(&format!("{path}.host"), &destination.host);
     }
     if let Some(port) = &destination.port {
         checker.port(&format!("{path}.port.number"), port.number);
@@ -154,20 +154,15 @@ fn check_cors(checker: &mut VsChecker<'_>, path: &str, policy: &CorsPolicy) {
         checker.word(&format!("{path}.allowMethods[{i}]"), Some(method), METHODS);
     }
     for (field, names) in [("allowHeaders", &policy.allow_headers), ("exposeHeaders", &policy.expose_headers)] {
-        for (i, name) in names.iter().enumerate().filter(|(_, name)| !is_cors_name(name)) {
+        for (i, name) in names.iter().enumerate().filter(|(_, name)| !headers::is_token(name)) {
             checker.error("P0118", &format!("{path}.{field}[{i}]"), format!("`{name}` is not a header's name"));
         }
     }
-    checker.duration(&format!("{path}.maxAge"), policy.max_age.as_ref(), true);
+    checker.duration(&format!("{path}.maxAge"), policy.max_age.as_ref(), false);
     let ms = policy.max_age.as_deref().and_then(crate::duration::parse_ms);
     if ms.is_some_and(|ms| ms % 1000 != 0) {
         checker.error("P0105", &format!("{path}.maxAge"), "browsers count `maxAge` in whole seconds");
     }
     let words = &["UNSPECIFIED", "FORWARD", "IGNORE"];
     checker.word(&format!("{path}.unmatchedPreflights"), policy.unmatched_preflights.as_ref(), words);
-}
-
-/// As Istio has it, which knows fewer letters here than HTTP.
-fn is_cors_name(name: &str) -> bool {
-    name == "*" || !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -143,17 +143,24 @@ fn check_retries(checker: &mut VsChecker<'_>, path: &str, retries: &HttpRetry) {
         checker.error_at_key("P0120", path, "`attempts` is 0: retries are off, and the rest has no meaning");
         checker.help("set `attempts`, or leave the rest out");
     }
-    for word in retries.retry_on.iter().flat_map(|text| text.split(',')).map(str::trim) {
-        let code = word.parse::<u16>().is_ok_and(|code| (100..600).contains(&code));
-        if word.is_empty() || code || RETRY_WORDS.contains(&word) {
+    let written = retries.retry_on.iter().filter(|text| !text.is_empty());
+    for word in written.flat_map(|text| text.split(',')) {
+        if word.parse().is_ok_and(is_status) || RETRY_WORDS.contains(&word) {
             continue;
         }
         checker.error("P0121", &format!("{path}.retryOn"), format!("`{word}` is not a retry condition"));
         checker.label(format!("a status code, or one of {}", RETRY_WORDS[..7].join(", ")));
-        if let Some(near) = crate::suggest::nearest(word, RETRY_WORDS.iter().copied()) {
+        if word.trim() != word {
+            checker.help("write the list without spaces");
+        } else if let Some(near) = crate::suggest::nearest(word, RETRY_WORDS.iter().copied()) {
             checker.help(format!("did you mean `{near}`?"));
         }
     }
+}
+
+/// A status with a name of its own, which is what Istio's admission goes by.
+fn is_status(code: u16) -> bool {
+    matches!(code, 100..=103 | 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511)
 }
 
 fn check_rewrite(checker: &mut VsChecker<'_>, path: &str, rewrite: &HttpRewrite) {
@@ -178,11 +185,8 @@ fn check_redirect(checker: &mut VsChecker<'_>, path: &str, redirect: &HttpRedire
         checker.error_at_key("P0110", path, "this redirect changes nothing: clients would go in circles");
         checker.label("set `uri`, `authority`, `scheme` or `port`");
     }
-    if let Some(code) = redirect.redirect_code
-        && !matches!(code, 301 | 302 | 303 | 307 | 308)
-    {
-        checker.error("P0111", &format!("{path}.redirectCode"), format!("{code} is not a redirect's status"));
-        checker.label("301, 302, 303, 307 or 308");
+    if let Some(code) = redirect.redirect_code.filter(|code| *code != 0) {
+        check_redirect_code(checker, &format!("{path}.redirectCode"), code);
     }
     if let Some(port) = redirect.port {
         checker.port(&format!("{path}.port"), port);
@@ -200,6 +204,21 @@ fn check_redirect(checker: &mut VsChecker<'_>, path: &str, redirect: &HttpRedire
     {
         checker.error("P0116", &format!("{path}.scheme"), format!("`{scheme}` is not a scheme for a redirect"));
         checker.label("`http` or `https`");
+    }
+}
+
+/// Istio's admission takes all of 3xx, and its Envoy refuses routes with another than these five.
+fn check_redirect_code(checker: &mut VsChecker<'_>, path: &str, code: u32) {
+    match code {
+        301 | 302 | 303 | 307 | 308 => {}
+        300..=399 => {
+            checker.warn("P0111", path, format!("{code} is no status to redirect with: 301 is sent"));
+            checker.help("write 301, 302, 303, 307 or 308");
+        }
+        _ => {
+            checker.error("P0111", path, format!("{code} is not a redirect's status"));
+            checker.label("301, 302, 303, 307 or 308");
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod authorization_policy;
 mod checker;
 mod destination_rule;
+pub(crate) mod dry_run;
 mod export_to;
 mod extension;
 mod gateway;

@@ -44,6 +44,14 @@ fn check_rule(checker: &mut Checker<'_, RequestAuthentication>, path: &str, rule
     for (i, output) in rule.output_claim_to_headers.iter().enumerate() {
         let path = format!("{path}.outputClaimToHeaders[{i}]");
         header_name(checker, &path, "header", &output.header);
+        // Istio knows fewer letters here than HTTP.
+        if output.header.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(&byte)) {
+            checker.error(
+                "P0252",
+                &format!("{path}.header"),
+                format!("`{}` has more than letters, digits, `-` and `_`", output.header),
+            );
+        }
         if output.claim.is_empty() {
             checker.missing(&path, "claim");
         }

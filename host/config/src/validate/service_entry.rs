@@ -28,7 +28,8 @@ pub fn service_entry(object: &Object<ServiceEntry>) -> Vec<Diagnostic> {
             checker.error("P0103", &path, "host `*` is too wide for a ServiceEntry");
             continue;
         }
-        checker.host(&path, host, true);
+        checker.service(&path, host);
+        checker.partial_wildcard(&path, host, "service");
         if !host.is_empty() && !host.contains(['.', ':']) {
             checker.warn("P0103", &path, format!("no route reaches `{host}`: short names are completed first"));
             checker.help(format!("write `{}`", crate::hosts::complete(host, &object.meta.namespace)));
@@ -109,7 +110,7 @@ fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry
             checker.warn("P0101", "spec.resolution", text);
             checker.help("add `endpoints`");
         }
-        "DNS" | "DNS_ROUND_ROBIN" if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {
+        "DNS" | "DNS_ROUND_ROBIN" if spec.endpoints.is_empty() => {
             for (i, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.contains('*')) {
                 let text = format!("resolution {resolution} cannot resolve the wildcard `{host}`");
                 checker.error("P0103", &format!("spec.hosts[{i}]"), text);
@@ -126,10 +127,19 @@ fn check_resolution(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry
         }
         _ => {}
     }
+    check_endpoints(checker, spec, resolution);
+}
+
+fn check_endpoints(checker: &mut Checker<'_, ServiceEntry>, spec: &ServiceEntry, resolution: &str) {
     for (i, entry) in spec.endpoints.iter().enumerate() {
         let path = format!("spec.endpoints[{i}]");
         check_entry(checker, &path, entry);
-        let Some(address) = entry.address.as_deref().filter(|a| !a.is_empty()) else { continue };
+        let Some(address) = entry.address.as_deref().filter(|a| !a.is_empty()) else {
+            if resolution.starts_with("DNS") && entry.network.is_some() {
+                checker.missing(&path, "address");
+            }
+            continue;
+        };
         if address.starts_with("unix://") {
             if !matches!(resolution, "STATIC" | "NONE") {
                 let text = format!("a unix socket is for resolution STATIC, not for {resolution}");

@@ -60,8 +60,11 @@ fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Metri
 
 fn check_tracing(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &TracingEntry) {
     checker.word(&format!("{path}.match.mode"), entry.matches.as_ref().and_then(|m| m.mode.as_ref()), MODES);
+    for (i, _) in entry.providers.iter().enumerate().filter(|(_, provider)| provider.name.is_empty()) {
+        checker.missing(&format!("{path}.providers[{i}]"), "name");
+    }
     if entry.providers.len() > 1 {
-        checker.error_at_key("P0102", &format!("{path}.providers"), "an entry takes one provider");
+        checker.warn_at_key("P0102", &format!("{path}.providers"), "the first provider counts, and no other");
     }
     if let Some(percent) = entry.random_sampling_percentage.filter(|percent| !(0.0..=100.0).contains(percent)) {
         checker.error("P0117", &format!("{path}.randomSamplingPercentage"), format!("{percent} is out of range"));
@@ -77,7 +80,7 @@ fn check_tracing(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Traci
             checker.error_at_key("P0102", &path, "a tag has a name and one source");
         }
         if given == 0 {
-            checker.missing(&path, "literal");
+            checker.warn_at_key("P0101", &path, "a tag without a source has no value");
         }
         for (kind, _) in texts.iter().filter(|(_, text)| text.is_some_and(|text| text.value.is_empty())) {
             checker.missing(&format!("{path}.{kind}"), "value");

@@ -99,12 +99,15 @@ fn mirrors_and_cors_are_checked() {
     let with = |rest: &str| rule_codes(&format!("{{{rest}, {TO}}}"));
     assert!(with("mirror: {host: b}, mirrorPercentage: {value: 0.00001}").is_empty());
     assert_eq!(with("mirror: {host: '*'}"), ["P0103"]);
+    assert_eq!(with("mirror: {host: b}, mirrors: [{destination: {host: c}}]"), ["P0120"]);
     assert_eq!(
         with("mirrors: [{destination: {host: b, subset: 'v 1'}, percentage: {value: 101}}]"),
         ["P0117", "P0103"]
     );
     assert!(with("corsPolicy: {allowHeaders: ['*', x-a_b]}").is_empty());
-    assert_eq!(with("corsPolicy: {allowHeaders: [x.a]}"), ["P0118"]);
+    assert!(with("corsPolicy: {allowHeaders: [x.a]}").is_empty());
+    assert_eq!(with("corsPolicy: {allowHeaders: ['x a']}"), ["P0118"]);
+    assert_eq!(with("corsPolicy: {maxAge: 0s}"), ["P0105"]);
     assert_eq!(with("corsPolicy: {allowOrigins: [{}]}"), ["P0102"]);
 }
 
@@ -130,6 +133,8 @@ fn policies_are_attached_to_what_istio_knows() {
     assert_eq!(telemetry_of("{selector: {matchLabels: {a: '*'}}, targetRef: {kind: Service, name: g}}"), "P0120 P0103");
     assert_eq!(telemetry_of("{accessLogging: [{providers: [{name: a}, {name: b}]}]}"), "");
     assert_eq!(telemetry_of("{metrics: [{providers: [{}]}]}"), "P0101");
+    assert_eq!(telemetry_of("{tracing: [{providers: [{name: a}, {name: b}], customTags: {a: {}}}]}"), "", "told only");
+    assert_eq!(telemetry_of("{tracing: [{providers: [{name: a}, {}]}]}"), "P0101");
 }
 
 #[test]
@@ -139,7 +144,11 @@ fn rewrites_and_redirects_are_checked() {
         rule_codes(&format!("{{rewrite: {{uri: /, uriRegexRewrite: {{match: a, rewrite: b}}}}, {TO}}}")),
         ["P0110"]
     );
-    assert_eq!(rule_codes("{redirect: {uri: /, redirectCode: 304}}"), ["P0111"]);
+    assert_eq!(rule_codes("{redirect: {uri: /, redirectCode: 204}}"), ["P0111"]);
+    let told =
+        virtual_service(&object("{hosts: [a.com], gateways: [g], http: [{redirect: {uri: /, redirectCode: 304}}]}"));
+    assert_eq!(told.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>(), [("P0111", Severity::Warning)]);
+    assert!(rule_codes("{redirect: {uri: /, redirectCode: 0}}").is_empty());
     assert_eq!(rule_codes("{redirect: {}}"), ["P0110"]);
     assert_eq!(rule_codes("{redirect: {port: 80, derivePort: FROM_REQUEST_PORT}}"), ["P0102"]);
     assert_eq!(rule_codes("{directResponse: {status: 100}}"), ["P0112"]);
@@ -152,7 +161,14 @@ fn timeouts_retries_and_headers_are_checked() {
     assert_eq!(rule_codes(&format!("{{timeout: 5, {TO}}}").replace(": 5,", ": '5',")), ["P0105"]);
     assert_eq!(rule_codes(&format!("{{retries: {{attempts: -1}}, {TO}}}")), ["P0117"]);
     assert_eq!(rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '5xx,teapot'}}, {TO}}}")), ["P0121"]);
-    assert!(rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '5xx, 503'}}, {TO}}}")).is_empty());
+    assert!(rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '5xx,503'}}, {TO}}}")).is_empty());
+    for refused in ["5xx, 503", "5xx,", "499", "306"] {
+        assert_eq!(
+            rule_codes(&format!("{{retries: {{attempts: 1, retryOn: '{refused}'}}, {TO}}}")),
+            ["P0121"],
+            "{refused}"
+        );
+    }
     assert_eq!(rule_codes(&format!("{{headers: {{request: {{set: {{'a b': c}}}}}}, {TO}}}")), ["P0118"]);
     let twice = format!("{{rewrite: {{authority: a}}, headers: {{request: {{set: {{Host: b}}}}}}, {TO}}}");
     assert_eq!(rule_codes(&twice), ["P0118"]);
@@ -194,6 +210,8 @@ fn a_delegate_has_rules_and_nothing_of_a_root() {
     assert_eq!(of(&format!("{{gateways: [g], http: [{{{TO}}}]}}")), "P0131");
     assert_eq!(of(&format!("{{tcp: [{{{TO}}}], http: [{{{TO}}}]}}")), "P0131");
     assert_eq!(of("{http: [{delegate: {name: d}}]}"), "P0131");
+    let claims = format!("{{http: [{{match: [{{headers: {{'@request.auth.claims.a': {{exact: b}}}}}}], {TO}}}]}}");
+    assert_eq!(of(&claims), "P0118", "it names no Gateway");
 }
 
 #[test]
@@ -256,6 +274,75 @@ fn tls_settings_fit_the_server() {
 }
 
 #[test]
+fn hosts_have_the_form_that_admission_takes() {
+    let found = |host: &str| {
+        let spec = format!("{{hosts: ['{host}'], gateways: [g], http: [{{{TO}}}]}}");
+        codes(&virtual_service(&object(&spec))).join(" ")
+    };
+    for taken in ["*", "*.a.com", "*a.com", "*-a.com", "a.com.", "10.0.0.1", "::1", "a-b.com"] {
+        assert_eq!(found(taken), "", "{taken}");
+    }
+    for refused in ["a_b.com", "a.*.com", "a.1", "-a.com", "a..com", "a.com:80"] {
+        assert_eq!(found(refused), "P0103", "{refused}");
+    }
+    let rule = |host: &str| rule_codes(&format!("{{route: [{{destination: {{host: '{host}'}}}}]}}"));
+    assert!(rule("10.0.0.1").is_empty() && rule("a.com.").is_empty(), "the first with a warning");
+    assert_eq!(codes(&destination_rule(&object("{host: 10.0.0.1}"))), ["P0103"]);
+    let server = |host: &str| {
+        let server = format!("{{servers: [{{port: {{number: 80, name: a, protocol: HTTP}}, hosts: ['{host}']}}]}}");
+        codes(&gateway(&object(&server))).join(" ")
+    };
+    assert_eq!(server("*a.com") + &server("::1"), "P0103P0103");
+    assert_eq!(server("10.0.0.1") + &server("a.com."), "");
+}
+
+#[test]
+fn wildcards_within_a_label_that_find_nobody_are_told() {
+    let all = |found: Vec<Diagnostic>| found.iter().map(|d| d.code).collect::<Vec<_>>();
+    assert_eq!(all(destination_rule(&object("{host: '*a.com'}"))), ["P0351"]);
+    let entry = "{hosts: ['*a.com'], ports: [{number: 80, name: a, protocol: HTTP}]}";
+    assert!(all(service_entry(&object(entry))).contains(&"P0351"));
+    let rule = format!("{{match: [{{sniHosts: ['*b.com']}}], {TO}}}");
+    let spec = format!("{{hosts: ['*b.com'], gateways: [g], tls: [{rule}]}}");
+    assert_eq!(all(virtual_service(&object(&spec))), ["P0351"]);
+}
+
+#[test]
+fn only_what_may_be_removed_is_and_matches_ask_for_known_pseudo_headers() {
+    for name in ["Host", ":authority", ":path"] {
+        assert_eq!(rule_codes(&format!("{{headers: {{request: {{remove: ['{name}']}}}}, {TO}}}")), ["P0118"], "{name}");
+    }
+    assert!(rule_codes(&format!("{{match: [{{headers: {{':method': {{exact: GET}}}}}}], {TO}}}")).is_empty());
+    assert_eq!(rule_codes(&format!("{{match: [{{headers: {{':other': {{exact: x}}}}}}], {TO}}}")), ["P0118"]);
+}
+
+#[test]
+fn policies_and_filters_are_checked_as_admission_does() {
+    let policy = |rule: &str| codes(&authorization_policy(&object(&format!("{{rules: [{rule}]}}")))).join(" ");
+    assert_eq!(policy("{to: [{operation: {paths: ['/a/{b}', '/a*', '/{*}/a/{**}']}}]}"), "");
+    assert_eq!(policy("{to: [{operation: {paths: ['/{*}/{b}', '/{*}/a*']}}]}"), "P0250 P0250");
+    assert_eq!(policy("{when: [{key: 'request.headers[a]', values: [b]}]}"), "");
+    assert_eq!(policy("{when: [{key: 'request.headers[]', values: [b]}]}"), "P0250");
+    let labels = "{url: a.wasm, selector: {matchLabels: {app: 'a*'}}}";
+    assert_eq!(codes(&wasm_plugin(&object(labels))), ["P0103"]);
+}
+
+#[test]
+fn only_policies_that_allow_or_deny_are_tried_out() {
+    let read = |kind: &str, value: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: {kind}\nmetadata: {{name: x, annotations: {{istio.io/dry-run: '{value}'}}}}\nspec: {spec}\n"
+        );
+        codes(&crate::read_str("x.yaml", &text).1).join(" ")
+    };
+    let policy = "security.istio.io/v1\nkind: AuthorizationPolicy";
+    assert_eq!(read(policy, "true", "{action: DENY, rules: [{}]}"), "");
+    assert_eq!(read(policy, "yes", "{action: DENY, rules: [{}]}"), "P0116");
+    assert_eq!(read(policy, "true", "{action: AUDIT, rules: [{}]}"), "P0120");
+    assert_eq!(read("networking.istio.io/v1\nkind: DestinationRule", "true", "{host: a}"), "P0120");
+}
+
+#[test]
 fn hosts_that_cover_each_other_are_refused() {
     let of = |hosts: &str| {
         let spec = format!("{{hosts: {hosts}, gateways: [g], http: [{{{TO}}}]}}");
@@ -265,6 +352,8 @@ fn hosts_that_cover_each_other_are_refused() {
     assert_eq!(of("[a.com, a.com]"), "P0113");
     assert_eq!(of("['*.a.com', b.a.com]"), "P0113");
     assert_eq!(of("['*', a.com, b.com]"), "P0113 P0113");
+    assert_eq!(of("['*a.com', b.com, a.com]"), "P0113");
+    assert_eq!(of("[app, app.default.svc.cluster.local]"), "", "as they are written");
 }
 
 #[test]

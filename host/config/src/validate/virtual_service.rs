@@ -22,7 +22,7 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     check_hosts(&mut checker, object);
     check_gateways(&mut checker, "spec", &spec.gateways);
     let in_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
-    if in_mesh && !spec.hosts.is_empty() {
+    if in_mesh {
         check_claims(&mut checker, spec);
     }
     for (i, rule) in spec.http.iter().enumerate() {
@@ -91,16 +91,24 @@ fn check_hosts(checker: &mut Checker<'_, VirtualService>, object: &Object<Virtua
             checker.error("P0103", &path, "host `*` is not allowed in a VirtualService of the mesh");
             checker.help("name an ingress Gateway in `spec.gateways`");
         }
-        seen.entry(hosts::complete(host, &object.meta.namespace)).or_insert(i);
+        seen.entry(host.to_ascii_lowercase()).or_insert(i);
     }
     for (i, host) in object.spec.hosts.iter().enumerate() {
-        let name = hosts::complete(host, &object.meta.namespace);
+        // As it is written: a short name beside its long one is taken, and is one host.
+        let name = host.to_ascii_lowercase();
         let same = seen.get(&name).filter(|first| **first != i);
+        let others = || object.spec.hosts.iter().enumerate().filter(|(other, _)| *other != i);
+        let partial = || others().find(|(_, other)| hosts::is_partial(other) && is_under(&name, other)).map(|(i, _)| i);
         let wider = || hosts::wildcards_over(&name).find_map(|w| seen.get(&w).filter(|other| **other != i));
-        if let Some(other) = same.copied().or_else(|| wider().copied()) {
+        if let Some(other) = same.copied().or_else(|| wider().copied()).or_else(partial) {
             let text =
                 format!("host `{host}` is covered by host `{}` of the same VirtualService", object.spec.hosts[other]);
             checker.error("P0113", &format!("spec.hosts[{i}]"), text);
         }
     }
+}
+
+/// Whether a name, or wildcard, ends as a wildcard within a label does.
+fn is_under(name: &str, partial: &str) -> bool {
+    name.ends_with(&partial.to_ascii_lowercase()[1..])
 }

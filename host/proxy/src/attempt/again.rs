@@ -93,9 +93,8 @@ impl Attempts<'_> {
         if !body_is_there || !head_is_there {
             return Again::No;
         }
-        let metrics = &self.job.cluster.state.metrics;
         if self.tries > self.policy.attempts {
-            metrics.upstream_rq_retry_limit_exceeded.inc();
+            self.job.count(|m| &m.upstream_rq_retry_limit_exceeded, |m| &m.upstream_rq_retry_limit_exceeded);
             return Again::LimitExceeded;
         }
         let limit = match self.job.cluster.retry_budget {
@@ -105,10 +104,10 @@ impl Attempts<'_> {
         self.permit = None;
         self.permit = self.job.cluster.state.retry(limit);
         if self.permit.is_none() {
-            metrics.upstream_rq_retry_overflow.inc();
+            self.job.count(|m| &m.upstream_rq_retry_overflow, |m| &m.upstream_rq_retry_overflow);
             return Again::Overflow;
         }
-        metrics.upstream_rq_retry.inc();
+        self.job.count(|m| &m.upstream_rq_retry, |m| &m.upstream_rq_retry);
         Again::Yes
     }
 

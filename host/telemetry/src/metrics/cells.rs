@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::proto::{Bucket, LabelPair, Metric, MetricType};
@@ -148,6 +148,20 @@ impl ResponseClasses {
     }
 }
 
+/// Responses by their status, the label `envoy_response_code`. There is memory for the codes of a class from its first on.
+#[derive(Debug, Default)]
+pub struct ResponseCodes([OnceLock<Box<[Counter; 100]>>; 5]);
+
+impl ResponseCodes {
+    /// Counts a response; a code outside 100 to 599 counts nothing.
+    pub fn inc(&self, code: u16) {
+        if let Some(class) = self.0.get(usize::from(code / 100).wrapping_sub(1)) {
+            let counters = class.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())));
+            counters[usize::from(code % 100)].inc();
+        }
+    }
+}
+
 /// Connections by the version of the PROXY protocol, the label `envoy_proxy_protocol_version`.
 #[derive(Debug, Default)]
 pub struct ByVersion([Counter; 2]);
@@ -216,6 +230,21 @@ impl Cell for ResponseClasses {
             let mut all = vec![label("envoy_response_code_class", class)];
             all.extend_from_slice(labels);
             samples.push(counter_sample(all, counter.value() as f64));
+        }
+    }
+}
+
+impl Cell for ResponseCodes {
+    const TYPE: MetricType = MetricType::COUNTER;
+
+    fn collect(&self, labels: &[LabelPair], samples: &mut Vec<Metric>) {
+        for (class, from) in self.0.iter().zip([100, 200, 300, 400, 500]) {
+            let counters = class.get().into_iter().flat_map(|counters| counters.iter().zip(from..));
+            for (counter, code) in counters.filter(|(counter, _)| counter.value() > 0) {
+                let mut all = vec![label("envoy_response_code", &code.to_string())];
+                all.extend_from_slice(labels);
+                samples.push(counter_sample(all, counter.value() as f64));
+            }
         }
     }
 }

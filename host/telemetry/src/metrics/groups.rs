@@ -5,7 +5,7 @@
 use prometheus::proto::{LabelPair, MetricFamily};
 
 use super::by_callback::{CallsByCallback, TimeByCallback};
-use super::cells::{ByVersion, Cell, Counter, Gauge, Histogram, ResponseClasses, Results, States};
+use super::cells::{ByVersion, Cell, Counter, Gauge, Histogram, ResponseClasses, ResponseCodes, Results, States};
 
 /// A struct of cells that share their labels.
 pub(super) trait Group: Sized {
@@ -249,7 +249,8 @@ group! {
         ssl_fail_verify_san: Counter = "envoy_cluster_ssl_fail_verify_san", "Certificates without a wanted name";
         upstream_rq_total: Counter = "envoy_cluster_upstream_rq_total", "Requests";
         upstream_rq_active: Gauge = "envoy_cluster_upstream_rq_active", "Requests in flight now";
-        upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed", "Requests that got a response";
+        upstream_rq_completed: Counter = "envoy_cluster_upstream_rq_completed",
+            "Requests that the upstream, or the gateway in its place, has answered";
         upstream_rq_pending_total: Counter = "envoy_cluster_upstream_rq_pending_total",
             "Requests that waited for a connection";
         upstream_rq_pending_active: Gauge = "envoy_cluster_upstream_rq_pending_active",
@@ -270,7 +271,7 @@ group! {
             "Retries refused by the circuit breaker";
         upstream_rq_retry_limit_exceeded: Counter = "envoy_cluster_upstream_rq_retry_limit_exceeded",
             "Requests that used all their retries";
-        upstream_rq_xx: ResponseClasses = "envoy_cluster_upstream_rq_xx", "Responses by class of status";
+        upstream_rq_xx: ResponseClasses = "envoy_cluster_upstream_rq_xx", "Those answers by class of status";
         upstream_rq_time: Histogram = "envoy_cluster_upstream_rq_time", "Time of requests in milliseconds";
         upstream_cx_none_healthy: Counter = "envoy_cluster_upstream_cx_none_healthy",
             "Requests refused because no endpoint was healthy";
@@ -295,6 +296,27 @@ group! {
         outlier_detection_ejections_enforced_consecutive_gateway_failure: Counter =
             "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
             "Ejections for consecutive 502, 503 or 504 responses";
+    }
+}
+
+group! {
+    /// Requests of routes with a `statPrefix`, labels `envoy_virtual_host` and `envoy_route`. Envoy's names where a virtual
+    /// host's name has no dot; else Envoy makes parts of the host parts of the metric's name.
+    RouteMetrics {
+        upstream_rq_total: Counter = "envoy_vhost_route_upstream_rq_total", "Requests sent to endpoints, retries too";
+        upstream_rq_completed: Counter = "envoy_vhost_route_upstream_rq_completed",
+            "Requests that the upstream, or the gateway in its place, has answered";
+        upstream_rq: ResponseCodes = "envoy_vhost_route_upstream_rq", "Those answers by status";
+        upstream_rq_xx: ResponseClasses = "envoy_vhost_route_upstream_rq_xx", "Those answers by class of status";
+        upstream_rq_time: Histogram = "envoy_vhost_route_upstream_rq_time", "Time of requests in milliseconds";
+        upstream_rq_timeout: Counter = "envoy_vhost_route_upstream_rq_timeout", "Requests that timed out";
+        upstream_rq_retry: Counter = "envoy_vhost_route_upstream_rq_retry", "Retries";
+        upstream_rq_retry_success: Counter = "envoy_vhost_route_upstream_rq_retry_success",
+            "Retries that succeeded";
+        upstream_rq_retry_overflow: Counter = "envoy_vhost_route_upstream_rq_retry_overflow",
+            "Retries refused by the circuit breaker";
+        upstream_rq_retry_limit_exceeded: Counter = "envoy_vhost_route_upstream_rq_retry_limit_exceeded",
+            "Requests that used all their retries";
     }
 }
 

@@ -40,6 +40,9 @@ fn filled() -> Arc<Metrics> {
     cluster.upstream_rq_xx.inc(503);
     cluster.upstream_rq_time.observe(Duration::from_micros(700));
     cluster.upstream_rq_time.observe(Duration::from_secs(5));
+    let route = metrics.route("shop.example.com:80", "the cart");
+    route.upstream_rq.inc(404);
+    route.upstream_rq_xx.inc(404);
     metrics.filter("team.auth").traps_total.inc_by(3);
     metrics.config.reload_total.inc("success");
     metrics.config.objects.set("active", 7);
@@ -60,6 +63,18 @@ fn names_and_labels_are_envoys() {
         (
             r#"envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="outbound|80|v1|shop.default.svc.cluster.local"}"#,
             1.0,
+        ),
+        (
+            r#"envoy_vhost_route_upstream_rq{envoy_response_code="404",envoy_route="the cart",envoy_virtual_host="shop.example.com:80"}"#,
+            1.0,
+        ),
+        (
+            r#"envoy_vhost_route_upstream_rq_xx{envoy_response_code_class="4",envoy_route="the cart",envoy_virtual_host="shop.example.com:80"}"#,
+            1.0,
+        ),
+        (
+            r#"envoy_vhost_route_upstream_rq_total{envoy_route="the cart",envoy_virtual_host="shop.example.com:80"}"#,
+            0.0,
         ),
         (r#"portolan_filter_traps_total{plugin="team.auth"}"#, 3.0),
         (r#"portolan_config_reload_total{result="success"}"#, 1.0),

@@ -241,7 +241,7 @@ pub struct MeshConfig {
     pub mesh_mtls: Option<Value>,
 }
 
-/// Settings of proxies; of them the gateway reads what stands in front of it, and what is traced.
+/// Settings of proxies; of them the gateway reads what stands in front of it, what is traced, how it ends, and how many threads it has.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProxyConfig {
@@ -251,6 +251,10 @@ pub struct ProxyConfig {
     pub proxy_headers: Option<ProxyHeaders>,
     /// What Telemetries do not say of traces.
     pub tracing: Option<ProxyTracing>,
+    /// How long the end may take at most.
+    pub termination_drain_duration: Option<String>,
+    /// Worker threads; 0 for one on each core.
+    pub concurrency: Option<u32>,
     // The rest is not read; see the Istio API.
     pub config_path: Option<Value>,
     pub binary_path: Option<Value>,
@@ -266,7 +270,6 @@ pub struct ProxyConfig {
     pub control_plane_auth_policy: Option<Value>,
     pub custom_config_file: Option<Value>,
     pub stat_name_length: Option<Value>,
-    pub concurrency: Option<Value>,
     pub proxy_bootstrap_template_path: Option<Value>,
     pub interception_mode: Option<Value>,
     pub sds: Option<Value>,
@@ -276,7 +279,6 @@ pub struct ProxyConfig {
     pub runtime_values: Option<Value>,
     pub status_port: Option<Value>,
     pub extra_stat_tags: Option<Value>,
-    pub termination_drain_duration: Option<Value>,
     pub mesh_id: Option<Value>,
     pub readiness_probe: Option<Value>,
     pub proxy_stats_matcher: Option<Value>,
