@@ -17,9 +17,10 @@ use tokio::time::timeout;
 
 use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
+use crate::dynamic::{self, Named};
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
-use crate::pool::{PoolLimits, Wanted};
+use crate::pool::{ClusterPool, PoolLimits, Wanted};
 use crate::router::{Forwarding, Upstream};
 use crate::snapshot::ClusterEntry;
 use crate::stream::Stream;
@@ -70,6 +71,8 @@ struct Copy {
     worker: Rc<Worker>,
     view: Rc<View>,
     cluster: ClusterId,
+    /// Whom it is for, where requests of the cluster say that.
+    host: Option<Box<str>>,
     /// What its connection must be for.
     key: Option<Rc<ConnectionKey>>,
     is_http2: bool,
@@ -91,7 +94,10 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         }
         let Some(head) = stream.with_state(|state| Some(KeptHead::of(&state.request))) else { continue };
         let mut parts = head.into_parts();
-        let copy = Copy::new(stream, mirror.cluster, cluster);
+        let mut copy = Copy::new(stream, mirror.cluster, cluster);
+        if cluster.dynamic.is_some() {
+            copy.host = dynamic::host_of(&parts.headers).map(String::into_boxed_str);
+        }
         if has_body && stream.view.wants.request_body {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
@@ -111,7 +117,7 @@ impl Copy {
         let (worker, view) = (stream.worker.clone(), stream.view.clone());
         worker.copies.set(worker.copies.get() + 1);
         let (key, is_http2) = entry.transport.needs(stream);
-        Self { worker, view, cluster, key, is_http2 }
+        Self { worker, view, cluster, host: None, key, is_http2 }
     }
 
     async fn send(self, request: Request<RequestBody>, limit: Duration) {
@@ -122,9 +128,21 @@ impl Copy {
         }
     }
 
+    /// Where the copy goes; nowhere when its host is none of the cluster's, or has no address.
+    async fn pool(&self, cluster: &ClusterEntry) -> Option<Rc<ClusterPool>> {
+        let pool = self.view.pools.get(self.cluster as usize)?;
+        let Some(allowed) = &cluster.dynamic else { return Some(pool.clone()) };
+        let named = Named { cluster, allowed, pool };
+        let found = Box::pin(dynamic::pool(&self.worker, &self.view, &named, self.host.as_deref())).await;
+        if found.is_err() {
+            cluster.state.metrics.upstream_cx_none_healthy.inc();
+        }
+        found.ok()
+    }
+
     async fn exchange(&self, mut request: Request<RequestBody>) -> Option<()> {
         let cluster = self.view.snapshot.cluster(self.cluster)?;
-        let pool = self.view.pools.get(self.cluster as usize)?;
+        let pool = self.pool(cluster).await?;
         let metrics = &cluster.state.metrics;
         let breakers = self.view.snapshot.model.clusters.get(self.cluster as usize)?.circuit_breakers;
         let limits = PoolLimits { breakers, ..cluster.limits };
