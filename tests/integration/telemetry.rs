@@ -86,14 +86,32 @@ fn a_telemetry_that_disables_logging_beats_the_mesh_and_its_end_brings_it_back()
 }
 
 #[test]
-fn a_filter_that_is_no_expression_is_named_with_its_line_and_the_gateway_serves() {
+fn a_filter_that_is_no_expression_is_refused_and_the_last_good_one_counts() {
     let app = Upstream::start("app");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("json.log");
-    let logging = "[{providers: [{name: file}], filter: {expression: \"response.code >=\"}}]";
-    let gateway = gateway(&app, mesh(&file, ""), telemetry(logging));
+    let logging =
+        |filter: &str| telemetry(&format!("[{{providers: [{{name: file}}], filter: {{expression: {filter}}}}}]"));
+    let gateway = gateway(&app, mesh(&file, ""), logging("request.url_path == '/told'"));
+    gateway.replace("telemetry.yaml", logging("\"request.url_path ==\""));
     gateway.await_log("telemetry.yaml:5");
     gateway.await_log("the filter's expression is no CEL");
+    assert_eq!(gateway.get("h", "/quiet").status, 200);
+    assert_eq!(gateway.get("h", "/told").status, 200);
+    assert!(line(&file, "/told").contains("/told"));
+    assert!(!fs::read_to_string(&file).unwrap().contains("/quiet"));
+}
+
+#[test]
+fn a_filter_that_could_cost_too_much_is_named_with_its_line_and_the_gateway_serves() {
+    let app = Upstream::start("app");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("json.log");
+    let all = |inner: &str| format!("request.headers.all(name, {inner})");
+    let logging = format!("[{{providers: [{{name: file}}], filter: {{expression: \"{}\"}}}}]", all(&all(&all("true"))));
+    let gateway = gateway(&app, mesh(&file, ""), telemetry(&logging));
+    gateway.await_log("telemetry.yaml:5");
+    gateway.await_log("or could cost too much");
     assert_eq!(gateway.get("h", "/").status, 200);
 }
 

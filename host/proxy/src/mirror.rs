@@ -101,6 +101,7 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         if has_body && stream.view.wants.request_body {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
+        stream.tell_mirror(&mut parts.headers);
         if copy.is_http2 {
             as_http2(&mut parts, cluster.transport.scheme());
         } else if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {

@@ -22,8 +22,8 @@ use cells::{counter_sample, gauge_sample, label};
 use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
-    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, TracingMetrics,
-    UdpMetrics, ZipkinMetrics,
+    HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, ServerMetrics, TcpMetrics, TracerMetrics,
+    UdpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
@@ -53,9 +53,9 @@ pub struct Metrics {
     /// The access log; shared with each [`crate::AccessLog`].
     pub access_log: Arc<AccessLogMetrics>,
     /// Traces by OpenTelemetry.
-    pub tracing: TracingMetrics,
+    pub tracing: TracerMetrics,
     /// Traces by Zipkin.
-    pub zipkin: ZipkinMetrics,
+    pub zipkin: TracerMetrics,
     started: Instant,
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
@@ -84,8 +84,8 @@ impl Metrics {
             http2: Http2Metrics::default(),
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
-            tracing: TracingMetrics::default(),
-            zipkin: ZipkinMetrics::default(),
+            tracing: TracerMetrics::default(),
+            zipkin: TracerMetrics::default(),
             started: Instant::now(),
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
@@ -214,8 +214,8 @@ impl Metrics {
         families.extend(Http2Metrics::families(&[(Vec::new(), &self.http2)]));
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
-        families.extend(TracingMetrics::families(&[(Vec::new(), &self.tracing)]));
-        families.extend(ZipkinMetrics::families(&[(Vec::new(), &self.zipkin)]));
+        families.extend(self.tracing.families("opentelemetry"));
+        families.extend(self.zipkin.families("zipkin"));
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));

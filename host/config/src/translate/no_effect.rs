@@ -18,7 +18,7 @@ const UNSERVED: &[&str] = &[
 ];
 
 /// The fields of `defaultConfig` that are read.
-const READ: &[&str] = &["gatewayTopology", "proxyHeaders", "tracing"];
+const READ: &[&str] = &["gatewayTopology", "meshId", "proxyHeaders", "tracing"];
 
 /// Those of its `tracing` that are not.
 const TRACERS: &[&str] =

@@ -251,6 +251,8 @@ pub struct ProxyConfig {
     pub proxy_headers: Option<ProxyHeaders>,
     /// What Telemetries do not say of traces.
     pub tracing: Option<ProxyTracing>,
+    /// `istio.mesh_id` of spans.
+    pub mesh_id: Option<String>,
     // The rest is not read; see the Istio API.
     pub config_path: Option<Value>,
     pub binary_path: Option<Value>,
@@ -277,7 +279,6 @@ pub struct ProxyConfig {
     pub status_port: Option<Value>,
     pub extra_stat_tags: Option<Value>,
     pub termination_drain_duration: Option<Value>,
-    pub mesh_id: Option<Value>,
     pub readiness_probe: Option<Value>,
     pub proxy_stats_matcher: Option<Value>,
     pub hold_application_until_proxy_starts: Option<Value>,
