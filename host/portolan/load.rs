@@ -325,6 +325,8 @@ fn reporter(config: &ConfigArgs) -> Reporter {
         app,
         version: version.unwrap_or_default(),
         revision: revision.unwrap_or_else(|| "latest".to_owned()),
+        // As Istio's charts call the first cluster.
+        cluster: options.cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Reporter {
     pub service: String,
     /// Canonical revision.
     pub revision: String,
+    /// The cluster that it runs in, and all endpoints that somebody tells of.
+    pub cluster: String,
 }
 
 /// How one metric is kept.
@@ -222,10 +224,8 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
     let destination = key.destination.as_ref().unwrap_or(&unknown);
     let nobody = Arc::new(StandardWorkload::default());
     let workload = key.workload.as_ref().unwrap_or(&nobody);
-    let revision = match &key.workload {
-        Some(workload) if workload.revision.is_empty() => "latest",
-        _ => &workload.revision,
-    };
+    let revision = if workload.revision.is_empty() { "latest" } else { &workload.revision };
+    let cluster = key.workload.as_ref().map_or("", |_| reporter.cluster.as_str());
     let protocol = match (key.tcp, key.grpc) {
         (true, _) => "tcp",
         (false, true) => "grpc",
@@ -238,7 +238,7 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
         ("source_principal", ""),
         ("source_app", &reporter.app),
         ("source_version", &reporter.version),
-        ("source_cluster", "Kubernetes"),
+        ("source_cluster", &reporter.cluster),
         ("source_canonical_service", &reporter.service),
         ("source_canonical_revision", &reporter.revision),
         ("destination_workload", &workload.name),
@@ -249,7 +249,7 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
         ("destination_service", &destination.service),
         ("destination_service_name", &destination.name),
         ("destination_service_namespace", &destination.namespace),
-        ("destination_cluster", ""),
+        ("destination_cluster", cluster),
         ("destination_canonical_service", &workload.service),
         ("destination_canonical_revision", revision),
         ("request_protocol", protocol),
