@@ -29,7 +29,7 @@ pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
 pub use standard::{
     Key, MAX_STANDARD_SERIES, Reporter, STANDARD_METRICS, StandardDestination, StandardMetric, StandardOptions,
-    StandardSeries, StandardWorkload,
+    StandardPrincipals, StandardSeries, StandardWorkload,
 };
 
 /// `Content-Type` of [`Metrics::render`].

@@ -17,6 +17,7 @@ use crate::dynamic::{self, Named};
 use crate::endpoint::EndpointState;
 use crate::hash_input;
 use crate::pool::ClusterPool;
+use crate::principals;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Application, ConnectError, Socket, connect as open};
 use crate::view::View;
@@ -114,6 +115,7 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     let failure = match connected {
         Ok(socket) => {
             connection.record.upstream_local(socket.local());
+            connection.record.principals.set(principals::number(&socket, transport));
             report(cluster, &endpoint, Outcome::Success);
             return Ok(Upstream { socket, held });
         }
