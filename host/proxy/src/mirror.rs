@@ -3,11 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body::Frame;
 use portolan_model::{ClusterId, EVERY_REQUEST, Share};
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
 use crate::dynamic::{self, Named};
+use crate::forwarded::FORWARDED_FOR;
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
 use crate::pool::{ClusterPool, PoolLimits, Wanted};
@@ -27,6 +30,8 @@ use crate::stream::Stream;
 use crate::upstream::{ConnectionKey, StreamFailure, as_http2, stream_failure};
 use crate::view::View;
 use crate::worker::Worker;
+
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// Most bytes of a body that wait for a mirror; a copy for a slower one is cut off. Envoy's limit of a connection's buffer.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -101,6 +106,7 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         if has_body && stream.view.wants.request_body {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
+        mark(&mut parts.headers, stream.connection.local.ip());
         stream.tell_mirror(&mut parts.headers);
         if copy.is_http2 {
             as_http2(&mut parts, cluster.transport.scheme());
@@ -111,6 +117,19 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         let limit = job.forward.timeout.unwrap_or(LONGEST);
         spawn_local(copy.send(Request::from_parts(parts, body), limit));
     }
+}
+
+/// Says that a copy comes from here and not from a client, as Envoy's do.
+fn mark(headers: &mut HeaderMap, own: IpAddr) {
+    let own = own.to_canonical();
+    let text = match headers.get(FORWARDED_FOR).and_then(|told| told.to_str().ok()) {
+        Some(told) => format!("{told},{own}"),
+        None => own.to_string(),
+    };
+    if let Ok(text) = HeaderValue::try_from(text) {
+        headers.insert(FORWARDED_FOR, text);
+    }
+    headers.insert(INTERNAL, HeaderValue::from_static("true"));
 }
 
 impl Copy {
