@@ -159,6 +159,9 @@ pub(crate) struct ConfigArgs {
     /// Where this gateway runs, for `localityLbSetting`: as much of it as is known
     #[arg(long, value_name = "REGION/ZONE/SUBZONE", default_value = "", hide_default_value = true)]
     pub locality: String,
+    /// Istio's name of the cluster that this gateway runs in, for metrics and traces [default: `Kubernetes` in metrics, `unknown` in traces]
+    #[arg(long, value_name = "NAME")]
+    pub cluster_id: Option<String>,
     /// Port to bind for a Gateway's port, as a Service maps `port` to `targetPort`
     #[arg(long = "port-map", value_name = "PORT=BIND", value_parser = parse_port_pair)]
     pub port_map: Vec<(u16, u16)>,

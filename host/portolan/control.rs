@@ -1,9 +1,11 @@
 //! [`Control`]: the control loop. A change of a file is read, translated, built and published; whatever fails on the
 //! way is said, and the last good state serves on.
 
+mod bind_again;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,6 +17,7 @@ use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
 use tokio::sync::oneshot;
 
+use self::bind_again::BindAgain;
 use crate::load::{Loader, Read};
 use crate::modules::Fingerprint;
 use crate::report::Report;
@@ -35,6 +38,8 @@ enum Event {
     Release,
     /// Open no listener from now on.
     End,
+    /// An address is bound that could not be when the last snapshot was built.
+    Bound,
 }
 
 /// What one turn of the loop has come to.
@@ -67,6 +72,7 @@ pub(crate) struct Control {
     problems: Vec<BuildProblem>,
     /// What the files' last reading found.
     findings: Vec<Diagnostic>,
+    again: BindAgain,
 }
 
 /// A handle on the running loop.
@@ -143,6 +149,7 @@ impl Control {
             tried: None,
             problems: Vec::new(),
             findings: Vec::new(),
+            again: BindAgain::default(),
         }
     }
 
@@ -174,21 +181,23 @@ impl Control {
     pub(crate) fn spawn(mut self, cell: SnapshotCell) -> anyhow::Result<ControlHandle> {
         let handle = ControlHandle { events: self.events.clone() };
         let body = move || {
-            while let Ok(event) = self.wakes.recv() {
+            while let Some(event) = self.next() {
                 let events = match event {
                     Event::Hold(answer) => self.held(answer),
                     event => std::iter::once(event).chain(self.wakes.try_iter()).collect::<Vec<_>>(),
                 };
                 if events.iter().any(|event| matches!(event, Event::End)) {
                     self.builder.end();
+                    self.again.restart(false);
                     if events.len() == 1 {
                         continue;
                     }
                 }
                 let forced = events.iter().any(|event| matches!(event, Event::Reload));
+                let bound = events.iter().any(|event| matches!(event, Event::Bound));
                 let start = Instant::now();
                 // A fault of ours in one file must not end reloading for good.
-                if catch_unwind(AssertUnwindSafe(|| self.turn(&cell, forced))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| self.turn(&cell, forced, bound))).is_err() {
                     tracing::error!("a fault of the gateway stopped this reload; the last good state serves on");
                     self.metrics.config.reload_total.inc("fault");
                     continue;
@@ -199,13 +208,34 @@ impl Control {
                         Event::Ask(answer) => drop(answer.send(self.came_to(cell.load(), start.elapsed()))),
                         // It came together with others, which are done.
                         Event::Hold(answer) => drop(self.events.send(Event::Hold(answer))),
-                        Event::Changed | Event::Reload | Event::Release | Event::End => {}
+                        Event::Changed | Event::Reload | Event::Release | Event::End | Event::Bound => {}
                     }
                 }
             }
         };
         thread::Builder::new().name("control".to_owned()).spawn(body).context("cannot start the control loop")?;
         Ok(handle)
+    }
+
+    /// The next event; while a listener lacks its sockets they are tried again. None when nobody sends any more.
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let Some(pause) = self.again.wait() else { return self.wakes.recv().ok() };
+            match self.wakes.recv_timeout(pause) {
+                Ok(event) => return Some(event),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let bound = self.builder.bind_again();
+                    for address in &bound {
+                        tracing::info!("listener {address}: the address is free by now, and served");
+                    }
+                    if !bound.is_empty() {
+                        return Some(Event::Bound);
+                    }
+                    self.again.later();
+                }
+            }
+        }
     }
 
     /// Waits for the word to go on, or for ever; what has come meanwhile is the answer.
@@ -223,8 +253,8 @@ impl Control {
         events
     }
 
-    /// One change: read, translate, compare, build, publish.
-    fn turn(&mut self, cell: &SnapshotCell, forced: bool) {
+    /// One change: read, translate, compare, build, publish. With `bound` the same is built anew: a listener has its sockets.
+    fn turn(&mut self, cell: &SnapshotCell, forced: bool, bound: bool) {
         let start = Instant::now();
         let read = self.read(forced);
         let (same_model, same_code) = match &self.tried {
@@ -232,11 +262,12 @@ impl Control {
             None => (false, false),
         };
         let current = cell.load();
-        if same_model && same_code && !forced {
+        if same_model && same_code && !forced && !bound {
             self.report.unchanged(&read, self.loader.resources());
             self.tell(&read, &current);
             return;
         }
+        let said = if bound { self.diagnosed() } else { Vec::new() };
         let snapshot = self.build(&read);
         cell.publish(snapshot.clone());
         let new_code = !same_code && self.problems.is_empty();
@@ -244,7 +275,9 @@ impl Control {
         if !same_model || self.problems.is_empty() {
             self.report.reload(&read, self.loader.resources(), (&current, &snapshot), new_code, start.elapsed());
         }
-        self.report.problems(&self.diagnosed());
+        let mut problems = self.diagnosed();
+        problems.retain(|problem| !said.contains(problem));
+        self.report.problems(&problems);
         self.tell(&read, &snapshot);
     }
 
@@ -264,6 +297,7 @@ impl Control {
         self.listener_errors.store(Arc::new(view::listener_errors(&read.model, &problems)));
         self.tried = Some((read.model.clone(), read.modules.clone()));
         self.problems = problems;
+        self.again.restart(self.builder.lacks_sockets());
         snapshot
     }
 

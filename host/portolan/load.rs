@@ -269,6 +269,7 @@ fn translate_options(config: &ConfigArgs) -> TranslateOptions {
         allow_ambiguous_paths: config.allow_ambiguous_paths,
         host_env,
         locality: config.locality.clone(),
+        cluster_id: config.cluster_id.clone(),
         trusted_proxies: config.num_trusted_proxies,
         underscores: config.headers_with_underscores.into(),
         ..TranslateOptions::default()
@@ -348,7 +349,7 @@ pub(crate) fn builder(
 fn reporter(config: &ConfigArgs) -> Reporter {
     let options = translate_options(config);
     let label = |name: &str| options.labels.get(name).cloned();
-    let app = label("app").or_else(|| label("istio").map(|name| format!("istio-{name}"))).unwrap_or_default();
+    let app = options.app().unwrap_or_default();
     let service = ["service.istio.io/canonical-name", "app.kubernetes.io/name"].into_iter().find_map(label);
     let version = label("version").or_else(|| label("app.kubernetes.io/version"));
     let revision = label("service.istio.io/canonical-revision").or_else(|| version.clone());
@@ -359,6 +360,8 @@ fn reporter(config: &ConfigArgs) -> Reporter {
         app,
         version: version.unwrap_or_default(),
         revision: revision.unwrap_or_else(|| "latest".to_owned()),
+        // As Istio's charts call the first cluster.
+        cluster: options.cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
     }
 }
 

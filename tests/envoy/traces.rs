@@ -17,9 +17,11 @@ use crate::support::upstream::{Seen, Upstream};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-";
 
-/// What is listened on besides the gateways: an application, nothing, and a collector, which speaks HTTP/2 or not.
+/// What is listened on besides the gateways: an application, one that gets copies, nothing, and a collector, which speaks
+/// HTTP/2 or not.
 struct Around {
     app: SocketAddr,
+    mirror: SocketAddr,
     down: SocketAddr,
     collector: SocketAddr,
     is_http2: bool,
@@ -43,6 +45,10 @@ fn configuration(around: &Around, tracer: &Value, http: SocketAddr, admin: Socke
             "explicit_http_config": {protocol: {}},
         }
     });
+    // As Istio mirrors.
+    let mirrors = json!([{"cluster": "outbound|80||mirror.test", "trace_sampled": false, "disable_shadow_host_suffix_append": true}]);
+    let mut copied = json!({"match": {"prefix": "/copied"}, "decorator": {"operation": "app.test:80/copied*"}, "route": {"cluster": "outbound|80||app.test"}});
+    copied["route"]["request_mirror_policies"] = mirrors;
     let route = |path: Value, host: &str, operation: &str| json!({"match": path, "decorator": {"operation": operation}, "route": {"cluster": format!("outbound|80||{host}")}});
     json!({
         "admin": {"address": socket(admin)},
@@ -60,6 +66,7 @@ fn configuration(around: &Around, tracer: &Value, http: SocketAddr, admin: Socke
                         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": [
                             {"match": {"prefix": "/direct"}, "decorator": {"operation": "routes:80/direct*"},
                              "direct_response": {"status": 503}},
+                            copied,
                             route(json!({"prefix": "/down"}), "down.test", "down.test:80/down*"),
                             route(json!({"prefix": "/ok"}), "app.test", "app.test:80/ok*"),
                         ]}]},
@@ -70,7 +77,10 @@ fn configuration(around: &Around, tracer: &Value, http: SocketAddr, admin: Socke
                     },
                 }]}],
             }],
-            "clusters": [cluster("app.test", around.app), cluster("down.test", around.down), collector],
+            "clusters": [
+                cluster("app.test", around.app), cluster("mirror.test", around.mirror),
+                cluster("down.test", around.down), collector,
+            ],
         },
         "node": {"id": "router~0.0.0.0~gateway~test", "cluster": "istio-ingressgateway.istio-system"},
     })
@@ -150,10 +160,12 @@ fn portolan(around: &Around, kind: &str) -> Gateway {
             routes(
                 "- match: [{uri: {prefix: /direct}}]\n  directResponse: {status: 503}\n\
                  - match: [{uri: {prefix: /down}}]\n  retries: {attempts: 0}\n  route: [{destination: {host: down.test}}]\n\
+                 - match: [{uri: {prefix: /copied}}]\n  route: [{destination: {host: app.test}}]\n  mirror: {host: mirror.test}\n\
                  - match: [{uri: {prefix: /ok}}]\n  route: [{destination: {host: app.test}}]\n",
             ),
         )
         .file("app.yaml", service_entry("app.test", &[("v1", around.app)]))
+        .file("mirror.yaml", service_entry("mirror.test", &[("v1", around.mirror)]))
         .file("down.yaml", service_entry("down.test", &[("v1", around.down)]))
         .file("otel.yaml", service_entry("otel.test", &[("v1", around.collector)]))
         .file("mesh.yaml", format!("apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {{name: mesh}}\nspec:\n  meshConfig:\n    {tracing}\n"))
@@ -171,7 +183,8 @@ fn the_same_requests_have_the_same_spans() {
     let Some(binary) = envoy::binary() else { return };
     let (app, down) = (Upstream::start("app"), Port::free());
     let (theirs, ours) = (GrpcServer::start(), GrpcServer::start());
-    let around = |collector| Around { app: app.address(), down: down.address(), collector, is_http2: true };
+    let (app_at, down_at) = (app.address(), down.address());
+    let around = |collector| Around { app: app_at, mirror: down_at, down: down_at, collector, is_http2: true };
     let of_envoy = around(theirs.address());
     let envoy = Envoy::start_as(&binary, |http, admin| configuration(&of_envoy, &opentelemetry(), http, admin));
     let portolan = portolan(&around(ours.address()), "opentelemetry");
@@ -262,7 +275,8 @@ fn zipkin_is_told_the_same_and_b3_goes_on_in_its_form() {
         Upstream::scripted("zipkin", Box::new(answer))
     };
     let (theirs, ours) = (collector(), collector());
-    let around = |collector| Around { app: app.address(), down: down.address(), collector, is_http2: false };
+    let (app_at, down_at) = (app.address(), down.address());
+    let around = |collector| Around { app: app_at, mirror: down_at, down: down_at, collector, is_http2: false };
     let of_envoy = around(theirs.address());
     let envoy = Envoy::start_as(&binary, |http, admin| configuration(&of_envoy, &zipkin(), http, admin));
     let portolan = portolan(&around(ours.address()), "zipkin");
@@ -306,4 +320,59 @@ fn zipkin_is_told_the_same_and_b3_goes_on_in_its_form() {
         assert_eq!(Some(span), ours.get(key), "{key}: Envoy's first");
     }
     assert_eq!(theirs.len(), ours.len());
+}
+
+#[test]
+fn mirrors_are_told_the_same_and_have_no_spans() {
+    let Some(binary) = envoy::binary() else { return };
+    let answer = |_: &Seen| b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let scripted = |name| Upstream::scripted(name, Box::new(answer));
+    for (kind, tracer) in [("opentelemetry", opentelemetry()), ("zipkin", zipkin())] {
+        let (app, down) = (Upstream::start("app"), Port::free());
+        let [theirs, ours] = ["theirs", "ours"].map(scripted);
+        // Nobody takes spans: what mirrors are told is all that is looked at here.
+        let around = |mirror: &Upstream| Around {
+            app: app.address(),
+            mirror: mirror.address(),
+            down: down.address(),
+            collector: down.address(),
+            is_http2: kind == "opentelemetry",
+        };
+        let of_envoy = around(&theirs);
+        let envoy = Envoy::start_as(&binary, |http, admin| configuration(&of_envoy, &tracer, http, admin));
+        let portolan = portolan(&around(&ours), kind);
+        let requests = [
+            Request::get("h", "/copied/plain"),
+            Request::new("POST", "h", "/copied/body").body("hello"),
+            Request::get("h", "/copied/parent")
+                .header("traceparent", format!("{PARENT}01"))
+                .header("tracestate", "a=b"),
+            Request::get("h", "/copied/unsampled").header("traceparent", format!("{PARENT}00")),
+            Request::get("h", "/copied/malformed").header("traceparent", format!("{PARENT}0x")),
+            Request::get("h", "/copied/b3").header("b3", "463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-1"),
+        ];
+        for (at, request) in requests.iter().enumerate() {
+            let seen = [(envoy.address(), &theirs), (portolan.address(), &ours)].map(|(address, mirror)| {
+                assert_eq!(client::send(address, request).unwrap().status, 200, "{request:?}");
+                await_some("a copy", || mirror.seen().get(at).cloned())
+            });
+            let [there, here] = seen.map(|seen| {
+                // Numbers differ, their forms do not.
+                let form = |value: &str| {
+                    let part = |part: &str| if part.len() >= 16 { part.len().to_string() } else { part.to_owned() };
+                    value.split('-').map(part).collect::<Vec<_>>().join("-")
+                };
+                let told = |name: &str| {
+                    name.contains("b3")
+                        || name.starts_with("trace")
+                        || name == "x-envoy-internal"
+                        || name.contains("decorator")
+                };
+                let headers = seen.headers.iter().filter(|(name, _)| told(name));
+                let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.clone(), form(value))).collect();
+                (seen.line.clone(), seen.body.clone(), headers)
+            });
+            assert_eq!(there, here, "{kind}: {request:?}: Envoy's first");
+        }
+    }
 }

@@ -219,6 +219,27 @@ fn mutual_shows_the_gateways_own_certificate() {
     assert!(line.contains("TLSV1_CERTIFICATE_REQUIRED"), "{line}");
 }
 
+#[test]
+fn uris_of_both_certificates_are_the_principals_of_istio_s_metrics() {
+    let (authority, clients, files) = (Authority::new("ca"), Authority::new("clients"), Files::new());
+    let names = [HOST, "spiffe://mesh/ns/shop/sa/cart", "spiffe://mesh/ns/other/sa/other"];
+    let backend = secure::Options::tls(&authority.issue(&names), Some(&clients.pem)).start();
+    let own = clients.issue(&["spiffe://mesh/ns/istio-system/sa/edge"]);
+    let (ca, certificate) = (files.write("ca.pem", &authority.pem), files.write("own.pem", &own.certificate));
+    let key = files.write("own.key", &own.key);
+    let block = format!("mode: MUTUAL, caCertificates: {ca}, clientCertificate: {certificate}, privateKey: {key}");
+    let gateway = gateway(backend.address(), &block);
+    for _ in 0..2 {
+        assert_eq!(gateway.get(HOST, "/").status, 200);
+    }
+    let labels = [
+        r#"destination_principal="spiffe://mesh/ns/shop/sa/cart""#,
+        r#"destination_workload_namespace="shop""#,
+        r#"source_principal="spiffe://mesh/ns/istio-system/sa/edge""#,
+    ];
+    gateway.await_metric("istio_requests_total", &labels, 2.0);
+}
+
 fn secret(name: &str, entries: &[(&str, &str)]) -> String {
     let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n");
     for (entry, value) in entries {

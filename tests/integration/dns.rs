@@ -211,8 +211,34 @@ fn a_host_that_dns_learns_of_later_is_found_then() {
     gateway.await_answer("late.example.test", "/", |response| response.status == 200);
 }
 
+#[test]
+fn a_copy_goes_to_the_host_that_its_request_names() {
+    let app = Upstream::start("app");
+    let mirror = Upstream::scripted("mirror", Box::new(|_| b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()));
+    let dns = DnsServer::start();
+    dns.set("a.example.test", &["127.0.0.1"], 60);
+    let rules = "- route: [{destination: {host: app.test}}]\n  mirror: {host: '*.example.test'}\n";
+    let gateway = all_hosts(&dns, mirror.address().port(), rules)
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .start();
+    // Nothing has asked for this name before: the copy waits for DNS by itself.
+    assert_eq!(gateway.get("a.example.test", "/copied").upstream(), "app");
+    await_true("the copy", || mirror.seen().len() == 1);
+    assert_eq!(mirror.seen()[0].line, "GET /copied");
+    for host in ["no.example.test", "127.0.0.1", "elsewhere.test"] {
+        assert_eq!(gateway.get(host, "/lost").status, 200, "{host}");
+    }
+    let cluster = "outbound|80||*.example.test";
+    gateway.await_metric("envoy_cluster_upstream_cx_none_healthy", &[cluster], 3.0);
+    assert_eq!(mirror.seen().len(), 1, "no host but the ServiceEntry's");
+}
+
 /// A gateway that sends each request to its own host, of `*.example.test`, at this port.
 fn dynamic(dns: &DnsServer, port: u16) -> Gateway {
+    all_hosts(dns, port, "- route: [{destination: {host: '*.example.test'}}]\n").start()
+}
+
+fn all_hosts(dns: &DnsServer, port: u16, rules: &str) -> Options {
     let entry = format!(
         "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: all}}\nspec:\n  \
          hosts: ['*.example.test']\n  resolution: DYNAMIC_DNS\n  \
@@ -220,9 +246,8 @@ fn dynamic(dns: &DnsServer, port: u16) -> Gateway {
     );
     Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
-        .file("routes.yaml", routes("- route: [{destination: {host: '*.example.test'}}]\n"))
+        .file("routes.yaml", routes(rules))
         .file("all.yaml", entry)
         .argument("--dns-server")
         .argument(dns.address().to_string())
-        .start()
 }

@@ -59,6 +59,9 @@ fn a_copy_is_the_request_as_the_upstream_gets_it_and_its_answer_is_dropped() {
     assert_eq!((seen.line.as_str(), seen.body.as_slice()), ("POST /newold?q=1", b"some body".as_slice()));
     assert_eq!(header(&seen, "host").as_deref(), Some("shop.test"), "no -shadow");
     assert_eq!(header(&seen, "x-set").as_deref(), Some("one"));
+    assert_eq!(header(&seen, "x-envoy-internal").as_deref(), Some("true"));
+    let forwarded = response.seen("x-forwarded-for").unwrap();
+    assert_eq!(header(&seen, "x-forwarded-for"), Some(format!("{forwarded},127.0.0.1")), "and the gateway itself");
     assert_eq!(header(&seen, "x-request-id"), response.seen("x-request-id"));
     assert_eq!(header(&seen, "content-length").as_deref(), Some("9"));
     let metric = |name, cluster: &str| gateway.metric(name, &[cluster]);

@@ -1,12 +1,15 @@
 //! Changes of the configuration while requests run: served soon, never at the price of a request; a bad one changes
 //! nothing.
 
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::symlink;
 
-use crate::support::client::Request;
+use crate::support::await_true;
+use crate::support::client::{Request, send};
 use crate::support::config::{ANY_GATEWAY, CANARY, GATEWAY, HOST, app_in_cluster, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
 use crate::support::load::Load;
+use crate::support::ports::Port;
 use crate::support::upstream::Upstream;
 
 /// Every answer carries the generation that made it.
@@ -45,6 +48,49 @@ fn a_hundred_reloads_under_load_fail_no_request() {
     report.assert_no_failures();
     assert_eq!(report.reconnects, 0, "a reload closes no connection");
     assert!(report.answered > 500, "{} requests are no load", report.answered);
+}
+
+#[test]
+fn a_listener_whose_port_is_taken_is_served_once_it_is_free_and_told_once() {
+    let (app, port) = (Upstream::start("app"), Port::free());
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", generation(0))
+        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .argument("--port-map")
+        .argument(format!("8081={}", port.number()))
+        .start();
+    let any = (std::net::Ipv4Addr::UNSPECIFIED, port.number());
+    let (tcp, udp) = (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
+    // The VirtualService takes connections and requests of every Gateway by its name, and datagrams by a rule of their own.
+    let server = |name: &str, protocol: &str| {
+        format!("  - {{port: {{number: 8081, name: {name}, protocol: {protocol}}}, hosts: ['*']}}\n")
+    };
+    let text = ANY_GATEWAY.trim_end().to_owned() + "\n" + &server("more", "HTTP") + &server("datagrams", "UDP");
+    let rules = generation(1) + "  tcp:\n  - route: [{destination: {host: app.test}}]\n";
+    gateway.replace("routes.yaml", rules);
+    gateway.replace("gateway.yaml", text);
+    gateway.await_log("cannot listen on");
+    gateway.await_log("cannot take datagrams on");
+    let listeners = || gateway.admin("/listeners").text();
+    let failed = || listeners().lines().filter(|line| line.contains("::error::")).count();
+    await_true("both in /listeners", || failed() == 2);
+    let failures = "envoy_listener_manager_listener_create_failure";
+    let active = "envoy_listener_manager_total_listeners_active";
+    assert_eq!((gateway.metric(failures, &[]), gateway.metric(active, &[])), (2.0, 1.0));
+    assert_eq!(gateway.get("h", "/").header("x-generation"), Some("1"), "the rest is served");
+    drop(tcp);
+    let request = Request::get("h", "/");
+    await_true("requests at the port", || {
+        send(port.address(), &request).is_ok_and(|response| response.upstream() == "app")
+    });
+    await_true("one error less", || failed() == 1);
+    drop(udp);
+    await_true("no error", || failed() == 0 && gateway.metric(active, &[]) == 3.0);
+    let log = gateway.log();
+    let count = |text: &str| log.matches(text).count();
+    assert_eq!((count("cannot listen on"), count("cannot take datagrams on")), (1, 1), "{log}");
+    assert_eq!(count("the address is free by now"), 2, "{log}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::support::await_some;
 use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
+use crate::support::dns::DnsServer;
 use crate::support::gateway::{Gateway, Options};
 use crate::support::upstream::Upstream;
 
@@ -86,14 +87,32 @@ fn a_telemetry_that_disables_logging_beats_the_mesh_and_its_end_brings_it_back()
 }
 
 #[test]
-fn a_filter_that_is_no_expression_is_named_with_its_line_and_the_gateway_serves() {
+fn a_filter_that_is_no_expression_is_refused_and_the_last_good_one_counts() {
     let app = Upstream::start("app");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("json.log");
-    let logging = "[{providers: [{name: file}], filter: {expression: \"response.code >=\"}}]";
-    let gateway = gateway(&app, mesh(&file, ""), telemetry(logging));
+    let logging =
+        |filter: &str| telemetry(&format!("[{{providers: [{{name: file}}], filter: {{expression: {filter}}}}}]"));
+    let gateway = gateway(&app, mesh(&file, ""), logging("request.url_path == '/told'"));
+    gateway.replace("telemetry.yaml", logging("\"request.url_path ==\""));
     gateway.await_log("telemetry.yaml:5");
     gateway.await_log("the filter's expression is no CEL");
+    assert_eq!(gateway.get("h", "/quiet").status, 200);
+    assert_eq!(gateway.get("h", "/told").status, 200);
+    assert!(line(&file, "/told").contains("/told"));
+    assert!(!fs::read_to_string(&file).unwrap().contains("/quiet"));
+}
+
+#[test]
+fn a_filter_that_could_cost_too_much_is_named_with_its_line_and_the_gateway_serves() {
+    let app = Upstream::start("app");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("json.log");
+    let all = |inner: &str| format!("request.headers.all(name, {inner})");
+    let logging = format!("[{{providers: [{{name: file}}], filter: {{expression: \"{}\"}}}}]", all(&all(&all("true"))));
+    let gateway = gateway(&app, mesh(&file, ""), telemetry(&logging));
+    gateway.await_log("telemetry.yaml:5");
+    gateway.await_log("or could cost too much");
     assert_eq!(gateway.get("h", "/").status, 200);
 }
 
@@ -153,14 +172,70 @@ fn requests_are_counted_by_the_workload_of_their_endpoint() {
     while one.requests() < 2 || two.requests() < 2 {
         assert_eq!(gateway.get("h", "/").status, 200);
     }
-    for (service, count) in [("billing", one.requests()), ("unknown", two.requests())] {
+    let seen =
+        [("app-test-0", "billing", "latest", one.requests()), ("app-test-1", "app-test-1", "v2", two.requests())];
+    for (workload, service, revision, count) in seen {
         let labels = [
-            r#"destination_workload="app-test""#,
+            &format!("destination_workload=\"{workload}\""),
             r#"destination_workload_namespace="default""#,
-            r#"destination_canonical_revision="latest""#,
+            &format!("destination_canonical_revision=\"{revision}\""),
             &format!("destination_canonical_service=\"{service}\""),
+            r#"destination_app="unknown""#,
+            r#"destination_version="unknown""#,
+            r#"destination_principal="unknown""#,
+            r#"destination_cluster="Kubernetes""#,
+            r#"source_cluster="Kubernetes""#,
         ];
         gateway.await_metric("istio_requests_total", &labels, count as f64);
+    }
+}
+
+#[test]
+fn a_workload_entry_and_a_host_of_dns_are_workloads_of_their_objects_names() {
+    let (machine, named) = (Upstream::start("machine"), Upstream::start("named"));
+    let dns = DnsServer::start();
+    dns.set("named.test", &["127.0.0.1"], 60);
+    let entry = |host: &str, more: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {}}}\nspec:\n  hosts: [{host}]\n  \
+             ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {}}}]\n  {more}\n",
+            host.replace('.', "-"),
+            if host == "named.test" { named.address().port() } else { machine.address().port() },
+        )
+    };
+    let workload = "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm-1}\n\
+                    spec: {address: 127.0.0.1, labels: {class: vm, app: ledger}, serviceAccount: books}\n";
+    let files = entry("app.test", "resolution: STATIC\n  workloadSelector: {labels: {class: vm}}")
+        + &entry("named.test", "resolution: DNS")
+        + workload;
+    let rules = "- match: [{uri: {prefix: /named}}]\n  route: [{destination: {host: named.test}}]\n\
+                 - match: [{uri: {prefix: /machine}}]\n  route: [{destination: {host: app.test}}]\n";
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(rules))
+        .file("app.yaml", files)
+        .argument("--cluster-id")
+        .argument("east")
+        .argument("--dns-server")
+        .argument(dns.address().to_string())
+        .start();
+    gateway.await_answer("h", "/named", |response| response.status == 200);
+    assert_eq!(gateway.get("h", "/machine").upstream(), "machine");
+    assert_eq!(gateway.get("h", "/nowhere").status, 404);
+    for (workload, service, cluster, status) in [
+        ("vm-1", "ledger", "east", 200),
+        ("named-test", "named-test", "east", 200),
+        ("unknown", "unknown", "unknown", 404),
+    ] {
+        let labels = [
+            &format!("destination_workload=\"{workload}\""),
+            &format!("destination_canonical_service=\"{service}\""),
+            &format!("destination_cluster=\"{cluster}\""),
+            &format!("response_code=\"{status}\""),
+            r#"destination_canonical_revision="latest""#,
+            r#"source_cluster="east""#,
+        ];
+        series(&gateway, "istio_requests_total", &labels);
     }
 }
 

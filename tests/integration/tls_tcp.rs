@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::support::dns::DnsServer;
+use crate::support::gateway::Options;
 use crate::support::tcp::{Server, service};
 use crate::support::tls::{Authority, Pair, Tls, tls_secret};
 use crate::support::{DEADLINE, await_true};
@@ -78,6 +80,42 @@ fn tls_goes_through_to_the_backend_of_its_server_name() {
     assert!(line.contains(" a.test "), "the server name is in the line: {line}");
     assert!(client.connect("c.test").is_err() && client.connect_without_name("a.test").is_err());
     tls.gateway.await_metric("envoy_listener_no_filter_chain_match", &[], 2.0);
+}
+
+#[test]
+fn a_connection_of_tls_goes_to_the_host_of_its_server_name_and_to_no_other() {
+    let authority = Authority::new("ca");
+    let backend = speaker(&authority.issue(&["a.example.test"]), "a");
+    let dns = DnsServer::start();
+    dns.set("a.example.test", &["127.0.0.1"], 60);
+    dns.set("elsewhere.test", &["127.0.0.1"], 60);
+    let rules = "tls:
+  - match: [{sniHosts: ['*.test']}]
+    route: [{destination: {host: '*.example.test'}}]";
+    let server = "{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.test'], tls: {mode: PASSTHROUGH}}";
+    let entry = format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: all}}\nspec:\n  \
+         hosts: ['*.example.test']\n  resolution: DYNAMIC_DNS\n  \
+         ports: [{{number: 443, name: tls, protocol: TLS, targetPort: {}}}]\n",
+        backend.port()
+    );
+    let options = Options::new().file("tls.yaml", gateway(server, rules) + &entry);
+    let tls = Tls::start_with(options.argument("--dns-server").argument(dns.address().to_string()));
+    let client = tls.client(&authority);
+    for _ in 0..2 {
+        let mut said = String::new();
+        client.connect("a.example.test").unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said, "a");
+    }
+    let cluster = "outbound|443||*.example.test";
+    let line = tls.gateway.await_access(cluster);
+    assert!(line.contains(&format!("\"{backend}\" {cluster}")) && line.contains(" a.example.test "), "{line}");
+    for name in ["no.example.test", "elsewhere.test"] {
+        assert!(client.connect(name).is_err(), "{name}");
+        let line = tls.gateway.await_access(&format!(" {name} "));
+        assert!(line.contains(" UH ") && line.contains(cluster), "{line}");
+    }
+    tls.gateway.await_metric("envoy_cluster_upstream_cx_none_healthy", &[cluster], 2.0);
 }
 
 #[test]

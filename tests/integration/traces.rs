@@ -241,6 +241,61 @@ fn an_upstream_names_what_it_has_done_to_the_gateway_alone() {
 }
 
 #[test]
+fn a_mirror_is_told_of_the_trace_and_never_sampled() {
+    let answer = |_: &Seen| b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let (app, mirror) = (Upstream::start("app"), Upstream::scripted("mirror", Box::new(answer)));
+    let collector = GrpcServer::start();
+    let rules = "- route: [{destination: {host: app.test}}]\n  mirror: {host: mirror.test}\n";
+    let gateway = options(&app, collector.address(), mesh(""), ALL)
+        .file("routes.yaml", routes(rules))
+        .file("mirror.yaml", service_entry("mirror.test", &[("v1", mirror.address())]))
+        .start();
+    let response = gateway.get("h", "/copied");
+    let seen = await_some("the copy", || mirror.seen().first().cloned());
+    let header = |name: &str| seen.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let (span, below) = await_trace(&collector, "/copied");
+    let told = header("traceparent").unwrap();
+    assert!(told.starts_with(&format!("00-{}-", span.trace)) && told.ends_with("-00"), "{told}");
+    assert!(!told.contains(&below[0].id) && !told.contains(&span.id), "a span of its own: {told}");
+    assert_eq!(header("tracestate"), Some(""));
+    assert_eq!(header("x-envoy-decorator-operation"), Some("app.test:80/*"));
+    assert!(response.seen("traceparent").unwrap().ends_with("-01"));
+    gateway.get("h", "/last");
+    await_trace(&collector, "/last");
+    let all = spans(&collector);
+    assert_eq!(all.iter().filter(|other| other.trace == span.trace).count(), 2, "a copy has no span: {all:?}");
+}
+
+#[test]
+fn mesh_and_cluster_are_those_of_the_configuration_and_of_the_command_line() {
+    let (app, collector) = (Upstream::start("app"), GrpcServer::start());
+    let mesh = mesh("") + "    defaultConfig: {meshId: mesh1}\n";
+    let options = options(&app, collector.address(), mesh, ALL).argument("--cluster-id").argument("east");
+    let gateway = options.start();
+    assert_eq!(gateway.get("h", "/").status, 200);
+    let (span, below) = await_trace(&collector, "/");
+    for span in [&span, &below[0]] {
+        assert_eq!((span.tag("istio.mesh_id"), span.tag("istio.cluster_id")), ("mesh1", "east"));
+    }
+}
+
+#[test]
+fn what_is_refused_for_its_form_has_no_span_and_what_has_no_route_has_one() {
+    let (app, collector) = (Upstream::start("app"), GrpcServer::start());
+    let rules = "- match: [{uri: {prefix: /known}}]\n  route: [{destination: {host: app.test}}]\n";
+    let gateway = options(&app, collector.address(), mesh(""), ALL).file("routes.yaml", routes(rules)).start();
+    for request in ["GET /ok HTTP/1.1\r\n\r\n", "GET /ok#f HTTP/1.1\r\nhost: h\r\n\r\n", "GET /ok HTTP/1.0\r\n\r\n"] {
+        let mut connection = gateway.connect();
+        connection.send(request.as_bytes()).unwrap();
+        assert!(matches!(connection.response(false).unwrap().status, 400 | 426), "{request}");
+    }
+    assert_eq!(gateway.get("h", "/unknown").status, 404);
+    let (span, below) = await_trace(&collector, "/unknown");
+    assert_eq!((span.tag("response_flags"), span.tag("http.status_code"), below.len()), ("NR", "404", 0));
+    assert!(trace(&spans(&collector), "/ok").is_none(), "{:?}", spans(&collector));
+}
+
+#[test]
 fn without_a_provider_headers_of_traces_pass() {
     let (app, collector) = (Upstream::start("app"), GrpcServer::start());
     let gateway = gateway(&app, &collector, "[{randomSamplingPercentage: 100}]");

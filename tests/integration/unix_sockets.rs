@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
+use rustls::{ServerConnection, StreamOwned};
+
 use crate::support::await_true;
-use crate::support::config::{ANY_GATEWAY, routes};
+use crate::support::config::{ANY_GATEWAY, policy, routes};
 use crate::support::gateway::{Gateway, Options};
+use crate::support::secure::{Authority, Pair, server_config, write};
 use crate::support::tcp::{Tcp, read_some, routes as tcp_routes};
 
 /// Answers each request of each connection with this body.
@@ -16,22 +19,44 @@ fn answer(listener: UnixListener, body: &'static str) {
 }
 
 fn answer_with(listener: UnixListener, status: &'static str, body: &'static str) {
+    serve(listener, move |socket| answer_on(socket, status, body));
+}
+
+/// Answers under TLS with the name that it was asked for.
+fn answer_under_tls(listener: UnixListener, pair: &Pair) {
+    let config = server_config(pair, None, &[]);
+    serve(listener, move |socket| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket);
+        while stream.conn.is_handshaking() {
+            if stream.conn.complete_io(&mut stream.sock).is_err() {
+                return;
+            }
+        }
+        let name = stream.conn.server_name().unwrap_or("-").to_owned();
+        answer_on(stream, "200 OK", &name);
+    });
+}
+
+fn serve(listener: UnixListener, each: impl Fn(UnixStream) + Clone + Send + 'static) {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
-            let Ok(mut socket) = socket else { return };
-            std::thread::spawn(move || {
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                while socket.read(&mut byte).is_ok_and(|read| read == 1) {
-                    head.push(byte[0]);
-                    if head.ends_with(b"\r\n\r\n") {
-                        head.clear();
-                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                        let _ = socket.write_all(answer.as_bytes());
-                    }
-                }
-            });
+            let Ok(socket) = socket else { return };
+            let each = each.clone();
+            std::thread::spawn(move || each(socket));
         }
     });
+}
+
+fn answer_on(mut socket: impl Read + Write, status: &str, body: &str) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while socket.read(&mut byte).is_ok_and(|read| read == 1) {
+        head.push(byte[0]);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = socket.write_all(answer.as_bytes());
+        }
+    }
 }
 
 fn entry(address: &str, more: &str) -> String {
@@ -111,6 +136,33 @@ fn a_unix_socket_that_fails_is_ejected() {
     let line = format!("outbound|80||app.test::{path}::health_flags::/failed_outlier_check");
     await_true("an ejected socket", || gateway.admin("/clusters").text().contains(&line));
     assert_eq!(gateway.get("h", "/").status, 503);
+}
+
+#[test]
+fn requests_reach_a_unix_socket_under_tls_and_a_wrong_certificate_ejects_it() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let (address, path) = in_folder(folder.path());
+    answer_under_tls(UnixListener::bind(&path).unwrap(), &authority.issue(&["app.test", "sub.app.test"]));
+    let ca = write(folder.path(), "ca.pem", &authority.pem).display().to_string();
+    let outliers = "outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100}\n";
+    let tls =
+        |more: &str| policy("app.test", &format!("tls: {{mode: SIMPLE, caCertificates: {ca}{more}}}\n{outliers}"));
+    let gateway = start(entry(&address, "") + "---\n" + &tls(""));
+    for host in ["app.test", "sub.app.test", "app.test"] {
+        let response = gateway.get(host, "/");
+        assert_eq!((response.status, response.text().as_str()), (200, host), "{}", gateway.log());
+    }
+    assert!(gateway.metric("envoy_cluster_ssl_handshake", &["outbound|80||app.test"]) >= 2.0);
+    gateway.replace("app.yaml", entry(&address, "") + "---\n" + &tls(", sni: given.test"));
+    gateway.await_answer("app.test", "/", |response| response.text() == "given.test");
+    // A name that the certificate has not.
+    gateway.replace("app.yaml", entry(&address, "") + "---\n" + &tls(", subjectAltNames: [other.test]"));
+    gateway.await_answer("app.test", "/", |response| response.status == 503);
+    let line = format!("outbound|80||app.test::{path}::health_flags::/failed_outlier_check");
+    await_true("an ejected socket", || gateway.admin("/clusters").text().contains(&line));
+    assert_eq!(gateway.get("app.test", "/").text(), "no healthy upstream");
+    let refused = || gateway.metric("envoy_cluster_ssl_fail_verify_san", &["outbound|80||app.test"]);
+    await_true("the names to be counted", || refused() >= 1.0);
 }
 
 #[test]

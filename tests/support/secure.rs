@@ -180,7 +180,8 @@ impl Options {
     }
 }
 
-fn server_config(pair: &Pair, clients: Option<&str>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+/// What a server of TLS is set up with; `clients` signs for those that it takes.
+pub(crate) fn server_config(pair: &Pair, clients: Option<&str>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.expect("versions of TLS");

@@ -96,14 +96,16 @@ pub struct Endpoint {
 /// What endpoints are a part of, as Istio tells it with each endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Workload {
-    /// Of the WorkloadEntry, the ServiceEntry, or what has made the Pod.
+    /// Of the WorkloadEntry, of the ServiceEntry and the place in it, or of what has made the Pod; empty when unknown.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub name: String,
     /// Of the same.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub namespace: String,
-    /// Label `service.istio.io/canonical-name`; empty without.
+    /// By labels, else the name.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub canonical_service: String,
-    /// Label `service.istio.io/canonical-revision`; empty without.
+    /// By labels, else `latest`.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub canonical_revision: String,
 }

@@ -30,7 +30,7 @@ use crate::log_entry::Logs;
 use crate::module_source::{self, Cause, LoadError, ModuleSource};
 use crate::rollout::Rollout;
 use crate::snapshot::{Attached, ClusterEntry, Snapshot, SnapshotParts};
-use crate::sockets::SocketRegistry;
+use crate::sockets::{SocketRegistry, Sockets};
 use crate::spans::SpanPlan;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
@@ -82,6 +82,10 @@ pub struct Builder {
     modules: Arc<ModuleStore>,
     compiler: Compiler,
     sockets: SocketRegistry,
+    /// Addresses of the last snapshot that could not be bound.
+    unbound: Vec<std::net::SocketAddr>,
+    /// Sockets of such ones that were bound since, for the next snapshot.
+    regained: Vec<Arc<Sockets>>,
     udp: UdpListeners,
     resolution: Resolution,
     /// Made with the first cluster that wants any.
@@ -151,6 +155,8 @@ impl Builder {
             compiler: Compiler::new(modules.clone(), options.bind, options.source.clone()),
             modules,
             sockets: SocketRegistry::default(),
+            unbound: Vec::new(),
+            regained: Vec::new(),
             udp: UdpListeners::default(),
             health: None,
             resolution: Resolution::start(options.dns_server)?,
@@ -191,6 +197,8 @@ impl Builder {
         let listeners = self.listeners(&model, &mut problems);
         let workers = self.options.bind.then_some(self.options.workers);
         let udp_listeners = self.udp.build(&model, workers, &self.options.metrics, &mut problems);
+        let active = i64::try_from(listeners.len() + udp_listeners.len()).unwrap_or(i64::MAX);
+        self.options.metrics.server.total_listeners_active.set(active);
         let instead = self.options.access_log.as_deref();
         let access_logs = self.logs.open(&model, instead, &self.options.metrics, &mut problems);
         let clusters: Vec<_> = self.clusters(&model, &mut problems);

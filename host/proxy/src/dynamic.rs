@@ -1,5 +1,5 @@
-//! Clusters of `resolution: DYNAMIC_DNS`, Envoy's dynamic forward proxy: a pool for each host that requests name, resolved
-//! from its first request on.
+//! Clusters of `resolution: DYNAMIC_DNS`, Envoy's dynamic forward proxy: a pool for each host that requests name, or
+//! connections by their server name, resolved from the first one on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header;
+use http::{HeaderMap, header};
 use portolan_model::DynamicHosts;
 use tokio::time::timeout;
 
@@ -19,6 +19,8 @@ use crate::pool::ClusterPool;
 use crate::snapshot::ClusterEntry;
 use crate::stream::Stream;
 use crate::upstream::without_port;
+use crate::view::View;
+use crate::worker::Worker;
 
 /// Hosts of one cluster and worker, Envoy's default. One more takes the place of the one that was not used for longest.
 const MAX_HOSTS: usize = 1024;
@@ -43,32 +45,59 @@ struct Host {
     used_ms: Cell<u64>,
 }
 
-/// The pool of the host that the request is for, as it goes upstream. There is none for a host that the ServiceEntry is not
-/// for: clients must not choose whom the gateway connects to.
-pub(crate) async fn pool(
-    stream: &Rc<Stream>,
-    cluster: &ClusterEntry,
-    of_cluster: &ClusterPool,
-    allowed: &DynamicHosts,
-) -> Result<Rc<ClusterPool>, Box<Reply>> {
-    let name = stream.with_state(|state| {
-        let authority = state.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        authority.map(|authority| without_port(authority).to_ascii_lowercase())
-    });
-    let unresolved = |cause: String| {
-        let name = cluster.state.name.clone();
+/// A cluster whose clients name their hosts, and what this worker knows of it.
+pub(crate) struct Named<'a> {
+    pub(crate) cluster: &'a ClusterEntry,
+    pub(crate) allowed: &'a DynamicHosts,
+    pub(crate) pool: &'a ClusterPool,
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unresolved {
+    /// The ServiceEntry is not for it, or nothing names one.
+    #[error("the request's host is none of `{0}`")]
+    NotAllowed(String),
+    /// DNS knows none, or does not answer.
+    #[error("DNS has no address of {0}")]
+    NoAddress(String),
+}
+
+/// The pool of the host that the request is for, as it goes upstream.
+pub(crate) async fn pool_of_request(stream: &Rc<Stream>, named: &Named<'_>) -> Result<Rc<ClusterPool>, Box<Reply>> {
+    let name = stream.with_state(|state| host_of(&state.request.headers));
+    pool(&stream.worker, &stream.view, named, name.as_deref()).await.map_err(|cause| {
+        let name = named.cluster.state.name.clone();
         stream.note(|info| info.upstream_cluster = Some(name));
-        Box::new(Reply::unresolved(cause))
+        Box::new(Reply::unresolved(cause.to_string()))
+    })
+}
+
+/// The host that a request names, without its port.
+pub(crate) fn host_of(headers: &HeaderMap) -> Option<String> {
+    let authority = headers.get(header::HOST)?.to_str().ok()?;
+    Some(without_port(authority).to_owned())
+}
+
+/// The pool of a host that a request or a connection names. There is none for a host that the ServiceEntry is not for:
+/// clients must not choose whom the gateway connects to.
+pub(crate) async fn pool(
+    worker: &Worker,
+    view: &View,
+    named: &Named<'_>,
+    name: Option<&str>,
+) -> Result<Rc<ClusterPool>, Unresolved> {
+    let allowed = named.allowed;
+    let Some(name) = name.filter(|name| allowed.covers(name)).map(str::to_ascii_lowercase) else {
+        return Err(Unresolved::NotAllowed(allowed.host.clone()));
     };
-    let Some(name) = name.filter(|name| allowed.covers(name)) else {
-        return Err(unresolved(format!("the request's host is none of `{}`", allowed.host)));
-    };
-    let host = of_cluster.dynamic.find(&name, || Host::new(stream, cluster, &name, allowed.port));
+    let new = || Host::new((worker, view), named.cluster, &name, allowed.port);
+    let host = named.pool.dynamic.find(&name, new);
     let mut answered = host.following.answered.clone();
     // The sender goes away only when nothing can be resolved here at all.
     let waited = timeout(LONGEST_WAIT, answered.wait_for(|answered| *answered)).await;
     if waited.is_err() || !host.is_resolved() {
-        return Err(unresolved(format!("DNS has no address of {name}")));
+        return Err(Unresolved::NoAddress(name));
     }
     Ok(host.pool.clone())
 }
@@ -101,10 +130,10 @@ impl Hosts {
 
 impl Host {
     /// Counts for the cluster, and has the port that the ServiceEntry says.
-    fn new(stream: &Stream, cluster: &ClusterEntry, name: &str, port: u16) -> Self {
+    fn new((worker, view): (&Worker, &View), cluster: &ClusterEntry, name: &str, port: u16) -> Self {
         let state = Arc::new(ClusterState::new(cluster.state.name.clone(), cluster.state.metrics.clone()));
-        let following = stream.view.snapshot.names.follow(&state, name, port);
-        let pool = stream.worker.with_rng(|rng| ClusterPool::new(state, rng));
+        let following = view.snapshot.names.follow(&state, name, port);
+        let pool = worker.with_rng(|rng| ClusterPool::new(state, rng));
         Self { pool, following, used_ms: Cell::new(clock::now_ms()) }
     }
 

@@ -47,6 +47,8 @@ pub struct Seen {
     pub errors: AtomicU64,
     /// Connections open now.
     pub connections: AtomicU32,
+    /// Of the last connection, as [`crate::principals`] numbers them.
+    pub(crate) principals: AtomicU32,
     health: Health,
 }
 

@@ -3,11 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body::Frame;
 use portolan_model::{ClusterId, EVERY_REQUEST, Share};
@@ -17,15 +19,19 @@ use tokio::time::timeout;
 
 use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
+use crate::dynamic::{self, Named};
+use crate::forwarded::FORWARDED_FOR;
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
-use crate::pool::{PoolLimits, Wanted};
+use crate::pool::{ClusterPool, PoolLimits, Wanted};
 use crate::router::{Forwarding, Upstream};
 use crate::snapshot::ClusterEntry;
 use crate::stream::Stream;
 use crate::upstream::{ConnectionKey, Form, StreamFailure, as_http2, stream_failure};
 use crate::view::View;
 use crate::worker::Worker;
+
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// Most bytes of a body that wait for a mirror; a copy for a slower one is cut off. Envoy's limit of a connection's buffer.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -70,6 +76,8 @@ struct Copy {
     worker: Rc<Worker>,
     view: Rc<View>,
     cluster: ClusterId,
+    /// Whom it is for, where requests of the cluster say that.
+    host: Option<Box<str>>,
     /// What its connection must be for.
     key: Option<Rc<ConnectionKey>>,
     is_http2: bool,
@@ -92,10 +100,15 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         }
         let Some(head) = stream.with_state(|state| Some(KeptHead::of(&state.request))) else { continue };
         let mut parts = head.into_parts();
-        let copy = Copy::new(stream, mirror.cluster, cluster);
+        let mut copy = Copy::new(stream, mirror.cluster, cluster);
+        if cluster.dynamic.is_some() {
+            copy.host = dynamic::host_of(&parts.headers).map(String::into_boxed_str);
+        }
         if has_body && stream.view.wants.request_body {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
+        mark(&mut parts.headers, stream.connection.local.ip());
+        stream.tell_mirror(&mut parts.headers);
         if copy.is_http2 {
             as_http2(&mut parts, cluster.transport.scheme());
         } else if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
@@ -107,13 +120,26 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
     }
 }
 
+/// Says that a copy comes from here and not from a client, as Envoy's do.
+fn mark(headers: &mut HeaderMap, own: IpAddr) {
+    let own = own.to_canonical();
+    let text = match headers.get(FORWARDED_FOR).and_then(|told| told.to_str().ok()) {
+        Some(told) => format!("{told},{own}"),
+        None => own.to_string(),
+    };
+    if let Ok(text) = HeaderValue::try_from(text) {
+        headers.insert(FORWARDED_FOR, text);
+    }
+    headers.insert(INTERNAL, HeaderValue::from_static("true"));
+}
+
 impl Copy {
     fn new(stream: &Stream, cluster: ClusterId, entry: &ClusterEntry) -> Self {
         let (worker, view) = (stream.worker.clone(), stream.view.clone());
         worker.copies.set(worker.copies.get() + 1);
         let (key, form) = entry.transport.needs(stream);
         let is_http2 = form == Form::Http2;
-        Self { worker, view, cluster, key, is_http2 }
+        Self { worker, view, cluster, host: None, key, is_http2 }
     }
 
     async fn send(self, request: Request<RequestBody>, limit: Duration) {
@@ -124,9 +150,21 @@ impl Copy {
         }
     }
 
+    /// Where the copy goes; nowhere when its host is none of the cluster's, or has no address.
+    async fn pool(&self, cluster: &ClusterEntry) -> Option<Rc<ClusterPool>> {
+        let pool = self.view.pools.get(self.cluster as usize)?;
+        let Some(allowed) = &cluster.dynamic else { return Some(pool.clone()) };
+        let named = Named { cluster, allowed, pool };
+        let found = Box::pin(dynamic::pool(&self.worker, &self.view, &named, self.host.as_deref())).await;
+        if found.is_err() {
+            cluster.state.metrics.upstream_cx_none_healthy.inc();
+        }
+        found.ok()
+    }
+
     async fn exchange(&self, mut request: Request<RequestBody>) -> Option<()> {
         let cluster = self.view.snapshot.cluster(self.cluster)?;
-        let pool = self.view.pools.get(self.cluster as usize)?;
+        let pool = self.pool(cluster).await?;
         let metrics = &cluster.state.metrics;
         let breakers = self.view.snapshot.model.clusters.get(self.cluster as usize)?.circuit_breakers;
         let limits = PoolLimits { breakers, ..cluster.limits };

@@ -21,6 +21,7 @@ use crate::cluster::{ClusterState, EndpointSet, Permit};
 use crate::dynamic::Hosts;
 use crate::endpoint::EndpointState;
 use crate::lease::{Lease, OpenConnection, Sender};
+use crate::principals;
 use crate::sent::Recorded;
 use crate::upstream::{
     Application, ConnectError, ConnectionKey, Http2Connection, Http2Stream, Socket, UpstreamTransport, connect,
@@ -285,6 +286,7 @@ impl ClusterPool {
         let socket = connect(&self.state, address, limits.connect_timeout, transport, key.as_deref(), application)
             .await
             .map_err(|error| CheckoutError::Connect(address, error))?;
+        pool.endpoint.seen.principals.store(principals::number(&socket, transport), Relaxed);
         let open = OpenConnection::new(socket.local(), transport, key.clone(), (&pool.endpoint, place));
         self.yield_on_demand(limits.breakers.max_connections);
         if *is_http2 {

@@ -17,7 +17,7 @@ use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
 use crate::connect;
 use crate::deadline::Deadline;
-use crate::dynamic;
+use crate::dynamic::{self, Named};
 use crate::endpoint::EndpointState;
 use crate::expected_timeout;
 use crate::filter_chain::{Direction, Outcome};
@@ -223,7 +223,10 @@ impl Forwarding<'_> {
         };
         // Boxed: hardly any cluster has it, and each future on the way holds its largest part.
         let pool = match &self.cluster.dynamic {
-            Some(allowed) => Box::pin(dynamic::pool(self.stream, self.cluster, pool, allowed)).await,
+            Some(allowed) => {
+                let named = Named { cluster: self.cluster, allowed, pool };
+                Box::pin(dynamic::pool_of_request(self.stream, &named)).await
+            }
             None => Ok(pool.clone()),
         };
         let pool = match pool {

@@ -96,6 +96,10 @@ impl SocketRegistry {
         self.ends = true;
     }
 
+    pub(crate) fn ends(&self) -> bool {
+        self.ends
+    }
+
     /// Forgets addresses that are not wanted any more: their sockets are closed by whoever took them, and an address that
     /// comes back needs new ones.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(&SocketAddr) -> bool) {

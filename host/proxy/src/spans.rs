@@ -15,7 +15,7 @@ use portolan_telemetry::format::{Format, protocol_name};
 use portolan_telemetry::otlp::{Origin, Span, SpanKind};
 use portolan_telemetry::trace::{SpanId, TraceId};
 use portolan_telemetry::zipkin::{self, Endpoint};
-use portolan_telemetry::{Counter, Metrics, ResponseFlags, StreamInfo, TraceContext, UpstreamAddress};
+use portolan_telemetry::{Metrics, ResponseFlags, StreamInfo, TraceContext, TracerMetrics, UpstreamAddress};
 use smallvec::SmallVec;
 
 use self::context::{CLIENT_TRACE_ID, Context};
@@ -131,6 +131,8 @@ pub(crate) fn operation(route: &Route, listener_port: u16) -> Option<String> {
 pub(crate) struct Spans {
     context: Context,
     client_trace_id: Option<HeaderValue>,
+    /// What the route does, once somebody has asked.
+    pub(crate) operation: Option<Arc<str>>,
     /// What the upstream says that it has done.
     name: Option<HeaderValue>,
     /// The request's headers that tags name, as they were sent, by tag.
@@ -173,7 +175,8 @@ impl Spans {
     ) -> Option<Box<Self>> {
         let context = Context::begin(&plan.wanted, headers, draw)?;
         let client_trace_id = headers.get(CLIENT_TRACE_ID).cloned();
-        Some(Box::new(Self { context, client_trace_id, name: None, values: None, tries: SmallVec::new() }))
+        let (operation, name, values, tries) = (None, None, None, SmallVec::new());
+        Some(Box::new(Self { context, client_trace_id, operation, name, values, tries }))
     }
 
     pub(crate) fn trace(&self) -> TraceId {
@@ -233,7 +236,15 @@ impl Spans {
             self.values = Some(plan.values(headers));
         }
         if plan.wanted.propagate {
-            self.context.inject(self.tries.last().map_or(fallback, |last| last.id), headers);
+            let span = self.tries.last().map_or(fallback, |last| last.id);
+            self.context.inject(span, self.is_sampled(), headers);
+        }
+    }
+
+    /// Tells a mirror of the trace. Its span is never sampled, whatever the request's is: Istio sets `trace_sampled: false`.
+    pub(crate) fn inject_copy(&self, plan: &SpanPlan, headers: &mut HeaderMap, span: SpanId) {
+        if plan.wanted.propagate {
+            self.context.inject(span, false, headers);
         }
     }
 
@@ -338,17 +349,11 @@ impl SpanPlan {
         }
     }
 
-    /// Spans that were sent, those that were lost, and times that they had waited long enough.
-    fn counters<'a>(&self, metrics: &'a Metrics) -> [&'a Counter; 3] {
+    /// What is counted of them.
+    fn counters<'a>(&self, metrics: &'a Metrics) -> &'a TracerMetrics {
         match self.wanted.export {
-            TraceExport::Zipkin { .. } => {
-                let all = &metrics.zipkin;
-                [&all.spans_sent, &all.spans_dropped, &all.timer_flushed]
-            }
-            TraceExport::Grpc | TraceExport::Http(_) => {
-                let all = &metrics.tracing;
-                [&all.spans_sent, &all.spans_dropped, &all.timer_flushed]
-            }
+            TraceExport::Zipkin { .. } => &metrics.zipkin,
+            TraceExport::Grpc | TraceExport::Http(_) => &metrics.tracing,
         }
     }
 

@@ -13,7 +13,7 @@ use portolan_telemetry::{
 use portolan_wasm::{Condition, StreamState};
 
 use crate::context::StreamContext;
-use crate::workload;
+use crate::{principals, workload};
 
 /// Handles that a worker keeps; with more it forgets them all and asks for them again.
 const MAX_HANDLES: usize = 4096;
@@ -40,6 +40,8 @@ pub(crate) struct Ended {
     pub(crate) grpc_status: Option<u32>,
     /// Of the endpoint, as [`workload`] numbers it.
     pub(crate) workload: u32,
+    /// Of the connection to it, as [`principals`] numbers them.
+    pub(crate) principals: u32,
 }
 
 /// What a request is counted with.
@@ -102,6 +104,7 @@ impl StandardPlan {
         Key {
             destination: self.destinations.get(cluster as usize).cloned(),
             workload: workload::of(ended.workload),
+            principals: principals::of(ended.principals),
             tcp: ended.tcp,
             response_code: ended.status,
             flags: ended.flags.bits(),
@@ -147,15 +150,9 @@ impl StandardCounts {
     }
 
     /// The series of a TCP connection's outcome.
-    pub(crate) fn connection(
-        &self,
-        plan: &StandardPlan,
-        cluster: u32,
-        flags: ResponseFlags,
-        workload: u32,
-    ) -> Arc<StandardSeries> {
+    pub(crate) fn connection(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {
         // Expressions ask for attributes of requests.
-        self.series(plan, cluster, Ended { tcp: true, flags, workload, ..Ended::default() })
+        self.series(plan, cluster, ended)
     }
 
     fn series(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {

@@ -26,6 +26,7 @@ use crate::balancer::GOLDEN;
 use crate::clock;
 use crate::connection::{Accepted, OpenSocket};
 use crate::context::{ConnectionInfo, StreamContext};
+use crate::standard_metrics::Ended;
 use crate::view::View;
 use crate::worker::Worker;
 use chain::Chain;
@@ -270,16 +271,21 @@ impl Connection {
     fn count_opened(&self) {
         let Some(plan) = &self.view.snapshot.standard else { return };
         if !self.counted.replace(true) {
-            let (cluster, flags) = (self.record.cluster(), self.record.flags());
-            self.view.standard.connection(plan, cluster, flags, self.record.workload.get()).connection_opened();
+            self.view.standard.connection(plan, self.record.cluster(), self.ended()).connection_opened();
         }
+    }
+
+    /// What it is counted by.
+    fn ended(&self) -> Ended {
+        let record = &self.record;
+        let (workload, principals) = (record.workload.get(), record.principals.get());
+        Ended { tcp: true, flags: record.flags(), workload, principals, ..Ended::default() }
     }
 
     fn count_closed(&self) {
         let Some(plan) = &self.view.snapshot.standard else { return };
         self.count_opened();
-        let (cluster, flags) = (self.record.cluster(), self.record.flags());
-        let series = self.view.standard.connection(plan, cluster, flags, self.record.workload.get());
+        let series = self.view.standard.connection(plan, self.record.cluster(), self.ended());
         let (received, sent) = self.record.bytes();
         series.connection_closed(sent, received);
     }

@@ -18,6 +18,7 @@ pub use certificate::validity;
 pub(crate) use chains::{ChainEntry, FilterChains, Transport};
 pub(crate) use hello::Hello;
 pub(crate) use making::ChainMaking;
+pub(crate) use peer::first_uri;
 pub(crate) use server_config::ServerTls;
 
 /// A client's connection whose TLS ends here.

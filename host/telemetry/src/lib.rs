@@ -21,8 +21,8 @@ pub use metrics::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, Counter, EdgeMetrics, FilterMetrics, Gauge,
     HealthCheckMetrics, Histogram, Http2Metrics, HttpMetrics, Key, ListenerMetrics, Metrics, PluginValue,
     PluginValueKind, Reporter, ResponseClasses, ResponseCodes, RouteMetrics, STANDARD_METRICS, ServerMetrics,
-    StandardDestination, StandardMetric, StandardOptions, StandardSeries, StandardWorkload, TcpMetrics, TracingMetrics,
-    UdpMetrics, ZipkinMetrics,
+    StandardDestination, StandardMetric, StandardOptions, StandardPrincipals, StandardSeries, StandardWorkload,
+    TcpMetrics, TracerMetrics, UdpMetrics,
 };
 pub use response_flags::ResponseFlags;
 pub use stream_info::{ConnectionWords, StreamInfo};

@@ -23,13 +23,13 @@ use groups::Group;
 pub use groups::{
     AccessLogMetrics, CertificateMetrics, ClusterMetrics, ConfigMetrics, EdgeMetrics, FilterMetrics,
     HealthCheckMetrics, Http2Metrics, HttpMetrics, ListenerMetrics, RouteMetrics, ServerMetrics, TcpMetrics,
-    TracingMetrics, UdpMetrics, ZipkinMetrics,
+    TracerMetrics, UdpMetrics,
 };
 pub use plugin_values::{PluginValue, PluginValueKind};
 use standard::Standard;
 pub use standard::{
     Key, MAX_STANDARD_SERIES, Reporter, STANDARD_METRICS, StandardDestination, StandardMetric, StandardOptions,
-    StandardSeries, StandardWorkload,
+    StandardPrincipals, StandardSeries, StandardWorkload,
 };
 
 /// `Content-Type` of [`Metrics::render`].
@@ -53,9 +53,9 @@ pub struct Metrics {
     /// The access log; shared with each [`crate::AccessLog`].
     pub access_log: Arc<AccessLogMetrics>,
     /// Traces by OpenTelemetry.
-    pub tracing: TracingMetrics,
+    pub tracing: TracerMetrics,
     /// Traces by Zipkin.
-    pub zipkin: ZipkinMetrics,
+    pub zipkin: TracerMetrics,
     started: Instant,
     listeners: Members<ListenerMetrics>,
     http: Members<HttpMetrics>,
@@ -86,8 +86,8 @@ impl Metrics {
             http2: Http2Metrics::default(),
             config: ConfigMetrics::default(),
             access_log: Arc::default(),
-            tracing: TracingMetrics::default(),
-            zipkin: ZipkinMetrics::default(),
+            tracing: TracerMetrics::default(),
+            zipkin: TracerMetrics::default(),
             started: Instant::now(),
             listeners: Members::new("listener", limit),
             http: Members::new("listener", limit),
@@ -229,8 +229,8 @@ impl Metrics {
         families.extend(Http2Metrics::families(&[(Vec::new(), &self.http2)]));
         families.extend(ConfigMetrics::families(&[(Vec::new(), &self.config)]));
         families.extend(AccessLogMetrics::families(&[(Vec::new(), &self.access_log)]));
-        families.extend(TracingMetrics::families(&[(Vec::new(), &self.tracing)]));
-        families.extend(ZipkinMetrics::families(&[(Vec::new(), &self.zipkin)]));
+        families.extend(self.tracing.families("opentelemetry"));
+        families.extend(self.zipkin.families("zipkin"));
         families.extend(self.listeners.families("envoy_listener_address"));
         families.extend(self.http.families("envoy_http_conn_manager_prefix"));
         families.extend(self.tcp.families("envoy_tcp_prefix"));

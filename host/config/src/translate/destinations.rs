@@ -127,19 +127,20 @@ impl<'a> Destinations<'a> {
             for mirror in http_policies::mirrors_of(rule) {
                 let path = format!("spec.http[{i}].{}", mirror.path());
                 self.diagnose_one(object, &path, mirror.destination, &mut found);
-                found.extend(self.named_by_requests(object, &path, mirror.destination, "mirrors"));
             }
         }
         for (i, rule) in object.spec.tcp.iter().enumerate() {
             for (j, entry) in rule.route.iter().enumerate() {
                 let path = format!("spec.tcp[{i}].route[{j}]");
-                self.diagnose_connections(object, &path, &entry.destination, &mut found);
+                self.diagnose_route(object, &path, &entry.destination, &mut found);
+                let destination = entry.destination.as_ref();
+                found.extend(destination.and_then(|written| self.named_by_nobody(object, &path, written)));
             }
         }
         for (i, rule) in object.spec.tls.iter().enumerate() {
             for (j, entry) in rule.route.iter().enumerate() {
                 let path = format!("spec.tls[{i}].route[{j}]");
-                self.diagnose_connections(object, &path, &entry.destination, &mut found);
+                self.diagnose_route(object, &path, &entry.destination, &mut found);
             }
         }
         found
@@ -157,34 +158,23 @@ impl<'a> Destinations<'a> {
         }
     }
 
-    fn diagnose_connections(
-        &self,
-        object: &Object<VirtualService>,
-        path: &str,
-        written: &Option<RouteDestination>,
-        found: &mut Vec<Finding>,
-    ) {
-        self.diagnose_route(object, path, written, found);
-        let Some(written) = written else { return };
-        found.extend(self.named_by_requests(object, &format!("{path}.destination"), written, "connections"));
-    }
-
-    /// A host of DYNAMIC_DNS where nothing names it.
-    fn named_by_requests(
+    /// A host of DYNAMIC_DNS, which connections without TLS do not name.
+    fn named_by_nobody(
         &self,
         object: &Object<VirtualService>,
         path: &str,
         written: &RouteDestination,
-        what: &str,
     ) -> Option<Finding> {
         let host = hosts::complete(&written.host, &object.meta.namespace);
         let Some(Provider::Entry(entry)) = self.registry.providers(&host).first() else { return None };
         if entry.spec.resolution.as_deref() != Some("DYNAMIC_DNS") {
             return None;
         }
-        let place = object.place(&format!("{path}.host"));
-        let text =
-            format!("resolution DYNAMIC_DNS is not served for {what}: they reach no endpoint of `{}`", written.host);
+        let place = object.place(&format!("{path}.destination.host"));
+        let text = format!(
+            "connections without TLS name no host, as resolution DYNAMIC_DNS wants it: they reach no endpoint of `{}`",
+            written.host
+        );
         let diagnostic =
             Diagnostic::warning("P0323", place, text).with_help("set `resolution: DNS` in the ServiceEntry");
         Some(Finding { diagnostic, once: None })

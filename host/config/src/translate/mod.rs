@@ -83,6 +83,8 @@ pub struct TranslateOptions {
     pub host_env: BTreeMap<String, Option<String>>,
     /// Where this gateway runs: `region/zone/subzone`, as much of it as is known.
     pub locality: String,
+    /// Istio's name of the cluster that this gateway runs in, for what is told of it. Default: not known.
+    pub cluster_id: Option<String>,
     /// Proxies in front of the gateway whose word counts; beats the mesh configuration's `numTrustedProxies`.
     pub trusted_proxies: Option<u32>,
     /// What becomes of header names with `_`. Default: their request is refused.
@@ -99,9 +101,18 @@ impl Default for TranslateOptions {
             port_map: Vec::new(),
             host_env: BTreeMap::new(),
             locality: String::new(),
+            cluster_id: None,
             trusted_proxies: None,
             underscores: Underscores::default(),
         }
+    }
+}
+
+impl TranslateOptions {
+    /// The gateway's app as Istio names it: its label `app`, else `istio-` and its label `istio`.
+    pub fn app(&self) -> Option<String> {
+        let label = |name: &str| self.labels.get(name).cloned();
+        label("app").or_else(|| label("istio").map(|name| format!("istio-{name}")))
     }
 }
 

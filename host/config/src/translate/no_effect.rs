@@ -18,7 +18,8 @@ const UNSERVED: &[&str] = &[
 ];
 
 /// The fields of `defaultConfig` that are read.
-const READ: &[&str] = &["concurrency", "gatewayTopology", "proxyHeaders", "terminationDrainDuration", "tracing"];
+const READ: &[&str] =
+    &["concurrency", "gatewayTopology", "meshId", "proxyHeaders", "terminationDrainDuration", "tracing"];
 
 /// Those of its `tracing` that are not.
 const TRACERS: &[&str] =

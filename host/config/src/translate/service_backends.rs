@@ -78,7 +78,8 @@ fn by_dns(service: &Object<Service>, host: &str, port: &ServicePort) -> Backend 
         _ => port.port,
     };
     let address = Address::Dns { host: external.unwrap_or_else(|| host.to_owned()), port: number };
-    Backend { address, labels: None, workload: None, weight: 1, locality: String::new(), origin: service.origin("") }
+    let workload = Some(workload::of_nobody());
+    Backend { address, labels: None, workload, weight: 1, locality: String::new(), origin: service.origin("") }
 }
 
 fn of_bare(registry: &Registry<'_>, meta: &Meta, port: u16) -> Vec<Backend> {
@@ -113,7 +114,7 @@ fn of_slice(
             address: address(text, port),
             locality: Some(locality).filter(|l| !l.is_empty()).or_else(of_slice).unwrap_or_default(),
             labels: Some(labels),
-            workload: pod.map(workload::of_pod),
+            workload: Some(pod.map_or_else(workload::of_nobody, workload::of_pod)),
             weight: 1,
             origin: slice.origin(&format!("endpoints[{i}]")),
         });
@@ -139,7 +140,7 @@ fn of_endpoints(
                 address: address(&entry.ip, port),
                 locality: locality::of_labels(&labels),
                 labels: Some(labels),
-                workload: pod.map(workload::of_pod),
+                workload: Some(pod.map_or_else(workload::of_nobody, workload::of_pod)),
                 weight: 1,
                 origin: object.origin(&format!("subsets[{i}].{field}[{j}]")),
             });
@@ -205,12 +206,13 @@ fn of_entry(registry: &Registry<'_>, entry: &Object<ServiceEntry>, host: &str, p
     if entry.spec.endpoints.is_empty() && resolves {
         let address = Address::Dns { host: host.to_owned(), port: entry_port(written, None) };
         let origin = entry.origin("spec.hosts");
-        return vec![Backend { address, labels: None, workload: None, weight: 1, locality: String::new(), origin }];
+        let (labels, workload) = (None, Some(workload::of_host(entry)));
+        return vec![Backend { address, labels, workload, weight: 1, locality: String::new(), origin }];
     }
     let endpoints = entry.spec.endpoints.iter().enumerate();
     let of = |(i, w): (usize, &WorkloadEntry)| {
         let backend = of_workload(w, written, entry.origin(&format!("spec.endpoints[{i}]")))?;
-        Some(Backend { workload: Some(workload::of_entry(&entry.meta, &w.labels)), ..backend })
+        Some(Backend { workload: Some(workload::of_endpoint(entry, i, &w.labels)), ..backend })
     };
     endpoints.filter_map(of).collect()
 }
@@ -227,7 +229,7 @@ fn of_selector(
     let mut backends: Vec<Backend> = workloads
         .filter_map(|w| {
             let (backend, labels) = (of_workload(&w.spec, port, w.origin(""))?, labels_of(w));
-            Some(Backend { workload: Some(workload::of_entry(&w.meta, &labels)), labels: Some(labels), ..backend })
+            Some(Backend { workload: Some(workload::of_workload_entry(w, &labels)), labels: Some(labels), ..backend })
         })
         .collect();
     let pods = registry.pods_by_namespace.get(namespace).into_iter().flatten();

@@ -139,7 +139,7 @@ impl<'a> Spec<'a> {
             sample_by_request_id: !self.ignores_request_id,
             propagate: !self.no_propagation,
             max_path_tag_length: max_length.filter(|length| *length > 0).unwrap_or(MAX_PATH_TAG_LENGTH),
-            tags: tags.all(self, &proxy),
+            tags: tags.all(self, &proxy, mesh::first(resources, |mesh| mesh.default_config.as_ref()?.mesh_id.clone())),
             origin: match &self.provider {
                 Some((_, Some((telemetry, i, _)))) => telemetry.origin(&format!("spec.tracing[{i}]")),
                 _ => mesh::origin(resources, "defaultProviders", |mesh| mesh.default_providers.is_some()),
@@ -156,9 +156,7 @@ fn default_sampling(proxy: &ProxyTracing) -> f64 {
 
 /// As Istio names a gateway by default: its app and its namespace.
 fn service_name(options: &TranslateOptions) -> String {
-    let label = |name: &str| options.labels.get(name).cloned();
-    let app = label("app").or_else(|| label("istio").map(|name| format!("istio-{name}")));
-    format!("{}.{}", app.unwrap_or_else(|| "istio-proxy".to_owned()), options.namespace)
+    format!("{}.{}", options.app().unwrap_or_else(|| "istio-proxy".to_owned()), options.namespace)
 }
 
 /// Makes tags, and tells of variables that are not passed on.
@@ -169,8 +167,8 @@ struct Tags<'a> {
 
 impl Tags<'_> {
     /// Istio's own and the user's, by name. Those of the mesh configuration count where no Telemetry has any.
-    fn all(&mut self, spec: &Spec<'_>, proxy: &ProxyTracing) -> Vec<TraceTag> {
-        let mut tags = if spec.no_istio_tags { Vec::new() } else { self.of_istio() };
+    fn all(&mut self, spec: &Spec<'_>, proxy: &ProxyTracing, mesh_id: Option<String>) -> Vec<TraceTag> {
+        let mut tags = if spec.no_istio_tags { Vec::new() } else { self.of_istio(mesh_id) };
         match spec.tags.filter(|(_, tags)| !tags.is_empty()) {
             Some(((telemetry, i, _), written)) => {
                 let path = |name: &str| telemetry.place(&format!("spec.tracing[{i}].customTags.{name}"));
@@ -182,7 +180,8 @@ impl Tags<'_> {
         tags
     }
 
-    fn of_istio(&self) -> Vec<TraceTag> {
+    fn of_istio(&self, mesh_id: Option<String>) -> Vec<TraceTag> {
+        let known = |id: Option<String>| id.filter(|id| !id.is_empty()).unwrap_or_else(|| UNKNOWN.to_owned());
         let label = |name: &str| self.options.labels.get(name).cloned();
         let canonical = |name: &str, default: &str| {
             label(&format!("service.istio.io/{name}")).unwrap_or_else(|| default.to_owned())
@@ -190,8 +189,8 @@ impl Tags<'_> {
         let tags = [
             ("istio.canonical_revision", canonical("canonical-revision", "latest")),
             ("istio.canonical_service", canonical("canonical-name", UNKNOWN)),
-            ("istio.cluster_id", UNKNOWN.to_owned()),
-            ("istio.mesh_id", UNKNOWN.to_owned()),
+            ("istio.cluster_id", known(self.options.cluster_id.clone())),
+            ("istio.mesh_id", known(mesh_id)),
             ("istio.namespace", self.options.namespace.clone()),
         ];
         tags.into_iter()

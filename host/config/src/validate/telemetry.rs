@@ -1,5 +1,9 @@
 //! Checks of a Telemetry.
 
+use std::panic::catch_unwind;
+
+use cel::parser::Parser;
+
 use super::checker::Checker;
 use super::selector;
 use crate::diagnostic::Diagnostic;
@@ -24,6 +28,15 @@ const METRICS: &[&str] = &[
     "GRPC_REQUEST_MESSAGES",
     "GRPC_RESPONSE_MESSAGES",
 ];
+
+/// What an expression nests by: brackets, and operators, each of which is a level of its own.
+const NESTING: &[u8] = b"([{?.+-*/%=<>!&|,:";
+
+/// Most of them in an expression that is looked at here.
+const MAX_NESTING: usize = 256;
+
+/// Most characters of what the parser says.
+const MAX_REASON: usize = 120;
 
 fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &MetricsEntry) {
     for (i, change) in entry.overrides.iter().enumerate() {
@@ -55,6 +68,27 @@ fn check_metrics(checker: &mut Checker<'_, Telemetry>, path: &str, entry: &Metri
                 _ => {}
             }
         }
+    }
+}
+
+/// As Istio's admission has it: what does not parse is refused, and nothing else.
+fn check_filter(checker: &mut Checker<'_, Telemetry>, path: &str, expression: &str) {
+    if expression.trim().is_empty() {
+        checker.missing(path, "expression");
+        return;
+    }
+    // Parsing takes stack. What is left out here is too much for the gateway too, which says so when the log is opened.
+    if expression.bytes().filter(|byte| NESTING.contains(byte)).count() > MAX_NESTING {
+        return;
+    }
+    // A panic of the library is no word about the expression: what cannot be made of it is told when the log is opened.
+    let Ok(Err(errors)) = catch_unwind(|| Parser::new().parse(expression)) else { return };
+    checker.error("P0354", &format!("{path}.expression"), "the filter's expression is no CEL");
+    if let Some(error) = errors.errors.first() {
+        // Of what it expects instead there would be a page.
+        let text = error.msg.split(" expecting ").next().unwrap_or_default();
+        let shown: String = text.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
+        checker.label(shown.trim_start_matches("Syntax error: ").to_owned());
     }
 }
 
@@ -105,8 +139,8 @@ pub fn telemetry(object: &Object<Telemetry>) -> Vec<Diagnostic> {
                 checker.missing(&format!("{path}.providers[{j}]"), "name");
             }
         }
-        if logging.filter.as_ref().is_some_and(|filter| filter.expression.trim().is_empty()) {
-            checker.missing(&format!("{path}.filter"), "expression");
+        if let Some(filter) = &logging.filter {
+            check_filter(&mut checker, &format!("{path}.filter"), &filter.expression);
         }
     }
     for (i, entry) in object.spec.tracing.iter().enumerate() {

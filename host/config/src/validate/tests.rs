@@ -138,6 +138,28 @@ fn policies_are_attached_to_what_istio_knows() {
 }
 
 #[test]
+fn a_filter_of_a_log_is_an_expression() {
+    let found = |text: &str| {
+        let spec = format!("{{accessLogging: [{{filter: {{expression: {text:?}}}}}]}}");
+        telemetry(&object(&spec))
+    };
+    for text in ["response.code >= 400", "unknown(1) + words", "a ? b : c", "'text'"] {
+        assert!(found(text).is_empty(), "{text}: what it means is nobody's business here");
+    }
+    assert_eq!(codes(&found(" ")), ["P0101"]);
+    for text in [&"(".repeat(5000), &"a+".repeat(5000), &"!".repeat(257)] {
+        assert!(found(text).is_empty(), "too deep to be looked at");
+    }
+    for text in ["response.code >=", "a b", "(", "'open", &"(".repeat(256), &"a+".repeat(256), &"-(".repeat(128)] {
+        let found = found(text);
+        assert_eq!(codes(&found), ["P0354"], "{:.40}", text);
+        let label = found[0].label.as_deref().unwrap();
+        assert!(!label.is_empty() && !label.contains('\n') && label.chars().count() <= 120, "{label}");
+    }
+    assert!(found("response.code >=")[0].label.as_deref().unwrap().contains("mismatched input '<EOF>'"));
+}
+
+#[test]
 fn rewrites_and_redirects_are_checked() {
     assert_eq!(rule_codes(&format!("{{rewrite: {{}}, {TO}}}")), ["P0110"]);
     assert_eq!(

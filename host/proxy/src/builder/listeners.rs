@@ -1,5 +1,6 @@
 //! Listeners, with the sockets that their addresses have.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portolan_model::{Listener, Model};
@@ -13,6 +14,7 @@ use crate::tls::{ChainMaking, FilterChains};
 impl Builder {
     pub(super) fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
         let mut entries = Vec::with_capacity(model.listeners.len());
+        self.unbound.clear();
         for listener in &model.listeners {
             let bound = if self.options.bind {
                 self.sockets.bind(listener.address, self.options.workers)
@@ -25,14 +27,43 @@ impl Builder {
                     entries.push(ListenerEntry::new(listener, sockets, chains, &self.options.metrics));
                 }
                 Err(error) => {
+                    self.unbound.push(listener.address);
+                    self.options.metrics.server.listener_create_failure.inc();
                     let message = format!("cannot listen on {}: {error}", listener.address);
                     problems.push(BuildProblem::of_listener(listener.address, &listener.origins, message));
                 }
             }
         }
         self.options.metrics.retain_certificates(|name| model.secrets.iter().any(|secret| secret.name == name));
+        // By now the entries have them.
+        self.regained.clear();
         self.sockets.retain(|address| model.listeners.iter().any(|listener| listener.address == *address));
         entries
+    }
+
+    /// True when some listener of the last snapshot has no socket.
+    pub fn lacks_sockets(&self) -> bool {
+        !self.sockets.ends() && (!self.unbound.is_empty() || self.udp.lacks_sockets())
+    }
+
+    /// Tries the addresses again that could not be bound. Those that can be by now are bound, and the next snapshot serves
+    /// them: it must be built at once.
+    pub fn bind_again(&mut self) -> Vec<SocketAddr> {
+        if self.sockets.ends() {
+            return Vec::new();
+        }
+        let mut bound = Vec::new();
+        for address in std::mem::take(&mut self.unbound) {
+            match self.sockets.bind(address, self.options.workers) {
+                Ok(sockets) => {
+                    self.regained.push(sockets);
+                    bound.push(address);
+                }
+                Err(_) => self.unbound.push(address),
+            }
+        }
+        bound.extend(self.udp.bind_again(self.options.workers));
+        bound
     }
 
     /// The filter chains of a listener of TLS.

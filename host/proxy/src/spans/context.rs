@@ -77,13 +77,13 @@ impl Context {
     }
 
     /// Tells of `span`, which is below the request's.
-    pub(super) fn inject(&self, span: SpanId, headers: &mut HeaderMap) {
+    pub(super) fn inject(&self, span: SpanId, sampled: bool, headers: &mut HeaderMap) {
         if let Some(b3) = &self.b3 {
             let trace = B3Trace { id: self.trace.trace, is_short: self.is_short };
-            b3.write(trace, span, self.id, self.trace.sampled, headers);
+            b3.write(trace, span, self.id, sampled, headers);
         }
         if self.tells_w3c {
-            let text = Bytes::from_owner(self.trace.traceparent(span));
+            let text = Bytes::from_owner(TraceContext { sampled, ..self.trace }.traceparent(span));
             if let Ok(told) = HeaderValue::from_maybe_shared(text) {
                 headers.insert(TRACEPARENT, told);
             }

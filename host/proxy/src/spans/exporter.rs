@@ -62,8 +62,7 @@ impl Exporter {
         for span in spans {
             if self.closed.get() || waiting.spans.len() >= MAX_WAITING || waiting.bytes + span.len() > MAX_BYTES {
                 let view = worker.view();
-                let [_, dropped, _] = plan.counters(&view.snapshot.metrics);
-                dropped.inc();
+                plan.counters(&view.snapshot.metrics).spans_dropped.inc();
                 continue;
             }
             waiting.bytes += span.len();
@@ -89,8 +88,7 @@ impl Exporter {
             let batch = std::mem::take(&mut *self.waiting.borrow_mut());
             if let Some(plan) = batch.plan.as_ref().filter(|_| in_time) {
                 let view = worker.view();
-                let [_, _, flushed] = plan.counters(&view.snapshot.metrics);
-                flushed.inc();
+                plan.counters(&view.snapshot.metrics).timer_flushed.inc();
             }
             self.send(worker, batch).await;
             if self.waiting.borrow().spans.is_empty() {
@@ -108,17 +106,17 @@ impl Exporter {
         drop(batch.spans);
         let sent = send_spans(worker, &plan.wanted, message.into()).await;
         let view = worker.view();
-        let [taken, lost, _] = plan.counters(&view.snapshot.metrics);
+        let counters = plan.counters(&view.snapshot.metrics);
         let provider = &plan.wanted.provider;
         match sent {
             Ok(()) => {
-                taken.inc_by(count);
+                counters.spans_sent.inc_by(count);
                 if self.failing.replace(false) {
                     tracing::info!(%provider, "the collector takes spans again");
                 }
             }
             Err(reason) => {
-                lost.inc_by(count);
+                counters.spans_dropped.inc_by(count);
                 if !self.failing.replace(true) {
                     tracing::warn!(%provider, %reason, "spans are lost: the collector does not take them");
                 }

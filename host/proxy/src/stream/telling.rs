@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -77,13 +78,15 @@ impl Stream {
             sent: record.sent.get(),
         };
         self.with_state(|state| {
+            let endpoint = state.host.endpoint.as_ref();
             let ended = Ended {
                 tcp: false,
                 status: record.status.get(),
                 flags: state.host.flags,
                 grpc: record.grpc.get(),
                 grpc_status: record.grpc_status.get(),
-                workload: state.host.endpoint.as_ref().map_or(0, |endpoint| endpoint.workload),
+                workload: endpoint.map_or(0, |endpoint| endpoint.workload),
+                principals: endpoint.map_or(0, |endpoint| endpoint.seen.principals.load(Relaxed)),
             };
             self.view.standard.request(plan, state, ended, &sizes);
         });

@@ -48,6 +48,15 @@ impl Stream {
         }
     }
 
+    /// Tells a mirror of the trace, and what the route does.
+    pub(crate) fn tell_mirror(&self, headers: &mut HeaderMap) {
+        let Some(plan) = &self.view.snapshot.tracing else { return };
+        self.with_spans(|spans| spans.inject_copy(plan, headers, self.draw_span()));
+        if let Some(operation) = self.operation() {
+            spans::decorate(headers, &operation);
+        }
+    }
+
     /// The upstream's own word for what it has done, as Envoy takes it: the span's name, and nobody else's.
     pub(crate) fn take_operation(&self, headers: &mut HeaderMap) {
         if self.view.snapshot.tracing.is_some()
@@ -77,17 +86,27 @@ impl Stream {
         self.spans.borrow().as_ref().map(|spans| spans.trace())
     }
 
-    /// What the route does, in Istio's words.
-    fn operation(&self) -> Option<String> {
+    /// What the route does, in Istio's words; made once for all tries.
+    fn operation(&self) -> Option<Arc<str>> {
+        let known = self.spans.borrow().as_ref().and_then(|spans| spans.operation.clone());
+        if known.is_some() {
+            return known;
+        }
         let route = self.with_state(|state| state.host.route)?;
-        spans::operation(self.view.snapshot.model.routes.get(route as usize)?, self.slot.server_port())
+        let route = self.view.snapshot.model.routes.get(route as usize)?;
+        let made: Arc<str> = spans::operation(route, self.slot.server_port())?.into();
+        self.with_spans(|spans| spans.operation = Some(made.clone()));
+        Some(made)
     }
 
     /// Hands the spans of a request that has ended over.
     pub(super) fn end_spans(self: &Rc<Self>, info: &StreamInfo) {
-        let spans = self.spans.take().filter(|spans| spans.is_sampled());
-        let (Some(plan), Some(spans)) = (&self.view.snapshot.tracing, spans) else { return };
+        let Some(plan) = &self.view.snapshot.tracing else { return };
+        if !self.spans.borrow().as_ref().is_some_and(|spans| spans.is_sampled()) {
+            return;
+        }
         let operation = self.operation();
+        let Some(spans) = self.spans.take() else { return };
         let written = self.with_state(|state| {
             let grpc_status = self.record.grpc_status.get();
             let told = Told {

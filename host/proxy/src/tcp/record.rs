@@ -22,6 +22,8 @@ pub(crate) struct Record {
     cluster: Cell<Option<ClusterId>>,
     /// Of the endpoint, as [`crate::workload`] numbers it.
     pub(super) workload: Cell<u32>,
+    /// Of the connection, as [`crate::principals`] numbers them.
+    pub(super) principals: Cell<u32>,
     /// What only the access log needs; none when there is none.
     log: Option<RefCell<Box<Logged>>>,
 }

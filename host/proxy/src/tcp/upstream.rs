@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use portolan_model::OutlierDetection;
 use portolan_model::filter::{EndpointRecord, Outcome};
+use portolan_model::{DynamicHosts, OutlierDetection};
 use portolan_telemetry::{ClusterMetrics, ResponseFlags};
 
 use super::Connection;
@@ -14,8 +14,11 @@ use super::tunnel::{self, TunnelError};
 use crate::balancer::Avoid;
 use crate::cluster::Permit;
 use crate::context::Choice;
+use crate::dynamic::{self, Named};
 use crate::endpoint::EndpointState;
 use crate::hash_input;
+use crate::pool::ClusterPool;
+use crate::principals;
 use crate::snapshot::ClusterEntry;
 use crate::upstream::{Application, ConnectError, Socket, connect as open};
 use crate::view::View;
@@ -95,7 +98,12 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     connection.record.set_cluster(id as u32);
     connection.record.upstream(&cluster.state.name, None);
     connection.note(|host| host.choice = Some(Choice { cluster: id as u32, destination: None }));
-    let Some(endpoint) = pick(&connection.worker, &connection.view, connection.info.peer, id) else {
+    let name = connection.info.state.server_name().filter(|_| cluster.dynamic.is_some());
+    let picked = match &cluster.dynamic {
+        Some(allowed) => Box::pin(of_named_host(connection, (id, cluster), allowed)).await,
+        None => pick(&connection.worker, &connection.view, connection.info.peer, id),
+    };
+    let Some(endpoint) = picked else {
         metrics.upstream_cx_none_healthy.inc();
         return Err(ConnectFailure::NoHealthyUpstream);
     };
@@ -112,13 +120,14 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     });
     let held = Held::new(&endpoint, metrics, place);
     let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
-    let key = transport.key(None, Some((connection.info.peer, connection.info.local)));
+    let key = transport.key(name.map(|name| &**name), Some((connection.info.peer, connection.info.local)));
     let tunnel = connection.tcp.tunnel.as_ref();
     let application = tunnel.map_or(Application::Tcp, |_| tunnel::application(transport));
     let connected = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), application).await;
     let failure = match connected {
         Ok(socket) => {
             connection.record.upstream_local(socket.local());
+            connection.record.principals.set(principals::number(&socket, transport));
             let way = match tunnel {
                 None => Ok(Way::Socket(socket)),
                 // Boxed: rare, and large.
@@ -145,6 +154,29 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
 /// The endpoint of a cluster, by number, for a client.
 pub(crate) fn pick(worker: &Worker, view: &View, peer: SocketAddr, id: usize) -> Option<Arc<EndpointState>> {
     let (pool, cluster) = (view.pools.get(id)?, view.snapshot.clusters.get(id)?);
+    pick_of(worker, pool, cluster, peer)
+}
+
+/// An endpoint of the host that the connection's server name says, as Envoy's SNI dynamic forward proxy finds it; without a
+/// name there is none.
+async fn of_named_host(
+    connection: &Connection,
+    (id, cluster): (usize, &ClusterEntry),
+    allowed: &DynamicHosts,
+) -> Option<Arc<EndpointState>> {
+    let (worker, view) = (&connection.worker, &connection.view);
+    let named = Named { cluster, allowed, pool: view.pools.get(id)? };
+    let name = connection.info.state.server_name().map(|name| &**name);
+    let pool = dynamic::pool(worker, view, &named, name).await.ok()?;
+    pick_of(worker, &pool, cluster, connection.info.peer)
+}
+
+fn pick_of(
+    worker: &Worker,
+    pool: &ClusterPool,
+    cluster: &ClusterEntry,
+    peer: SocketAddr,
+) -> Option<Arc<EndpointState>> {
     let set = pool.endpoints();
     let hash = cluster.hashes_source.then(|| hash_input::of_address(peer));
     let picked = worker.with_rng(|rng| pool.balancer.borrow_mut().pick(&set, hash, Avoid::default(), rng));
@@ -154,7 +186,8 @@ pub(crate) fn pick(worker: &Worker, view: &View, peer: SocketAddr, id: usize) ->
 /// Counts how a connection attempt went and ejects the endpoint when there were too many failures in a row: connect
 /// failures count as 503 unless they count apart, as in Envoy.
 fn report(cluster: &ClusterEntry, endpoint: &EndpointState, outcome: Outcome) {
-    let Some(detection) = &cluster.outlier_detection else { return };
+    // Hosts that clients name are not ejected.
+    let Some(detection) = cluster.outlier_detection.as_ref().filter(|_| cluster.dynamic.is_none()) else { return };
     let outcome = match outcome {
         Outcome::LocalOriginFailure if detection.consecutive_local_origin_failures.is_none() => Outcome::GatewayError,
         outcome => outcome,

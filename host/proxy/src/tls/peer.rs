@@ -62,6 +62,12 @@ pub(super) fn described(certificate: &CertificateDer<'_>) -> Certificate {
     }
 }
 
+/// The first URI of a certificate's subject, such as SPIFFE's.
+pub(crate) fn first_uri(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    names(&parsed).0.into_iter().next()
+}
+
 /// Envoy's SANITIZE_SET with the details that Istio asks for, in Envoy's order.
 fn forwarded(certificate: &CertificateDer<'_>, info: &TlsInfo) -> String {
     let mut parts = Vec::new();

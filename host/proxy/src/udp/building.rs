@@ -1,5 +1,6 @@
 //! [`UdpListeners`]: from a model's UDP listeners to entries with sockets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portolan_model::Model;
@@ -11,7 +12,13 @@ use crate::build_problem::BuildProblem;
 
 /// What the builder keeps of them.
 #[derive(Default)]
-pub(crate) struct UdpListeners(UdpSocketRegistry);
+pub(crate) struct UdpListeners {
+    sockets: UdpSocketRegistry,
+    /// Addresses that could not be bound.
+    unbound: Vec<SocketAddr>,
+    /// Sockets of such ones that were bound since, for the next entries.
+    regained: Vec<Arc<UdpSockets>>,
+}
 
 impl UdpListeners {
     /// The listeners whose addresses are bound. Without `workers` nobody serves, and none is.
@@ -23,20 +30,43 @@ impl UdpListeners {
         problems: &mut Vec<BuildProblem>,
     ) -> Vec<Arc<UdpEntry>> {
         let mut entries = Vec::with_capacity(model.udp_listeners.len());
+        self.unbound.clear();
         for listener in &model.udp_listeners {
             let bound = match workers {
-                Some(workers) => self.0.bind(listener.address, workers),
+                Some(workers) => self.sockets.bind(listener.address, workers),
                 None => Ok(Arc::new(UdpSockets::none())),
             };
             match bound {
                 Ok(sockets) => entries.push(UdpEntry::new(listener, sockets, metrics)),
                 Err(error) => {
+                    self.unbound.push(listener.address);
+                    metrics.server.listener_create_failure.inc();
                     let message = format!("cannot take datagrams on {}: {error}", listener.address);
                     problems.push(BuildProblem::of_listener(&listener.name, &listener.origins, message));
                 }
             }
         }
-        self.0.retain(|address| model.udp_listeners.iter().any(|listener| listener.address == *address));
+        self.regained.clear();
+        self.sockets.retain(|address| model.udp_listeners.iter().any(|listener| listener.address == *address));
         entries
+    }
+
+    pub(crate) fn lacks_sockets(&self) -> bool {
+        !self.unbound.is_empty()
+    }
+
+    /// Tries addresses again that could not be bound; those that were are the answer.
+    pub(crate) fn bind_again(&mut self, workers: usize) -> Vec<SocketAddr> {
+        let mut bound = Vec::new();
+        for address in std::mem::take(&mut self.unbound) {
+            match self.sockets.bind(address, workers) {
+                Ok(sockets) => {
+                    self.regained.push(sockets);
+                    bound.push(address);
+                }
+                Err(_) => self.unbound.push(address),
+            }
+        }
+        bound
     }
 }

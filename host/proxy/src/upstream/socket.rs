@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -18,6 +19,15 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// What TLS knows of it; none without.
+    pub(crate) fn session(&self) -> Option<&ClientConnection> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().1),
+            Self::PipeTls(stream) => Some(stream.get_ref().1),
+            Self::Plain(_) | Self::Pipe(_) => None,
+        }
+    }
+
     /// Our address on it; none of a Unix socket.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         match self {

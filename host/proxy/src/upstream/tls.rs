@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::{CertificateError, Certificates};
 use super::connect::Application;
 use super::verify::{BackendVerifier, Chain};
-use crate::tls::offer;
+use crate::tls::{first_uri, offer};
 
 /// TLS towards one cluster.
 pub(crate) struct ClientTls {
@@ -22,6 +22,8 @@ pub(crate) struct ClientTls {
     tcp: TlsConnector,
     /// None where the request's Host gives it.
     pub(super) sni: Option<ServerName<'static>>,
+    /// The first URI of our own certificate; empty without.
+    pub(super) principal: String,
 }
 
 impl ClientTls {
@@ -46,8 +48,11 @@ impl ClientTls {
             let wrong = |_| CertificateError::Unusable(format!("`{sni}` is no server name"));
             ServerName::try_from(sni.clone()).map_err(wrong)
         });
+        let own = settings.identity.as_ref().map(|(chain, _)| certificates.chain(chain)).transpose()?;
+        let own = own.iter().flatten().next().and_then(|certificate| first_uri(certificate));
         let connector = |config| TlsConnector::from(Arc::new(config));
-        Ok(Self { http1: connector(http1), http2: connector(http2), tcp: connector(tcp), sni: sni.transpose()? })
+        let (http1, http2, tcp) = (connector(http1), connector(http2), connector(tcp));
+        Ok(Self { http1, http2, tcp, sni: sni.transpose()?, principal: own.unwrap_or_default() })
     }
 
     pub(super) fn connector(&self, application: Application) -> &TlsConnector {

@@ -106,6 +106,14 @@ impl UpstreamTransport {
         })
     }
 
+    /// What our own certificate says of us; empty when it says nothing, or there is none.
+    pub(crate) fn principal(&self) -> &str {
+        match &self.tls {
+            Some(Ok(tls)) => &tls.principal,
+            _ => "",
+        }
+    }
+
     /// `https` where there is TLS.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }

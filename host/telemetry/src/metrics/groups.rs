@@ -386,25 +386,30 @@ group! {
     }
 }
 
-group! {
-    /// Traces that are sent by OpenTelemetry's protocol.
-    TracingMetrics {
-        spans_sent: Counter = "envoy_tracing_opentelemetry_spans_sent", "Spans that the collector has taken";
-        spans_dropped: Counter = "envoy_tracing_opentelemetry_spans_dropped",
-            "Spans lost because the collector was away, or behind";
-        timer_flushed: Counter = "envoy_tracing_opentelemetry_timer_flushed",
-            "Times that spans were sent because they had waited long enough";
-    }
+/// Traces that are sent in the form of one tracer: series `envoy_tracing_TRACER_...`.
+#[derive(Debug, Default)]
+pub struct TracerMetrics {
+    /// `spans_sent`: spans that the collector has taken.
+    pub spans_sent: Counter,
+    /// `spans_dropped`: spans lost because the collector was away, or behind.
+    pub spans_dropped: Counter,
+    /// `timer_flushed`: times that spans were sent because they had waited long enough.
+    pub timer_flushed: Counter,
 }
 
-group! {
-    /// Traces that are sent to Zipkin.
-    ZipkinMetrics {
-        spans_sent: Counter = "envoy_tracing_zipkin_spans_sent", "Spans that the collector has taken";
-        spans_dropped: Counter = "envoy_tracing_zipkin_spans_dropped",
-            "Spans lost because the collector was away, or behind";
-        timer_flushed: Counter = "envoy_tracing_zipkin_timer_flushed",
-            "Times that spans were sent because they had waited long enough";
+impl TracerMetrics {
+    /// One family per field, of the tracer of this name.
+    pub(super) fn families(&self, tracer: &str) -> [MetricFamily; 3] {
+        let of = |name: &str, help: &str, field: fn(&Self) -> &Counter| {
+            family(&format!("envoy_tracing_{tracer}_{name}"), help, &[(Vec::new(), self)], field)
+        };
+        [
+            of("spans_sent", "Spans that the collector has taken", |all| &all.spans_sent),
+            of("spans_dropped", "Spans lost because the collector was away, or behind", |all| &all.spans_dropped),
+            of("timer_flushed", "Times that spans were sent because they had waited long enough", |all| {
+                &all.timer_flushed
+            }),
+        ]
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Reporter {
     pub service: String,
     /// Canonical revision.
     pub revision: String,
+    /// The cluster that it runs in, and all endpoints that somebody tells of.
+    pub cluster: String,
 }
 
 /// How one metric is kept.
@@ -76,6 +78,8 @@ pub struct Key {
     pub destination: Option<Arc<StandardDestination>>,
     /// What the endpoint is a part of; none when nobody has told.
     pub workload: Option<Arc<StandardWorkload>>,
+    /// What the certificates of the connection to it say; none without.
+    pub principals: Option<Arc<StandardPrincipals>>,
     /// A TCP connection; the status and gRPC's then mean nothing.
     pub tcp: bool,
     /// Status sent to the client; 0 when none was sent.
@@ -114,6 +118,24 @@ pub struct StandardWorkload {
     pub service: String,
     /// Canonical revision; `latest` when empty.
     pub revision: String,
+}
+
+/// Who both sides of a connection to an endpoint are, by URIs of their certificates. What is empty is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StandardPrincipals {
+    /// The gateway.
+    pub source: String,
+    /// The endpoint.
+    pub destination: String,
+}
+
+impl StandardPrincipals {
+    /// Of the endpoint: `shop` of `spiffe://cluster.local/ns/shop/sa/cart`.
+    fn namespace(&self) -> Option<&str> {
+        let mut parts = self.destination.strip_prefix("spiffe://")?.split('/').skip(1);
+        parts.find(|part| *part == "ns")?;
+        parts.next().filter(|namespace| !namespace.is_empty())
+    }
 }
 
 /// The cells of one series.
@@ -222,10 +244,11 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
     let destination = key.destination.as_ref().unwrap_or(&unknown);
     let nobody = Arc::new(StandardWorkload::default());
     let workload = key.workload.as_ref().unwrap_or(&nobody);
-    let revision = match &key.workload {
-        Some(workload) if workload.revision.is_empty() => "latest",
-        _ => &workload.revision,
-    };
+    let revision = if workload.revision.is_empty() { "latest" } else { &workload.revision };
+    let cluster = key.workload.as_ref().map_or("", |_| reporter.cluster.as_str());
+    let anybody = Arc::new(StandardPrincipals::default());
+    let principals = key.principals.as_ref().unwrap_or(&anybody);
+    let namespace = principals.namespace().unwrap_or(&workload.namespace);
     let protocol = match (key.tcp, key.grpc) {
         (true, _) => "tcp",
         (false, true) => "grpc",
@@ -235,21 +258,21 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
         ("reporter", "source"),
         ("source_workload", &reporter.workload),
         ("source_workload_namespace", &reporter.namespace),
-        ("source_principal", ""),
+        ("source_principal", &principals.source),
         ("source_app", &reporter.app),
         ("source_version", &reporter.version),
-        ("source_cluster", "Kubernetes"),
+        ("source_cluster", &reporter.cluster),
         ("source_canonical_service", &reporter.service),
         ("source_canonical_revision", &reporter.revision),
         ("destination_workload", &workload.name),
-        ("destination_workload_namespace", &workload.namespace),
-        ("destination_principal", ""),
+        ("destination_workload_namespace", namespace),
+        ("destination_principal", &principals.destination),
         ("destination_app", ""),
         ("destination_version", ""),
         ("destination_service", &destination.service),
         ("destination_service_name", &destination.name),
         ("destination_service_namespace", &destination.namespace),
-        ("destination_cluster", ""),
+        ("destination_cluster", cluster),
         ("destination_canonical_service", &workload.service),
         ("destination_canonical_revision", revision),
         ("request_protocol", protocol),

@@ -255,6 +255,8 @@ pub struct ProxyConfig {
     pub termination_drain_duration: Option<String>,
     /// Worker threads; 0 for one on each core.
     pub concurrency: Option<u32>,
+    /// `istio.mesh_id` of spans.
+    pub mesh_id: Option<String>,
     // The rest is not read; see the Istio API.
     pub config_path: Option<Value>,
     pub binary_path: Option<Value>,
@@ -279,7 +281,6 @@ pub struct ProxyConfig {
     pub runtime_values: Option<Value>,
     pub status_port: Option<Value>,
     pub extra_stat_tags: Option<Value>,
-    pub mesh_id: Option<Value>,
     pub readiness_probe: Option<Value>,
     pub proxy_stats_matcher: Option<Value>,
     pub hold_application_until_proxy_starts: Option<Value>,
