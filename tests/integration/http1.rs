@@ -191,6 +191,40 @@ fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
 }
 
 #[test]
+fn bytes_that_belong_percent_encoded_are_encoded_on_their_way() {
+    let (gateway, upstream) = start();
+    let mut connection = gateway.connect();
+    let targets = [
+        ("/a<b>`c?q=\"<`>\"", "/a%3Cb%3E%60c?q=%22%3C`%3E%22"),
+        ("/a\"^{|}'[]", "/a%22%5E%7B%7C%7D'[]"),
+        ("http://app.test/<?<", "/%3C?%3C"),
+        ("/plain?a=b", "/plain?a=b"),
+    ];
+    let all: Vec<u8> = targets.iter().flat_map(|(sent, _)| bytes(&format!("GET {sent} HTTP/1.1"), "", "")).collect();
+    // All at once, and then with a head in pieces.
+    connection.send(&all).unwrap();
+    for (sent, _) in targets {
+        assert_eq!(connection.response(false).unwrap().status, 200, "{sent}");
+    }
+    let (first, last) = all.split_at(10);
+    connection.send(first).unwrap();
+    connection.send(last).unwrap();
+    for (sent, _) in targets {
+        assert_eq!(connection.response(false).unwrap().status, 200, "{sent}");
+    }
+    let mut arrived: Vec<_> =
+        upstream.received().iter().flat_map(|received| &received.messages).map(|m| m.target.clone()).collect();
+    arrived.sort();
+    let mut expected: Vec<_> = targets.iter().chain(&targets).map(|(_, target)| (*target).to_owned()).collect();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    assert!(line(&gateway, 0).contains("\"GET /a%3Cb%3E%60c?q=%22%3C`%3E%22 HTTP/1.1\" 200 "), "{}", line(&gateway, 0));
+    for line in ["GET /\u{e9} HTTP/1.1", "GET http://a<b/ HTTP/1.1"] {
+        assert_eq!(refusal(&gateway, &bytes(line, "", "")).status, 400, "{line}");
+    }
+}
+
+#[test]
 fn what_is_refused_once_its_head_is_known_is_told_with_method_and_user_agent() {
     let (gateway, upstream) = start();
     let cases = [

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::farewell::Farewell;
-use super::guard::{Fault, Guard};
+use super::guard::{Fault, Guard, target};
 use crate::context::ConnectionInfo;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
@@ -139,8 +139,29 @@ impl<S> Watched<S> {
         if self.end != End::Open {
             held.truncate(self.cleared);
         }
+        let starts = self.guard.take_to_encode();
         self.held = held;
+        if !starts.is_empty() {
+            self.encode(&starts);
+        }
         self.refuse_next();
+    }
+
+    /// Holds what has come, which has targets to encode in what may go on.
+    fn hold_encoded(&mut self, came: &[u8], passed: usize, starts: &[usize]) {
+        let kept = if self.end == End::Open { came.len() } else { passed };
+        self.hold(&came[..kept]);
+        self.cleared = passed;
+        self.encode(starts);
+        self.refuse_next();
+    }
+
+    /// Encodes targets in what may go on of what is held.
+    fn encode(&mut self, starts: &[usize]) {
+        let rest = self.held.split_off(self.cleared);
+        self.held = target::encode(&self.held, starts);
+        self.cleared = self.held.len();
+        self.held.unsplit(rest);
     }
 
     /// Puts the stand-in after what may still go on.
@@ -269,6 +290,12 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                 continue;
             }
             let passed = self.check(came);
+            let starts = self.guard.take_to_encode();
+            if !starts.is_empty() {
+                self.hold_encoded(came, passed, &starts);
+                buf.set_filled(before);
+                continue;
+            }
             if passed == came.len() {
                 return Poll::Ready(Ok(()));
             }
