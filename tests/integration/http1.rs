@@ -225,6 +225,40 @@ fn bytes_that_belong_percent_encoded_are_encoded_on_their_way() {
 }
 
 #[test]
+fn what_only_hyper_refuses_is_answered_counted_and_told_as_the_rest() {
+    let (gateway, upstream) = start();
+    let heads = [
+        get("x y: a\r\n"),
+        get("x(: a\r\n"),
+        get("x : a\r\n"),
+        get(": a\r\n"),
+        get("x: a\u{7f}\r\n"),
+        bytes("GET  / HTTP/1.1", "", ""),
+        bytes("GET /a b HTTP/1.1", "", ""),
+        bytes("G(T / HTTP/1.1", "", ""),
+        bytes("GET http:///a HTTP/1.1", "", ""),
+        bytes("GET http://a<b/ HTTP/1.1", "", ""),
+    ];
+    for head in &heads {
+        let response = refusal(&gateway, head);
+        let text = String::from_utf8_lossy(head);
+        assert_eq!((response.status, response.text().as_str()), (400, "Bad Request"), "{text}");
+        assert!(response.header("server").is_some() && response.header("date").is_some(), "{text}: {response:?}");
+        // Behind a request that is served, in one piece.
+        let mut connection = gateway.connect();
+        connection.send(&[get(""), head.clone()].concat()).unwrap();
+        assert_eq!(connection.response(false).unwrap().status, 200, "{text}");
+        assert_eq!(connection.response(false).unwrap().text(), "Bad Request", "{text}");
+        assert!(connection.is_closed(), "{text}");
+    }
+    let told: Vec<_> = (0..3 * heads.len()).map(|number| line(&gateway, number)).collect();
+    let refused = told.iter().filter(|line| line.contains("\"- - HTTP/1.1\" 400 DPE http1.codec_error "));
+    assert_eq!(refused.count(), 2 * heads.len(), "{told:?}");
+    assert_eq!(arrived(&upstream), heads.len());
+    gateway.await_metric("envoy_http_downstream_cx_protocol_error", &[], (2 * heads.len()) as f64);
+}
+
+#[test]
 fn what_is_refused_once_its_head_is_known_is_told_with_method_and_user_agent() {
     let (gateway, upstream) = start();
     let cases = [
