@@ -174,6 +174,8 @@ fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
         ("GET https://app.test/ HTTP/1.1", 403, "Forbidden", "DPE http1.https_url_on_plaintext_connection"),
         ("GET ftp://app.test/ HTTP/1.1", 400, "Bad Request", "DPE http1.invalid_scheme"),
         ("GET http://u@app.test/ HTTP/1.1", 400, "Bad Request", "DPE http.invalid_authority"),
+        ("GET app.test:80 HTTP/1.1", 400, "Bad Request", CODEC),
+        ("GET word HTTP/1.1", 400, "Bad Request", CODEC),
         ("OPTIONS * HTTP/1.1", 404, "", "- absolute_path_rejected"),
         ("FOO / HTTP/1.1", 400, "Bad Request", CODEC),
         ("GET /a#b HTTP/1.1", 400, "", "- path_normalization_failed"),

@@ -58,15 +58,15 @@ pub(crate) fn check(parts: &mut request::Parts, paths: PathNormalization, is_tls
     check_path(parts, paths)
 }
 
-/// As Envoy has it of absolute targets: a client that means TLS and has none is told so.
+/// As Envoy has it of absolute targets. An authority alone is no target, and h2 takes an empty scheme.
 fn check_scheme(parts: &request::Parts, is_tls: bool) -> Result<(), Refusal> {
-    match parts.uri.scheme() {
-        Some(scheme) if parts.version != Version::HTTP_2 => match scheme.as_str() {
-            "https" if !is_tls => Err(Refusal::HttpsUrl),
-            "http" | "https" => Ok(()),
-            _ => Err(Refusal::Scheme),
-        },
-        _ => Ok(()),
+    match parts.uri.scheme_str() {
+        Some("") => Err(Refusal::Messaging),
+        _ if parts.version == Version::HTTP_2 => Ok(()),
+        Some("https") if !is_tls => Err(Refusal::HttpsUrl),
+        Some("http" | "https") => Ok(()),
+        Some(_) => Err(Refusal::Scheme),
+        None => Err(Refusal::Framing),
     }
 }
 
