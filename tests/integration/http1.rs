@@ -174,6 +174,8 @@ fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
         ("GET https://app.test/ HTTP/1.1", 403, "Forbidden", "DPE http1.https_url_on_plaintext_connection"),
         ("GET ftp://app.test/ HTTP/1.1", 400, "Bad Request", "DPE http1.invalid_scheme"),
         ("GET http://u@app.test/ HTTP/1.1", 400, "Bad Request", "DPE http.invalid_authority"),
+        ("GET app.test:80 HTTP/1.1", 400, "Bad Request", CODEC),
+        ("GET word HTTP/1.1", 400, "Bad Request", CODEC),
         ("OPTIONS * HTTP/1.1", 404, "", "- absolute_path_rejected"),
         ("FOO / HTTP/1.1", 400, "Bad Request", CODEC),
         ("GET /a#b HTTP/1.1", 400, "", "- path_normalization_failed"),
@@ -188,6 +190,74 @@ fn targets_that_no_route_may_have_are_refused_in_envoys_words() {
         assert!(line.contains(&format!(" {status} {told} ")), "{told:?} is not in {line:?} for {line_sent}");
     }
     assert_eq!(arrived(&upstream), 0);
+}
+
+#[test]
+fn bytes_that_belong_percent_encoded_are_encoded_on_their_way() {
+    let (gateway, upstream) = start();
+    let mut connection = gateway.connect();
+    let targets = [
+        ("/a<b>`c?q=\"<`>\"", "/a%3Cb%3E%60c?q=%22%3C`%3E%22"),
+        ("/a\"^{|}'[]", "/a%22%5E%7B%7C%7D'[]"),
+        ("http://app.test/<?<", "/%3C?%3C"),
+        ("/plain?a=b", "/plain?a=b"),
+    ];
+    let all: Vec<u8> = targets.iter().flat_map(|(sent, _)| bytes(&format!("GET {sent} HTTP/1.1"), "", "")).collect();
+    // All at once, and then with a head in pieces.
+    connection.send(&all).unwrap();
+    for (sent, _) in targets {
+        assert_eq!(connection.response(false).unwrap().status, 200, "{sent}");
+    }
+    let (first, last) = all.split_at(10);
+    connection.send(first).unwrap();
+    connection.send(last).unwrap();
+    for (sent, _) in targets {
+        assert_eq!(connection.response(false).unwrap().status, 200, "{sent}");
+    }
+    let mut arrived: Vec<_> =
+        upstream.received().iter().flat_map(|received| &received.messages).map(|m| m.target.clone()).collect();
+    arrived.sort();
+    let mut expected: Vec<_> = targets.iter().chain(&targets).map(|(_, target)| (*target).to_owned()).collect();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    assert!(line(&gateway, 0).contains("\"GET /a%3Cb%3E%60c?q=%22%3C`%3E%22 HTTP/1.1\" 200 "), "{}", line(&gateway, 0));
+    for line in ["GET /\u{e9} HTTP/1.1", "GET http://a<b/ HTTP/1.1"] {
+        assert_eq!(refusal(&gateway, &bytes(line, "", "")).status, 400, "{line}");
+    }
+}
+
+#[test]
+fn what_only_hyper_refuses_is_answered_counted_and_told_as_the_rest() {
+    let (gateway, upstream) = start();
+    let heads = [
+        get("x y: a\r\n"),
+        get("x(: a\r\n"),
+        get("x : a\r\n"),
+        get(": a\r\n"),
+        get("x: a\u{7f}\r\n"),
+        bytes("GET  / HTTP/1.1", "", ""),
+        bytes("GET /a b HTTP/1.1", "", ""),
+        bytes("G(T / HTTP/1.1", "", ""),
+        bytes("GET http:///a HTTP/1.1", "", ""),
+        bytes("GET http://a<b/ HTTP/1.1", "", ""),
+    ];
+    for head in &heads {
+        let response = refusal(&gateway, head);
+        let text = String::from_utf8_lossy(head);
+        assert_eq!((response.status, response.text().as_str()), (400, "Bad Request"), "{text}");
+        assert!(response.header("server").is_some() && response.header("date").is_some(), "{text}: {response:?}");
+        // Behind a request that is served, in one piece.
+        let mut connection = gateway.connect();
+        connection.send(&[get(""), head.clone()].concat()).unwrap();
+        assert_eq!(connection.response(false).unwrap().status, 200, "{text}");
+        assert_eq!(connection.response(false).unwrap().text(), "Bad Request", "{text}");
+        assert!(connection.is_closed(), "{text}");
+    }
+    let told: Vec<_> = (0..3 * heads.len()).map(|number| line(&gateway, number)).collect();
+    let refused = told.iter().filter(|line| line.contains("\"- - HTTP/1.1\" 400 DPE http1.codec_error "));
+    assert_eq!(refused.count(), 2 * heads.len(), "{told:?}");
+    assert_eq!(arrived(&upstream), heads.len());
+    gateway.await_metric("envoy_http_downstream_cx_protocol_error", &[], (2 * heads.len()) as f64);
 }
 
 #[test]

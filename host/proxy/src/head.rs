@@ -69,12 +69,14 @@ fn take_absolute(parts: &mut request::Parts, is_tls: bool) -> Result<(), Refusal
     Ok(())
 }
 
-/// As Envoy has it of absolute targets: a client that means TLS and has none is told so.
+/// As Envoy has it of absolute targets. An authority alone is no target.
 fn check_scheme(target: &Uri, is_tls: bool) -> Result<(), Refusal> {
-    match target.scheme().map(http::uri::Scheme::as_str) {
+    match target.scheme_str() {
+        Some("") => Err(Refusal::Messaging),
         Some("https") if !is_tls => Err(Refusal::HttpsUrl),
-        None | Some("http" | "https") => Ok(()),
+        Some("http" | "https") => Ok(()),
         Some(_) => Err(Refusal::Scheme),
+        None => Err(Refusal::Framing),
     }
 }
 
@@ -89,8 +91,9 @@ fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
     }
-    // h2 takes a `:path` that is a query alone (RFC 9113 section 8.3.1).
-    if parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?')) {
+    // h2 takes an empty `:scheme`, and a `:path` that is a query alone (RFC 9113 section 8.3.1).
+    let is_query = parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?'));
+    if is_query || parts.uri.scheme_str() == Some("") {
         return Err(Refusal::Messaging);
     }
     if parts.method == Method::CONNECT {

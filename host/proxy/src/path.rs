@@ -1,5 +1,6 @@
 //! Path normalisation before matching, in Istio's modes. By default (BASE) dot segments (also percent-encoded),
-//! backslashes and percent-encoded unreserved letters are made canonical; `//` and `%2F` stay. The query is not touched.
+//! backslashes and percent-encoded unreserved letters are made canonical, what no path has as it is (`"<>^`, braces, what is
+//! not ASCII) is percent-encoded; `//` and `%2F` stay. The query is not touched.
 
 use std::borrow::Cow;
 
@@ -18,7 +19,7 @@ pub(crate) fn normalize(path: &str, mode: PathNormalization) -> Result<Cow<'_, s
         return Ok(Cow::Borrowed(path));
     }
     let decoded = decode(path, mode == PathNormalization::DecodeAndMergeSlashes)?;
-    let canonical = remove_dot_segments(&decoded);
+    let canonical = encode(remove_dot_segments(&decoded));
     Ok(Cow::Owned(if mode >= PathNormalization::MergeSlashes { merge_slashes(&canonical) } else { canonical }))
 }
 
@@ -26,7 +27,7 @@ fn is_plain(path: &[u8]) -> bool {
     let mut last = 0;
     for byte in path {
         match byte {
-            b'%' | b'\\' => return false,
+            b'%' | b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{'..=b'}' | 0x80.. => return false,
             b'.' | b'/' if last == b'/' => return false,
             _ => last = *byte,
         }
@@ -67,6 +68,24 @@ fn decode(path: &str, slashes: bool) -> Result<String, BadPath> {
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Encodes what a path has not as it is, as Envoy's normalisation does.
+fn encode(path: String) -> String {
+    let is_odd = |byte: u8| matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{'..=b'}' | 0x80..);
+    if !path.bytes().any(is_odd) {
+        return path;
+    }
+    let mut out = String::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if is_odd(byte) {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+        } else {
+            out.push(char::from(byte));
+        }
+    }
+    out
 }
 
 /// RFC 3986 section 5.2.4; climbing above the root stays at the root.
@@ -116,6 +135,8 @@ mod tests {
             ("/a//b", "/a//b"),
             ("/a%zz", "/a%zz"),
             ("/.hidden", "/.hidden"),
+            ("/\"^`{|}~[]", "/%22%5E%60%7B%7C%7D~[]"),
+            ("/\u{e9}", "/%C3%A9"),
         ];
         for (from, to) in cases {
             assert_eq!(base(from).unwrap(), to, "{from}");

@@ -129,6 +129,11 @@ impl Activity {
         (self.taken.load(Relaxed) == *number).then_some(*fault)
     }
 
+    /// How many requests were taken up.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
     /// Asks for the connection to be parked. False when it is already, or cannot be.
     pub(super) fn park(&self) -> bool {
         !self.is_unwritten() && !self.parked.swap(true, Relaxed)

@@ -3,6 +3,7 @@
 //! ends the connection. It knows where each message ends, so that it sees every head whole and nothing else as one.
 
 mod chunk;
+pub(super) mod target;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +71,8 @@ struct Head {
     lines: u32,
     /// HTTP/1.0.
     is_old: bool,
+    /// By how much its target grows when it is encoded.
+    growth: usize,
     length: Option<u64>,
     encoding: Encoding,
     wants_upgrade: bool,
@@ -93,12 +96,14 @@ pub struct Guard {
     wants_upgrade: bool,
     /// Whole heads so far.
     heads: u64,
+    /// Where heads begin, among the bytes shown last, whose targets are to be encoded before hyper sees them.
+    to_encode: Vec<usize>,
 }
 
 impl Guard {
     /// At the start of a connection.
     pub fn new() -> Self {
-        Self { state: State::Head, head: Head::default(), wants_upgrade: false, heads: 0 }
+        Self { state: State::Head, head: Head::default(), wants_upgrade: false, heads: 0, to_encode: Vec::new() }
     }
 
     /// For what is not HTTP/1.
@@ -135,15 +140,26 @@ impl Guard {
         self.heads
     }
 
+    /// Where heads begin, among the bytes that were shown last, whose targets are to be encoded. Empty but for odd clients.
+    pub(super) fn take_to_encode(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.to_encode)
+    }
+
     /// How many of these bytes may go on. The others are the beginning of a head, or undecided: they are to be shown again,
     /// first, together with what follows. With a fault comes how many may go on before it.
     pub fn check(&mut self, bytes: &[u8]) -> Result<usize, (usize, Fault)> {
         let mut at = 0;
+        self.to_encode.clear();
         loop {
             let rest = &bytes[at..];
             match &mut self.state {
                 State::Head => match self.check_head(rest).map_err(|fault| (at, fault))? {
-                    Some(length) => at += length,
+                    Some((length, is_usual)) => {
+                        if !is_usual {
+                            self.to_encode.push(at);
+                        }
+                        at += length;
+                    }
                     None => return Ok(at),
                 },
                 State::Length(left) => {
@@ -172,8 +188,9 @@ impl Guard {
         }
     }
 
-    /// The length of the head that these bytes begin with; none while it is not whole.
-    fn check_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    /// The length of the head that these bytes begin with, and whether its target may stay as it is; none while it is not
+    /// whole.
+    fn check_head(&mut self, bytes: &[u8]) -> Result<Option<(usize, bool)>, Fault> {
         let head = &mut self.head;
         while let Some(at) = control(bytes, head.seen) {
             match (bytes[at], bytes.get(at + 1)) {
@@ -188,7 +205,7 @@ impl Guard {
                     } else {
                         // An empty line before a request (RFC 9112 section 2.2).
                         *head = Head::default();
-                        return Ok(Some(at + 2));
+                        return Ok(Some((at + 2, true)));
                     }
                 }
                 (b'\r', None) => break,
@@ -207,9 +224,9 @@ impl Guard {
         }
     }
 
-    fn end_head(&mut self) -> Result<usize, Fault> {
+    fn end_head(&mut self) -> Result<(usize, bool), Fault> {
         let head = std::mem::take(&mut self.head);
-        let length = head.line;
+        let (length, is_usual) = (head.line, head.growth == 0);
         self.state = match head.framing()? {
             Framing::None => State::Head,
             Framing::Length(length) => State::Length(length),
@@ -220,7 +237,7 @@ impl Guard {
         if self.is_at_head() {
             self.end_message();
         }
-        Ok(length)
+        Ok((length, is_usual))
     }
 
     fn end_message(&mut self) {
@@ -283,7 +300,11 @@ impl Head {
             }
             _ => return Err(Fault::Codec),
         };
-        if has_hash(target) { Err(Fault::Fragment) } else { Ok(()) }
+        if !target::is_usual(target) {
+            let target = target.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            self.growth = target::growth(target)?;
+        }
+        Ok(())
     }
 
     /// Refuses whole lines that hyper would refuse.
@@ -303,6 +324,10 @@ impl Head {
     fn framing(&self) -> Result<Framing, Fault> {
         if self.line > MAX_HEAD {
             return Err(Fault::HeadTooLarge);
+        }
+        // hyper takes no more.
+        if self.line + self.growth > MAX_HEAD {
+            return Err(Fault::TargetTooLarge);
         }
         if self.lines > MAX_FIELDS + 1 {
             return Err(Fault::TooManyFields);
@@ -375,14 +400,4 @@ fn control(bytes: &[u8], from: usize) -> Option<usize> {
     }
     let found = rest.iter().position(|byte| *byte < 0x20)?;
     Some(from + words.len() * 8 + found)
-}
-
-/// True when some byte is a `#`; eight at a time.
-fn has_hash(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let is_hit = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'#'));
-        word.wrapping_sub(ONES) & !word & (ONES * 0x80) != 0
-    };
-    words.iter().any(is_hit) || rest.contains(&b'#')
 }

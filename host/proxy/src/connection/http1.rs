@@ -29,8 +29,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     open.slot.http().downstream_cx_http1_total.inc();
-    while let Some(idle) = serve_until_idle(&open, io, &info, &handle).await {
-        io = idle;
+    while let Some(rest) = serve_for_now(&open, io, &info, &handle).await {
+        io = match rest {
+            Rest::Idle(io) => io,
+            Rest::Refused(refused) => {
+                io = refused;
+                continue;
+            }
+        };
         let more = {
             let _parked = Parked::new(&open);
             handle.await_more(&mut io).await
@@ -45,13 +51,16 @@ where
     }
 }
 
-/// The connection back when it is to be parked; none when it has ended.
-async fn serve_until_idle<S>(
-    open: &Open,
-    io: Watched<S>,
-    info: &Arc<ConnectionInfo>,
-    handle: &Handle,
-) -> Option<Watched<S>>
+/// A connection that hyper has given back.
+enum Rest<S> {
+    /// It is to be parked.
+    Idle(Watched<S>),
+    /// hyper does not take the last head: a refusal of ours is to be read in its place.
+    Refused(Watched<S>),
+}
+
+/// The connection back when it goes on; none when it has ended.
+async fn serve_for_now<S>(open: &Open, io: Watched<S>, info: &Arc<ConnectionInfo>, handle: &Handle) -> Option<Rest<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -67,14 +76,21 @@ where
             let parts = connection.into_parts()?;
             let mut io = parts.io.into_inner();
             if parts.read_buf.is_empty() && io.is_between_requests() {
-                return Some(io);
+                return Some(Rest::Idle(io));
             }
             // hyper was not done with the last request, and has closed behind it.
             info.activity.unpark();
             let _ = io.shutdown().await;
         }
         // hyper has answered 400 by itself.
-        Some(Err(error)) if error.is_parse() => stream::refused(&open.worker, &open.slot, info, Fault::Codec),
+        Some(Err(error)) if error.is_parse() => {
+            let mut io = connection.into_parts()?.io.into_inner();
+            if io.refuse_withheld() {
+                return Some(Rest::Refused(io));
+            }
+            // Behind another answer that was not out yet.
+            stream::refused(&open.worker, &open.slot, info, Fault::Codec);
+        }
         _ => {}
     }
     None

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::farewell::Farewell;
-use super::guard::{Fault, Guard};
+use super::guard::{Fault, Guard, target};
 use crate::context::ConnectionInfo;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
@@ -23,6 +23,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PIECE: usize = 4096;
 /// What hyper reads in place of a message that is refused: the service answers it with the refusal.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
+/// How hyper's own answers to heads begin, but for the date, and how long the date is with the end of the head.
+const HYPERS_OWN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: ";
+const DATE_AND_END: usize = "Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n".len();
 /// Most bytes that are read after a request for an upgrade before its answer is known.
 const MAX_HELD: usize = 64 * 1024;
 /// How long a client may take to read the answer to a message that it is still sending. Envoy's delayed close.
@@ -53,6 +56,8 @@ pub(super) struct Watched<S> {
     /// How much at its start may go on.
     cleared: usize,
     end: End,
+    /// hyper has answered a head by itself, and its answer was kept from the client.
+    withheld: bool,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -79,6 +84,7 @@ impl<S> Watched<S> {
             held: BytesMut::new(),
             cleared: 0,
             end: End::Open,
+            withheld: false,
             linger: None,
         }
     }
@@ -139,8 +145,29 @@ impl<S> Watched<S> {
         if self.end != End::Open {
             held.truncate(self.cleared);
         }
+        let starts = self.guard.take_to_encode();
         self.held = held;
+        if !starts.is_empty() {
+            self.encode(&starts);
+        }
         self.refuse_next();
+    }
+
+    /// Holds what has come, which has targets to encode in what may go on.
+    fn hold_encoded(&mut self, came: &[u8], passed: usize, starts: &[usize]) {
+        let kept = if self.end == End::Open { came.len() } else { passed };
+        self.hold(&came[..kept]);
+        self.cleared = passed;
+        self.encode(starts);
+        self.refuse_next();
+    }
+
+    /// Encodes targets in what may go on of what is held.
+    fn encode(&mut self, starts: &[usize]) {
+        let rest = self.held.split_off(self.cleared);
+        self.held = target::encode(&self.held, starts);
+        self.cleared = self.held.len();
+        self.held.unsplit(rest);
     }
 
     /// Puts the stand-in after what may still go on.
@@ -161,6 +188,29 @@ impl<S> Watched<S> {
         } else {
             return false;
         }
+        true
+    }
+
+    /// True for hyper's own answer to a head that it does not take, when nothing of another answer is before it: a head has gone
+    /// on, and no request has come of it.
+    fn is_hypers_own(&self, answer: &[u8]) -> bool {
+        let activity = &self.info.activity;
+        self.guard.heads() > activity.taken()
+            && self.end == End::Open
+            && !activity.is_unwritten()
+            && answer.strip_prefix(HYPERS_OWN).is_some_and(|rest| rest.len() == DATE_AND_END)
+    }
+
+    /// Lets a new server of hyper's read the stand-in, so that the head is answered as all that are refused are. False when
+    /// hyper's own answer has gone out.
+    pub(super) fn refuse_withheld(&mut self) -> bool {
+        if !std::mem::take(&mut self.withheld) {
+            return false;
+        }
+        self.info.activity.refuse(self.info.activity.taken() + 1, Fault::Codec);
+        self.end = End::Told;
+        self.held.clear();
+        self.refuse_next();
         true
     }
 
@@ -269,6 +319,12 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                 continue;
             }
             let passed = self.check(came);
+            let starts = self.guard.take_to_encode();
+            if !starts.is_empty() {
+                self.hold_encoded(came, passed, &starts);
+                buf.set_filled(before);
+                continue;
+            }
             if passed == came.len() {
                 return Poll::Ready(Ok(()));
             }
@@ -352,6 +408,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_hypers_own(buf) {
+            self.withheld = true;
+            return Poll::Ready(Ok(buf.len()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.wrote(&polled);
         polled
@@ -364,7 +424,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.info.activity.is_parked() {
+        if self.info.activity.is_parked() || self.withheld {
             return Poll::Ready(Ok(()));
         }
         if self.linger.is_none() {
@@ -385,6 +445,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [answer] = bufs
+            && self.is_hypers_own(answer)
+        {
+            self.withheld = true;
+            return Poll::Ready(Ok(answer.len()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.wrote(&polled);
         polled

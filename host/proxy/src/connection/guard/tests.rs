@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::{Fault, Guard, MAX_HEAD, control, has_hash};
+use super::target::{encode, is_usual};
+use super::{Fault, Guard, MAX_HEAD, control};
 
 /// What a guard makes of bytes that come in pieces of this size: how many go on, and how it ends.
 fn run(bytes: &[u8], piece: usize) -> (usize, u64, Option<Fault>) {
@@ -188,7 +189,31 @@ proptest! {
     }
 
     #[test]
-    fn a_hash_is_found(bytes in "[ -~]{0,30}") {
-        prop_assert_eq!(has_hash(bytes.as_bytes()), bytes.contains('#'));
+    fn what_is_unusual_in_a_target_is_found(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+        let is_odd = |byte: &u8| b"\"#<>`".contains(byte) || *byte >= 0x80;
+        prop_assert_eq!(is_usual(&bytes), !bytes.iter().any(is_odd));
     }
+
+    #[test]
+    fn every_target_in_ascii_without_a_fragment_is_one_for_hyper(target in "[!-~&&[^#]]{0,12}") {
+        let head = format!("GET /{target} HTTP/1.1\r\n\r\n");
+        let mut guard = Guard::new();
+        prop_assert_eq!(guard.check(head.as_bytes()), Ok(head.len()));
+        let encoded = encode(head.as_bytes(), &guard.take_to_encode());
+        let uri = http::Uri::try_from(encoded[..].split(|byte| *byte == b' ').nth(1).unwrap());
+        prop_assert!(uri.is_ok(), "{:?}", encoded);
+    }
+}
+
+#[test]
+fn targets_of_several_heads_are_encoded_where_they_are_paths_or_queries() {
+    let bytes = "GET /<a>`\"?\"<`> HTTP/1.1\r\nx: <\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET http://a/<?\" HTTP/1.1\r\n\r\n";
+    let mut guard = Guard::new();
+    assert_eq!(guard.check(bytes.as_bytes()), Ok(bytes.len()));
+    let encoded = encode(bytes.as_bytes(), &guard.take_to_encode());
+    let expected = "GET /%3Ca%3E%60\"?%22%3C`%3E HTTP/1.1\r\nx: <\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET http://a/%3C?%22 HTTP/1.1\r\n\r\n";
+    assert_eq!(std::str::from_utf8(&encoded), Ok(expected));
+    assert!(guard.take_to_encode().is_empty());
+    assert_eq!(fault("GET /\u{e9} HTTP/1.1\r\n\r\n"), Some(Fault::Codec));
+    assert_eq!(fault(&format!("GET /{} HTTP/1.1\r\n\r\n", "<".repeat(MAX_HEAD / 2))), Some(Fault::TargetTooLarge));
 }
