@@ -98,7 +98,6 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
     connection.record.set_cluster(id as u32);
     connection.record.upstream(&cluster.state.name, None);
     connection.note(|host| host.choice = Some(Choice { cluster: id as u32, destination: None }));
-    let name = connection.info.state.server_name().filter(|_| cluster.dynamic.is_some());
     let picked = match &cluster.dynamic {
         Some(allowed) => Box::pin(of_named_host(connection, (id, cluster), allowed)).await,
         None => pick(&connection.worker, &connection.view, connection.info.peer, id),
@@ -119,36 +118,44 @@ pub(super) async fn connect(connection: &Connection) -> Result<Upstream, Connect
         host.attempts = 1;
     });
     let held = Held::new(&endpoint, metrics, place);
-    let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
-    let key = transport.key(name.map(|name| &**name), Some((connection.info.peer, connection.info.local)));
-    let tunnel = connection.tcp.tunnel.as_ref();
-    let application = tunnel.map_or(Application::Tcp, |_| tunnel::application(transport));
-    let connected = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), application).await;
-    let failure = match connected {
-        Ok(socket) => {
-            connection.record.upstream_local(socket.local());
-            connection.record.principals.set(principals::number(&socket, transport));
-            let way = match tunnel {
-                None => Ok(Way::Socket(socket)),
-                // Boxed: rare, and large.
-                Some(tunnel) => Box::pin(tunnel::open(socket, tunnel, transport, limit)).await.map(Way::Tunnel),
-            };
-            match way {
-                Ok(way) => {
-                    report(cluster, &endpoint, Outcome::Success);
-                    return Ok(Upstream { way, held });
-                }
-                Err(TunnelError::Timeout) => ConnectFailure::Timeout,
-                Err(error) => error.into(),
-            }
+    let failure = match open_way(connection, cluster, &endpoint).await {
+        Ok(way) => {
+            report(cluster, &endpoint, Outcome::Success);
+            return Ok(Upstream { way, held });
         }
-        Err(ConnectError::Failed(reason)) => ConnectFailure::Refused(reason),
-        Err(ConnectError::Timeout) => ConnectFailure::Timeout,
+        Err(failure) => failure,
     };
     metrics.upstream_cx_connect_attempts_exceeded.inc();
     endpoint.seen.errors.fetch_add(1, Relaxed);
     report(cluster, &endpoint, Outcome::LocalOriginFailure);
     Err(failure)
+}
+
+/// Opens a socket to an endpoint, and through it the tunnel that the route's destination asks for.
+async fn open_way(
+    connection: &Connection,
+    cluster: &ClusterEntry,
+    endpoint: &EndpointState,
+) -> Result<Way, ConnectFailure> {
+    let (limit, transport) = (cluster.limits.connect_timeout, &cluster.transport);
+    let name = connection.info.state.server_name().filter(|_| cluster.dynamic.is_some());
+    let key = transport.key(name.map(|name| &**name), Some((connection.info.peer, connection.info.local)));
+    let tunnel = connection.tcp.tunnel.as_ref();
+    let application = tunnel.map_or(Application::Tcp, |_| tunnel::application(transport));
+    let opened = open(&cluster.state, endpoint.address, limit, transport, key.as_deref(), application).await;
+    let socket = opened.map_err(|error| match error {
+        ConnectError::Failed(reason) => ConnectFailure::Refused(reason),
+        ConnectError::Timeout => ConnectFailure::Timeout,
+    })?;
+    connection.record.upstream_local(socket.local());
+    connection.record.principals.set(principals::number(&socket, transport));
+    let Some(tunnel) = tunnel else { return Ok(Way::Socket(socket)) };
+    // Boxed: rare, and large.
+    match Box::pin(tunnel::open(socket, tunnel, transport, limit)).await {
+        Ok(way) => Ok(Way::Tunnel(way)),
+        Err(TunnelError::Timeout) => Err(ConnectFailure::Timeout),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The endpoint of a cluster, by number, for a client.
