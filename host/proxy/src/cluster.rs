@@ -314,12 +314,9 @@ impl Drop for Permit {
     }
 }
 
+/// In one step: a place added first and taken back where there are too many would hide one that comes back meanwhile.
 fn take(counter: &AtomicU32, limit: u32) -> bool {
-    if counter.fetch_add(1, AcqRel) < limit {
-        return true;
-    }
-    counter.fetch_sub(1, AcqRel);
-    false
+    counter.fetch_update(AcqRel, Relaxed, |taken| (taken < limit).then_some(taken + 1)).is_ok()
 }
 
 #[cfg(test)]
