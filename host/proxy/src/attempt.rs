@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) use self::connect::Opened;
 use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
 use self::replayed::replay;
-use portolan_telemetry::UpstreamAddress;
+use portolan_telemetry::{ResponseFlags, UpstreamAddress};
 
 use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
@@ -326,6 +326,9 @@ impl<'a> Attempts<'a> {
         self.job.cluster.state.metrics.upstream_rq_rx_reset.inc();
         let stream = self.job.stream;
         if let Some(reply) = stream.take_body_reply() {
+            if reply.flags().contains(ResponseFlags::UT) {
+                self.job.count(|m| &m.upstream_rq_timeout, |m| &m.upstream_rq_timeout);
+            }
             stream.with_state(|state| state.host.endpoint = None);
             return Try::Replied(Box::new(reply));
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::body::{BodyError, UpstreamBody, poll_incoming};
 use crate::filter_chain::Direction;
 use crate::hold::pause_ends;
-use crate::local_reply::Reply;
+use crate::local_reply::{Failure, Reply};
 use crate::stream::Stream;
 
 /// Where a body comes from.
@@ -121,6 +121,8 @@ impl<I: Inflow> FilteredBody<I> {
             return Ok(false);
         }
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            // The upstream call may hear of it before its own clock says so.
+            self.stream.answer_body_with(Reply::failed(Failure::Timeout, None));
             return Err(BodyError::Timeout);
         }
         self.stream.end_pauses(self.direction).map_err(|reply| self.refuse(*reply))?;
