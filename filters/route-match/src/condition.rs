@@ -55,10 +55,12 @@ impl Condition {
     pub(crate) fn holds(&self, head: &impl Head) -> bool {
         let pattern = &self.pattern;
         match &self.subject {
-            // A CONNECT has no path, and no regular expression fits that.
-            Subject::Uri { .. } if head.path().is_empty() => false,
-            Subject::Uri { ignore_case: false } => pattern.holds(head.path()),
-            Subject::Uri { ignore_case: true } => pattern.holds_without_case(head.path()),
+            Subject::Uri { ignore_case } => match head.path() {
+                // A CONNECT has none, and no regular expression fits that.
+                path if path.is_empty() => false,
+                path if *ignore_case => pattern.holds_without_case(path),
+                path => pattern.holds(path),
+            },
             Subject::Scheme => pattern.holds(head.scheme()),
             Subject::Method => pattern.holds(head.method()),
             Subject::Authority => pattern.holds(head.authority()),
