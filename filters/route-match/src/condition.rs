@@ -57,7 +57,7 @@ impl Condition {
         match &self.subject {
             Subject::Uri { ignore_case } => match head.path() {
                 // A CONNECT has none, and no regular expression fits that.
-                path if path.is_empty() => false,
+                [] => false,
                 path if *ignore_case => pattern.holds_without_case(path),
                 path => pattern.holds(path),
             },
