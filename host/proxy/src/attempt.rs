@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, header, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
+use portolan_telemetry::{ResponseFlags, UpstreamAddress};
 use rand::Rng;
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
@@ -20,8 +21,6 @@ use tokio::time::{Instant, sleep};
 pub(crate) use self::connect::Opened;
 use self::outcome::{Try, failed, no_connection, sent_and_failed, unreachable_because};
 use self::replayed::replay;
-use portolan_telemetry::{ResponseFlags, UpstreamAddress};
-
 use crate::balancer::{Avoid, tried_priorities};
 use crate::body::{Reader, Replay, RequestBody};
 use crate::body_filter::FilteredBody;
@@ -224,9 +223,7 @@ impl<'a> Attempts<'a> {
         let lease = match checkout {
             Ok(lease) => lease,
             Err(error) => {
-                if let CheckoutError::Connect(_, error) = &error {
-                    stream.with_course(|course| course.transport_failure = error.to_string());
-                }
+                self.note_failure(&error);
                 return no_connection(&self.job.cluster.state.metrics, error);
             }
         };
@@ -234,7 +231,7 @@ impl<'a> Attempts<'a> {
             stream.with_course(|course| course.connected(asked.elapsed(), lease.local()));
         }
         stream.note(|info| info.upstream_local = lease.local());
-        let upstream = Upstream::new(self.job.cluster, &pool.endpoint).of_route(self.job.stats.clone());
+        let upstream = self.upstream(&pool);
         let limit = self.policy.per_try_timeout_ms.map(Duration::from_millis);
         let mut deadline = limit.and_then(|limit| Deadline::new(stream, limit));
         let sent = within(deadline.as_mut(), pin!(self.send(lease, upstream))).await;
@@ -265,6 +262,18 @@ impl<'a> Attempts<'a> {
         stream.begin_try_span(self.tries, &cluster.state.name, pool.endpoint.address);
         stream.with_state(|state| state.host.attempts = self.tries);
         Ok(pool)
+    }
+
+    /// The log tells why there is no connection.
+    fn note_failure(&self, error: &CheckoutError) {
+        if let CheckoutError::Connect(_, error) = error {
+            self.job.stream.with_course(|course| course.transport_failure = error.to_string());
+        }
+    }
+
+    /// Counts this try for the endpoint, the cluster and the route.
+    fn upstream(&self, pool: &EndpointPool) -> Upstream {
+        Upstream::new(self.job.cluster, &pool.endpoint).of_route(self.job.stats.clone())
     }
 
     /// What this try is to leave for others.

@@ -1,7 +1,7 @@
 //! CONNECT, where the annotation `portolan.dev/connect` of a Gateway takes it: which requests are fit for it, and what becomes of
 //! them. As in Envoy the route says where the bytes go, never the target that the client names.
 
-use http::{HeaderValue, Method, Response, Uri, header, request};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, header, request};
 use portolan_model::ConnectMode;
 
 use crate::attempt::Attempts;
@@ -19,6 +19,19 @@ use crate::view::View;
 pub(crate) fn mode(view: &View, slot: &ListenerSlot) -> Option<ConnectMode> {
     let tables = &view.snapshot.model.route_tables;
     tables.get(slot.route_table() as usize)?.connect
+}
+
+/// True for a CONNECT where it is taken.
+pub(crate) fn is_taken(method: &Method, view: &View, slot: &ListenerSlot) -> bool {
+    method == Method::CONNECT && mode(view, slot).is_some()
+}
+
+/// The path of a request with its query; none of a CONNECT.
+pub(crate) fn path_of(head: &request::Parts) -> Option<&str> {
+    match head.uri.path_and_query() {
+        Some(path) => Some(path.as_str()),
+        None => (head.method != Method::CONNECT).then_some("/"),
+    }
 }
 
 /// Refuses what is no CONNECT as RFC 9110 section 9.3.6 has it: a target that is a host with a port, and no body. Its head gets
@@ -62,18 +75,25 @@ pub(crate) fn set_target(parts: &mut request::Parts) {
     }
 }
 
+/// True when this answer to a CONNECT opens the tunnel. Of HTTP/2 hyper opens none for another success, and neither does Envoy.
+pub(crate) fn opens(status: StatusCode, is_http2: bool) -> bool {
+    if is_http2 { status == StatusCode::OK } else { status.is_success() }
+}
+
 /// Ends the tunnel here: connects to an endpoint and answers for it.
 pub(crate) async fn terminate(
     job: &Forwarding<'_>,
     mut attempts: Attempts<'_>,
     guard: Guard,
 ) -> Response<ResponseBody> {
-    let stream = job.stream;
     match attempts.connect().await {
         Ok(opened) => {
             drop(attempts);
             upgrade::connected(job, opened, guard)
         }
-        Err(reply) => stream.reply(*reply, guard).await,
+        Err(reply) => {
+            job.count_failed(&reply);
+            job.stream.reply(*reply, guard).await
+        }
     }
 }

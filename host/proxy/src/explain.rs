@@ -108,7 +108,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, request: ExplainRequest) -> Result<Expl
     parts.method = request.method;
     parts.uri = request.uri;
     parts.headers = request.headers;
-    let takes_connect = parts.method == Method::CONNECT && connect::mode(&worker.view(), &slot).is_some();
+    let takes_connect = connect::is_taken(&parts.method, &worker.view(), &slot);
     if takes_connect {
         connect::aim(&mut parts, slot.server_port());
     }
@@ -189,8 +189,7 @@ fn sent(stream: &Rc<Stream>, entry: &RouteEntry) -> Vec<Option<SentRequest>> {
         let (mut response, ()) = http::Response::new(()).into_parts();
         stream.change_response(entry, Some(index), &mut response, false);
         let response_headers = response.headers;
-        let no_path = if sent.method == Method::CONNECT { "" } else { "/" };
-        let path = sent.uri.path_and_query().map_or(no_path, |path| path.as_str()).to_owned();
+        let path = connect::path_of(&sent).unwrap_or_default().to_owned();
         Some(SentRequest { path, headers: sent.headers, response_headers })
     };
     forward.destinations.iter().enumerate().map(one).collect()

@@ -30,7 +30,7 @@ use crate::worker::Worker;
 
 /// Most bytes of an answer's head, as Envoy's parser has it; a longer one is a protocol error. It bounds what is read ahead
 /// of a body, too.
-const MAX_ANSWER_HEAD: usize = 80 * 1024;
+pub(crate) const MAX_ANSWER_HEAD: usize = 80 * 1024;
 
 /// A waiting request looks again after this time even when nothing woke it: a wake-up between two looks of another
 /// worker may have been missed.
@@ -280,14 +280,10 @@ impl ClusterPool {
         wanted: &Wanted<'_>,
         place: Permit,
     ) -> Result<Lease, CheckoutError> {
-        let Wanted { limits, transport, key, is_http2, .. } = wanted;
+        let Wanted { limits, is_http2, .. } = wanted;
         let address = pool.endpoint.address;
         let application = if *is_http2 { Application::Http2 } else { Application::Http1 };
-        let socket = connect(&self.state, address, limits.connect_timeout, transport, key.as_deref(), application)
-            .await
-            .map_err(|error| CheckoutError::Connect(address, error))?;
-        pool.endpoint.seen.principals.store(principals::number(&socket, transport), Relaxed);
-        let open = OpenConnection::new(socket.local(), transport, key.clone(), (&pool.endpoint, place));
+        let (socket, open) = self.open(pool, wanted, application, place).await?;
         self.yield_on_demand(limits.breakers.max_connections);
         if *is_http2 {
             return self.start_http2(pool, wanted, socket, open).await;
@@ -307,6 +303,24 @@ impl ClusterPool {
             drop(held);
         });
         Ok(self.lease(pool, Idle { sender, open, requests: 0, since_ms: 0 }, *limits))
+    }
+
+    /// Opens a socket to an endpoint.
+    pub(crate) async fn open(
+        &self,
+        pool: &EndpointPool,
+        wanted: &Wanted<'_>,
+        application: Application,
+        place: Permit,
+    ) -> Result<(Socket, Rc<OpenConnection>), CheckoutError> {
+        let Wanted { limits, transport, key, .. } = wanted;
+        let address = pool.endpoint.address;
+        let socket = connect(&self.state, address, limits.connect_timeout, transport, key.as_deref(), application)
+            .await
+            .map_err(|error| CheckoutError::Connect(address, error))?;
+        pool.endpoint.seen.principals.store(principals::number(&socket, transport), Relaxed);
+        let open = OpenConnection::new(socket.local(), transport, key.clone(), (&pool.endpoint, place));
+        Ok((socket, open))
     }
 
     async fn start_http2(

@@ -117,7 +117,7 @@ pub(crate) async fn handle(
     let (refusal, challenge) = {
         let view = worker.view();
         let is_tls = connection.state.tls().is_some();
-        let takes_connect = parts.method == http::Method::CONNECT && connect::mode(&view, &slot).is_some();
+        let takes_connect = connect::is_taken(&parts.method, &view, &slot);
         let paths = view.snapshot.model.paths.normalization;
         let checked = || head::check(&mut parts, paths, is_tls, takes_connect).err();
         (limits::overload(&worker).or_else(checked), view.snapshot.challenges.reply(parts.uri.path()))

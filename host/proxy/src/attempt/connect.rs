@@ -8,9 +8,9 @@ use super::outcome::{Try, no_connection};
 use crate::deadline::within;
 use crate::lease::OpenConnection;
 use crate::local_reply::{Failure, Reply};
-use crate::pool::{CheckoutError, EndpointPool, PoolLimits};
+use crate::pool::{CheckoutError, EndpointPool, PoolLimits, Wanted};
 use crate::router::Upstream;
-use crate::upstream::{Application, Socket, connect};
+use crate::upstream::{Application, Socket};
 
 /// A connection to an endpoint, counted until it is dropped.
 pub(crate) struct Opened {
@@ -49,23 +49,17 @@ impl Attempts<'_> {
 
     async fn connect_to(&mut self, pool: &Rc<EndpointPool>) -> Result<Opened, CheckoutError> {
         let (stream, cluster) = (self.job.stream, self.job.cluster);
-        let breakers = stream.with_state(|state| state.host.limits);
-        let limits = PoolLimits { breakers, ..cluster.limits };
+        let limits = PoolLimits { breakers: stream.with_state(|state| state.host.limits), ..cluster.limits };
         let Some(place) = cluster.state.open_connection(limits.breakers.max_connections) else {
             cluster.state.metrics.upstream_cx_overflow.inc();
             return Err(CheckoutError::Overflow);
         };
         stream.with_state(|state| state.host.endpoint = Some(pool.endpoint.clone()));
-        let (address, transport, key) = (pool.endpoint.address, &cluster.transport, self.key.clone());
-        let application = Application::Tcp;
-        let connected =
-            connect(&cluster.state, address, limits.connect_timeout, transport, key.as_deref(), application).await;
-        let socket = connected.map_err(|error| {
-            stream.with_course(|course| course.transport_failure = error.to_string());
-            CheckoutError::Connect(address, error)
-        })?;
-        let open = OpenConnection::new(socket.local(), transport, key, (&pool.endpoint, place));
+        let (transport, key) = (&cluster.transport, self.key.clone());
+        let wanted = Wanted { limits, transport, key, is_http2: false, fresh: true };
+        let opened = self.pool.open(pool, &wanted, Application::Tcp, place).await;
+        let (socket, open) = opened.inspect_err(|error| self.note_failure(error))?;
         stream.note(|info| info.upstream_local = socket.local());
-        Ok(Opened { socket, open, upstream: Upstream::new(cluster, &pool.endpoint) })
+        Ok(Opened { socket, open, upstream: self.upstream(pool) })
     }
 }

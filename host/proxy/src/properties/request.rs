@@ -4,6 +4,7 @@ use portolan_telemetry::format::protocol_name;
 use portolan_wasm::StreamParts;
 
 use super::{duration, header, header_bytes, number, text};
+use crate::connect::path_of;
 use crate::context::StreamContext;
 
 pub(super) fn write(
@@ -16,7 +17,7 @@ pub(super) fn write(
     let head = parts.request;
     let header = |name: &str, out: &mut Vec<u8>| header(&head.headers, name.as_bytes(), out);
     match name {
-        b"path" => target(head).is_some_and(|target| text(target, out)),
+        b"path" => path_of(head).is_some_and(|path| text(path, out)),
         b"url_path" => text(head.uri.path(), out),
         b"query" => text(head.uri.query().unwrap_or_default(), out),
         b"host" => header("host", out),
@@ -39,19 +40,11 @@ pub(super) fn write(
 fn named(key: &[u8], parts: StreamParts<'_>, out: &mut Vec<u8>) -> bool {
     let head = parts.request;
     match key {
-        b":path" => target(head).is_some_and(|target| text(target, out)),
+        b":path" => path_of(head).is_some_and(|path| text(path, out)),
         b":method" => text(head.method.as_str(), out),
         b":scheme" => text(parts.scheme, out),
         b":authority" => header(&head.headers, b"host", out),
         _ => header(&head.headers, key, out),
-    }
-}
-
-/// The path with its query; none of a CONNECT.
-fn target(head: &http::request::Parts) -> Option<&str> {
-    match head.uri.path_and_query() {
-        Some(target) => Some(target.as_str()),
-        None => (head.method != http::Method::CONNECT).then_some("/"),
     }
 }
 
@@ -80,7 +73,7 @@ fn of_course(context: &StreamContext, name: &[u8], parts: StreamParts<'_>, out: 
 /// Bytes of names and values, pseudo headers included.
 fn head_bytes(parts: StreamParts<'_>) -> u64 {
     let head = parts.request;
-    let path = target(head).map_or(0, str::len);
+    let path = path_of(head).map_or(0, str::len);
     // `host` is counted as `:authority`, which is six longer.
     let authority = if head.headers.contains_key("host") { 6 } else { 0 };
     let pseudo = ":path:method:scheme".len() + path + head.method.as_str().len() + parts.scheme.len() + authority;

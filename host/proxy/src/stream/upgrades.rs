@@ -28,9 +28,8 @@ impl Stream {
         if !self.is_connect() {
             return status == StatusCode::SWITCHING_PROTOCOLS;
         }
-        // Of HTTP/2 hyper opens no tunnel for another success. A 101 is none.
-        let opens = if is_http2 { status == StatusCode::OK } else { status.is_success() };
-        opens || status == StatusCode::SWITCHING_PROTOCOLS
+        // A 101 is none.
+        connect::opens(status, is_http2) || status == StatusCode::SWITCHING_PROTOCOLS
     }
 
     /// True when its bytes go to an endpoint over TCP.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Method, Request, StatusCode, Uri, Version, header};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -18,15 +18,15 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::connect;
 use crate::on_worker::OnWorker;
+use crate::pool::MAX_ANSWER_HEAD;
 use crate::upstream::{Application, Socket, UpstreamTransport};
 
 /// Most bytes of a client that wait for the request's body to take them.
 const WAITING: usize = 64 * 1024;
 /// Most bytes of one part of it.
 const PIECE: usize = 8 * 1024;
-/// As of requests to an endpoint.
-const MAX_ANSWER_HEAD: usize = 80 * 1024;
 
 /// The way through an open tunnel.
 pub(super) type Io = Pin<Box<dyn ReadWrite>>;
@@ -93,13 +93,7 @@ async fn open_http1(socket: Socket, request: Request<UpBody>, bytes: Option<Dupl
         let _ = connection.with_upgrades().await;
     });
     let response = sender.send_request(request).await?;
-    if !response.status().is_success() {
-        return Err(TunnelError::Answer(response.status()));
-    }
-    match bytes {
-        None => Ok(Box::pin(TokioIo::new(hyper::upgrade::on(response).await?))),
-        Some(bytes) => Ok(Box::pin(Bodies::new(response.into_body(), bytes, sender))),
-    }
+    opened(response, false, bytes, sender).await
 }
 
 async fn open_http2(socket: Socket, request: Request<UpBody>, bytes: Option<DuplexStream>) -> Result<Io, TunnelError> {
@@ -109,8 +103,17 @@ async fn open_http2(socket: Socket, request: Request<UpBody>, bytes: Option<Dupl
         let _ = connection.await;
     });
     let response = sender.send_request(request).await?;
-    // As Envoy, whatever else is a success.
-    if response.status() != StatusCode::OK {
+    opened(response, true, bytes, sender).await
+}
+
+/// The way through, when the answer opens it.
+async fn opened<S: Unpin + 'static>(
+    response: Response<Incoming>,
+    is_http2: bool,
+    bytes: Option<DuplexStream>,
+    sender: S,
+) -> Result<Io, TunnelError> {
+    if !connect::opens(response.status(), is_http2) {
         return Err(TunnelError::Answer(response.status()));
     }
     match bytes {
