@@ -35,6 +35,7 @@ use crate::spans::SpanPlan;
 use crate::standard_metrics::StandardPlan;
 use crate::stream_trace::StreamTracer;
 use crate::udp::UdpListeners;
+use crate::unbound::Unbound;
 use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
 
@@ -82,10 +83,7 @@ pub struct Builder {
     modules: Arc<ModuleStore>,
     compiler: Compiler,
     sockets: SocketRegistry,
-    /// Addresses of the last snapshot that could not be bound.
-    unbound: Vec<std::net::SocketAddr>,
-    /// Sockets of such ones that were bound since, for the next snapshot.
-    regained: Vec<Arc<Sockets>>,
+    unbound: Unbound<Sockets>,
     udp: UdpListeners,
     resolution: Resolution,
     /// Made with the first cluster that wants any.
@@ -155,8 +153,7 @@ impl Builder {
             compiler: Compiler::new(modules.clone(), options.bind, options.source.clone()),
             modules,
             sockets: SocketRegistry::default(),
-            unbound: Vec::new(),
-            regained: Vec::new(),
+            unbound: Unbound::default(),
             udp: UdpListeners::default(),
             health: None,
             resolution: Resolution::start(options.dns_server)?,

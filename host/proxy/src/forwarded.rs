@@ -10,7 +10,7 @@ use portolan_wasm::StreamState;
 
 use crate::context::StreamContext;
 
-pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
@@ -73,7 +73,8 @@ fn client(headers: &HeaderMap, trusted: u32) -> Option<IpAddr> {
     std::str::from_utf8(entry.trim_ascii()).ok()?.parse().ok()
 }
 
-fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
+/// Adds an address to `x-forwarded-for`.
+pub(crate) fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
     match headers.entry(FORWARDED_FOR) {
         header::Entry::Vacant(entry) => {
             entry.insert(peer.clone());

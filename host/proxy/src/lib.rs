@@ -91,6 +91,7 @@ mod tcp;
 mod tls;
 mod traffic;
 mod udp;
+mod unbound;
 pub mod untrusted;
 mod upgrade;
 mod upkeep;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
 use crate::dynamic::{self, Named};
-use crate::forwarded::FORWARDED_FOR;
+use crate::forwarded;
 use crate::kept_head::KeptHead;
 use crate::lease::Lease;
 use crate::pool::{ClusterPool, PoolLimits, Wanted};
@@ -122,13 +122,8 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
 
 /// Says that a copy comes from here and not from a client, as Envoy's do.
 fn mark(headers: &mut HeaderMap, own: IpAddr) {
-    let own = own.to_canonical();
-    let text = match headers.get(FORWARDED_FOR).and_then(|told| told.to_str().ok()) {
-        Some(told) => format!("{told},{own}"),
-        None => own.to_string(),
-    };
-    if let Ok(text) = HeaderValue::try_from(text) {
-        headers.insert(FORWARDED_FOR, text);
+    if let Ok(own) = HeaderValue::try_from(own.to_canonical().to_string()) {
+        forwarded::append_peer(headers, &own);
     }
     headers.insert(INTERNAL, HeaderValue::from_static("true"));
 }

@@ -27,7 +27,8 @@ fn is_plain(path: &[u8]) -> bool {
     let mut last = 0;
     for byte in path {
         match byte {
-            b'%' | b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{'..=b'}' | 0x80.. => return false,
+            b'%' | b'\\' => return false,
+            odd if is_odd(*odd) => return false,
             b'.' | b'/' if last == b'/' => return false,
             _ => last = *byte,
         }
@@ -70,9 +71,13 @@ fn decode(path: &str, slashes: bool) -> Result<String, BadPath> {
     Ok(out)
 }
 
+/// True for what no path has as it is.
+fn is_odd(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{'..=b'}' | 0x80..)
+}
+
 /// Encodes what a path has not as it is, as Envoy's normalisation does.
 fn encode(path: String) -> String {
-    let is_odd = |byte: u8| matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{'..=b'}' | 0x80..);
     if !path.bytes().any(is_odd) {
         return path;
     }

@@ -149,13 +149,8 @@ impl StandardCounts {
         }
     }
 
-    /// The series of a TCP connection's outcome.
-    pub(crate) fn connection(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {
-        // Expressions ask for attributes of requests.
-        self.series(plan, cluster, ended)
-    }
-
-    fn series(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {
+    /// The series of an outcome that no expression is asked about: of connections they know no attributes.
+    pub(crate) fn series(&self, plan: &StandardPlan, cluster: u32, ended: Ended) -> Arc<StandardSeries> {
         let mut known = self.known.borrow_mut();
         if let Some(series) = known.get(&(cluster, ended)) {
             return series.clone();

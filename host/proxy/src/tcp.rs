@@ -271,7 +271,7 @@ impl Connection {
     fn count_opened(&self) {
         let Some(plan) = &self.view.snapshot.standard else { return };
         if !self.counted.replace(true) {
-            self.view.standard.connection(plan, self.record.cluster(), self.ended()).connection_opened();
+            self.view.standard.series(plan, self.record.cluster(), self.ended()).connection_opened();
         }
     }
 
@@ -285,7 +285,7 @@ impl Connection {
     fn count_closed(&self) {
         let Some(plan) = &self.view.snapshot.standard else { return };
         self.count_opened();
-        let series = self.view.standard.connection(plan, self.record.cluster(), self.ended());
+        let series = self.view.standard.series(plan, self.record.cluster(), self.ended());
         let (received, sent) = self.record.bytes();
         series.connection_closed(sent, received);
     }

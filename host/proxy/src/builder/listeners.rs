@@ -14,7 +14,7 @@ use crate::tls::{ChainMaking, FilterChains};
 impl Builder {
     pub(super) fn listeners(&mut self, model: &Model, problems: &mut Vec<BuildProblem>) -> Vec<ListenerEntry> {
         let mut entries = Vec::with_capacity(model.listeners.len());
-        self.unbound.clear();
+        let mut unbound = Vec::new();
         for listener in &model.listeners {
             let bound = if self.options.bind {
                 self.sockets.bind(listener.address, self.options.workers)
@@ -27,7 +27,7 @@ impl Builder {
                     entries.push(ListenerEntry::new(listener, sockets, chains, &self.options.metrics));
                 }
                 Err(error) => {
-                    self.unbound.push(listener.address);
+                    unbound.push(listener.address);
                     self.options.metrics.server.listener_create_failure.inc();
                     let message = format!("cannot listen on {}: {error}", listener.address);
                     problems.push(BuildProblem::of_listener(listener.address, &listener.origins, message));
@@ -35,8 +35,7 @@ impl Builder {
             }
         }
         self.options.metrics.retain_certificates(|name| model.secrets.iter().any(|secret| secret.name == name));
-        // By now the entries have them.
-        self.regained.clear();
+        self.unbound.replace(unbound);
         self.sockets.retain(|address| model.listeners.iter().any(|listener| listener.address == *address));
         entries
     }
@@ -52,16 +51,8 @@ impl Builder {
         if self.sockets.ends() {
             return Vec::new();
         }
-        let mut bound = Vec::new();
-        for address in std::mem::take(&mut self.unbound) {
-            match self.sockets.bind(address, self.options.workers) {
-                Ok(sockets) => {
-                    self.regained.push(sockets);
-                    bound.push(address);
-                }
-                Err(_) => self.unbound.push(address),
-            }
-        }
+        let workers = self.options.workers;
+        let mut bound = self.unbound.bind_again(|address| self.sockets.bind(address, workers));
         bound.extend(self.udp.bind_again(self.options.workers));
         bound
     }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portolan_telemetry::UpstreamAddress;
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
 use super::frames::Outgoing;
-use portolan_telemetry::UpstreamAddress;
-
 use crate::clock;
 use crate::cluster::Permit;
 use crate::endpoint::EndpointState;

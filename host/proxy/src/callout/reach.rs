@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_model::{CircuitBreakers, ClusterId, Origin};
+use portolan_telemetry::UpstreamAddress;
 use portolan_wasm::Upstream;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::http2::Http2;
 use super::redis::Servers;
-use portolan_telemetry::UpstreamAddress;
-
 use crate::balancer::Avoid;
 use crate::clock;
 use crate::cluster::ClusterState;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use portolan_telemetry::UpstreamAddress;
 use portolan_wasm::{Held, RedisCall, RedisServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,8 +21,6 @@ use tokio::time::{sleep, timeout};
 
 use super::reach::{Reach, Target};
 use super::resp;
-use portolan_telemetry::UpstreamAddress;
-
 use crate::clock;
 use crate::cluster::Permit;
 use crate::router::Upstream;

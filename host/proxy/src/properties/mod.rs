@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
+use portolan_telemetry::UpstreamAddress;
 use portolan_wasm::StreamParts;
 
 pub(crate) use connection::{Certificate, ConnectionState, TlsInfo};
 pub(crate) use course::Course;
-use portolan_telemetry::UpstreamAddress;
 
 use crate::context::StreamContext;
 

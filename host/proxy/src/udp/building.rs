@@ -9,15 +9,13 @@ use portolan_telemetry::Metrics;
 use super::sockets::UdpSocketRegistry;
 use super::{UdpEntry, UdpSockets};
 use crate::build_problem::BuildProblem;
+use crate::unbound::Unbound;
 
 /// What the builder keeps of them.
 #[derive(Default)]
 pub(crate) struct UdpListeners {
     sockets: UdpSocketRegistry,
-    /// Addresses that could not be bound.
-    unbound: Vec<SocketAddr>,
-    /// Sockets of such ones that were bound since, for the next entries.
-    regained: Vec<Arc<UdpSockets>>,
+    unbound: Unbound<UdpSockets>,
 }
 
 impl UdpListeners {
@@ -30,7 +28,7 @@ impl UdpListeners {
         problems: &mut Vec<BuildProblem>,
     ) -> Vec<Arc<UdpEntry>> {
         let mut entries = Vec::with_capacity(model.udp_listeners.len());
-        self.unbound.clear();
+        let mut unbound = Vec::new();
         for listener in &model.udp_listeners {
             let bound = match workers {
                 Some(workers) => self.sockets.bind(listener.address, workers),
@@ -39,14 +37,14 @@ impl UdpListeners {
             match bound {
                 Ok(sockets) => entries.push(UdpEntry::new(listener, sockets, metrics)),
                 Err(error) => {
-                    self.unbound.push(listener.address);
+                    unbound.push(listener.address);
                     metrics.server.listener_create_failure.inc();
                     let message = format!("cannot take datagrams on {}: {error}", listener.address);
                     problems.push(BuildProblem::of_listener(&listener.name, &listener.origins, message));
                 }
             }
         }
-        self.regained.clear();
+        self.unbound.replace(unbound);
         self.sockets.retain(|address| model.udp_listeners.iter().any(|listener| listener.address == *address));
         entries
     }
@@ -57,16 +55,6 @@ impl UdpListeners {
 
     /// Tries addresses again that could not be bound; those that were are the answer.
     pub(crate) fn bind_again(&mut self, workers: usize) -> Vec<SocketAddr> {
-        let mut bound = Vec::new();
-        for address in std::mem::take(&mut self.unbound) {
-            match self.sockets.bind(address, workers) {
-                Ok(sockets) => {
-                    self.regained.push(sockets);
-                    bound.push(address);
-                }
-                Err(_) => self.unbound.push(address),
-            }
-        }
-        bound
+        self.unbound.bind_again(|address| self.sockets.bind(address, workers))
     }
 }
