@@ -47,9 +47,10 @@ struct HeaderRanks {
 }
 
 impl HostRoutes {
-    pub(crate) fn new(order: Vec<u32>, routes: &Routes) -> Self {
+    pub(crate) fn new(mut order: Vec<u32>, routes: &Routes) -> Self {
         // An id without conditions cannot be; a route that is not there never holds.
-        let order: Vec<u32> = order.into_iter().filter(|route| (*route as usize) < routes.len()).collect();
+        order.retain(|route| (*route as usize) < routes.len());
+        order.shrink_to_fit();
         let index = (order.len() > SCAN).then(|| Index::new(&order, routes));
         Self { order, index }
     }
@@ -82,7 +83,19 @@ impl Index {
             let conditions = &routes[*route as usize];
             index.bucket(conditions).add(rank, conditions);
         }
+        index.shrink();
         index
+    }
+
+    /// There are as many of them as virtual hosts and workers: none keeps the room that it grew by.
+    fn shrink(&mut self) {
+        for exact in [&mut self.exact, &mut self.exact_any_case] {
+            exact.shrink_to_fit();
+            exact.values_mut().for_each(Bucket::shrink);
+        }
+        self.prefix.shrink(Bucket::shrink);
+        self.prefix_any_case.shrink(Bucket::shrink);
+        self.rest.shrink();
     }
 
     fn bucket(&mut self, conditions: &[Condition]) -> &mut Bucket {
@@ -125,6 +138,15 @@ fn lower_case(path: &[u8]) -> Box<[u8]> {
 }
 
 impl Bucket {
+    fn shrink(&mut self) {
+        self.ranks.shrink_to_fit();
+        self.by_header.shrink_to_fit();
+        for header in &mut self.by_header {
+            header.by_value.shrink_to_fit();
+            header.by_value.values_mut().for_each(Vec::shrink_to_fit);
+        }
+    }
+
     fn add(&mut self, rank: u32, conditions: &[Condition]) {
         let header = conditions.iter().find_map(|condition| match (&condition.subject, &condition.pattern) {
             (Subject::Header(name), Pattern::Exact(value)) => Some((name, value)),

@@ -57,6 +57,15 @@ impl<T: Default> Trie<T> {
         self.nodes[node].value.get_or_insert_default()
     }
 
+    /// Gives back the room that growing has taken, also that of each value.
+    pub(crate) fn shrink(&mut self, mut shrink: impl FnMut(&mut T)) {
+        self.nodes.shrink_to_fit();
+        for node in &mut self.nodes {
+            node.children.shrink_to_fit();
+            node.value.iter_mut().for_each(&mut shrink);
+        }
+    }
+
     fn add_child(&mut self, parent: usize, label: &[u8]) -> usize {
         let child = self.nodes.len();
         self.nodes.push(Node::new(label));
