@@ -1,6 +1,7 @@
 //! HTTP/2 over one connection: hyper's server on the worker's own thread, with Envoy's limits for the edge.
 
 mod frames;
+mod goaway;
 mod guarded;
 pub(crate) mod head_block;
 mod heads;

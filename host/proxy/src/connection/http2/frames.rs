@@ -36,8 +36,9 @@ impl Kind {
     pub(super) const RST_STREAM: Self = Self(3);
     pub(super) const SETTINGS: Self = Self(4);
     const PING: Self = Self(6);
+    pub(super) const GOAWAY: Self = Self(7);
     const WINDOW_UPDATE: Self = Self(8);
-    const CONTINUATION: Self = Self(9);
+    pub(super) const CONTINUATION: Self = Self(9);
 }
 
 /// The first bytes of a frame.
@@ -62,6 +63,20 @@ impl FrameHead {
             flags,
             stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
         }
+    }
+
+    /// True for what clients send of a connection in front of their requests.
+    pub(super) fn is_plain(&self) -> bool {
+        self.stream == 0 && matches!(self.kind, Kind::SETTINGS | Kind::PING | Kind::WINDOW_UPDATE)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn new(kind: Kind, flags: u8, stream: u32) -> Self {
+        Self { length: 0, kind, flags, stream }
+    }
+
+    pub(super) fn is_padded(&self) -> bool {
+        self.flags & Self::PADDED != 0
     }
 
     /// True when CONTINUATION must follow.
@@ -155,6 +170,11 @@ impl FrameLimits {
     /// True when the client has opened the stream: HEADERS of it are trailers.
     pub(super) fn is_known(&self, stream: u32) -> bool {
         stream <= self.highest
+    }
+
+    /// True when the client has opened no stream after it.
+    pub(super) fn is_newest(&self, stream: u32) -> bool {
+        stream == self.highest
     }
 
     pub(super) fn take(&mut self, frame: &FrameHead) -> Result<(), Fault> {

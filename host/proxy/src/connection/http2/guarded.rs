@@ -13,6 +13,7 @@ use portolan_telemetry::{HttpMetrics, Metrics};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{FRAME_HEAD, Fault, FrameHead, FrameLimits, Kind};
+use super::goaway::{self, Meaning};
 use super::head_block;
 use super::heads::{Heads, Written};
 use crate::context::ConnectionInfo;
@@ -47,6 +48,10 @@ pub(super) struct Guarded<S> {
     in_data: bool,
     /// A head's end is still to come.
     in_head: bool,
+    /// The frame that was begun last, or the preface, is hardly ever at fault.
+    is_plain: bool,
+    /// Of a PROTOCOL_ERROR that h2 finds next.
+    meaning: Meaning,
     heads: Rc<Heads>,
     written: Written,
     /// Counts and logs a request that h2 has refused.
@@ -74,6 +79,8 @@ impl<S> Guarded<S> {
             ending: None,
             in_data: false,
             in_head: false,
+            is_plain: true,
+            meaning: Meaning::default(),
             heads,
             written: Written::default(),
             tell,
@@ -86,6 +93,8 @@ impl<S> Guarded<S> {
     /// What of these bytes h2 may see, and what is wrong with the frame that follows.
     fn look(&mut self, bytes: &mut [u8]) -> (usize, Option<Fault>) {
         let mut at = 0;
+        // h2 has taken all frames that it was given before, but for what is still to come of one.
+        let mut is_alone = self.skip == 0 || self.is_plain;
         while at < bytes.len() {
             if self.skip > 0 {
                 let part = self.skip.min(bytes.len() - at);
@@ -101,23 +110,28 @@ impl<S> Guarded<S> {
                 break;
             }
             self.known = 0;
-            if let Some(fault) = self.take(bytes, at + part) {
+            if let Some(fault) = self.take(bytes, at + part, is_alone) {
                 if is_whole && part == FRAME_HEAD {
                     return (at, Some(fault));
                 }
                 self.fault = Some(fault);
             }
+            is_alone &= self.is_plain;
             at += part;
         }
         (bytes.len(), None)
     }
 
     /// Counts the frame whose payload begins at `at`, and looks into a head that is there as a whole.
-    fn take(&mut self, bytes: &mut [u8], at: usize) -> Option<Fault> {
+    fn take(&mut self, bytes: &mut [u8], at: usize, is_alone: bool) -> Option<Fault> {
         let frame = FrameHead::parse(self.head);
         self.skip = frame.length;
         self.in_data = frame.kind == Kind::DATA;
-        self.in_head = frame.is_head_without_end();
+        self.is_plain = frame.is_plain();
+        let was_in_head = std::mem::replace(&mut self.in_head, frame.is_head_without_end());
+        if !(was_in_head && frame.kind == Kind::CONTINUATION && self.limits.is_newest(frame.stream)) {
+            self.meaning = Meaning::default();
+        }
         let is_trailers = frame.kind == Kind::HEADERS && self.limits.is_known(frame.stream);
         if let Some(fault) = self.fault.take().or_else(|| self.limits.take(&frame).err()) {
             return Some(fault);
@@ -125,9 +139,16 @@ impl<S> Guarded<S> {
         match frame.kind {
             Kind::RST_STREAM => self.metrics.http2.rx_reset.inc(),
             Kind::DATA => self.heads.went_on(frame.stream),
+            Kind::SETTINGS if is_alone => {
+                self.meaning = Meaning::of_settings(&frame, bytes.get(at..at + frame.length).unwrap_or_default());
+            }
             Kind::HEADERS => {
                 let payload = bytes.get_mut(at..at + frame.length);
-                match payload.and_then(|payload| frame.head_block(payload)) {
+                let block = payload.and_then(|payload| frame.head_block(payload));
+                if is_alone && !is_trailers {
+                    self.meaning = Meaning::of_head(&frame, block.is_some());
+                }
+                match block {
                     Some(block) if !is_trailers => head_block::spoil_fragment(block),
                     Some(block) if head_block::has_pseudo_field(block) => return Some(Fault::Protocol),
                     _ => {}
@@ -167,19 +188,11 @@ impl<S> Guarded<S> {
 
     /// Which of its limits was met h2 tells only the client, in a GOAWAY that is the last of what it writes.
     fn note_goaway(&self, written: &[u8]) {
-        if written.last() != Some(&b's') {
-            return;
-        }
-        let says = |word: &[u8]| {
-            let head = written.strip_suffix(word).and_then(|rest| rest.last_chunk::<{ FRAME_HEAD + 8 }>());
-            head.is_some_and(|head| head[..2] == [0, 0] && usize::from(head[2]) == 8 + word.len() && head[3] == 7)
-        };
-        if says(b"too_many_resets") {
-            self.http.downstream_rq_too_many_premature_resets.inc();
-        } else if says(b"too_many_internal_resets") {
-            self.metrics.http2.outbound_control_flood.inc();
-        } else if says(b"too_many_data_frames") {
-            self.metrics.http2.inbound_empty_frames_flood.inc();
+        match goaway::limit_named(written) {
+            Some("too_many_resets") => self.http.downstream_rq_too_many_premature_resets.inc(),
+            Some("too_many_internal_resets") => self.metrics.http2.outbound_control_flood.inc(),
+            Some(_) => self.metrics.http2.inbound_empty_frames_flood.inc(),
+            None => {}
         }
     }
 
@@ -234,12 +247,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        let written = ready!(Pin::new(&mut me.socket).poll_write(cx, buf))?;
-        me.limits.sent(written);
-        me.look_at_written(&buf[..written]);
-        me.note_goaway(buf);
-        Poll::Ready(Ok(written))
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -260,7 +268,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let me = self.get_mut();
-        let written = ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?;
+        let last = bufs.iter().rposition(|buf| !buf.is_empty()).unwrap_or(0);
+        let last_bytes = bufs.get(last).map_or(&[][..], |buf| buf);
+        let written = match me.meaning.corrected(last_bytes) {
+            None => ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, bufs))?,
+            Some(corrected) => {
+                let mut bufs = bufs.to_vec();
+                bufs[last] = io::IoSlice::new(&corrected);
+                ready!(Pin::new(&mut me.socket).poll_write_vectored(cx, &bufs))?
+            }
+        };
         me.limits.sent(written);
         let mut left = written;
         for buf in bufs {
@@ -268,7 +285,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             me.look_at_written(&buf[..part]);
             left -= part;
         }
-        me.note_goaway(bufs.iter().rfind(|buf| !buf.is_empty()).map_or(&[], |buf| &buf[..]));
+        me.note_goaway(last_bytes);
         Poll::Ready(Ok(written))
     }
 }
