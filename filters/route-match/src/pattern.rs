@@ -10,8 +10,8 @@ use regex::bytes::{Regex, RegexBuilder};
 pub(crate) enum Pattern {
     Exact(Box<[u8]>),
     Prefix(Box<[u8]>),
-    /// Over the whole value.
-    Regex(LazyRegex),
+    /// Over the whole value. In a box: most patterns are none, and there are as many as rules.
+    Regex(Box<LazyRegex>),
     /// Any value.
     Present,
 }
@@ -28,7 +28,7 @@ impl Pattern {
         match wanted {
             StringMatch::Exact(value) => Self::Exact(value.into_bytes().into()),
             StringMatch::Prefix(value) => Self::Prefix(value.into_bytes().into()),
-            StringMatch::Regex(source) => Self::Regex(LazyRegex { source, compiled: OnceCell::new() }),
+            StringMatch::Regex(source) => Self::Regex(Box::new(LazyRegex { source, compiled: OnceCell::new() })),
             StringMatch::Present => Self::Present,
         }
     }
