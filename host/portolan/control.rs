@@ -13,7 +13,7 @@ use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portolan_config::{Diagnostic, Severity, Watcher};
 use portolan_model::Model;
-use portolan_proxy::{BuildProblem, Builder, Snapshot, SnapshotCell};
+use portolan_proxy::{BuildProblem, Builder, ClientSockets, Snapshot, SnapshotCell};
 use portolan_telemetry::Metrics;
 use tokio::sync::oneshot;
 
@@ -306,8 +306,8 @@ impl Control {
         !self.problems.is_empty() || self.findings.iter().any(|finding| finding.severity >= Severity::Error)
     }
 
-    /// Uses the listening sockets of another process for the first snapshot.
-    pub(crate) fn inherit(&mut self, sockets: Vec<std::net::TcpListener>) {
+    /// Uses the sockets of another process for the first snapshot.
+    pub(crate) fn inherit(&mut self, sockets: ClientSockets) {
         self.builder.inherit(sockets);
     }
 

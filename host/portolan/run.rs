@@ -1,10 +1,12 @@
 //! `portolan run`: starts the control loop, the workers and the admin port, and waits for signals.
 
+mod ports;
+mod until_end;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use portolan_admin::{AdminState, Readiness, State};
 use portolan_model::{Listener, Model};
-use portolan_proxy::{Challenges, Snapshot, SnapshotCell, Workers};
+use portolan_proxy::{Challenges, HandedOver, Snapshot, SnapshotCell, Workers};
 use portolan_telemetry::{LogControl, Metrics};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
-use tokio::sync::watch;
+use tokio::time::timeout;
 
+use self::ports::{Ports, serve_ports};
+use self::until_end::{End, Ending};
 use crate::UsageError;
 use crate::acme::{Acme, AcmeOptions};
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
@@ -28,7 +32,7 @@ use crate::filters;
 use crate::load::{self, Loader, Purpose};
 use crate::signals::{Signal, Signals};
 use crate::state::StateFolder;
-use crate::takeover::{Offer, Predecessor, Successor};
+use crate::takeover::{Offer, Predecessor};
 use crate::view::{self, Dumped};
 
 /// As many as `--workers` takes.
@@ -36,6 +40,9 @@ const MAX_WORKERS: usize = 1024;
 
 /// How long the end may take at most, where nobody says it.
 const DRAIN_TIME: Duration = Duration::from_secs(45);
+
+/// Signals that have come while something took its time are known within this time.
+const SIGNAL_TIME: Duration = Duration::from_millis(10);
 
 /// Serves until a signal ends it, or another process takes over.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -75,21 +82,6 @@ struct Running {
     ports: Ports,
 }
 
-/// The sockets beside the listeners': the admin port and the status port.
-struct Ports {
-    /// Further handles, for a process that takes over.
-    handles: Vec<std::net::TcpListener>,
-    /// Its end closes them here.
-    open: watch::Sender<()>,
-}
-
-/// Why the gateway ends.
-enum End {
-    Signal(Signal),
-    /// Another process has its sockets.
-    Replaced(Successor),
-}
-
 impl<'a> Service<'a> {
     /// A gateway for one person at a terminal: Ctrl-C ends it without draining.
     pub(crate) fn interactive(config: &'a ConfigArgs, serve: &'a ServeArgs) -> Self {
@@ -99,23 +91,28 @@ impl<'a> Service<'a> {
     /// Starts everything, calls `announce` when requests are served, and comes back when it has ended.
     pub(crate) async fn serve(self, announce: impl FnOnce() -> io::Result<()>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        let (running, mut offer) = self.start().await?;
+        let Some((running, mut offer)) = self.start(&mut signals).await? else { return Ok(ExitCode::SUCCESS) };
         announce()?;
-        let end = running.until_end(&mut signals, offer.as_mut()).await;
-        if let (Some(offer), End::Signal(_)) = (&offer, &end) {
+        let patience = self.drain_time(&running.cell.load().model) / 2;
+        let ending = running.until_end(&mut signals, offer.as_mut(), patience).await;
+        if let Some(offer) = &offer {
             offer.withdraw();
         }
         drop(offer);
-        self.end(running, end, &mut signals).await
+        self.end(running, ending, &mut signals).await
     }
 
-    async fn start(&self) -> anyhow::Result<(Running, Option<Offer>)> {
+    /// None when a signal has come before another process was replaced: that one serves on.
+    async fn start(&self, signals: &mut Signals) -> anyhow::Result<Option<(Running, Option<Offer>)>> {
         let log = LogControl::install(&self.serve.log_level).map_err(|error| UsageError(error.to_string()))?;
         let challenges = Arc::<Challenges>::default();
         let acme = self.acme(challenges.clone())?;
         let mut loader = Loader::new(self.config)?.lenient().with_dev_tls(self.dev_tls()?).with_acme(acme.clone());
         let mut predecessor = match self.takeover {
-            Some(path) => Predecessor::at(path).await?,
+            Some(path) => tokio::select! {
+                predecessor = Predecessor::at(path) => predecessor?,
+                () = signals.end() => return Ok(None),
+            },
             None => None,
         };
         // A port that is taken is said before any work is done.
@@ -134,24 +131,23 @@ impl<'a> Service<'a> {
         if predecessor.is_some() && control.has_errors() {
             bail!("nothing is taken over with errors in the configuration; the running process serves on");
         }
+        if predecessor.is_some() && timeout(SIGNAL_TIME, signals.end()).await.is_ok() {
+            tracing::info!("ended    by a signal, before anything was taken over; the running process serves on");
+            return Ok(None);
+        }
         let cell = SnapshotCell::new(first.clone());
         let errors = control.listener_errors().load_full();
         check_listeners(&first, &errors)?;
         let state = admin_state((&cell, self.config), &control, metrics.clone(), readiness.clone(), log);
         let admin_address = ports[0].local_addr()?;
-        let ports = serve_ports(ports, state, &readiness)?;
         metrics.server.concurrency.set(i64::try_from(workers).unwrap_or(i64::MAX));
-        let workers = Workers::start(workers, &cell, self.serve.limits.edge_limits())?;
         // Before the other one goes: a third process finds either of them.
         let offer = self.takeover.map(Offer::new).transpose()?;
-        if let Some(predecessor) = predecessor
-            && let Err(error) = predecessor.replace().await
-        {
-            workers.hand_over();
-            let limit = self.drain_time(&first.model);
-            let _ = tokio::task::spawn_blocking(move || workers.drain(limit)).await;
-            return Err(error);
+        let mut workers = Workers::start(workers, &cell, self.serve.limits.edge_limits())?;
+        if let Some(predecessor) = predecessor {
+            workers = self.replace(predecessor, workers, &first.model).await?;
         }
+        let ports = serve_ports(ports, state, &readiness)?;
         let control = control.spawn(cell.clone())?;
         if let Some(acme) = acme {
             tokio::spawn(acme.run(control.clone()));
@@ -160,7 +156,17 @@ impl<'a> Service<'a> {
         tracing::info!("admin    http://{admin_address}/");
         readiness.set(State::Live);
         tracing::info!("ready");
-        Ok((Running { readiness, control, workers, cell, metrics, ports }, offer))
+        Ok(Some((Running { readiness, control, workers, cell, metrics, ports }, offer)))
+    }
+
+    /// Serves alone from here on. Otherwise the other process does, and these workers end what they have begun.
+    async fn replace(&self, predecessor: Predecessor, workers: Workers, model: &Model) -> anyhow::Result<Workers> {
+        let Err(error) = predecessor.replace().await else { return Ok(workers) };
+        // They are its sockets.
+        workers.hand_over(HandedOver::All);
+        let limit = self.drain_time(model);
+        let _ = tokio::task::spawn_blocking(move || workers.drain(limit)).await;
+        Err(error)
     }
 
     /// The admin port, and the status port if there is to be one: of the process before this one, or bound now.
@@ -182,39 +188,52 @@ impl<'a> Service<'a> {
     ///
     /// After SIGTERM clients are still taken in for a while, and told to close: load balancers need it to notice. Ctrl-C
     /// has no load balancer to wait for. When another process has the sockets nobody is taken in any more.
-    async fn end(&self, running: Running, end: End, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    async fn end(&self, running: Running, ending: Ending, signals: &mut Signals) -> anyhow::Result<ExitCode> {
         running.readiness.set(State::Draining);
         running.control.end();
         let model = running.cell.load().model.clone();
         let (listeners, drain_time) = (model.listeners.len(), self.drain_time(&model));
         running.metrics.server.total_listeners_draining.set(i64::try_from(listeners).unwrap_or(i64::MAX));
-        let notice = match end {
+        let notice = match ending.how {
             End::Signal(Signal::Interrupt | Signal::Hangup) => Duration::ZERO,
-            End::Signal(Signal::Terminate) | End::Replaced(_) => self.minimum_drain_time.min(drain_time / 2),
+            End::Signal(Signal::Terminate) | End::Replaced(_) | End::Left(_) => {
+                self.minimum_drain_time.min(drain_time / 2)
+            }
         };
-        if let End::Replaced(successor) = end {
-            running.workers.hand_over();
-            running.ports.close();
-            successor.go().await;
-            tracing::info!("replaced another process serves");
-        } else {
-            running.workers.announce_drain();
-        }
-        let rest = drain_time - notice;
+        let ports = match ending.how {
+            End::Replaced(what) | End::Left(what) => {
+                running.workers.hand_over(what);
+                match ending.how {
+                    End::Left(_) => tracing::warn!("replaced another process has the sockets, and does not serve yet"),
+                    _ => tracing::info!("replaced another process serves"),
+                }
+                Some(running.ports.close())
+            }
+            End::Signal(_) => {
+                running.workers.announce_drain();
+                None
+            }
+        };
         if !drain_time.is_zero() {
-            tracing::info!("drain    at most {drain_time:?}; a second signal ends at once");
+            let ends = if ending.signalled { "a second signal" } else { "a second SIGTERM" };
+            tracing::info!("drain    at most {drain_time:?}; {ends} ends at once");
         }
-        let workers = running.workers;
+        let (workers, since) = (running.workers, ending.since);
         let ended = async move {
-            tokio::time::sleep(notice).await;
-            tokio::task::spawn_blocking(move || workers.drain(rest)).await
+            tokio::time::sleep(notice.saturating_sub(since.elapsed())).await;
+            let rest = drain_time.saturating_sub(since.elapsed());
+            let drained = tokio::task::spawn_blocking(move || workers.drain(rest)).await;
+            if let Some(ports) = ports {
+                ports.await;
+            }
+            drained
         };
         tokio::select! {
             complete = ended => match complete {
                 Ok(true) => tracing::info!("ended    every request was finished"),
                 Ok(false) | Err(_) => tracing::warn!("ended    the drain time was over before every request was finished"),
             },
-            code = second(signals) => std::process::exit(code),
+            code = second(signals, ending.signalled) => std::process::exit(code),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -260,80 +279,17 @@ impl<'a> Service<'a> {
     }
 }
 
-impl Running {
-    /// Serves until a signal, or until another process has taken over.
-    async fn until_end(&self, signals: &mut Signals, offer: Option<&mut Offer>) -> End {
-        let mut replaced = pin!(self.until_replaced(offer));
-        loop {
-            tokio::select! {
-                signal = signals.next() => match signal {
-                    Signal::Hangup => self.control.reload(),
-                    signal => return End::Signal(signal),
-                },
-                successor = &mut replaced => return End::Replaced(successor),
-            }
-        }
-    }
-
-    async fn until_replaced(&self, offer: Option<&mut Offer>) -> Successor {
-        let Some(offer) = offer else { return std::future::pending().await };
-        loop {
-            let successor = offer.asked().await;
-            tracing::info!("takeover another process asks for the sockets");
-            // What is handed on must be what is served when the other one begins.
-            self.control.hold().await;
-            match self.hand_on(&successor).await {
-                Ok(()) => return successor,
-                Err(error) => tracing::error!("takeover this process serves on: {error:#}"),
-            }
-            if let Err(error) = offer.place_again() {
-                tracing::error!("takeover this process cannot be found any more: {error:#}");
-            }
-            self.control.release();
-        }
-    }
-
-    async fn hand_on(&self, successor: &Successor) -> anyhow::Result<()> {
-        let mut sockets = self.cell.load().handles().context("no handles on the sockets")?;
-        for socket in &self.ports.handles {
-            sockets.push(socket.try_clone().context("no handles on the sockets")?);
-        }
-        successor.serves(&sockets).await
-    }
-}
-
-impl Ports {
-    /// Another process answers there.
-    fn close(self) {
-        drop(self.open);
-    }
-}
-
-/// Serves the admin port and the status port, in this order, until they are closed.
-fn serve_ports(ports: Vec<TcpListener>, state: AdminState, readiness: &Readiness) -> anyhow::Result<Ports> {
-    let open = watch::Sender::new(());
-    let mut handles = Vec::new();
-    for (at, port) in ports.into_iter().enumerate() {
-        let port = port.into_std()?;
-        handles.push(port.try_clone()?);
-        let port = TcpListener::from_std(port)?;
-        let mut closed = open.subscribe();
-        let shutdown = async move { while closed.changed().await.is_ok() {} };
-        if at == 0 {
-            tokio::spawn(portolan_admin::serve(port, state.clone(), shutdown));
-        } else {
-            tokio::spawn(portolan_admin::serve_status(port, readiness.clone(), shutdown));
-        }
-    }
-    Ok(Ports { handles, open })
-}
-
-/// The exit code that shells expect of a process that a signal ended.
-async fn second(signals: &mut Signals) -> i32 {
+/// The exit code that shells expect of a process that a signal ended. SIGTERM does so when it was `signalled` before: one that
+/// was replaced drains already.
+async fn second(signals: &mut Signals, mut signalled: bool) -> i32 {
     loop {
         match signals.next().await {
             Signal::Interrupt => return 130,
-            Signal::Terminate => return 143,
+            Signal::Terminate if signalled => return 143,
+            Signal::Terminate => {
+                signalled = true;
+                tracing::info!("signal   it drains already; another one ends at once");
+            }
             Signal::Hangup => {}
         }
     }

@@ -41,4 +41,9 @@ impl Signals {
             _ = self.hangup.recv() => Signal::Hangup,
         }
     }
+
+    /// The next one that ends.
+    pub(crate) async fn end(&mut self) {
+        while self.next().await == Signal::Hangup {}
+    }
 }

@@ -1,5 +1,5 @@
-//! `--takeover PATH`: a new process takes the listening sockets of a running one over a Unix socket, serves, and only then
-//! does the old one stop accepting and drain.
+//! `--takeover PATH`: a new process takes the sockets of a running one that clients come to over a Unix socket, serves, and
+//! only then does the old one stop accepting and drain.
 //!
 //! The new process asks at PATH; the old one sends handles on its sockets, waits for the word that they are served, and
 //! confirms. Whatever goes wrong before that leaves the old one serving. Then the new one takes PATH's place for the next.
@@ -9,12 +9,13 @@ mod wire;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::time::timeout;
+use portolan_proxy::{ClientSockets, HandedOver};
+use tokio::time::{sleep, timeout};
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
 use self::wire::Word;
@@ -23,6 +24,9 @@ use self::wire::Word;
 const START_TIME: Duration = Duration::from_secs(60);
 /// What needs no work must be answered within this time.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// How often the path is asked again where whoever was there has gone meanwhile: another one has taken its place.
+const TRIES: usize = 5;
+const TRY_PAUSE: Duration = Duration::from_millis(50);
 /// Owner only.
 const PRIVATE: u32 = 0o600;
 
@@ -30,42 +34,50 @@ const PRIVATE: u32 = 0o600;
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     socket: UnixSeqpacket,
-    sockets: Vec<TcpListener>,
+    sockets: ClientSockets,
 }
 
 impl Predecessor {
     /// Asks whoever listens at the path for its sockets; none when nobody does.
     pub(crate) async fn at(path: &Path) -> anyhow::Result<Option<Self>> {
-        let socket = match UnixSeqpacket::connect(path).await {
-            Ok(socket) => socket,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Ok(None);
+        let mut tries = 0;
+        loop {
+            let socket = match UnixSeqpacket::connect(path).await {
+                Ok(socket) => socket,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error).with_context(|| format!("cannot take over at `{}`", path.display())),
+            };
+            check_peer(&socket)?;
+            let asked = async {
+                wire::ask(&socket).await?;
+                wire::receive(&socket).await
+            };
+            match timeout(START_TIME, asked).await.context("the running process does not answer")? {
+                Ok(sockets) => return Ok(Some(Self { socket, sockets })),
+                Err(error) if has_gone(&error) && tries < TRIES => {
+                    tries += 1;
+                    sleep(TRY_PAUSE).await;
+                }
+                Err(error) => return Err(error).context("the running process does not hand its sockets on"),
             }
-            Err(error) => return Err(error).with_context(|| format!("cannot take over at `{}`", path.display())),
-        };
-        check_peer(&socket)?;
-        let asked = async {
-            wire::say(&socket, Word::Take).await?;
-            wire::receive(&socket).await
-        };
-        let sockets = timeout(START_TIME, asked).await.context("the running process does not answer")?;
-        let sockets = sockets.context("the running process does not hand its sockets on")?;
-        Ok(Some(Self { socket, sockets }))
+        }
     }
 
-    /// Its socket for this address, if it has one.
+    /// Its listening socket for this address, if it has one.
     pub(crate) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let is_wanted = |socket: &TcpListener| socket.local_addr().is_ok_and(|local| local == address);
-        let at = self.sockets.iter().position(is_wanted)?;
-        Some(self.sockets.swap_remove(at))
+        let at = self.sockets.tcp.iter().position(is_wanted)?;
+        Some(self.sockets.tcp.swap_remove(at))
     }
 
     /// All that were not taken.
-    pub(crate) fn take_rest(&mut self) -> Vec<TcpListener> {
+    pub(crate) fn take_rest(&mut self) -> ClientSockets {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Tells it that its sockets are served here. Comes back when it has stopped accepting; an error means that it serves on.
+    /// Tells it that its sockets are served here. Comes back when it is about to stop; an error means that it serves on.
     pub(crate) async fn replace(self) -> anyhow::Result<()> {
         let told = async {
             wire::say(&self.socket, Word::Serving).await?;
@@ -75,7 +87,7 @@ impl Predecessor {
             Ok(Ok(Some(Word::Go))) => Ok(()),
             // It has ended in between: nobody else is there to serve.
             Ok(Ok(None)) => Ok(()),
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+            Ok(Err(error)) if has_gone(&error) => Ok(()),
             Ok(Ok(Some(_)) | Err(_)) | Err(_) => bail!("the running process serves on, it does not give way"),
         }
     }
@@ -86,12 +98,16 @@ impl Predecessor {
 pub(crate) struct Offer {
     listener: UnixSeqpacketListener,
     path: PathBuf,
+    /// The socket's file, by device and number.
+    file: Option<(u64, u64)>,
 }
 
 /// The next process, which has asked.
 #[derive(Debug)]
 pub(crate) struct Successor {
     socket: UnixSeqpacket,
+    /// What it has asked for.
+    asks: HandedOver,
 }
 
 impl Offer {
@@ -107,7 +123,7 @@ impl Offer {
         let placed =
             fs::set_permissions(&own, fs::Permissions::from_mode(PRIVATE)).and_then(|()| fs::rename(&own, path));
         placed.inspect_err(|_| drop(fs::remove_file(&own))).with_context(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), file: file_at(path) })
     }
 
     /// The next process of this user that asks.
@@ -116,19 +132,16 @@ impl Offer {
             let asked = async {
                 let socket = self.listener.accept().await?;
                 check_peer(&socket).map_err(io::Error::other)?;
-                let first = timeout(ANSWER_TIME, wire::hear(&socket)).await.map_err(io::Error::other)?;
-                if first? == Some(Word::Take) {
-                    Ok(Successor { socket })
-                } else {
-                    Err(io::Error::other("it asks nothing"))
-                }
+                let asks = timeout(ANSWER_TIME, wire::hear_asking(&socket)).await.map_err(io::Error::other)?;
+                let asks = asks?.ok_or_else(|| io::Error::other("it asks nothing"))?;
+                io::Result::Ok(Successor { socket, asks })
             };
             match asked.await {
                 Ok(successor) => return successor,
                 Err(error) => {
                     tracing::warn!(%error, "a process that would take over is turned away");
                     // Running out of descriptors must not become a busy loop.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    sleep(Duration::from_millis(50)).await;
                 }
             }
         }
@@ -140,38 +153,54 @@ impl Offer {
         Ok(())
     }
 
-    /// Nobody is to find this process any more.
+    /// Nobody is to find this process any more. The path is left alone when another one has taken it.
     pub(crate) fn withdraw(&self) {
-        // It may be gone already.
-        let _ = fs::remove_file(&self.path);
+        if self.file.is_some() && file_at(&self.path) == self.file {
+            // It may be gone already.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 impl Successor {
-    /// Hands the sockets on and waits until they are served. An error means that this process is to serve on.
-    pub(crate) async fn serves(&self, sockets: &[TcpListener]) -> anyhow::Result<()> {
+    /// What it is given.
+    pub(crate) fn asks(&self) -> HandedOver {
+        self.asks
+    }
+
+    /// Hands the sockets on and waits until they are served, for which it is given the last word: what it has is the answer.
+    /// An error means that this process is to serve on.
+    pub(crate) async fn serves(&self, sockets: &ClientSockets) -> anyhow::Result<HandedOver> {
         let served = async {
-            wire::send(&self.socket, sockets).await?;
+            wire::send(&self.socket, sockets, self.asks).await?;
             wire::hear(&self.socket).await
         };
         match timeout(START_TIME, served).await {
-            Ok(Ok(Some(Word::Serving))) => Ok(()),
+            Ok(Ok(Some(Word::Serving))) => {}
             Ok(Ok(None)) => bail!("the other process has ended"),
             Ok(Ok(Some(_))) => bail!("the other process speaks out of turn"),
-            Ok(Err(error)) => Err(error).context("the other process cannot be reached"),
+            Ok(Err(error)) if has_gone(&error) => bail!("the other process has ended"),
+            Ok(Err(error)) => return Err(error).context("the other process cannot be reached"),
             Err(_) => {
                 // It may still be at work, and must not believe that this process has ended.
                 let _ = timeout(ANSWER_TIME, wire::say(&self.socket, Word::No)).await;
                 bail!("the other process does not serve after {START_TIME:?}")
             }
         }
+        match timeout(ANSWER_TIME, wire::say(&self.socket, Word::Go)).await {
+            Ok(Ok(())) => Ok(self.asks),
+            Ok(Err(_)) | Err(_) => bail!("the other process has ended"),
+        }
     }
+}
 
-    /// The last word: it serves alone from here on.
-    pub(crate) async fn go(&self) {
-        // Should it have ended just now, its sockets' clients are its supervisor's care.
-        let _ = timeout(ANSWER_TIME, wire::say(&self.socket, Word::Go)).await;
-    }
+fn has_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 /// Sockets go to, and come from, processes of the same user only.
@@ -185,57 +214,4 @@ fn check_peer(socket: &UnixSeqpacket) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-
-    fn sockets(count: usize) -> Vec<TcpListener> {
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect()
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn every_socket_comes_over_and_the_path_is_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("takeover");
-        let mut offer = Offer::new(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE);
-        let sockets = sockets(100);
-        let old = async {
-            let successor = offer.asked().await;
-            successor.serves(&sockets).await.unwrap();
-            successor.go().await;
-        };
-        let new = async {
-            let mut predecessor = Predecessor::at(&path).await.unwrap().unwrap();
-            let first = sockets[0].local_addr().unwrap();
-            assert!(predecessor.take(first).is_some() && predecessor.take(first).is_none());
-            assert_eq!(predecessor.take_rest().len(), 99);
-            predecessor.replace().await.unwrap();
-        };
-        tokio::join!(old, new);
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_new_process_that_ends_early_is_an_error_for_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("takeover");
-        let mut offer = Offer::new(&path).unwrap();
-        let sockets = sockets(1);
-        let old = async { offer.asked().await.serves(&sockets).await.unwrap_err().to_string() };
-        let new = async { drop(Predecessor::at(&path).await.unwrap().unwrap()) };
-        let (said, ()) = tokio::join!(old, new);
-        assert_eq!(said, "the other process has ended");
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn where_nobody_listens_there_is_no_predecessor() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("takeover");
-        assert!(Predecessor::at(&path).await.unwrap().is_none());
-        drop(Offer::new(&path).unwrap());
-        assert!(path.exists(), "what a killed process leaves");
-        assert!(Predecessor::at(&path).await.unwrap().is_none());
-        Offer::new(&path).unwrap().withdraw();
-        assert!(!path.exists());
-    }
-}
+mod tests;

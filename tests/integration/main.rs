@@ -60,6 +60,7 @@ mod soak;
 mod streaming;
 mod swap;
 mod takeover;
+mod takeover_orders;
 mod tcp;
 mod tcp_filters;
 mod telemetry;

@@ -20,6 +20,9 @@ use crate::support::tcp::{self, Server, Tcp, read_some};
 use crate::support::upstream::Upstream;
 use crate::support::{await_some, await_true};
 
+/// What the old process says when it stops.
+pub(crate) const REPLACED: &str = "replaced another process serves";
+
 fn start(app: &Upstream) -> Tcp {
     let tcp_files =
         tcp::to(Server::echo()).replace("  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}\n", "");
@@ -41,9 +44,14 @@ fn start(app: &Upstream) -> Tcp {
 
 /// A second process takes over; the answer is the first.
 pub(crate) fn take_over(gateway: &mut Gateway) -> Child {
-    let before = gateway.log().matches("replaced another process serves").count();
-    let next = gateway.start_again();
-    await_true("the takeover", || gateway.log().matches("replaced another process serves").count() > before);
+    take_over_by(gateway, Gateway::start_again)
+}
+
+/// This second process takes over; the answer is the first.
+pub(crate) fn take_over_by(gateway: &mut Gateway, start: impl FnOnce(&Gateway) -> Child) -> Child {
+    let before = gateway.log().matches(REPLACED).count();
+    let next = start(gateway);
+    await_true("the takeover", || gateway.log().matches(REPLACED).count() > before);
     gateway.become_process(next)
 }
 

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::gateway::{Gateway, Options};
 use crate::support::ports::Port;
 use crate::support::{DEADLINE, await_some, await_true};
+use crate::takeover::{await_success, take_over, take_over_by};
 
 const PREFIX: &str = r#"envoy_udp_prefix="outbound|9000||app.test""#;
 
@@ -106,11 +107,29 @@ impl Udp {
 
     /// A source of its own.
     fn client(&self) -> UdpSocket {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.connect(self.port.address()).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        socket
+        client_of(self.port.address())
     }
+}
+
+fn client_of(address: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.connect(address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+/// A rule by which sessions of the service end.
+fn idle_timeout(time: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: app}}
+spec:
+  host: app.test
+  trafficPolicy: {{connectionPool: {{tcp: {{idleTimeout: {time}}}}}}}
+"
+    )
 }
 
 fn ask(client: &UdpSocket, datagram: &str) -> String {
@@ -157,10 +176,11 @@ fn sessions_are_spread_over_endpoints_and_by_weight() {
     let (a, b, c) = (Echo::start("a"), Echo::start("b"), Echo::start("c"));
     let rule = "route: [{destination: {host: app.test}, weight: 50}, {destination: {host: c.test}, weight: 50}]";
     let udp = Udp::start(&(routes("", rule) + &service("app.test", &[&a, &b]) + &service("c.test", &[&c])));
-    for _ in 0..20 {
-        let client = udp.client();
-        let first = ask(&client, "x");
-        assert_eq!(ask(&client, "x"), first, "a session stays where it is");
+    // All open at once: a port that another client has had would be its session.
+    let clients: Vec<_> = (0..20).map(|_| udp.client()).collect();
+    for client in &clients {
+        let first = ask(client, "x");
+        assert_eq!(ask(client, "x"), first, "a session stays where it is");
     }
     assert!((9..=11).contains(&c.sources()), "{}", c.sources());
     assert_eq!(a.sources() + b.sources() + c.sources(), 20);
@@ -170,15 +190,7 @@ fn sessions_are_spread_over_endpoints_and_by_weight() {
 #[test]
 fn an_idle_session_ends_with_its_line_and_the_next_datagram_begins_another() {
     let app = Echo::start("app");
-    let rule = "---
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: app}
-spec:
-  host: app.test
-  trafficPolicy: {connectionPool: {tcp: {idleTimeout: 1s}}}
-";
-    let udp = Udp::start(&(to(&[&app]) + rule));
+    let udp = Udp::start(&(to(&[&app]) + &idle_timeout("1s")));
     let client = udp.client();
     assert_eq!(ask(&client, "hello"), "app hello");
     let line = udp.gateway.await_access("outbound|9000||app.test");
@@ -311,18 +323,108 @@ fn a_drain_ends_sessions_with_their_lines() {
     assert!(udp.gateway.await_access("outbound|9000||app.test").contains(" 5 9 "));
 }
 
+impl Udp {
+    /// With a place where the next process asks.
+    fn start_to_be_replaced(files: &str) -> Self {
+        let socket = tempfile::tempdir().unwrap().keep().join("socket").display().to_string();
+        let options =
+            Options::new().argument("--minimum-drain-time").argument("100ms").argument("--takeover").argument(socket);
+        Self::start_with(options, files)
+    }
+}
+
 #[test]
-fn a_process_that_takes_over_gets_the_next_datagram() {
+fn datagrams_that_are_sent_all_through_takeovers_are_all_answered() {
     let app = Echo::start("app");
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("socket").display().to_string();
-    let options =
-        Options::new().argument("--minimum-drain-time").argument("1s").argument("--takeover").argument(socket);
-    let mut udp = Udp::start_with(options, &to(&[&app]));
+    let mut udp = Udp::start_to_be_replaced(&(to(&[&app]) + &idle_timeout("1s")));
+    let stop = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // Half of them stay one source, half are another with each datagram.
+        for number in 0..4 {
+            let (udp, stop, answered) = (udp.port.address(), &stop, &answered);
+            scope.spawn(move || {
+                let mut client = client_of(udp);
+                for datagram in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if number % 2 == 0 {
+                        client = client_of(udp);
+                    }
+                    assert_eq!(ask(&client, &datagram.to_string()), format!("app {datagram}"));
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let mut old = Vec::new();
+        for _ in 0..3 {
+            let goal = answered.load(Ordering::Relaxed) + 200;
+            await_true("more answers", || answered.load(Ordering::Relaxed) >= goal);
+            old.push(take_over(&mut udp.gateway));
+        }
+        old.into_iter().for_each(await_success);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn an_answer_that_comes_after_a_takeover_comes_from_the_old_process() {
+    let app = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    app.set_read_timeout(Some(DEADLINE)).unwrap();
+    let endpoint = Echo { address: app.local_addr().unwrap(), sources: Arc::default(), datagrams: Arc::default() };
+    let mut udp = Udp::start_to_be_replaced(&(to(&[&endpoint]) + &idle_timeout("3s")));
     let client = udp.client();
-    assert_eq!(ask(&client, "one"), "app one");
-    let next = udp.gateway.start_again();
-    let mut old = udp.gateway.become_process(next);
-    assert_eq!(await_some("the old process's end", || old.try_wait().unwrap()).code(), Some(0));
-    await_some("the new process", || try_ask(&client, "two"));
+    let mut buffer = [0; 100];
+    client.send(b"first").unwrap();
+    let (_, first) = app.recv_from(&mut buffer).unwrap();
+    let old = take_over(&mut udp.gateway);
+    client.send(b"second").unwrap();
+    let (length, second) = app.recv_from(&mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..length], first == second),
+        (&b"second"[..], false),
+        "the new process has a session of its own"
+    );
+    for (source, answer) in [(first, &b"late"[..]), (second, b"soon"), (first, b"later")] {
+        app.send_to(answer, source).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], answer);
+    }
+    await_success(old);
+    assert!(udp.gateway.log().contains("every request was finished"));
+}
+
+#[test]
+fn a_listener_that_goes_and_comes_back_while_the_old_process_drains_loses_no_datagram_to_it() {
+    let app = Echo::start("app");
+    let mut udp = Udp::start_to_be_replaced(&(to(&[&app]) + &idle_timeout("1s")));
+    assert_eq!(ask(&udp.client(), "x"), "app x");
+    let old = take_over(&mut udp.gateway);
+    udp.gateway.await_ready();
+    await_success(old);
+    udp.gateway.replace("udp.yaml", to(&[&app]).replace("protocol: UDP}, hosts", "protocol: TCP}, hosts"));
+    await_true("nobody there", || try_ask(&udp.client(), "x").is_none());
+    udp.gateway.replace("udp.yaml", to(&[&app]));
+    await_some("the listener again", || try_ask(&udp.client(), "x"));
+    for _ in 0..20 {
+        assert_eq!(ask(&udp.client(), "x"), "app x");
+    }
+}
+
+#[test]
+fn a_process_with_more_workers_serves_datagrams_with_all_of_them() {
+    let app = Echo::start("app");
+    let mut udp = Udp::start_to_be_replaced(&(to(&[&app]) + &idle_timeout("1s")));
+    let old = take_over_by(&mut udp.gateway, |gateway| gateway.start_again_with("--workers", "4"));
+    for _ in 0..40 {
+        assert_eq!(ask(&udp.client(), "x"), "app x");
+    }
+    await_success(old);
+    let old = take_over_by(&mut udp.gateway, |gateway| gateway.start_again_with("--workers", "1"));
+    for _ in 0..40 {
+        assert_eq!(ask(&udp.client(), "x"), "app x");
+    }
+    await_success(old);
 }

@@ -277,6 +277,14 @@ impl Gateway {
         start(&self.arguments, self.folder.path())
     }
 
+    /// The same, but for the value of one argument.
+    pub(crate) fn start_again_with(&self, argument: &str, value: &str) -> Child {
+        let mut arguments = self.arguments.clone();
+        let at = arguments.iter().position(|known| known == argument).expect("an argument to change");
+        arguments[at + 1] = value.into();
+        start(&arguments, self.folder.path())
+    }
+
     /// Makes another process the one that is asked, signalled and killed; the answer is the one before.
     pub(crate) fn become_process(&mut self, child: Child) -> Child {
         std::mem::replace(&mut self.child, child)

@@ -38,6 +38,7 @@ use crate::udp::UdpListeners;
 use crate::unbound::Unbound;
 use crate::upstream::Certificates;
 use crate::wanted::{Code, Wanted, Watch};
+use crate::worker_sockets::ClientSockets;
 
 /// The library's filters that the gateway itself puts into the chain.
 pub(crate) const FAULT: &str = "fault";
@@ -165,15 +166,17 @@ impl Builder {
         })
     }
 
-    /// Takes the listening sockets of another process, which the first snapshot uses for their addresses; those that it has
-    /// no listener for are let go.
-    pub fn inherit(&mut self, sockets: Vec<std::net::TcpListener>) {
-        self.sockets.inherit(sockets);
+    /// Takes the sockets of another process, which the first snapshot uses for their addresses; those that it has no listener
+    /// for are let go.
+    pub fn inherit(&mut self, sockets: ClientSockets) {
+        self.sockets.inherit(sockets.tcp);
+        self.udp.inherit(sockets.udp);
     }
 
     /// The process is about to end: changes are taken in as ever, but for new listeners.
     pub fn end(&mut self) {
         self.sockets.end();
+        self.udp.end();
     }
 
     /// A snapshot of this model, and what could not be built. May block for compiling, starting and resolving: call it

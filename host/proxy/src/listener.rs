@@ -366,11 +366,12 @@ pub(crate) fn hand_over(
 /// Accepts what the system has taken in, and what it is about to, which closing would reset. Asks the system and not the
 /// event queue, whose knowledge may be old.
 async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<ListenerSlot>, socket: std::net::TcpListener, how: Closing) {
+    // A socket that the other process closes one day must not stay open here.
+    slot.sockets.release();
     if how == Closing::HandOver {
         accept_queue(worker, slot, &socket);
         return;
     }
-    slot.sockets.release();
     refuse_new(&socket);
     let until = Instant::now() + CLOSING;
     while Instant::now() < until {

@@ -35,6 +35,7 @@ use crate::tls::FilterChains;
 use crate::traffic::asked_headers;
 use crate::udp::UdpEntry;
 use crate::upstream::UpstreamTransport;
+use crate::worker_sockets::ClientSockets;
 
 /// What workers serve with, until the next one is published. A request holds the one that it began with.
 pub struct Snapshot {
@@ -182,14 +183,17 @@ pub(crate) struct SnapshotParts {
 }
 
 impl Snapshot {
-    /// Handles on all listening sockets, for a process that takes over.
+    /// Handles on all sockets that clients come to, for a process that takes over.
     ///
     /// # Errors
     /// When the system gives no more descriptors.
-    pub fn handles(&self) -> std::io::Result<Vec<std::net::TcpListener>> {
-        let mut all = Vec::new();
+    pub fn handles(&self) -> std::io::Result<ClientSockets> {
+        let mut all = ClientSockets::default();
         for listener in &self.listeners {
-            all.append(&mut listener.sockets.handles()?);
+            all.tcp.append(&mut listener.sockets.handles()?);
+        }
+        for listener in &self.udp_listeners {
+            all.udp.append(&mut listener.sockets.handles()?);
         }
         Ok(all)
     }

@@ -60,15 +60,16 @@ impl UdpEntry {
 
 /// The UDP listeners of one worker.
 #[derive(Default)]
-pub(crate) struct UdpSlots(RefCell<HashMap<SocketAddr, Rc<UdpSlot>>>);
+pub(crate) struct UdpSlots(RefCell<Vec<Rc<UdpSlot>>>);
 
-/// One UDP listener on one worker, from its first datagram to its last, over reloads.
+/// One socket of a UDP listener on one worker, from its first datagram to its last, over reloads.
 struct UdpSlot {
     socket: UdpSocket,
     entry: RefCell<Arc<UdpEntry>>,
     sessions: RefCell<HashMap<SocketAddr, Rc<Session>>>,
     /// Where datagrams are read to.
     buffer: RefCell<Vec<u8>>,
+    /// Nothing is read any more. Another process may do it, and sessions get their answers.
     is_closed: Cell<bool>,
     closed: Notify,
 }
@@ -76,48 +77,49 @@ struct UdpSlot {
 /// Opens what the snapshot has and the worker has not, renews what both have, closes the rest.
 pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
     let mut slots = worker.udp.0.borrow_mut();
-    slots.retain(|address, slot| {
-        let same = |entry: &&Arc<UdpEntry>| entry.address == *address && slot.has_sockets_of(entry);
-        let stays = snapshot.udp_listeners.iter().find(same);
+    slots.retain(|slot| {
+        let stays = snapshot.udp_listeners.iter().find(|entry| slot.is_of(entry));
         match stays {
             Some(entry) => _ = slot.entry.replace(entry.clone()),
-            None => slot.close(),
+            None => slot.end(),
         }
         stays.is_some()
     });
     for entry in &snapshot.udp_listeners {
-        let Some(socket) = entry.sockets.take(worker.index) else { continue };
-        match UdpSocket::from_std(socket) {
-            Ok(socket) => {
-                let slot = Rc::new(UdpSlot::new(socket, entry.clone()));
-                slots.insert(entry.address, slot.clone());
-                spawn_local(serve(worker.clone(), slot));
+        for socket in entry.sockets.take(worker.index) {
+            match UdpSocket::from_std(socket) {
+                Ok(socket) => {
+                    let slot = Rc::new(UdpSlot::new(socket, entry.clone()));
+                    slots.push(slot.clone());
+                    spawn_local(serve(worker.clone(), slot));
+                }
+                Err(error) => tracing::error!(address = %entry.address, %error, "the UDP listener cannot be served"),
             }
-            Err(error) => tracing::error!(address = %entry.address, %error, "the UDP listener cannot be served"),
         }
     }
 }
 
 /// Ends all sessions, and takes no datagram any more.
-pub(crate) fn close_all(worker: &Worker) {
-    for (_, slot) in worker.udp.0.borrow_mut().drain() {
-        slot.close();
-    }
+pub(crate) fn end_all(worker: &Worker) {
+    worker.udp.0.borrow_mut().drain(..).for_each(|slot| slot.end());
+}
+
+/// Another process reads from the same sockets: this one reads no more, and gives the answers that sessions still get.
+pub(crate) fn hand_over(worker: &Worker) {
+    worker.udp.0.borrow().iter().for_each(|slot| slot.close());
 }
 
 /// Ends sessions that were idle for too long. Precise to the worker's sweep, half a second.
 pub(crate) fn sweep(worker: &Worker, now_ms: u64) {
-    for slot in worker.udp.0.borrow().values() {
-        let Some(limit) = slot.entry.borrow().idle_timeout else { continue };
-        slot.sessions.borrow_mut().retain(|_, session| {
-            let is_idle = session.is_idle(now_ms, limit);
-            if is_idle {
-                session.note_idle();
-                session.end();
-            }
-            !is_idle
-        });
-    }
+    worker.udp.0.borrow_mut().retain(|slot| {
+        slot.sweep(now_ms);
+        !slot.is_closed.get() || slot.has_sessions()
+    });
+}
+
+/// True while sessions of sockets that another process reads from may get answers.
+pub(crate) fn awaits_answers(worker: &Worker) -> bool {
+    worker.udp.0.borrow().iter().any(|slot| slot.is_closed.get() && slot.has_sessions())
 }
 
 async fn serve(worker: Rc<Worker>, slot: Rc<UdpSlot>) {
@@ -146,14 +148,35 @@ impl UdpSlot {
         }
     }
 
-    fn has_sockets_of(&self, entry: &UdpEntry) -> bool {
+    fn is_of(&self, entry: &UdpEntry) -> bool {
         Arc::ptr_eq(&self.entry.borrow().sockets, &entry.sockets)
     }
 
+    fn has_sessions(&self) -> bool {
+        !self.sessions.borrow().is_empty()
+    }
+
     fn close(&self) {
+        self.entry.borrow().sockets.release();
         self.is_closed.set(true);
         self.closed.notify_one();
+    }
+
+    fn end(&self) {
+        self.close();
         self.sessions.borrow_mut().drain().for_each(|(_, session)| session.end());
+    }
+
+    fn sweep(&self, now_ms: u64) {
+        let Some(limit) = self.entry.borrow().idle_timeout else { return };
+        self.sessions.borrow_mut().retain(|_, session| {
+            let is_idle = session.is_idle(now_ms, limit);
+            if is_idle {
+                session.note_idle();
+                session.end();
+            }
+            !is_idle
+        });
     }
 
     /// Takes datagrams that have come from clients.

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::callout::Reach;
 use crate::clock;
 use crate::connection::Handle;
-use crate::drain::Stage;
+use crate::drain::{Drain, HandedOver, Stage};
 use crate::edge::Edge;
 use crate::listener::{self, Closing, ListenerSlot};
 use crate::snapshot::Snapshot;
@@ -128,12 +128,12 @@ impl Worker {
         self.adopt(snapshots.borrow().clone());
     }
 
-    /// Serves until the drain is over.
+    /// Serves until the drain is over. True when nothing had to be cut.
     pub(crate) async fn run(
         self: Rc<Self>,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
-        mut stage: watch::Receiver<Stage>,
-    ) {
+        mut told: watch::Receiver<Drain>,
+    ) -> bool {
         self.adopt(snapshots.borrow_and_update().clone());
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,20 +141,23 @@ impl Worker {
             tokio::select! {
                 changed = snapshots.changed() => match changed {
                     Ok(()) => self.adopt(snapshots.borrow_and_update().clone()),
-                    Err(_) => return self.exporter.close(),
+                    Err(_) => {
+                        self.exporter.close();
+                        return true;
+                    }
                 },
-                changed = stage.changed() => {
-                    let now = *stage.borrow_and_update();
-                    match now {
-                        Stage::Announced if changed.is_ok() => self.announce(),
-                        Stage::HandedOver if changed.is_ok() => self.hand_over(),
+                changed = told.changed() => {
+                    let now = *told.borrow_and_update();
+                    match (now.stage, now.handed_over) {
+                        (Stage::Announced, _) if changed.is_ok() => self.announce(),
+                        (Stage::HandedOver, Some(what)) if changed.is_ok() => self.hand_over(what),
                         _ => break,
                     }
                 }
                 _ = sweep.tick() => self.sweep(),
             }
         }
-        self.drain(stage).await;
+        self.drain(told).await
     }
 
     /// Takes a snapshot over for new requests.
@@ -210,30 +213,44 @@ impl Worker {
     }
 
     /// Another process takes in who comes from now on.
-    fn hand_over(self: &Rc<Self>) {
+    fn hand_over(self: &Rc<Self>, what: HandedOver) {
         self.closing.set(true);
         listener::close_all(self, Closing::HandOver);
-        // Its sockets get the next datagrams, of whatever session.
-        udp::close_all(self);
+        match what {
+            HandedOver::All => udp::hand_over(self),
+            // Sockets that nobody read from would still get datagrams.
+            HandedOver::Tcp => udp::end_all(self),
+        }
         self.announce();
     }
 
-    /// Closes listeners, lets requests end, and cuts what is left when the time is over.
-    async fn drain(self: &Rc<Self>, mut stage: watch::Receiver<Stage>) {
+    /// Closes listeners, lets requests end, and cuts what is left when the time is over: false when there was something.
+    async fn drain(self: &Rc<Self>, mut told: watch::Receiver<Drain>) -> bool {
+        let handed_over = told.borrow().handed_over;
+        if let Some(what) = handed_over {
+            // Its sockets must not be closed as those are that nobody else has.
+            self.hand_over(what);
+        }
         self.draining.set(true);
         self.closing.set(true);
         listener::close_all(self, Closing::Refuse);
         for (_, handle) in self.connections.borrow().iter() {
             handle.hurry();
         }
-        tokio::select! {
-            () = self.all_closed() => {}
-            () = over(&mut stage) => {}
-            () = self.keep_sweeping() => {}
+        let is_complete = tokio::select! {
+            () = self.all_closed() => true,
+            () = over(&mut told) => false,
+            () = self.keep_sweeping() => false,
+        };
+        if is_complete {
+            // They end when they are idle, or are cut: nobody can tell whether another answer comes.
+            tokio::select! {
+                () = self.last_answers() => {}
+                () = over(&mut told) => {}
+            }
         }
         self.cut.notify_waiters();
-        // Sessions have no end that could be waited for.
-        udp::close_all(self);
+        udp::end_all(self);
         for (_, handle) in self.connections.borrow().iter() {
             handle.cut();
         }
@@ -244,6 +261,15 @@ impl Worker {
         // What was cut still has its line to log.
         let _ = timeout(CUT_TIME, self.all_closed()).await;
         self.exporter.flush().await;
+        is_complete
+    }
+
+    /// Resolves when sessions of UDP whose next datagrams go to another process are idle.
+    async fn last_answers(&self) {
+        while udp::awaits_answers(self) {
+            sleep(SWEEP).await;
+            self.sweep();
+        }
     }
 
     /// Deadlines hold while it drains, too. Never resolves.
@@ -270,9 +296,9 @@ impl Worker {
 }
 
 /// Resolves when the drain's time is over, or nobody is left to say so.
-async fn over(stage: &mut watch::Receiver<Stage>) {
-    while *stage.borrow() != Stage::Over {
-        if stage.changed().await.is_err() {
+async fn over(told: &mut watch::Receiver<Drain>) {
+    while told.borrow().stage != Stage::Over {
+        if told.changed().await.is_err() {
             return;
         }
     }

@@ -1,6 +1,6 @@
 //! [`UdpListeners`]: from a model's UDP listeners to entries with sockets.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use portolan_model::Model;
@@ -47,6 +47,16 @@ impl UdpListeners {
         self.unbound.replace(unbound);
         self.sockets.retain(|address| model.udp_listeners.iter().any(|listener| listener.address == *address));
         entries
+    }
+
+    /// Uses sockets of another process for their addresses, if those are wanted in the next snapshot.
+    pub(crate) fn inherit(&mut self, sockets: Vec<UdpSocket>) {
+        self.sockets.inherit(sockets);
+    }
+
+    /// Binds no address any more that is not in use.
+    pub(crate) fn end(&mut self) {
+        self.sockets.end();
     }
 
     pub(crate) fn lacks_sockets(&self) -> bool {
