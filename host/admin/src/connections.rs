@@ -5,8 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -30,7 +33,7 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection is ended after this time, at the end of a request if there is one.
 const MAX_LIFE: Duration = Duration::from_secs(300);
 
-/// A request in flight at that time, or at shutdown, gets this long to finish.
+/// A request in flight at that time, or at shutdown, gets this long to finish, and the next one of an idle connection to come.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Accepts until `shutdown` is done, then lets requests in flight finish.
@@ -77,33 +80,28 @@ async fn accept(
 async fn serve_connection(stream: TcpStream, router: Router, mut ended: watch::Receiver<()>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-    let (seen, mut first) = watch::channel(false);
+    let ends = Arc::<AtomicBool>::default();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| {
-        seen.send_replace(true);
-        router.call(request)
+    let service = service_fn(|request| {
+        let (answer, ends) = (router.call(request), ends.clone());
+        async move {
+            let mut answer = answer.await;
+            if let Ok(answer) = &mut answer
+                && ends.load(Relaxed)
+            {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
+        }
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        result = &mut connection => Some(result),
-        () = until_end(&mut ended) => None,
-    };
-    let result = match ended {
-        Some(result) => result,
-        None => {
-            let last_answer = async {
-                // Whoever has just connected is answered once: the request is on its way.
-                tokio::select! {
-                    result = &mut connection => return result,
-                    _ = first.wait_for(|seen| *seen) => {}
-                }
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            };
-            match timeout(LAST_ANSWER, last_answer).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
+    let result = tokio::select! {
+        result = &mut connection => result,
+        () = until_end(&mut ended) => {
+            // The answer that says so is the last: a request may be on its way already.
+            ends.store(true, Relaxed);
+            let Ok(result) = timeout(LAST_ANSWER, connection).await else { return };
+            result
         }
     };
     if let Err(error) = result {

@@ -299,7 +299,7 @@ async fn a_closure_is_asked_at_each_request() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_idle_connections_and_the_listener() {
+async fn shutdown_ends_the_listener_and_idle_connections_with_one_more_answer() {
     let admin = Admin::start().await;
     let mut idle = TcpStream::connect(admin.address).await.unwrap();
     idle.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
@@ -307,8 +307,14 @@ async fn shutdown_ends_idle_connections_and_the_listener() {
     idle.read_exact(&mut begin).await.unwrap();
     assert_eq!(&begin, b"HTTP/1.1 503");
     admin.stop.send(()).unwrap();
+    while TcpStream::connect(admin.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    idle.write_all(b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut rest = String::new();
+    idle.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 404") && rest.contains("connection: close\r\n"), "{rest}");
     admin.served.await.unwrap().unwrap();
-    idle.read_to_end(&mut Vec::new()).await.unwrap();
     assert!(TcpStream::connect(admin.address).await.is_err());
 }
 
