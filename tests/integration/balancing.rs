@@ -120,6 +120,42 @@ loadBalancer:
 }
 
 #[test]
+fn requests_go_to_the_zone_that_the_service_prefers() {
+    let [near, far] = ["near", "far"].map(Upstream::start);
+    let slice = |name: &str, zone: &str, address: SocketAddr| {
+        format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  labels: \
+             {{kubernetes.io/service-name: app}}\naddressType: IPv4\nports: [{{name: http, port: {}}}]\nendpoints: \
+             [{{addresses: ['{}'], zone: {zone}}}]\n",
+            address.port(),
+            address.ip()
+        )
+    };
+    let service = |field: &str| {
+        let kind = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: app{field}\n");
+        kind + &slice("far", "b", far.address()) + &slice("near", "a", near.address())
+    };
+    let ports = "ports: [{name: http, port: 80}]";
+    let options = |field: &str| {
+        Options::new()
+            .file("gateway.yaml", ANY_GATEWAY)
+            .file("routes.yaml", routes("- route: [{destination: {host: app}}]\n"))
+            .file("app.yaml", service(field))
+            .argument("--locality")
+            .argument("eu/a")
+    };
+    let everywhere = options(&format!("}}\nspec: {{{ports}}}")).start();
+    assert_eq!(answers(&mut everywhere.connect(), 20).len(), 2);
+    let annotation = ", annotations: {networking.istio.io/traffic-distribution: preferclose}}\nspec:";
+    for field in
+        [format!("}}\nspec: {{trafficDistribution: PreferSameZone, {ports}}}"), format!("{annotation} {{{ports}}}")]
+    {
+        let gateway = options(&field).start();
+        assert_eq!(answers(&mut gateway.connect(), 20), counted(&[("near", 20)]), "{field}");
+    }
+}
+
+#[test]
 fn labels_decide_who_comes_first() {
     let [same, other] = ["same", "other"].map(Upstream::start);
     let endpoints = [

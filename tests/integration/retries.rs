@@ -1,5 +1,6 @@
 //! Istio's retries: what is tried again, where, and what is not.
 
+use crate::support::await_true;
 use crate::support::client::Request;
 use crate::support::config::{ANY_GATEWAY, policy, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
@@ -253,17 +254,20 @@ fn previous_endpoints_are_passed_over_unless_told_otherwise() {
 fn a_budget_takes_the_place_of_the_limit_on_retries() {
     let rules = "\
 - route: [{destination: {host: app.test}}]
-  retries: {attempts: 3, retryOn: 5xx, backoff: 1ms}
+  retries: {attempts: 1, retryOn: 5xx, backoff: 1ms, perTryTimeout: 2s}
 ";
     let app = Upstream::start("app");
     let gateway = Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes(rules))
         .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
-        .file("policy.yaml", policy("app.test", "retryBudget: {percent: {value: 10}, minRetryConcurrency: 0}"))
+        .file("policy.yaml", policy("app.test", "retryBudget: {percent: {value: 10}, minRetryConcurrency: 1}"))
         .start();
+    let mut held = gateway.connect();
+    held.send(&Request::get("h", "/held").order("delay 5000").to_bytes()).unwrap();
+    await_true("the retry of the first one", || app.requests() == 2);
     assert_eq!(gateway.send(&Request::get("h", "/one").order("status 500")).status, 500);
-    assert_eq!(app.requests(), 1, "10 % of one request is no retry");
+    assert_eq!(app.requests(), 3, "of two requests 10 % are less than the one retry at a time that there is always");
     let line = gateway.await_access("/one");
     assert!(line.contains(" 500 UO "), "{line}");
     assert_eq!(gateway.metric("envoy_cluster_upstream_rq_retry_overflow", &["app.test"]), 1.0);

@@ -83,6 +83,24 @@ fn tls_goes_through_to_the_backend_of_its_server_name() {
 }
 
 #[test]
+fn a_match_with_a_server_name_of_an_earlier_one_is_skipped_whole() {
+    let authority = Authority::new("ca");
+    let backend = speaker(&authority.issue(&["a.test", "b.test"]), "a");
+    let rules = "tls:
+  - match: [{sniHosts: [a.test]}]
+    route: [{destination: {host: a.backend, port: {number: 9000}}}]
+  - match: [{sniHosts: [b.test, a.test]}]
+    route: [{destination: {host: a.backend, port: {number: 9000}}}]";
+    let server = "{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.test'], tls: {mode: PASSTHROUGH}}";
+    let tls = Tls::start(&(gateway(server, rules) + &service("a.backend", backend)));
+    let client = tls.client(&authority);
+    let mut said = String::new();
+    client.connect("a.test").unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "a");
+    assert!(client.connect("b.test").is_err());
+}
+
+#[test]
 fn a_connection_of_tls_goes_to_the_host_of_its_server_name_and_to_no_other() {
     let authority = Authority::new("ca");
     let backend = speaker(&authority.issue(&["a.example.test"]), "a");

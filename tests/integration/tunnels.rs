@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::support::config::policy;
 use crate::support::secure;
-use crate::support::tcp::{Server, Tcp, read_all, read_some, to};
+use crate::support::tcp::{Server, Tcp, read_all, read_some, routes, service, to};
 
 /// Everything goes to `app.test`, a proxy, and through it.
 fn start(proxy: SocketAddr, traffic: &str) -> Tcp {
@@ -125,6 +125,21 @@ fn a_proxy_of_http2_is_asked_over_http2() {
 fn echoes(client: &mut TcpStream, piece: &[u8]) {
     client.write_all(piece).unwrap();
     assert_eq!(read_some(client, piece.len()).as_bytes(), piece);
+}
+
+#[test]
+fn of_several_destinations_the_tunnel_of_the_first_one_s_host_counts_for_all() {
+    let servers = [Server::start(), Server::start()];
+    let rule = "route: [{destination: {host: app.test}, weight: 0}, {destination: {host: other.test}, weight: 1}]";
+    let services = service("app.test", servers[0].address) + &service("other.test", servers[1].address);
+    for (host, asked) in [("app.test", "CONNECT far.test:443 HTTP/1.1\r\n"), ("other.test", "hello\r\n")] {
+        let tcp = Tcp::start(&format!("{}{services}---\n{}", routes(rule), policy(host, CONNECT)));
+        let mut client = tcp.connect();
+        client.write_all(b"hello\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(servers[1].accept()).read_line(&mut line).unwrap();
+        assert_eq!(line, asked, "with a tunnel of {host}");
+    }
 }
 
 #[test]

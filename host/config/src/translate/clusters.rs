@@ -137,10 +137,11 @@ fn cluster(
     };
     let pool = blocks.connection_pool.as_ref().map(|(pool, _, _)| *pool);
     let lb = blocks.load_balancer.as_ref().map(|(lb, _, _)| *lb);
+    let near = locality::of_provider(registry.providers(&key.host).first());
     Cluster {
         name: key.name(),
         undefined: registry.providers(&key.host).is_empty() && reference.written.parse::<std::net::IpAddr>().is_err(),
-        endpoints: endpoints(backends, lb, blocks.outlier_detection.is_some(), mesh),
+        endpoints: endpoints(backends, lb, near.as_ref(), blocks.outlier_detection.is_some(), mesh),
         discovery: discovery(registry, &key.host),
         dynamic: dynamic(registry, key),
         dns_refresh_rate_ms: mesh.dns_refresh_rate_ms,
@@ -229,7 +230,14 @@ fn empty_subset(
     Diagnostic::warning("P0209", place, text).with_label(label)
 }
 
-fn endpoints(backends: Vec<Backend>, lb: Option<&LoadBalancer>, ejects: bool, mesh: &Mesh<'_>) -> Vec<Endpoint> {
+/// `near` is what the service itself asks for.
+fn endpoints(
+    backends: Vec<Backend>,
+    lb: Option<&LoadBalancer>,
+    near: Option<&LocalityLbSetting>,
+    ejects: bool,
+    mesh: &Mesh<'_>,
+) -> Vec<Endpoint> {
     let mut labels = Vec::with_capacity(backends.len());
     let endpoint = |backend: Backend| {
         labels.push(backend.labels);
@@ -244,8 +252,10 @@ fn endpoints(backends: Vec<Backend>, lb: Option<&LoadBalancer>, ejects: bool, me
         }
     };
     let mut endpoints = backends.into_iter().map(endpoint).collect();
-    if let Some(setting) = locality::in_force(lb.and_then(|lb| lb.locality_lb_setting.as_ref()), mesh.locality) {
-        locality::apply(&mut endpoints, &labels, mesh.own, setting, ejects);
+    let of_rule = lb.and_then(|lb| lb.locality_lb_setting.as_ref());
+    if let Some(setting) = locality::in_force(of_rule, near.or(mesh.locality)) {
+        let fails_over = ejects || of_rule.is_none() && near.is_some();
+        locality::apply(&mut endpoints, &labels, mesh.own, setting, fails_over);
     }
     endpoints
 }
@@ -296,10 +306,12 @@ fn circuit_breakers(pool: &ConnectionPool) -> CircuitBreakers {
     }
 }
 
+/// Istio documents 20 % where nothing is said, and means it, though it sends 0.2 %. It takes 0 for absent.
 fn retry_budget(written: &WrittenBudget) -> RetryBudget {
+    let least = written.min_retry_concurrency.and_then(|least| u32::try_from(least).ok());
     RetryBudget {
         share: written.percent.map_or(200_000, Percent::millionths),
-        min_retry_concurrency: written.min_retry_concurrency.and_then(|n| u32::try_from(n).ok()).unwrap_or(3),
+        min_retry_concurrency: least.filter(|least| *least > 0).unwrap_or(3),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use portolan_model::Endpoint;
 
+use super::registry::Provider;
 use crate::resources::istio::load_balancer::{Distribute, Failover, LocalityLbSetting};
 
 type Labels = BTreeMap<String, String>;
@@ -12,6 +13,15 @@ type Labels = BTreeMap<String, String>;
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
+const NETWORK: &str = "topology.istio.io/network";
+/// The node that a Pod runs on.
+pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// What an endpoint has in common with the gateway when it is near, the widest first.
+const SAME_ZONE: &[&str] = &[NETWORK, REGION, ZONE];
+const SAME_NODE: &[&str] = &[NETWORK, REGION, ZONE, SUBZONE, HOSTNAME];
+/// The annotation that is older than the field.
+const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// A place: region, zone, subzone; what is not known is empty.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +57,28 @@ pub(super) fn in_force<'a>(
     };
     let setting = rule.or(mesh).unwrap_or(&DEFAULT);
     (setting.enabled != Some(false)).then_some(setting)
+}
+
+/// What `trafficDistribution` of a Service asks for, or the annotation of a Service or ServiceEntry: the nearest endpoints
+/// first, also where nothing ever ejects one. Beats the mesh's setting, not the DestinationRule's.
+pub(super) fn of_provider(provider: Option<&Provider<'_>>) -> Option<LocalityLbSetting> {
+    let (written, meta) = match provider? {
+        Provider::Service(service) => (service.spec.traffic_distribution.as_deref(), &service.meta),
+        Provider::Entry(entry) => (None, &entry.meta),
+        Provider::Bare(_) => return None,
+    };
+    let annotation = || Some(meta.annotations.get(TRAFFIC_DISTRIBUTION)?.to_ascii_lowercase());
+    let order: &[&str] = match written {
+        Some("PreferSameZone" | "PreferClose") => SAME_ZONE,
+        Some("PreferSameNode") => SAME_NODE,
+        _ => match annotation()?.as_str() {
+            "prefersamezone" | "preferclose" => SAME_ZONE,
+            "prefersamenode" => SAME_NODE,
+            _ => return None,
+        },
+    };
+    let failover_priority = order.iter().map(|label| (*label).to_owned()).collect();
+    Some(LocalityLbSetting { failover_priority, ..LocalityLbSetting::default() })
 }
 
 /// Gives the endpoints their priorities and localities their weights. `labels` are the endpoints' own; `ejects` is whether
@@ -129,7 +161,9 @@ fn fail_over_by_labels(endpoints: &mut [Endpoint], labels: &[Option<Labels>], ow
         let theirs = with_places(labels.as_ref().unwrap_or(&Labels::new()), &endpoint.locality);
         let differs = |entry: &String| {
             let (name, value) = entry.split_once('=').map_or((entry.as_str(), None), |(n, v)| (n, Some(v)));
-            value.or(mine.get(name).map(String::as_str)) != theirs.get(name).map(String::as_str)
+            // An absent label is an empty one.
+            let of = |labels: &Labels| labels.get(name).cloned().unwrap_or_default();
+            value.map_or_else(|| of(&mine), str::to_owned) != of(&theirs)
         };
         let first = (0..lowest).zip(order).find(|(_, entry)| differs(entry));
         endpoint.priority = first.map_or(0, |(index, _)| lowest - index);

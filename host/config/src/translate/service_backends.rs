@@ -106,7 +106,8 @@ fn of_slice(
         // Kubernetes says that the addresses of one endpoint are interchangeable and uses the first.
         let Some(text) = endpoint.addresses.first() else { continue };
         let pod = pod(registry, &slice.meta.namespace, endpoint.target_ref.as_ref(), text);
-        let labels = pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default();
+        let node = endpoint.node_name.as_ref().or_else(|| pod?.spec.spec.node_name.as_ref());
+        let labels = with_node(pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default(), node);
         let locality = locality::of_labels(&labels);
         // A slice knows no region, and writes the zone only.
         let of_slice = || endpoint.zone.as_ref().map(|zone| format!("/{zone}"));
@@ -149,6 +150,14 @@ fn of_endpoints(
     backends
 }
 
+/// Labels with the node's, as Istio completes them.
+fn with_node(mut labels: Labels, node: Option<&String>) -> Labels {
+    if let Some(node) = node {
+        labels.insert(locality::HOSTNAME.to_owned(), node.clone());
+    }
+    labels
+}
+
 fn pod<'a>(
     registry: &'a Registry<'_>,
     namespace: &str,
@@ -177,7 +186,7 @@ fn of_pod(pod: &Object<Pod>, port: &ServicePort) -> Option<Backend> {
     let workload = Some(workload::of_pod(pod));
     Some(Backend {
         address,
-        labels: Some(pod.meta.labels.clone()),
+        labels: Some(with_node(pod.meta.labels.clone(), pod.spec.spec.node_name.as_ref())),
         workload,
         weight: 1,
         locality,

@@ -17,7 +17,7 @@ use crate::duration;
 use crate::hosts;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::{L4Match, TcpRouteDestination};
+use crate::resources::istio::virtual_service::{L4Match, RouteDestination, TcpRouteDestination};
 
 /// Envoy's default, in milliseconds.
 const IDLE_TIMEOUT_MS: u64 = 3_600_000;
@@ -156,8 +156,7 @@ pub(super) fn chosen(
     let host = first.map(|first| hosts::complete(&first.host, &object.meta.namespace)).unwrap_or_default();
     let rules = policies.of_host(&host);
     let pool = rules.and_then(|rules| rules.top_level_tcp());
-    let tunnel =
-        first.filter(|_| single).and_then(|first| tunnel(rules?.tunnel(first.subset.as_deref().unwrap_or_default())?));
+    let tunnel = first.and_then(|first| tunnel(rules?.tunnel(tunnel_subset(first, single))?));
     let idle = pool.and_then(|pool| pool.idle_timeout.as_deref()).and_then(duration::parse_ms);
     let longest = pool.and_then(|pool| pool.max_connection_duration.as_deref()).and_then(duration::parse_ms);
     let stat_prefix = match translated.as_slice() {
@@ -176,6 +175,11 @@ pub(super) fn chosen(
     Chosen { proxy, references }
 }
 
+/// Whose tunnel counts: of several destinations that of the first one's host, whatever its subset, as in Istio.
+fn tunnel_subset(first: &RouteDestination, single: bool) -> &str {
+    first.subset.as_deref().filter(|_| single).unwrap_or_default()
+}
+
 /// Destinations whose tunnel has no effect on a rule.
 pub(super) fn untunnelled(rule: &Rule<'_>, server: &KnownServer, policies: &Policies<'_>) -> Option<Diagnostic> {
     let is_udp = server.protocol == Protocol::Udp;
@@ -183,16 +187,28 @@ pub(super) fn untunnelled(rule: &Rule<'_>, server: &KnownServer, policies: &Poli
         return None;
     }
     let namespace = &rule.object.meta.namespace;
-    let has_tunnel = |entry: &TcpRouteDestination| {
-        let written = entry.destination.as_ref()?;
-        let rules = policies.of_host(&hosts::complete(&written.host, namespace))?;
-        rules.tunnel(written.subset.as_deref().unwrap_or_default())
+    let of = |written: &RouteDestination, subset: &str| {
+        policies.of_host(&hosts::complete(&written.host, namespace))?.tunnel(subset)
     };
-    let index = rule.route.iter().position(|entry| has_tunnel(entry).is_some())?;
+    let first = rule.route.first().and_then(|entry| entry.destination.as_ref()).filter(|_| !is_udp);
+    let counting = first.and_then(|first| of(first, tunnel_subset(first, false)));
+    let is_unused = |entry: &TcpRouteDestination| {
+        let written = entry.destination.as_ref();
+        let own = written.and_then(|written| of(written, written.subset.as_deref().unwrap_or_default()));
+        own.is_some_and(|own| counting.is_none_or(|counting| !std::ptr::eq(own, counting)))
+    };
+    let index = rule.route.iter().position(is_unused)?;
     let place = rule.object.place(&format!("{}.route[{index}].destination.host", rule.path));
-    let what = if is_udp { "a server of UDP" } else { "a rule with several destinations" };
-    let text = format!("`tunnel` of the DestinationRule has no effect here: {what} has none");
-    Some(Diagnostic::warning("P0356", place, text).with_label("bytes go to the endpoint as they are"))
+    let why = match is_udp {
+        true => "a server of UDP has none",
+        false => "of several destinations that of the first one's host counts",
+    };
+    let label = match counting {
+        Some(_) => "bytes go through the first one's tunnel",
+        None => "bytes go to the endpoint as they are",
+    };
+    let text = format!("`tunnel` of the DestinationRule has no effect here: {why}");
+    Some(Diagnostic::warning("P0356", place, text).with_label(label))
 }
 
 /// None of what is refused when the rule is read.

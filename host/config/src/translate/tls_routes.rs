@@ -54,7 +54,8 @@ pub(super) fn translate(
     servers
 }
 
-/// The first rule that has a name keeps it. What is to be said of rules comes back.
+/// The first match that has a name keeps it, and another that has it too is skipped whole, as in Istio. What is to be said
+/// of rules comes back.
 fn chains_of(
     object: &Object<VirtualService>,
     (gateway, server): (&KnownGateway<'_>, &KnownServer),
@@ -64,14 +65,13 @@ fn chains_of(
 ) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (i, rule) in object.spec.tls.iter().enumerate() {
-        for condition in &rule.matches {
+        for (m, condition) in rule.matches.iter().enumerate() {
             if !tcp::fits(&condition.l4(), object, gateway, server) {
                 continue;
             }
-            let is_taken = |name: &String| chains.iter().any(|chain| chain.server_names.contains(name));
-            let names = condition.sni_hosts.iter().map(|name| name.to_ascii_lowercase());
-            let server_names: Vec<_> = names.filter(|name| !is_taken(name)).collect();
-            if server_names.is_empty() {
+            let server_names: Vec<_> = condition.sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+            if let Some((name, first)) = taken(&server_names, chains) {
+                found.push(skipped(object, &format!("spec.tls[{i}].match[{m}].sniHosts[{name}]"), first));
                 continue;
             }
             let rule = Rule { object, path: format!("spec.tls[{i}]"), route: &rule.route };
@@ -80,4 +80,18 @@ fn chains_of(
         }
     }
     found
+}
+
+/// The index of a name that an earlier match has, and that match's chain.
+fn taken<'c>(names: &[String], chains: &'c [SniChain]) -> Option<(usize, &'c SniChain)> {
+    names.iter().enumerate().find_map(|(index, name)| {
+        let first = chains.iter().find(|chain| chain.server_names.contains(name))?;
+        Some((index, first))
+    })
+}
+
+fn skipped(object: &Object<VirtualService>, path: &str, first: &SniChain) -> Diagnostic {
+    let text = "another rule takes the connections of this server name: the whole match is skipped";
+    let label = format!("the first one counts: {}", first.chosen.proxy.origin.place());
+    Diagnostic::warning("P0216", object.place(path), text).with_label(label)
 }

@@ -65,7 +65,7 @@ pub(super) fn apply(
     diagnostics
 }
 
-/// `UPGRADE` beats all, then `useClientProtocol`, then the port. The mesh upgrades ports that say HTTP only.
+/// `useClientProtocol` beats all, then `UPGRADE`, then the port. The mesh upgrades ports that say HTTP only.
 fn version(pool: Option<&ConnectionPool>, port: Option<PortProtocol>, mesh: &Mesh) -> UpstreamProtocol {
     let http = pool.and_then(|pool| pool.http.as_ref());
     let is_http = port.is_none_or(PortProtocol::is_http);
@@ -75,8 +75,8 @@ fn version(pool: Option<&ConnectionPool>, port: Option<PortProtocol>, mesh: &Mes
         _ => mesh.h2_upgrade && is_http,
     };
     match () {
-        () if upgrade => UpstreamProtocol::Http2,
         () if http.is_some_and(|http| http.use_client_protocol == Some(true)) => UpstreamProtocol::Downstream,
+        () if upgrade => UpstreamProtocol::Http2,
         () if port.is_some_and(PortProtocol::is_http2) => UpstreamProtocol::Http2,
         () => UpstreamProtocol::Http1,
     }

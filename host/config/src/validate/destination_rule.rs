@@ -173,9 +173,6 @@ fn check_tls(checker: &mut DrChecker<'_>, path: &str, tls: Option<&ClientTls>) {
         return;
     }
     match mode {
-        "ISTIO_MUTUAL" if certificate || key || authorities || credential => {
-            checker.error_at_key("P0102", &path, "ISTIO_MUTUAL takes no certificates: Istio makes them");
-        }
         "MUTUAL" => {
             if !certificate {
                 checker.missing(&path, "clientCertificate");

@@ -32,7 +32,7 @@ pub(super) fn check(checker: &mut DrChecker<'_>, path: &str, written: &LoadBalan
     if let Some(setting) = &written.locality_lb_setting {
         check_locality(checker, &format!("{path}.localityLbSetting"), setting, ejects);
     }
-    checker.duration(&format!("{path}.warmupDurationSecs"), written.warmup_duration_secs.as_ref(), true);
+    checker.duration(&format!("{path}.warmupDurationSecs"), written.warmup_duration_secs.as_ref(), false);
     if let Some(warmup) = &written.warmup {
         check_warmup(checker, &format!("{path}.warmup"), warmup);
     }
@@ -126,7 +126,8 @@ fn check_locality(checker: &mut DrChecker<'_>, path: &str, setting: &LocalityLbS
     if !setting.distribute.is_empty() && !setting.failover.is_empty() {
         checker.error_at_key("P0120", path, "`distribute` and `failover` exclude each other");
     }
-    let by_label = |entry: &String| PLACES.contains(&entry.split('=').next().unwrap_or_default());
+    // One with a value (`LABEL=VALUE`) is no place to Istio.
+    let by_label = |entry: &String| PLACES.contains(&entry.as_str());
     if let Some(i) = setting.failover_priority.iter().position(by_label).filter(|_| !setting.failover.is_empty()) {
         let text = "labels of places in `failoverPriority` and `failover` exclude each other";
         checker.error("P0120", &format!("{path}.failoverPriority[{i}]"), text);

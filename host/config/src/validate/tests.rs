@@ -109,6 +109,7 @@ fn mirrors_and_cors_are_checked() {
     assert_eq!(with("corsPolicy: {allowHeaders: ['x a']}"), ["P0118"]);
     assert_eq!(with("corsPolicy: {maxAge: 0s}"), ["P0105"]);
     assert_eq!(with("corsPolicy: {allowOrigins: [{}]}"), ["P0102"]);
+    assert_eq!(with("corsPolicy: {allowOrigins: [{regex: '*'}]}"), ["P0106"]);
 }
 
 #[test]
@@ -437,6 +438,7 @@ fn load_balancers_are_checked() {
     assert_eq!(hash("useSourceIp: true, ringHash: {minimumRingSize: 8388609}"), "P0117");
     assert_eq!(all("simple: RANDOM, warmup: {duration: 5s}"), "P0312");
     assert_eq!(all("simple: ROUND_ROBIN, warmup: {duration: 0s}"), "P0105");
+    assert_eq!(all("simple: ROUND_ROBIN, warmupDurationSecs: 0s"), "P0105");
     assert_eq!(all("warmup: {minimumPercent: 101, aggression: 0.5}"), "P0101 P0117 P0117");
     let places = |block: &str| all(&format!("localityLbSetting: {{{block}}}"));
     assert_eq!(places("distribute: [{from: eu/*, to: {eu/*: 80, us/*: 20}}]"), "");
@@ -446,6 +448,9 @@ fn load_balancers_are_checked() {
     assert_eq!(places("failover: [{from: eu/a, to: us}]"), "P0103 P0312");
     assert_eq!(places("failover: [{from: eu, to: us}]"), "P0312", "a warning: nothing is ever ejected");
     assert_eq!(places("failover: [{from: eu, to: eu}]"), "P0120 P0312");
+    let both = |label: &str| places(&format!("failover: [{{from: eu, to: us}}], failoverPriority: [{label}]"));
+    assert_eq!(both("topology.kubernetes.io/zone"), "P0120 P0312");
+    assert_eq!(both("topology.kubernetes.io/zone=a"), "P0312", "Istio takes only the bare label for a place");
 }
 
 #[test]

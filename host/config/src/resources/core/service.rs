@@ -28,6 +28,8 @@ pub struct Service {
     pub publish_not_ready_addresses: bool,
     /// `ClientIP` or `None` (default).
     pub session_affinity: Option<String>,
+    /// `PreferSameZone`, formerly `PreferClose`, or `PreferSameNode`.
+    pub traffic_distribution: Option<String>,
     #[serde(rename = "clusterIPs")]
     cluster_ips: Unread,
     #[serde(rename = "externalIPs")]
@@ -43,7 +45,6 @@ pub struct Service {
     ip_families: Unread,
     ip_family_policy: Unread,
     allocate_load_balancer_node_ports: Unread,
-    traffic_distribution: Unread,
 }
 
 /// One port of a [`Service`].
