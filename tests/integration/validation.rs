@@ -39,6 +39,8 @@ const CASES: &[Case] = &[
     ("no-redirect", "P0111", "rule", "{redirect: {uri: /, redirectCode: 200}}"),
     ("redirect-and-rewrite", "P0120", "rule", "{redirect: {uri: /}, rewrite: {uri: /}}"),
     ("short-timeout", "P0105", "rule", "{timeout: '5', ROUTE}"),
+    ("no-timeout", "P0105", "rule", "{timeout: 0s, ROUTE}"),
+    ("address", "P0103", "rule", "{route: [{destination: {host: 127.0.0.1, port: {number: 80}}}]}"),
     ("part-of-a-millisecond", "P0105", "rule", "{timeout: 1.5ms, ROUTE}"),
     ("matched-header", "P0118", "rule", "{match: [{headers: {'a b': {exact: c}}}], ROUTE}"),
     ("gateway-of-a-match", "P0103", "rule", "{match: [{gateways: [a/b/c]}], ROUTE}"),

@@ -140,7 +140,7 @@ fn cluster(
     let near = locality::of_provider(registry.providers(&key.host).first());
     Cluster {
         name: key.name(),
-        undefined: registry.providers(&key.host).is_empty() && reference.written.parse::<std::net::IpAddr>().is_err(),
+        undefined: registry.providers(&key.host).is_empty(),
         endpoints: endpoints(backends, lb, near.as_ref(), blocks.outlier_detection.is_some(), mesh),
         discovery: discovery(registry, &key.host),
         dynamic: dynamic(registry, key),
@@ -169,12 +169,8 @@ fn backends(key: &ClusterKey, reference: &Reference, registry: &Registry<'_>) ->
     if !registry.providers(&key.host).is_empty() {
         return service_backends::of(registry, &key.host, key.port);
     }
-    let address = match reference.written.parse() {
-        Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, key.port)),
-        Err(_) => Address::Dns { host: reference.written.clone(), port: key.port },
-    };
     vec![Backend {
-        address,
+        address: Address::Dns { host: reference.written.clone(), port: key.port },
         labels: None,
         workload: None,
         weight: 1,

@@ -39,10 +39,10 @@ fn abort_with(abort: &written::FaultAbort) -> Option<FaultAbort> {
     http.or_else(grpc)
 }
 
-/// Whole percents in millionths.
+/// Whole percents in millionths. What is out of range means all, also below 0, as in Envoy.
 fn percents(percent: Option<i64>) -> Share {
-    let percent = percent.and_then(|percent| u32::try_from(percent).ok()).unwrap_or(0);
-    percent.saturating_mul(10_000).min(EVERY_REQUEST)
+    let share = |percent| u32::try_from(percent).map_or(EVERY_REQUEST, |percent: u32| percent.saturating_mul(10_000));
+    percent.map_or(0, share).min(EVERY_REQUEST)
 }
 
 /// The deprecated `allowOrigin` counts only without `allowOrigins`.
@@ -142,6 +142,8 @@ mod tests {
     fn percentage_beats_the_deprecated_percent_of_a_delay() {
         let delay = |yaml| fault(&rule(yaml)).unwrap().delay;
         assert_eq!(delay("fault: {delay: {fixedDelay: 5s, percent: 7}}"), Some((5000, 70_000)));
+        assert_eq!(delay("fault: {delay: {fixedDelay: 5s, percent: 101}}"), Some((5000, EVERY_REQUEST)));
+        assert_eq!(delay("fault: {delay: {fixedDelay: 5s, percent: -1}}"), Some((5000, EVERY_REQUEST)));
         let both = "fault: {delay: {fixedDelay: 10ms, percent: 7, percentage: {value: 0.5}}}";
         assert_eq!(delay(both), Some((10, 5_000)));
     }

@@ -112,12 +112,16 @@ impl<'a, T> Checker<'a, T> {
         }
     }
 
-    /// A duration of which nothing means that it is switched off. Istio has no such word, and refuses it.
+    /// A duration of which Istio's API says that nothing switches it off, which its admission refuses all the same.
     pub(super) fn duration_or_off(&mut self, path: &str, text: Option<&String>) {
         self.duration(path, text, true);
         if let Some(text) = text.filter(|text| duration::parse_ms(text) == Some(0)) {
-            self.warn("P0105", path, format!("`{text}` switches this off here, and Istio refuses it"));
-            self.help("leave the field out");
+            self.warn(
+                "P0105",
+                path,
+                format!("`{text}` switches this off, as the API says, and Istio's admission refuses it"),
+            );
+            self.help("write a long time, such as `24h`");
         }
     }
 
@@ -140,16 +144,6 @@ impl<'a, T> Checker<'a, T> {
                 self.error("P0103", &path, format!("`{value}` is not the value of a label"));
                 self.label("at most 63 letters, digits, `-`, `_` and `.`");
             }
-        }
-    }
-
-    /// Where requests go: an address is its own service here, for which Istio wants a ServiceEntry.
-    pub(super) fn destination(&mut self, path: &str, name: &str) {
-        if name.parse::<std::net::IpAddr>().is_ok() {
-            self.warn("P0103", path, format!("Istio takes no address here: `{name}` is not the name of a service"));
-            self.help("give it a ServiceEntry with `endpoints`");
-        } else {
-            self.host(path, name, true);
         }
     }
 

@@ -208,7 +208,7 @@ fn check_pool(checker: &mut DrChecker<'_>, path: &str, pool: &ConnectionPool) {
     checker.range(&format!("{path}.maxRequestsPerConnection"), http.max_requests_per_connection, 0, most);
     checker.range(&format!("{path}.maxConcurrentStreams"), http.max_concurrent_streams.unwrap_or(0), 0, most);
     checker.range(&format!("{path}.maxRetries"), http.max_retries, 0, most);
-    checker.duration_or_off(&format!("{path}.idleTimeout"), http.idle_timeout.as_ref());
+    checker.duration(&format!("{path}.idleTimeout"), http.idle_timeout.as_ref(), false);
     let policies = &["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"];
     checker.word(&format!("{path}.h2UpgradePolicy"), http.h2_upgrade_policy.as_ref(), policies);
     if http.use_client_protocol == Some(true) && http.h2_upgrade_policy.as_deref() == Some("UPGRADE") {

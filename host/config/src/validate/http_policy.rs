@@ -39,8 +39,13 @@ fn check_fault(checker: &mut VsChecker<'_>, path: &str, fault: &HttpFaultInjecti
 
 fn check_delay(checker: &mut VsChecker<'_>, path: &str, delay: &FaultDelay) {
     check_percentage(checker, &format!("{path}.percentage"), delay.percentage);
-    if let Some(percent) = delay.percent {
-        checker.range(&format!("{path}.percent"), percent, 0, 100);
+    if let Some(percent) = delay.percent.filter(|percent| !(0..=100).contains(percent) && delay.percentage.is_none()) {
+        checker.warn(
+            "P0360",
+            &format!("{path}.percent"),
+            format!("{percent} is out of range: every request is delayed"),
+        );
+        checker.label("0 to 100");
     }
     checker.duration(&format!("{path}.fixedDelay"), delay.fixed_delay.as_ref(), false);
     match (&delay.fixed_delay, &delay.exponential_delay) {
@@ -130,7 +135,7 @@ fn check_destination(checker: &mut VsChecker<'_>, path: &str, destination: &Rout
     } else if destination.host == "*" {
         checker.error("P0103", &format!("{path}.host"), "`*` is not the name of a service");
     } else {
-        checker.destination(&format!("{path}.host"), &destination.host);
+        checker.service(&format!("{path}.host"), &destination.host);
     }
     if let Some(port) = &destination.port {
         checker.port(&format!("{path}.port.number"), port.number);

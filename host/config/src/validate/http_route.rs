@@ -50,7 +50,7 @@ pub(super) fn check(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
     for (i, entry) in rule.route.iter().enumerate() {
         headers::check(checker, &format!("{path}.route[{i}].headers"), entry.headers.as_deref());
     }
-    checker.duration_or_off(&format!("{path}.timeout"), rule.timeout.as_ref());
+    checker.duration(&format!("{path}.timeout"), rule.timeout.as_ref(), false);
     if let Some(retries) = &rule.retries {
         check_retries(checker, &format!("{path}.retries"), retries);
     }
@@ -135,7 +135,7 @@ fn check_action(checker: &mut VsChecker<'_>, path: &str, rule: &HttpRoute) {
 
 fn check_retries(checker: &mut VsChecker<'_>, path: &str, retries: &HttpRetry) {
     checker.range(&format!("{path}.attempts"), retries.attempts, 0, i64::from(u32::MAX) - 1);
-    checker.duration_or_off(&format!("{path}.perTryTimeout"), retries.per_try_timeout.as_ref());
+    checker.duration(&format!("{path}.perTryTimeout"), retries.per_try_timeout.as_ref(), false);
     checker.duration(&format!("{path}.backoff"), retries.backoff.as_ref(), false);
     let rest =
         retries.per_try_timeout.is_some() || is_given(&retries.retry_on) || retries.retry_remote_localities.is_some();

@@ -29,7 +29,7 @@ pub(super) fn check<'a>(
         } else if destination.host == "*" {
             checker.error("P0103", &format!("{path}.destination.host"), "`*` is not the name of a service");
         } else {
-            checker.destination(&format!("{path}.destination.host"), &destination.host);
+            checker.service(&format!("{path}.destination.host"), &destination.host);
         }
         if let Some(port) = &destination.port {
             checker.port(&format!("{path}.destination.port.number"), port.number);

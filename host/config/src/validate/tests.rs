@@ -212,10 +212,35 @@ fn retries_that_are_off_have_no_settings() {
 }
 
 #[test]
-fn nothing_switches_a_timeout_off_with_a_warning() {
-    let spec = format!("{{hosts: [a.com], gateways: [g], http: [{{timeout: 0s, {TO}}}]}}");
-    let found = virtual_service(&object(&spec));
-    assert_eq!(found.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>(), [("P0105", Severity::Warning)]);
+fn no_time_at_all_is_refused_but_where_the_api_says_that_it_is_none() {
+    let of_rule = |rest: &str| {
+        let spec = format!("{{hosts: [a.com], gateways: [g], http: [{{{rest}, {TO}}}]}}");
+        virtual_service(&object(&spec)).iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>()
+    };
+    assert_eq!(of_rule("timeout: 0s"), [("P0105", Severity::Error)]);
+    assert_eq!(of_rule("timeout: 0.0001s"), [("P0105", Severity::Error)]);
+    assert_eq!(of_rule("retries: {attempts: 1, perTryTimeout: 0s}"), [("P0105", Severity::Error)]);
+    let of_pool = |pool: &str| {
+        let found = destination_rule(&object(&format!("{{host: a, trafficPolicy: {{connectionPool: {pool}}}}}")));
+        found.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>()
+    };
+    assert_eq!(of_pool("{http: {idleTimeout: 0s}}"), [("P0105", Severity::Error)]);
+    assert_eq!(of_pool("{tcp: {idleTimeout: 0s}}"), [("P0105", Severity::Warning)]);
+}
+
+#[test]
+fn an_address_is_no_service_and_a_delay_of_more_than_all_is_one_of_all() {
+    for address in ["10.0.0.1", "'::1'"] {
+        assert_eq!(rule_codes(&format!("{{route: [{{destination: {{host: {address}}}}}]}}")), ["P0103"]);
+        assert_eq!(rule_codes(&format!("{{mirror: {{host: {address}}}, {TO}}}")), ["P0103"]);
+    }
+    for percent in [-1, 101] {
+        let spec = format!(
+            "{{hosts: [a.com], gateways: [g], http: [{{fault: {{delay: {{fixedDelay: 1s, percent: {percent}}}}}, {TO}}}]}}"
+        );
+        let found = virtual_service(&object(&spec));
+        assert_eq!(found.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>(), [("P0360", Severity::Warning)]);
+    }
 }
 
 #[test]
@@ -309,7 +334,7 @@ fn hosts_have_the_form_that_admission_takes() {
         assert_eq!(found(refused), "P0103", "{refused}");
     }
     let rule = |host: &str| rule_codes(&format!("{{route: [{{destination: {{host: '{host}'}}}}]}}"));
-    assert!(rule("10.0.0.1").is_empty() && rule("a.com.").is_empty(), "the first with a warning");
+    assert!(rule("a.com.").is_empty());
     assert_eq!(codes(&destination_rule(&object("{host: 10.0.0.1}"))), ["P0103"]);
     let server = |host: &str| {
         let server = format!("{{servers: [{{port: {{number: 80, name: a, protocol: HTTP}}, hosts: ['{host}']}}]}}");
