@@ -172,16 +172,13 @@ fn check_tls(checker: &mut DrChecker<'_>, path: &str, tls: Option<&ClientTls>) {
         }
         return;
     }
-    match mode {
-        "MUTUAL" => {
-            if !certificate {
-                checker.missing(&path, "clientCertificate");
-            }
-            if !key {
-                checker.missing(&path, "privateKey");
-            }
+    if mode == "MUTUAL" {
+        if !certificate {
+            checker.missing(&path, "clientCertificate");
         }
-        _ => {}
+        if !key {
+            checker.missing(&path, "privateKey");
+        }
     }
 }
 
