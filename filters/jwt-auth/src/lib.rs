@@ -196,10 +196,10 @@ fn is_preflight(request: &Request<'_>) -> Result<bool, HostError> {
         && request.header("access-control-request-method")?.is_some_and(|method| !method.is_empty()))
 }
 
-/// The address that was asked for, without its query, as Envoy names it.
+/// The address that was asked for, as Envoy names it.
 fn realm(request: &Request<'_>) -> Result<String, HostError> {
     const LONGEST: usize = 256;
-    let parts = [request.scheme()?, b"://", request.authority()?, request.path()?].concat();
+    let parts = [request.scheme()?, b"://", request.authority()?, request.target()?].concat();
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     Ok(parts.iter().take(LONGEST).filter(|byte| plain(byte)).map(|byte| char::from(*byte)).collect())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
 use portolan_filter_conditions::RequestMatch;
 use serde_json::Value;
 
@@ -193,16 +193,21 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// A claim as the value of a header: texts, numbers and booleans as they are, lists and objects as JSON in base64url, as
-/// Istio's `outputClaimToHeaders` does it. None for a text that no header can hold.
+/// A claim as the value of a header: texts, whole numbers and booleans as they are, other numbers with six digits after
+/// the point, lists and objects as JSON in base64, as Istio's `outputClaimToHeaders` does it. None for a text that no header
+/// can hold.
 pub fn header_value(claim: &Value) -> Option<String> {
     match claim {
         Value::String(text) => {
             text.bytes().all(|byte| byte >= b' ' && byte != 0x7f).then(|| text.trim_matches(' ').to_owned())
         }
         Value::Null => None,
+        Value::Number(number) if number.as_u64().is_none() => number.as_f64().map(|number| {
+            let digits = if number >= 0.0 && number.fract() == 0.0 { 0 } else { 6 };
+            format!("{number:.digits$}")
+        }),
         Value::Bool(_) | Value::Number(_) => Some(claim.to_string()),
-        Value::Array(_) | Value::Object(_) => Some(URL_SAFE_NO_PAD.encode(claim.to_string())),
+        Value::Array(_) | Value::Object(_) => Some(STANDARD.encode(claim.to_string())),
     }
 }
 
@@ -277,7 +282,13 @@ mod tests {
             (header_value(&json!(7)).as_deref(), header_value(&json!(true)).as_deref()),
             (Some("7"), Some("true"))
         );
-        assert_eq!(header_value(&json!(["a"])).as_deref(), Some("WyJhIl0"));
+        let number = |claim| header_value(&claim);
+        assert_eq!(
+            (number(json!(1.5)).as_deref(), number(json!(-7)).as_deref()),
+            (Some("1.500000"), Some("-7.000000"))
+        );
+        assert_eq!((number(json!(2.0)).as_deref(), number(json!(7)).as_deref()), (Some("2"), Some("7")));
+        assert_eq!(header_value(&json!(["a"])).as_deref(), Some("WyJhIl0="));
         assert_eq!(header_value(&Value::Null), None);
     }
 }

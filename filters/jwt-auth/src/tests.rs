@@ -81,11 +81,11 @@ fn a_refusal_has_envoys_form() {
     let host = start(&inline(&[&signer], json!({"audiences": ["shop"]})));
     let mut stream = host.stream();
     let expired = signer.token(&claims(json!({"exp": CLOCK - 61, "aud": "shop"})));
-    send(&mut stream, "/a?b=c", &[("authorization", &format!("bearer {expired}"))]);
+    send(&mut stream, "/a?b=c", &[("authorization", &format!("Bearer {expired}"))]);
     let reply = stream.reply().unwrap();
     assert_eq!((reply.status, reply.body.as_str()), (401, "Jwt is expired"));
     assert_eq!(reply.details, "jwt_authn_access_denied{Jwt_is_expired}");
-    let challenge = r#"Bearer realm="http://shop/a", error="invalid_token""#;
+    let challenge = r#"Bearer realm="http://shop/a?b=c", error="invalid_token""#;
     assert_eq!(reply.headers, [("www-authenticate".to_owned(), challenge.to_owned())]);
     let other = refusal(&host, &signer.token(&claims(json!({"aud": ["else"]}))));
     assert_eq!(other, Some((403, "Audiences in Jwt are not allowed".to_owned())));
@@ -129,6 +129,28 @@ fn tokens_are_found_where_the_rule_looks_and_taken_away() {
     assert_eq!(send(&mut host.stream(), "/", &[("authorization", "Bearer a.b.c")]), Action::Continue, "not looked at");
     let both = [("x-token", &*format!("t={token}")), ("cookie", &*format!("sid={bad}"))];
     assert_eq!(send(&mut host.stream(), "/", &both), Action::Pause, "every token must be good");
+}
+
+#[test]
+fn places_are_read_as_envoy_reads_them() {
+    let signer = Signer::new("HS256");
+    let more = json!({"fromHeaders": [{"name": "authorization", "prefix": "Bearer "}], "fromParams": ["tok"],
+        "fromCookies": ["sid"], "outputPayloadToHeader": "x-claims"});
+    let host = start(&inline(&[&signer], more));
+    let token = signer.token(&claims(json!({})));
+    let seen = |path: &str, headers: &[(&str, &str)]| {
+        let mut stream = host.stream();
+        (send(&mut stream, path, headers), stream.request_header("x-claims").len())
+    };
+    let bearer = format!("Bearer {token}");
+    assert_eq!(seen(&format!("/?tok={}", token.replace('.', "%2E")), &[]), (Action::Continue, 1), "decoded");
+    assert_eq!(seen("/", &[("cookie", &format!("sid=\"{token}\""))]), (Action::Continue, 1), "without its quotes");
+    assert_eq!(seen("/", &[("authorization", &bearer.to_lowercase())]), (Action::Continue, 0), "another scheme");
+    let twice = [("authorization", &*bearer), ("authorization", &*bearer)];
+    assert_eq!(seen("/", &twice), (Action::Pause, 0), "two lines are one value");
+    for (path, cookie) in [("/?tok=", ""), ("/?tok", ""), ("/", "sid=")] {
+        assert_eq!(seen(path, &[("cookie", cookie)]), (Action::Pause, 0), "{path} {cookie}: nothing is no token");
+    }
 }
 
 #[test]
