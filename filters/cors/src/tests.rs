@@ -146,6 +146,8 @@ fn in_the_gateway_s_own_place_preflights_get_what_envoy_says() {
     let any = ["access-control-allow-credentials: true", "access-control-allow-origin: null"];
     assert_eq!(of(5, "null").unwrap(), any, "a regex that holds for everything");
     assert_eq!(of(4, "http://a"), None, "a route without a policy");
+    let two = [&preflight[..], &[("origin", "http://a"), ("origin", "http://c")]].concat();
+    assert_eq!(of_route(&host, 3, &two).unwrap(), of(3, "http://b").unwrap(), "two origins are none that is allowed");
 }
 
 #[test]
