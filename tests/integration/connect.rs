@@ -210,7 +210,7 @@ fn an_endpoint_that_is_not_there_is_tried_again_and_then_told() {
     assert!(client.is_closed());
     let line = gateway.await_access("CONNECT");
     let details = "{remote_connection_failure|delayed_connect_error:_Connection_refused}";
-    assert!(line.contains(" 503 UF,URX ") && line.contains(details), "{line}");
+    assert!(line.contains(" 503 URX,UF ") && line.contains(details), "{line}");
     gateway.await_metric("envoy_cluster_upstream_rq_retry", &["outbound|80||app.test"], 2.0);
     gateway.await_metric("envoy_cluster_upstream_rq_completed", &["outbound|80||app.test"], 1.0);
 }

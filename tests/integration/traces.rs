@@ -158,7 +158,7 @@ fn names_and_states_of_spans_are_those_of_their_routes_and_answers() {
     assert_eq!((direct.name.as_str(), direct.status, direct.tag("error")), ("routes:80/direct*", 2, "true"));
     assert!(below.is_empty(), "{below:?}");
     let (down, below) = of("/down");
-    assert_eq!((down.status, down.tag("response_flags")), (2, "UF,URX"));
+    assert_eq!((down.status, down.tag("response_flags")), (2, "URX,UF"));
     assert_eq!(below.len(), 2, "one for each try: {below:?}");
     for span in &below {
         let tags = ["http.status_code", "response_flags", "error", "error.reason"].map(|name| span.tag(name));

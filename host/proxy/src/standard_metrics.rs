@@ -107,7 +107,7 @@ impl StandardPlan {
             principals: principals::of(ended.principals),
             tcp: ended.tcp,
             response_code: ended.status,
-            flags: ended.flags.bits(),
+            flags: ended.flags.key(),
             grpc: ended.grpc,
             grpc_status: ended.grpc_status,
             values,

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
-/// What happened beside the status code: a set of Envoy's response flags, printed as `UF,URX`, or `-` when empty.
+/// What happened beside the status code: a set of Envoy's response flags, printed as `URX,UF`, or `-` when empty.
 ///
-/// Order and spelling are Envoy's (`CoreResponseFlag` in `stream_info.h` and `ResponseFlagUtils`).
+/// Spelling is Envoy's (`CoreResponseFlag` in `stream_info.h`), and so is the order, in which they came to be: faults,
+/// then that there are no more tries, then what became of the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ResponseFlags(u32);
 
@@ -79,15 +80,30 @@ flags! {
     DR = 28;
 }
 
+/// Printed before the others.
+const FIRST: [(ResponseFlags, &str); 3] =
+    [(ResponseFlags::DI, "DI"), (ResponseFlags::FI, "FI"), (ResponseFlags::URX, "URX")];
+
+/// No flag: `URX` came after the failure of the last try, as with connections of TCP.
+const URX_LAST: u32 = 1 << 31;
+
 impl ResponseFlags {
+    /// No connection of TCP could be made, in as many tries as there may be.
+    pub const UF_URX: Self = Self(Self::UF.0 | Self::URX.0 | URX_LAST);
+
     /// The set as a number, for attribute `response.flags`.
     pub const fn bits(self) -> u32 {
+        self.0 & !URX_LAST
+    }
+
+    /// The set with its order as a number.
+    pub const fn key(self) -> u32 {
         self.0
     }
 
     /// The set of such a number.
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
+    pub const fn from_key(key: u32) -> Self {
+        Self(key)
     }
 
     /// No flag.
@@ -124,7 +140,9 @@ impl fmt::Display for ResponseFlags {
             return f.write_str("-");
         }
         let mut separator = "";
-        for (flag, name) in Self::ALL {
+        let first = &FIRST[..if self.0 & URX_LAST == 0 { 3 } else { 2 }];
+        let others = Self::ALL.iter().filter(|(flag, _)| !first.iter().any(|(before, _)| before == flag));
+        for (flag, name) in first.iter().chain(others) {
             if self.contains(*flag) {
                 write!(f, "{separator}{name}")?;
                 separator = ",";
@@ -147,7 +165,11 @@ mod tests {
     fn prints_flags_in_envoys_order() {
         let mut flags = ResponseFlags::URX;
         flags |= ResponseFlags::UF;
-        assert_eq!(flags.to_string(), "UF,URX");
+        assert_eq!(flags.to_string(), "URX,UF");
+        assert_eq!((flags | ResponseFlags::DI).to_string(), "DI,URX,UF");
+        assert_eq!((ResponseFlags::UC | ResponseFlags::DC | ResponseFlags::FI).to_string(), "FI,UC,DC");
+        assert_eq!(ResponseFlags::UF_URX.to_string(), "UF,URX");
+        assert_eq!(ResponseFlags::UF_URX.bits(), (ResponseFlags::UF | ResponseFlags::URX).bits());
         assert!(flags.contains(ResponseFlags::UF));
         assert!(!flags.contains(ResponseFlags::UF | ResponseFlags::NR));
     }

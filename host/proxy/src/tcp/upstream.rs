@@ -76,7 +76,7 @@ impl ConnectFailure {
             Self::NoCluster => ResponseFlags::NC,
             Self::NoHealthyUpstream => ResponseFlags::UH,
             Self::Overflow => ResponseFlags::UO,
-            Self::Refused(_) | Self::Timeout | Self::Tunnel(_) => ResponseFlags::UF | ResponseFlags::URX,
+            Self::Refused(_) | Self::Timeout | Self::Tunnel(_) => ResponseFlags::UF_URX,
         }
     }
 

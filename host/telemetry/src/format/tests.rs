@@ -48,7 +48,7 @@ fn full() -> StreamInfo {
 #[test]
 fn the_default_format_is_istios() {
     let expected = concat!(
-        r#"[2026-09-24T14:49:13.045Z] "POST /cart?item=1 HTTP/2" 503 UF,URX "#,
+        r#"[2026-09-24T14:49:13.045Z] "POST /cart?item=1 HTTP/2" 503 URX,UF "#,
         r#"upstream_reset_before_response_started{connection_failure} - "Connection_refused" 12 91 7 6 "#,
         r#""192.0.2.7" "curl/8.5" "9f0c7d3e-1c1f-4b7e-8a55-0c6a1f1f8f00" "shop.example" "10.0.3.4:8080" "#,
         r#"outbound|8080|v1|shop.default.svc.cluster.local 10.0.0.1:40000 [::1]:8080 192.0.2.7:51000 "#,

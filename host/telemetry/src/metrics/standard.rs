@@ -281,7 +281,7 @@ fn labels(key: &Key, reporter: &Reporter, metric: &StandardMetric) -> Labels {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), if value.is_empty() { UNKNOWN } else { value }.to_owned()))
     .collect();
-    labels.insert("response_flags".to_owned(), ResponseFlags::from_bits(key.flags).to_string());
+    labels.insert("response_flags".to_owned(), ResponseFlags::from_key(key.flags).to_string());
     if !key.tcp {
         labels.insert("response_code".to_owned(), key.response_code.to_string());
         let status = key.grpc_status.map(|status| status.to_string()).unwrap_or_default();
