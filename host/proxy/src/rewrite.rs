@@ -15,7 +15,8 @@ pub(crate) fn rewritten(uri: &Uri, route: &RouteEntry, rewrite: &RewriteEntry) -
         (None, Some((regex, substitution))) => regex.replace_all(path, substitution.as_str()).into_owned(),
         (None, None) => return None,
     };
-    with_path(uri, &new)
+    // As in Envoy, a path of which nothing is left stays.
+    if new.is_empty() { None } else { with_path(uri, &new) }
 }
 
 /// The path with `new` in the place of the matched prefix, or of the whole when no prefix was matched.
@@ -83,16 +84,18 @@ fn kept_host<'a>(asked: &Asked<'a>, replaced: bool, scheme: &str) -> &'a str {
 }
 
 fn redirected_path(redirect: &Redirect, route: &RouteEntry, uri: &Uri) -> String {
-    let with_query = |path: String| match uri.query() {
-        Some(query) if !path.contains('?') => format!("{path}?{query}"),
-        _ => path,
-    };
     let prefix = || redirect.prefix_rewrite.as_ref().and_then(|new| replaced(uri.path(), route, new));
-    match redirect.uri.clone().or_else(prefix) {
-        // Envoy sends a path in any case.
-        Some(path) if !path.starts_with('/') => with_query(format!("/{path}")),
-        Some(path) => with_query(path),
-        None => uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+    let (path, own_query) = match (&redirect.uri, prefix()) {
+        (Some(path), _) => (path.clone(), path.contains('?')),
+        // As in Envoy, the query is a part of what the prefix is replaced of, whatever the new one has in it.
+        (None, Some(path)) => (path, false),
+        (None, None) => return uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+    };
+    // Envoy sends a path in any case.
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    match uri.query() {
+        Some(query) if !own_query => format!("{slash}{path}?{query}"),
+        _ => format!("{slash}{path}"),
     }
 }
 
@@ -113,14 +116,15 @@ mod tests {
     use portolan_model::{Forward, Rewrite, Route, RouteAction, RouteMatch, StringMatch};
 
     fn rewrite(uri: StringMatch, to: &str, path: &str) -> String {
+        rewrite_by(uri, Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() }, path)
+    }
+
+    fn rewrite_by(uri: StringMatch, by: Rewrite, path: &str) -> String {
         let route = RouteEntry::compile(
             &Route {
                 name: "r".to_owned(),
                 matches: RouteMatch { uri: Some(uri), ..RouteMatch::default() },
-                action: RouteAction::Forward(Box::new(Forward {
-                    rewrite: Some(Box::new(Rewrite { uri: Some(to.to_owned()), ..Rewrite::default() })),
-                    ..Forward::default()
-                })),
+                action: RouteAction::Forward(Box::new(Forward { rewrite: Some(Box::new(by)), ..Forward::default() })),
                 origin: portolan_model::Origin::default(),
                 delegated_from: None,
             },
@@ -138,6 +142,13 @@ mod tests {
         assert_eq!(rewrite(prefix("/bare"), "/", "/bare/x"), "//x");
         assert_eq!(rewrite(prefix("/join/"), "/joined", "/join/ed"), "/joineded");
         assert_eq!(rewrite(StringMatch::Exact("/a".to_owned()), "/b", "/a?q"), "/b?q");
+    }
+
+    #[test]
+    fn a_path_of_which_nothing_is_left_stays() {
+        let rest = || Rewrite { uri_regex: Some(("^/e(.*)$".to_owned(), r"\1".to_owned())), ..Rewrite::default() };
+        let at = |path: &str| rewrite_by(StringMatch::Prefix("/e".to_owned()), rest(), path);
+        assert_eq!((at("/e/x?q").as_str(), at("/e").as_str(), at("/e?q").as_str()), ("/x?q", "", ""));
     }
 
     fn redirect() -> Redirect {
@@ -200,5 +211,7 @@ mod tests {
         assert_eq!(at(StringMatch::Prefix("/".to_owned())), "http://h.io/newa?b=c");
         assert_eq!(at(StringMatch::Exact("/a".to_owned())), "http://h.io/new?b=c");
         assert_eq!(at(StringMatch::Regex("/.*".to_owned())), "http://h.io/new?b=c");
+        let redirect = Redirect { prefix_rewrite: Some("/new?x".to_owned()), ..redirect };
+        assert_eq!(to(&redirect, "h.io", Some(StringMatch::Prefix("/a".to_owned()))), "http://h.io/new?x?b=c");
     }
 }
