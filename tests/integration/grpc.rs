@@ -75,6 +75,12 @@ fn the_shorter_one_of_the_clients_and_the_routes_timeout_counts() {
     assert_eq!(told(&gateway, "10S"), "shop.test 5000m -");
     assert_eq!(told(&gateway, "700m"), "shop.test 700m -");
     is_status(&gateway.send(&grpc("Slow").header("grpc-timeout", "200m")), "14", "upstream request timeout");
+    // So it does for a request of which nothing follows the head.
+    let app = Upstream::start("app");
+    app.always("delay 2000");
+    let gateway = start(app.address(), "HTTP", "HTTP", "  timeout: 60s\n");
+    let bare = call("Slow", "application/grpc", "").header("grpc-timeout", "200m");
+    is_status(&gateway.send(&bare), "14", "upstream request timeout");
     // Of other requests it is a field like any.
     let app = Upstream::start("app");
     let gateway = start(app.address(), "HTTP", "HTTP", "");

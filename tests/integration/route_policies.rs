@@ -66,7 +66,7 @@ fn a_delay_is_no_part_of_the_timeout() {
     assert_eq!(gateway.send(&Request::get("h", "/slow").order("delay 3000")).status, 504, "the timeout itself is kept");
     assert_eq!(gateway.get("h", "/both").status, 418);
     let line = gateway.await_access("/both");
-    assert!(line.contains(" 418 DI,FI fault_filter_abort "), "{line}");
+    assert!(line.contains(" 418 DI,FI fault_filter_abort ") && line.contains(" outbound|80||app.test "), "{line}");
 }
 
 #[test]

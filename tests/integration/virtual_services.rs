@@ -239,7 +239,31 @@ fn with_several_destinations_the_route_has_the_last_word() {
     assert_eq!(response.seen("host").as_deref(), Some("route.test"));
     assert!(response.text().contains("x-add: destination\r\nx-add: route\r\n"), "{}", response.text());
     assert_eq!(response.header("x-answer"), Some("route"));
-    assert_eq!(gateway.get("shop.test", "/plain").seen("host").as_deref(), Some("destination.test"));
+    let plain = gateway.get("shop.test", "/plain");
+    assert_eq!(plain.seen("host").as_deref(), Some("destination.test"));
+    assert_eq!(plain.seen("x-envoy-original-host"), None, "a destination's host is no rewrite of the route's");
+}
+
+#[test]
+fn a_route_may_change_the_number_of_the_try_and_options_say_that_they_have_no_body() {
+    let upstream = Upstream::start("app");
+    let rules = "\
+- {match: [{uri: {prefix: /set}}], headers: {request: {set: {x-envoy-attempt-count: '7'}}}, route: [{destination: {host: app.test}}]}
+- {match: [{uri: {prefix: /gone}}], headers: {request: {remove: [x-envoy-attempt-count]}}, route: [{destination: {host: app.test}}]}
+- {route: [{destination: {host: app.test}}]}
+";
+    let gateway = Options::new()
+        .file("gateway.yaml", ANY_GATEWAY)
+        .file("routes.yaml", routes(rules))
+        .file("app.yaml", app(&upstream))
+        .start();
+    let number = |path: &str| gateway.get("shop.test", path).seen("x-envoy-attempt-count");
+    assert_eq!([number("/set"), number("/gone"), number("/")], [Some("7".to_owned()), None, Some("1".to_owned())]);
+    let length = |method: &str| gateway.send(&Request::new(method, "shop.test", "/")).seen("content-length");
+    for method in ["OPTIONS", "POST", "PROPFIND"] {
+        assert_eq!(length(method).as_deref(), Some("0"), "{method}");
+    }
+    assert_eq!([length("GET"), length("DELETE")], [None, None]);
 }
 
 #[test]
@@ -249,6 +273,8 @@ fn direct_answers_have_a_body_and_take_header_operations() {
         "- {{match: [{{uri: {{prefix: /bytes}}}}], directResponse: {{status: 200, body: {{bytes: eyJhIjoxfQ==}}}}, headers: {{response: {{set: {{content-type: application/json}}, add: {{x-more: '1'}}}}}}}}
 - {{match: [{{uri: {{prefix: /long}}}}], directResponse: {{status: 503, body: {{string: {long}}}}}}}
 - {{match: [{{uri: {{prefix: /made}}}}], directResponse: {{status: 201}}}}
+- {{match: [{{uri: {{prefix: /typed}}}}], directResponse: {{status: 200, body: {{string: a}}}}, headers: {{response: {{add: {{content-type: a/b}}}}}}}}
+- {{match: [{{uri: {{prefix: /untyped}}}}], directResponse: {{status: 200, body: {{string: a}}}}, headers: {{response: {{remove: [content-type]}}}}}}
 - {{directResponse: {{status: 299}}}}
 "
     );
@@ -260,6 +286,9 @@ fn direct_answers_have_a_body_and_take_header_operations() {
     assert_eq!((long.status, long.text().len(), long.header("content-type")), (503, 1 << 20, Some("text/plain")));
     let made = gateway.get("shop.test:81", "/made?x");
     assert_eq!((made.status, made.header("location")), (201, Some("http://shop.test:81/made?x")), "as Envoy has it");
+    for (path, wanted) in [("/typed", "a/b"), ("/untyped", "text/plain")] {
+        assert_eq!(gateway.get("shop.test", path).header("content-type"), Some(wanted), "as Envoy has it");
+    }
     let empty = gateway.get("shop.test", "/");
     assert_eq!((empty.status, empty.text().as_str(), empty.header("content-type")), (299, "", None));
 }

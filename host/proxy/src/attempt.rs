@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, header, request};
+use http::{HeaderValue, Method, Request, header, request};
 use hyper::body::Incoming;
 use portolan_model::RetryPolicy;
 use portolan_telemetry::{ResponseFlags, UpstreamAddress};
@@ -92,7 +92,10 @@ impl<'a> Attempts<'a> {
         let stream = job.stream;
         let (key, form) = job.cluster.transport.needs(stream);
         let is_empty = http_body::Body::is_end_stream(&body) && !stream.has_held(Direction::Request);
-        let is_grpc = !is_empty && stream.with_state(|state| grpc_reply::is_grpc(&state.request.headers));
+        // Other methods of requests without a body are spared the look-up.
+        let is_grpc = stream.with_state(|state| {
+            (!is_empty || state.request.method == Method::POST) && grpc_reply::is_grpc(&state.request.headers)
+        });
         let timeout = if is_grpc { grpc_timeout::of(stream, job.forward) } else { job.forward.timeout };
         let keeps = retry::asks_after_sending(policy)
             || form != Form::Http1 && policy.attempts > 0 && policy.refused_stream
@@ -247,13 +250,14 @@ impl<'a> Attempts<'a> {
         // Nothing is reported of an endpoint that this try has not reached.
         stream.with_state(|state| state.host.endpoint = None);
         let Some(pool) = self.pool.pick(&stream.worker, self.job.hash, self.avoid()) else {
-            let name = cluster.state.name.clone();
-            stream.note(|info| info.upstream_cluster = Some(name));
             if cluster.undefined && cluster.state.endpoints().endpoints.is_empty() {
                 stream.http.no_cluster.inc();
-                let cause = "nothing defines the host, and DNS does not know it".to_owned();
+                let cause = format!("nothing defines the host of {}, and DNS does not know it", cluster.state.name);
                 return Err(failed(Failure::NoCluster, Some(cause)));
             }
+            let name = cluster.state.name.clone();
+            stream.note(|info| info.upstream_cluster = Some(name));
+            stream.with_state(|state| state.host.attempts = self.tries);
             cluster.state.metrics.upstream_cx_none_healthy.inc();
             return Err(failed(Failure::NoHealthyUpstream, None));
         };
@@ -421,7 +425,9 @@ impl<'a> Attempts<'a> {
             as_websocket(&mut parts, self.job.cluster.transport.scheme());
         } else if is_http2 {
             as_http2(&mut parts, self.job.cluster.transport.scheme());
-        } else if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        } else if let RequestBody::Empty = body {
+            tell_no_body(&mut parts);
+        } else if !parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         Some(Request::from_parts(parts, body))
@@ -436,5 +442,14 @@ impl<'a> Attempts<'a> {
         let longest = retry::longest_pause(self.policy, self.tries);
         let share = self.job.stream.worker.with_rng(|rng| rng.random::<f64>());
         sleep(longest.mul_f64(share)).await;
+    }
+}
+
+/// As Envoy and RFC 9110 section 8.6 have it: a request that may have a body says that there is none.
+pub(crate) fn tell_no_body(parts: &mut request::Parts) {
+    use Method as M;
+    let never = matches!(parts.method, M::GET | M::HEAD | M::DELETE | M::TRACE | M::CONNECT);
+    if !never && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
     }
 }

@@ -166,11 +166,12 @@ fn own_reply(stream: &Stream, entry: Option<&RouteEntry>) -> Option<Reply> {
 }
 
 fn answer(stream: &Stream, entry: Option<&RouteEntry>, choice: Option<Choice>, reply: Reply) -> MadeAnswer {
-    let (mut parts, body) = reply.into_parts(stream);
-    if let Some(entry) = entry {
-        let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
-        stream.change_response(entry, destination, &mut parts, true);
-    }
+    let (parts, body) = reply.into_parts(stream, |parts| {
+        if let Some(entry) = entry {
+            let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
+            stream.change_response(entry, destination, parts, true);
+        }
+    });
     let details = stream.with_state(|state| state.host.details.to_string());
     MadeAnswer { status: parts.status.as_u16(), details, headers: parts.headers, body }
 }

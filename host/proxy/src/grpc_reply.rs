@@ -18,11 +18,16 @@ pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
 pub(crate) fn convert(parts: &mut response::Parts, body: &Bytes, status: Option<u32>) {
     let status = status.unwrap_or_else(|| status_of(parts.status));
     parts.status = StatusCode::OK;
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    name_type(&mut parts.headers);
     parts.headers.insert("grpc-status", HeaderValue::from(status));
     if let Some(message) = message(&body[..body.len().min(MAX_MESSAGE)]) {
         parts.headers.insert("grpc-message", message);
     }
+}
+
+/// The type of every answer to gRPC.
+pub(crate) fn name_type(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
 }
 
 /// A status of HTTP as one of gRPC.

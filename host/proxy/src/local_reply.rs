@@ -146,7 +146,6 @@ impl Reply {
 
     fn with_text(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
-        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         self
     }
 
@@ -294,8 +293,9 @@ impl Reply {
     pub(crate) fn of_plugin(stream: &Stream, plugin: &WorkerPlugin, reply: LocalReply) -> Self {
         match plugin.role {
             Role::CircuitBreaker => Self::overflow(stream, reply),
-            Role::Fault => Self::fault(stream, reply),
-            Role::Cors => Self::preflight(stream, reply),
+            Role::Fault => Self::from_filter(reply),
+            // As of Envoy's filter, which passes the route's header operations by.
+            Role::Cors => Self { bare: true, ..Self::from_filter(reply) },
             _ => Self::from_filter(reply).because(format!("answered by {}", plugin.named())),
         }
     }
@@ -309,18 +309,6 @@ impl Reply {
         });
         let details = "upstream_reset_before_response_started{overflow}";
         Self { flags: ResponseFlags::UO, details: details.into(), ..Self::from_filter(reply) }
-    }
-
-    /// The route's fault.
-    fn fault(stream: &Stream, reply: LocalReply) -> Self {
-        stream.note_cluster(|_| {});
-        Self::from_filter(reply)
-    }
-
-    /// The answer to a preflight: as of Envoy's filter, which passes the route's header operations by.
-    fn preflight(stream: &Stream, reply: LocalReply) -> Self {
-        stream.note_cluster(|_| {});
-        Self { bare: true, ..Self::from_filter(reply) }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -342,9 +330,6 @@ impl Reply {
         let mut made = Self::new(reply.status, ResponseFlags::NONE, details);
         made.headers = reply.headers;
         made.grpc_status = reply.grpc_status;
-        if !reply.body.is_empty() {
-            made.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
-        }
         made.body = reply.body;
         made
     }
@@ -419,12 +404,20 @@ impl Reply {
     /// What a filter gets that has made the call itself.
     pub(crate) fn into_call_response(self) -> CallResponse {
         let mut headers = self.headers;
+        name_type(&mut headers, &self.body);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         CallResponse { status: self.status, headers, body: self.body, trailers: HeaderMap::new() }
     }
 
     /// The response's head and body; flags and details go to the stream. A gRPC request gets them in gRPC's form.
-    pub(crate) fn into_parts(self, stream: &Stream) -> (response::Parts, Bytes) {
+    ///
+    /// `change` is what the route does to the head. As in Envoy, the type of the body is none of its business unless it
+    /// names another.
+    pub(crate) fn into_parts(
+        self,
+        stream: &Stream,
+        change: impl FnOnce(&mut response::Parts),
+    ) -> (response::Parts, Bytes) {
         stream.flag(self.flags, self.details);
         if self.cause.is_some() {
             stream.note(|info| info.cause = self.cause);
@@ -437,19 +430,31 @@ impl Reply {
         }
         if let Some(web) = stream.grpc_web() {
             web.reply(&mut parts, &self.body);
+            change(&mut parts);
             return (parts, NO_BODY);
         }
         if stream.is_grpc() {
             grpc_reply::convert(&mut parts, &self.body, self.grpc_status);
+            change(&mut parts);
+            grpc_reply::name_type(&mut parts.headers);
             return (parts, NO_BODY);
         }
+        change(&mut parts);
+        name_type(&mut parts.headers, &self.body);
         (parts, self.body)
+    }
+}
+
+/// A body without a type is a text.
+fn name_type(headers: &mut HeaderMap, body: &Bytes) {
+    if !body.is_empty() {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
     }
 }
 
 impl Stream {
     /// Tells the access log the chosen cluster, for answers that come from before the router.
-    fn note_cluster(&self, also: impl FnOnce(&ClusterEntry)) {
+    pub(crate) fn note_cluster(&self, also: impl FnOnce(&ClusterEntry)) {
         let choice = self.with_state(|state| state.host.choice);
         if let Some(cluster) = choice.and_then(|choice| self.view.snapshot.cluster(choice.cluster)) {
             also(cluster);

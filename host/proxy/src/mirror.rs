@@ -17,6 +17,7 @@ use rand::Rng;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::attempt::tell_no_body;
 use crate::balancer::Avoid;
 use crate::body::{BodyError, RequestBody, UpstreamBody};
 use crate::dynamic::{self, Named};
@@ -111,7 +112,9 @@ pub(crate) fn send(job: &Forwarding<'_>, has_body: bool) {
         stream.tell_mirror(&mut parts.headers);
         if copy.is_http2 {
             as_http2(&mut parts, cluster.transport.scheme());
-        } else if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        } else if !has_body {
+            tell_no_body(&mut parts);
+        } else if !parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let body = if has_body { RequestBody::Copied(stream.copies.add()) } else { RequestBody::Empty };

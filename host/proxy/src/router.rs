@@ -29,7 +29,7 @@ use crate::lease::Lease;
 use crate::local_reply::{Failure, Reply};
 use crate::mirror;
 use crate::rewrite;
-use crate::route::{Action, ForwardEntry, RouteEntry};
+use crate::route::{Action, ForwardEntry, HeaderChanges, RouteEntry};
 use crate::route_stats::count_answers;
 use crate::snapshot::ClusterEntry;
 use crate::stream::{Guard, Stream};
@@ -149,9 +149,6 @@ pub(crate) async fn route(stream: &Rc<Stream>, body: Incoming, guard: Guard) -> 
             let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
             let Some(entry) = snapshot.cluster(cluster) else {
                 stream.http.no_cluster.inc();
-                let missing = destination.and_then(|index| forward.destinations.get(index));
-                let name = missing.map(|destination| destination.cluster_name.clone());
-                stream.note(|info| info.upstream_cluster = name);
                 return stream.reply(Reply::failed(Failure::NoCluster, None), guard).await;
             };
             let (hash, cookies, stats) = (None, Vec::new(), stream.route_stats());
@@ -259,21 +256,40 @@ impl Forwarding<'_> {
             let request = &mut state.request;
             let head = Head { method: &request.method, uri: &request.uri, version: request.version };
             let headers = &mut request.headers;
+            // As in Envoy, the log tells the path as the filters have left it: without a token that one of them took away.
+            self.stream.note(|info| {
+                if info.path.as_ref() != request.uri.path_and_query() {
+                    info.path = request.uri.path_and_query().cloned();
+                }
+            });
             let per_try = self.forward.retry.per_try_timeout_ms.map(Duration::from_millis);
             let own = &self.stream.view.snapshot.own_headers;
             if own.debug {
                 expected_timeout::tell(headers, self.forward.timeout, per_try);
             }
-            let of_destination = destination.map(|destination| &destination.headers.request);
-            let changes = [of_destination, Some(&self.forward.headers.request)].into_iter().flatten();
-            let mut changes = changes.filter(|changes| !changes.is_empty()).peekable();
-            let new_authority = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref());
-            // Kept only where something may change it.
-            let may_change = new_authority.is_some() || changes.peek().is_some();
-            let host = if may_change { headers.get(header::HOST).cloned() } else { None };
-            for changes in changes {
+            if own.attempt_count {
+                headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+            }
+            let change = |changes: &HeaderChanges, headers: &mut HeaderMap| {
                 changes.apply(headers, |headers| known.of_request(&head, headers));
                 self.stream.note_headers(headers);
+            };
+            let of_destination = destination.map(|destination| &destination.headers.request);
+            if let Some(changes) = of_destination.filter(|changes| !changes.is_empty()) {
+                let asked = headers.get(header::HOST).cloned();
+                change(changes, headers);
+                // As in Envoy, where this rewrite is no route's, nobody is told of the host that was asked for.
+                if headers.get(header::HOST) != asked.as_ref() {
+                    self.stream.note(|info| info.authority = headers.get(header::HOST).cloned());
+                }
+            }
+            let of_route = &self.forward.headers.request;
+            let new_authority = self.forward.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref());
+            // Kept only where something may change it.
+            let may_change = new_authority.is_some() || !of_route.is_empty();
+            let host = if may_change { headers.get(header::HOST).cloned() } else { None };
+            if !of_route.is_empty() {
+                change(of_route, headers);
             }
             // As in Envoy, header operations still see the path and the host that the client asked for.
             if let Some(rewrite) = self.forward.rewrite.as_ref().filter(|_| request.method != Method::CONNECT)
@@ -295,9 +311,6 @@ impl Forwarding<'_> {
                 if own.debug {
                     headers.insert(ORIGINAL_HOST, original);
                 }
-            }
-            if own.attempt_count {
-                headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
             }
         });
     }

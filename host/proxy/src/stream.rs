@@ -352,13 +352,17 @@ impl Stream {
             return self.reset().await;
         }
         let is_bare = reply.is_bare();
-        let (mut parts, body) = reply.into_parts(self);
-        let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
-        let route = route.filter(|_| !is_bare);
-        if let Some(route) = route.and_then(|id| self.view.snapshot.route(id)) {
-            let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
-            self.change_response(route, destination, &mut parts, true);
+        if !reply.flags().contains(ResponseFlags::NC) {
+            self.note_cluster(|_| ());
         }
+        let (route, choice) = self.with_state(|state| (state.host.route, state.host.choice));
+        let route = route.filter(|_| !is_bare).and_then(|id| self.view.snapshot.route(id));
+        let (parts, body) = reply.into_parts(self, |parts| {
+            if let Some(route) = route {
+                let destination = choice.and_then(|choice| choice.destination).map(|index| index as usize);
+                self.change_response(route, destination, parts, true);
+            }
+        });
         if !self.has_contexts() {
             return self.finish_head(parts, ResponseBody::full(body, guard));
         }
@@ -394,7 +398,7 @@ impl Stream {
         if reply.is_reset() {
             return self.reset().await;
         }
-        let (parts, body) = reply.into_parts(self);
+        let (parts, body) = reply.into_parts(self, |_| ());
         self.finish_head(parts, ResponseBody::full(body, guard))
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn refused_by_h2(
 
 /// Keeps what the log tells: flags, details and status.
 fn note(stream: &Rc<Stream>, guard: &Guard, refusal: Refusal, status: u16) {
-    let _ = Reply::refused(refusal).into_parts(stream);
+    let _ = Reply::refused(refusal).into_parts(stream, |_| ());
     stream.record.status.set(status);
     guard.complete();
 }
