@@ -59,6 +59,8 @@ pub(crate) struct Attempts<'a> {
     keeps: bool,
     /// The route's, or what a client of gRPC says.
     timeout: Option<Duration>,
+    /// When the first try began.
+    since: std::time::Instant,
     deadline: Option<Deadline>,
     /// When that one runs out, as it stood before the first try.
     end: Option<Instant>,
@@ -114,6 +116,7 @@ impl<'a> Attempts<'a> {
             unsent: None,
             keeps,
             timeout,
+            since: std::time::Instant::now(),
             deadline: timeout.and_then(|limit| Deadline::new(stream, limit)),
             end: None,
             tries: 0,
@@ -277,7 +280,7 @@ impl<'a> Attempts<'a> {
 
     /// Counts this try for the endpoint, the cluster and the route.
     fn upstream(&self, pool: &EndpointPool) -> Upstream {
-        Upstream::new(self.job.cluster, &pool.endpoint).of_route(self.job.stats.clone())
+        Upstream::since(self.job.cluster, &pool.endpoint, self.since).of_route(self.job.stats.clone())
     }
 
     /// What this try is to leave for others.

@@ -40,6 +40,11 @@ impl Upload {
         self.waits_for_client.get()
     }
 
+    /// When a part of it, or its end, came in last; none when there is none.
+    pub(crate) fn last(&self) -> Option<std::time::Instant> {
+        self.last.get().map(Instant::into_std)
+    }
+
     /// A part has come, or the end.
     pub(crate) fn came(&self) {
         self.waits_for_client.set(false);

@@ -16,7 +16,7 @@ use crate::attempt::{Attempts, Tried};
 use crate::body::{ResponseBody, UpstreamBody};
 use crate::body_filter::FilteredBody;
 use crate::connect;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Upload};
 use crate::dynamic::{self, Named};
 use crate::endpoint::EndpointState;
 use crate::expected_timeout;
@@ -47,19 +47,28 @@ pub(crate) struct Upstream {
     /// Those of a route that has its own.
     route: Option<Arc<RouteMetrics>>,
     endpoint: Arc<EndpointState>,
-    sent: Instant,
+    /// What its time counts from.
+    since: Instant,
+    /// Of a request that was answered before it had come in whole, for its end.
+    early: Option<Rc<Stream>>,
     active: bool,
     answered: bool,
 }
 
 impl Upstream {
     pub(crate) fn new(cluster: &ClusterEntry, endpoint: &Arc<EndpointState>) -> Self {
+        Self::since(cluster, endpoint, Instant::now())
+    }
+
+    /// Of a request that began before: its time is that of all tries and the pauses between them, as in Envoy.
+    pub(crate) fn since(cluster: &ClusterEntry, endpoint: &Arc<EndpointState>, since: Instant) -> Self {
         let metrics = cluster.state.metrics.clone();
         metrics.upstream_rq_total.inc();
         metrics.upstream_rq_active.inc();
         endpoint.seen.requests.fetch_add(1, Relaxed);
         endpoint.seen.active_requests.fetch_add(1, Relaxed);
-        Self { metrics, route: None, endpoint: endpoint.clone(), sent: Instant::now(), active: true, answered: false }
+        let endpoint = endpoint.clone();
+        Self { metrics, route: None, endpoint, since, early: None, active: true, answered: false }
     }
 
     /// Counts for a route besides.
@@ -75,22 +84,39 @@ impl Upstream {
     pub(crate) fn complete(&mut self) {
         if std::mem::take(&mut self.active) {
             self.metrics.upstream_rq_active.dec();
-            let took = self.sent.elapsed();
-            self.metrics.upstream_rq_time.observe(took);
-            if let Some(route) = &self.route {
-                route.upstream_rq_time.observe(took);
+            let early = self.early.take();
+            if early.is_none_or(|stream| self.count_from(stream.upload())) {
+                let took = self.since.elapsed();
+                self.metrics.upstream_rq_time.observe(took);
+                if let Some(route) = &self.route {
+                    route.upstream_rq_time.observe(took);
+                }
             }
             self.endpoint.seen.active_requests.fetch_sub(1, Relaxed);
         }
     }
 
-    pub(crate) fn answered(&mut self, status: u16) -> Duration {
+    pub(crate) fn answered(&mut self, status: u16) {
         self.answered = true;
         count_answers(&self.metrics, self.route.as_deref(), status);
         if status >= 500 {
             self.endpoint.seen.errors.fetch_add(1, Relaxed);
         }
-        self.sent.elapsed()
+    }
+
+    /// How long it has taken since the request had come in whole; none when the client still owes a part.
+    fn took(&mut self, stream: &Rc<Stream>) -> Option<Duration> {
+        if !self.count_from(stream.upload()) {
+            self.early = Some(stream.clone());
+            return None;
+        }
+        Some(self.since.elapsed())
+    }
+
+    /// Counts from the end of the request's body, where it has come; false when it has not.
+    fn count_from(&mut self, upload: &Upload) -> bool {
+        self.since = upload.last().map_or(self.since, |last| last.max(self.since));
+        !upload.is_awaited()
     }
 }
 
@@ -107,8 +133,8 @@ impl Drop for Upstream {
 }
 
 /// How long the upstream took.
-fn tell_time(stream: &Stream, headers: &mut HeaderMap, took: Duration) {
-    if stream.view.snapshot.own_headers.debug {
+fn tell_time(stream: &Stream, headers: &mut HeaderMap, took: Option<Duration>) {
+    if let Some(took) = took.filter(|_| stream.view.snapshot.own_headers.debug) {
         headers.insert(SERVICE_TIME, milliseconds(took));
     }
 }
@@ -318,14 +344,17 @@ impl Forwarding<'_> {
     async fn answer(&self, answer: Box<Answer>, deadline: Option<Deadline>, guard: Guard) -> Response<ResponseBody> {
         let stream = self.stream;
         let Answer { mut response, lease, mut upstream } = *answer;
-        let took = upstream.answered(response.status().as_u16());
+        upstream.answered(response.status().as_u16());
+        let is_switched = stream.is_switched_by(response.status(), lease.is_http2());
+        // What opens a tunnel is never whole.
+        let took = if is_switched { None } else { upstream.took(stream) };
         stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
         stream.note_answer(took, response.version());
         stream.take_operation(response.headers_mut());
         for cookie in &self.cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
-        if stream.is_switched_by(response.status(), lease.is_http2()) {
+        if is_switched {
             return upgrade::answer(self, &mut response, lease, upstream, guard).await;
         }
         // Over HTTP/2 any success would mean that the upgrade is done.

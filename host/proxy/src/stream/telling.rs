@@ -55,9 +55,9 @@ impl Stream {
     }
 
     /// Keeps what the access log tells of the upstream's answer.
-    pub(crate) fn note_answer(&self, took: Duration, version: http::Version) {
+    pub(crate) fn note_answer(&self, took: Option<Duration>, version: http::Version) {
         self.note(|info| {
-            info.upstream_service_time = Some(took).filter(|_| self.view.snapshot.own_headers.debug);
+            info.upstream_service_time = took.filter(|_| self.view.snapshot.own_headers.debug);
             info.upstream_protocol = Some(version);
             info.response_duration = self.started.map(|started| started.elapsed());
         });
