@@ -355,6 +355,64 @@ fn explain_tells_rewrite_headers_and_policies_with_their_lines() {
     insta::assert_snapshot!(run("routes", &arguments).whole());
 }
 
+/// What the client gets, and what the rule does on the way.
+#[test]
+fn explain_tells_what_faults_preflights_and_missing_endpoints_answer() {
+    let explained = |path: &str, more: &[&str]| {
+        let url = format!("http://h{path}");
+        let arguments = [&["explain", "--config", "answers", "--url", &url], more].concat();
+        let text = run("routes", &arguments).stdout;
+        let json = run("routes", &[&arguments[..], &["-o", "json"]].concat()).stdout;
+        let status = serde_json::from_str::<serde_json::Value>(&json).unwrap()["answer"]["status"].as_u64();
+        (text, status)
+    };
+    let preflight = ["-X", "OPTIONS", "-H", "origin: https://a.test", "-H", "access-control-request-method: PUT"];
+    for (path, more, status, lines) in [
+        (
+            "/always",
+            &[][..],
+            Some(555),
+            &["fault delay 50 ms for 100 %, abort 555 for 100 %", "555 by the rule's fault"][..],
+        ),
+        (
+            "/often",
+            &[],
+            None,
+            &[
+                "mirror to app.test for 5 %  ",
+                "sent to app.test; grpc-status UNAVAILABLE by the rule's fault for 12.5 %",
+                "answers/all.yaml:21",
+            ],
+        ),
+        (
+            "/cors",
+            &preflight,
+            Some(200),
+            &[
+                "cors exact \"https://a.test\", methods GET,PUT, max age 60 s, with credentials",
+                "200 to a preflight by the rule's corsPolicy",
+            ],
+        ),
+        ("/cors", &preflight[..4], None, &["sent to app.test"]),
+        ("/nobody", &[], Some(503), &["503 cluster_not_found for app.test none"]),
+        ("/", &[], Some(503), &["503 no_healthy_upstream for app.test empty"]),
+    ] {
+        let (text, got) = explained(path, more);
+        assert_eq!(got, status, "{path}: {text}");
+        for line in lines {
+            assert!(text.contains(line), "{path} {line:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn each_match_of_a_line_is_covered_by_itself() {
+    let ran = run("routes", &["test", "--config", "answers", "--coverage"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.whole());
+    assert!(ran.stdout.contains("4 of 7 rules are reached"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("uri exact \"/a\"") && !ran.stdout.contains("uri exact \"/b\""), "{}", ran.stdout);
+}
+
 #[test]
 fn explain_tells_a_direct_response() {
     let url = "http://shop.example.com/healthz";

@@ -19,7 +19,7 @@ pub(crate) use edge_policy::{edge_policy, own_headers};
 pub(crate) use listener::filter_chain;
 pub(crate) use paths::paths;
 pub(crate) use plugin::plugin;
-pub(crate) use route::{action, conditions, headers, retries};
+pub(crate) use route::{aborted, action, conditions, headers, retries, share};
 
 /// One thing that the model says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use portolan_telemetry::Metrics;
 use serde_json::Value;
 
 use super::table::{NoModules, Question, Table, Verdict};
-use super::tree::SharePart;
+use super::tree::{AnswerPart, SharePart};
 use crate::args::ConfigArgs;
 use crate::load::{self, Purpose};
 
@@ -53,6 +53,13 @@ impl Live {
             Verdict::Tcp(explanation) => &mut explanation.split,
         };
         split.iter_mut().for_each(|share| health(share, &snapshot));
+        // DNS may have been no help.
+        if let Verdict::Http(explanation) = &mut verdict
+            && explanation.answer.status.is_none()
+            && AnswerPart::of_split(&explanation.split).status.is_some()
+        {
+            explanation.answer = AnswerPart::of_split(&explanation.split);
+        }
         serde_json::to_value(&verdict).map_err(|error| error.to_string())
     }
 
@@ -71,7 +78,7 @@ impl Live {
 fn health(share: &mut SharePart, snapshot: &Snapshot) {
     let clusters = snapshot.model.clusters.iter().zip(snapshot.clusters());
     let mut named = clusters.filter(|(cluster, _)| cluster.name == share.cluster);
-    let Some((_, ClusterEntry { state, .. })) = named.next() else { return };
+    let Some((_, &ClusterEntry { ref state, undefined, .. })) = named.next() else { return };
     let endpoint = |endpoint: &Arc<EndpointState>| {
         let address = endpoint.address;
         match (endpoint.active_health(), endpoint.ejected_for_ms()) {
@@ -86,4 +93,5 @@ fn health(share: &mut SharePart, snapshot: &Snapshot) {
         }
     };
     share.endpoints = state.endpoints().endpoints.iter().map(endpoint).collect();
+    share.exists &= !(undefined && share.endpoints.is_empty());
 }

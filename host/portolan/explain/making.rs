@@ -3,8 +3,8 @@
 use http::HeaderMap;
 use portolan_model::filter::{RouteExplanation, RouteVerdict};
 use portolan_model::{
-    Cluster, ClusterId, Destination, Forward, Listener, MISSING_CLUSTER, Model, Origin, PluginKind, Route, RouteAction,
-    Sticky, VirtualHost,
+    Cluster, ClusterId, Destination, EVERY_REQUEST, Forward, Listener, MISSING_CLUSTER, Model, Origin, PluginKind,
+    Route, RouteAction, Sticky, VirtualHost,
 };
 use portolan_proxy::{ExplainOutcome, MadeAnswer, SentRequest};
 use serde::Serialize;
@@ -119,6 +119,7 @@ fn rules(model: &Model, verdicts: &[RouteVerdict]) -> Vec<RulePart> {
             verdict: verdict.verdict.clone(),
             reason: verdict.reason.clone(),
             source: route.map(|route| source(&route.origin)).unwrap_or_default(),
+            column: route.map(|route| route.origin.column()).unwrap_or_default(),
             delegated_from: route.and_then(|route| route.delegated_from.as_deref()).map(source),
         }
     };
@@ -233,7 +234,15 @@ struct Answering<'a> {
 impl Answering<'_> {
     fn answer(&self, outcome: &ExplainOutcome) -> AnswerPart {
         let Some(made) = &outcome.answer else {
-            return AnswerPart { text: sent_to(self.split), ..AnswerPart::default() };
+            let fault = self.route.and_then(forward).and_then(|forward| forward.fault.as_deref()?.abort);
+            let answer = AnswerPart::of_split(self.split);
+            return match fault.filter(|(_, share)| *share < EVERY_REQUEST) {
+                None => answer,
+                Some((abort, share)) => {
+                    let (abort, share) = (tell::aborted(abort), tell::share(share));
+                    AnswerPart { text: format!("{}; {abort} by the rule's fault for {share}", answer.text), ..answer }
+                }
+            };
         };
         AnswerPart {
             status: Some(made.status),
@@ -263,8 +272,26 @@ impl Answering<'_> {
                 };
                 format!("{status} direct response of the rule, {body}")
             }
+            Some(_) if made.details == "fault_filter_abort" => format!("{status} by the rule's fault"),
+            Some(_) if made.details == "cors_response" => format!("{status} to a preflight by the rule's corsPolicy"),
             Some(_) => format!("{status} by a filter ({})", made.details),
         }
+    }
+}
+
+impl AnswerPart {
+    /// Of a request that no filter answers.
+    pub(super) fn of_split(split: &[SharePart]) -> Self {
+        let text = sent_to(split);
+        let (details, body) = match split {
+            [] => return Self { text, ..Self::default() },
+            all if all.iter().all(|share| !share.exists) => ("cluster_not_found", ""),
+            all if all.iter().all(|share| share.exists && share.endpoints.is_empty()) => {
+                ("no_healthy_upstream", "no healthy upstream")
+            }
+            _ => return Self { text, ..Self::default() },
+        };
+        Self { status: Some(503), text, details: Some(details.to_owned()), body: body.to_owned(), ..Self::default() }
     }
 }
 

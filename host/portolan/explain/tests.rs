@@ -152,7 +152,7 @@ split       app v1 80 %                                                         
 cluster     app v1  2 endpoints  127.0.0.1:9001, 127.0.0.1:9003  destinationrule/app  routes.yaml:31
             app v2  no endpoint                                  destinationrule/app  routes.yaml:31
 policy      timeout 5 s
-            retries 2 on connect-failure refused-stream
+            retries 2 on connect-failure refused-stream cancelled unavailable
 answer      sent to app v1 (80 %), 503 no_healthy_upstream for app v2 (20 %)
 ";
     let text = text::render(&explanation(&verdicts, Some(1)));

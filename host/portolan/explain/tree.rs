@@ -90,6 +90,9 @@ pub(crate) struct RulePart {
     pub reason: String,
     /// Where it was written; of a delegate's rule there.
     pub source: Source,
+    /// Column in that line, which may hold several.
+    #[serde(default)]
+    pub column: u32,
     /// The rule that delegates to it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub delegated_from: Option<Source>,

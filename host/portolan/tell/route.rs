@@ -1,8 +1,8 @@
 //! A route in words: what it asks of a request, and what it does with it.
 
 use portolan_model::{
-    DirectResponse, Forward, HeaderMatch, HeaderOperations, Origin, Redirect, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteMatch, Sticky, StringMatch,
+    CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, Forward, GRPC_STATUSES, HeaderMatch, HeaderOperations, Mirror,
+    Origin, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteMatch, Share, Sticky, StringMatch,
 };
 
 use super::{Told, others, quoted, time};
@@ -70,12 +70,72 @@ fn forward(forward: &Forward, origin: &Origin) -> Vec<Told> {
     told.push(Told::new("timeout", timeout, origin.parts.place("timeout")));
     told.push(Told::new("retries", retries(&forward.retry), origin.parts.place("retries")));
     told.extend(sticky);
-    let known = ["destinations", "rewrite", "timeout_ms", "retry", "headers", "sticky"];
+    told.extend(
+        forward.fault.as_deref().map(|fault| Told::new("fault", self::fault(fault), origin.parts.place("fault"))),
+    );
+    told.extend(mirrors(&forward.mirrors));
+    told.extend(
+        forward.cors.as_deref().map(|cors| Told::new("cors", self::cors(cors), origin.parts.place("corsPolicy"))),
+    );
+    let known = ["destinations", "rewrite", "timeout_ms", "retry", "headers", "sticky", "fault", "mirrors", "cors"];
     told.extend(others(forward, &known).into_iter().map(|told| {
-        let place = ["", "Policy"].iter().find_map(|end| origin.parts.place(&format!("{}{end}", told.kind)));
+        let place = origin.parts.place(&told.kind);
         Told::new(&told.kind, format!("{} {}", told.kind, told.text), place)
     }));
     told
+}
+
+/// `fault delay 50 ms for 100 %, abort 503 for 0.5 %`.
+fn fault(fault: &FaultPolicy) -> String {
+    let FaultPolicy { delay, abort } = fault;
+    let delay = delay.map(|(ms, share)| format!("delay {} for {}", time(ms), self::share(share)));
+    let abort = abort.map(|(abort, share)| format!("abort {} for {}", aborted(abort), self::share(share)));
+    format!("fault {}", [delay, abort].into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// What a fault answers with.
+pub(crate) fn aborted(abort: FaultAbort) -> String {
+    match abort {
+        FaultAbort::Http(status) => status.to_string(),
+        FaultAbort::Grpc(status) => {
+            format!("grpc-status {}", GRPC_STATUSES.get(usize::from(status)).copied().unwrap_or("UNKNOWN"))
+        }
+    }
+}
+
+/// `0.5 %`.
+pub(crate) fn share(share: Share) -> String {
+    format!("{} %", f64::from(share) / 10_000.0)
+}
+
+/// `mirror to app v1 for 100 %, to app v2 for 5 %`.
+fn mirrors(mirrors: &[Mirror]) -> Option<Told> {
+    let first = mirrors.first()?;
+    let to = |mirror: &Mirror| format!("to {} for {}", crate::change::short(&mirror.cluster_name), share(mirror.share));
+    let text = format!("mirror {}", mirrors.iter().map(to).collect::<Vec<_>>().join(", "));
+    Some(Told::new("mirrors", text, Some(first.origin.place())))
+}
+
+/// `cors exact "https://a.test", methods GET,PUT, max age 60 s`.
+fn cors(cors: &CorsPolicy) -> String {
+    let CorsPolicy {
+        allow_origins,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        max_age,
+        allow_credentials,
+        forward_unmatched,
+    } = cors;
+    let origins: Vec<_> = allow_origins.iter().map(string).collect();
+    let mut words =
+        vec![format!("cors {}", if origins.is_empty() { "nobody".to_owned() } else { origins.join(" or ") })];
+    let lists = [("methods", allow_methods), ("headers", allow_headers), ("exposed headers", expose_headers)];
+    words.extend(lists.iter().filter(|(_, list)| !list.is_empty()).map(|(what, list)| format!("{what} {list}")));
+    words.extend(max_age.map(|seconds| format!("max age {seconds} s")));
+    words.extend(allow_credentials.then(|| "with credentials".to_owned()));
+    words.extend((!forward_unmatched).then(|| "other preflights are answered".to_owned()));
+    words.join(", ")
 }
 
 fn rewrite(rewrite: &Rewrite) -> String {
@@ -115,7 +175,7 @@ pub(crate) fn headers(operations: &HeaderOperations, origins: &[&Origin]) -> Vec
     told
 }
 
-/// `retries 2 on connect-failure refused-stream`.
+/// `retries 2 on connect-failure refused-stream cancelled unavailable`.
 pub(crate) fn retries(retry: &RetryPolicy) -> String {
     if retry.attempts == 0 {
         return "no retries".to_owned();
@@ -127,9 +187,13 @@ pub(crate) fn retries(retry: &RetryPolicy) -> String {
         (retry.connect_failure, "connect-failure"),
         (retry.refused_stream, "refused-stream"),
         (retry.retriable_4xx, "retriable-4xx"),
+        (retry.reset_before_request, "reset-before-request"),
+        (retry.envoy_ratelimited, "envoy-ratelimited"),
     ];
     let on = flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned());
-    let on: Vec<_> = on.chain(retry.status_codes.iter().map(u16::to_string)).collect();
+    let grpc = retry.grpc_statuses.iter().filter_map(|status| GRPC_STATUSES.get(usize::from(*status)));
+    let grpc = grpc.map(|name| name.to_ascii_lowercase().replace('_', "-"));
+    let on: Vec<_> = on.chain(retry.status_codes.iter().map(u16::to_string)).chain(grpc).collect();
     let each = retry.per_try_timeout_ms.map(|ms| format!(", each within {}", time(ms))).unwrap_or_default();
     format!("retries {} on {}{each}", retry.attempts, on.join(" "))
 }

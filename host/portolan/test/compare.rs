@@ -33,15 +33,19 @@ fn http(expect: &Expect, explanation: &Explanation, comparing: &mut Comparing) {
     let answer = &explanation.answer;
     // Of a split that keeps its users, who is known has one destination.
     let chosen = explanation.split.iter().filter(|share| explanation.chosen.as_ref() == Some(&share.name));
-    let split: Vec<SharePart> = match (&answer.status, &explanation.chosen) {
-        (Some(_), _) => Vec::new(),
-        (None, Some(_)) => chosen.map(|share| SharePart { percent: 100.0, ..share.clone() }).collect(),
-        (None, None) => explanation.split.clone(),
+    let serves = |share: &SharePart| share.exists && !share.endpoints.is_empty();
+    // Those to whom nothing can be sent are destinations all the same.
+    let is_dead = matches!(answer.details.as_deref(), Some("cluster_not_found" | "no_healthy_upstream"));
+    let is_answered = answer.status.is_some() && !is_dead;
+    let split: Vec<SharePart> = match &explanation.chosen {
+        _ if is_answered => Vec::new(),
+        Some(_) => chosen.map(|share| SharePart { percent: 100.0, ..share.clone() }).collect(),
+        None => explanation.split.clone(),
     };
     destination(comparing, expect.destination.as_ref(), &split, &answer.text);
     sent(expect, &split, &answer.text, comparing);
     comparing.text("redirect", expect.redirect.as_ref(), answer.location());
-    let dead = !split.is_empty() && split.iter().all(|share| !share.exists || share.endpoints.is_empty());
+    let dead = !split.is_empty() && !split.iter().any(serves);
     let status = answer.status.or_else(|| dead.then_some(503));
     if let Some(expected) = expect.status.filter(|expected| status != Some(*expected)) {
         comparing.find("status", expected.to_string(), status.map_or_else(|| answer.text.clone(), |s| s.to_string()));

@@ -18,8 +18,8 @@ const UNREACHED: &str = "P0603";
 #[derive(Debug)]
 pub(super) struct Coverage {
     rules: Vec<Rule>,
-    /// Their places, and those of the rules that delegate to them.
-    reached: BTreeSet<(String, Option<String>)>,
+    /// Their places with the column, as a line may hold several, and those of the rules that delegate to them.
+    reached: BTreeSet<(String, u32, Option<String>)>,
 }
 
 /// A match of a rule. One that several listeners serve counts once, a delegate's once for each rule that delegates to it.
@@ -48,7 +48,7 @@ impl Coverage {
         let routes =
             served.iter().filter_map(|id| model.routes.get(*id as usize)).filter(|route| route.origin.line() > 0);
         let from = |route: &Route| route.delegated_from.as_deref().map(Origin::place);
-        let new = routes.filter(|route| seen.insert((route.origin.place(), from(route))));
+        let new = routes.filter(|route| seen.insert((route.origin.place(), route.origin.column(), from(route))));
         let rules = new.map(|route| Rule {
             from: from(route),
             file: route.origin.file(),
@@ -64,13 +64,13 @@ impl Coverage {
     /// Counts the rule that a request has taken.
     pub(super) fn note(&mut self, explanation: &Explanation) {
         let taken = explanation.rules.iter().filter(|rule| rule.verdict == "yes");
-        self.reached.extend(
-            taken.map(|rule| (rule.source.place.clone(), rule.delegated_from.as_ref().map(|from| from.place.clone()))),
-        );
+        self.reached.extend(taken.map(|rule| {
+            (rule.source.place.clone(), rule.column, rule.delegated_from.as_ref().map(|from| from.place.clone()))
+        }));
     }
 
     fn unreached(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| !self.reached.contains(&(rule.place.clone(), rule.from.clone())))
+        self.rules.iter().filter(|rule| !self.reached.contains(&(rule.place.clone(), rule.column, rule.from.clone())))
     }
 
     fn count(&self) -> usize {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_model::filter::{CircuitBreakerConfig, CorsConfig, FaultConfig};
-use portolan_model::{FailPolicy, Model, PluginKind};
+use portolan_model::{EVERY_REQUEST, FailPolicy, Model, PluginKind};
 use portolan_telemetry::{Metrics, Reporter};
 use portolan_wasm::{CompileError, Engine, ModuleStore, PluginModule, Shared, StartError};
 
@@ -257,15 +257,19 @@ impl Builder {
         Some(plugins)
     }
 
-    /// The filters for faults and CORS, where some route has such a policy. Nobody is held or answered by them where a
-    /// decision is only to be explained.
+    /// The filters for faults and CORS, where some route has such a policy. Where a decision is only to be explained nobody
+    /// is held, and answered by a fault only where everybody is.
     fn route_policies(&self, model: &Model, problems: &mut Vec<BuildProblem>) -> Option<Vec<Attached>> {
-        let (faults, cors) = (FaultConfig::of(model), CorsConfig::of(model));
+        let (mut faults, cors) = (FaultConfig::of(model), CorsConfig::of(model));
+        if self.options.explain {
+            faults.routes.iter_mut().for_each(|(_, fault)| fault.delay = None);
+            faults.routes.retain(|(_, fault)| fault.abort.is_some_and(|(_, share)| share >= EVERY_REQUEST));
+        }
         let mut plugins = Vec::new();
-        if !faults.routes.is_empty() && !self.options.explain {
+        if !faults.routes.is_empty() {
             plugins.push(self.attach_bundled(FAULT, Role::Fault, &faults, problems)?);
         }
-        if !cors.routes.is_empty() && !self.options.explain {
+        if !cors.routes.is_empty() {
             plugins.push(self.attach_bundled(CORS, Role::Cors, &cors, problems)?);
         }
         Some(plugins)

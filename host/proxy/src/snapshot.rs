@@ -144,7 +144,7 @@ pub struct ClusterEntry {
     /// The line of the subset, ServiceEntry or Service.
     pub origin: Origin,
     /// There is no such cluster unless DNS knows its name.
-    pub(crate) undefined: bool,
+    pub undefined: bool,
     /// Requests go to the host that each is for.
     pub(crate) dynamic: Option<Box<DynamicHosts>>,
     /// Requests of one hash go to one endpoint.

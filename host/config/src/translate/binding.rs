@@ -124,7 +124,8 @@ fn diagnose_hosts(
         let names: Vec<&str> = bound.iter().map(|g| gateways.all[*g].name.as_str()).collect();
         let place = object.place(&format!("spec.hosts[{i}]"));
         let text = format!("host `{host}` is outside of the hosts of Gateway `{}`", suggest::list(names));
-        let known = suggest::list(servers().flat_map(|server| server.hosts.hosts()));
+        let known: Vec<String> = servers().flat_map(|server| server.hosts.shown()).collect();
+        let known = suggest::list(known.iter().map(String::as_str));
         found.push(Diagnostic::warning("P0202", place, text).with_label(format!("served there: {known}")));
     }
 }

@@ -48,6 +48,19 @@ impl HostIndex {
         self.reversed.iter().map(|(_, host)| host.as_str())
     }
 
+    /// All hosts with the namespaces that may serve them, as `namespace/name`.
+    pub(super) fn shown(&self) -> impl Iterator<Item = String> {
+        let of = |host: &String| {
+            let namespaces = self.by_host.get(host).into_iter().flatten();
+            let shown = |namespace: &Option<String>| match namespace {
+                Some(namespace) => format!("{namespace}/{host}"),
+                None => host.clone(),
+            };
+            namespaces.map(shown).collect::<Vec<_>>()
+        };
+        self.reversed.iter().flat_map(move |(_, host)| of(host))
+    }
+
     fn allows(&self, host: &str, namespace: &str) -> bool {
         let allows = |allowed: &Option<String>| allowed.as_deref().is_none_or(|a| a == namespace);
         self.by_host.get(host).is_some_and(|namespaces| namespaces.iter().any(allows))
@@ -85,6 +98,14 @@ mod tests {
         assert_eq!(meet(&["*.example.com"], "a.b.example.com", "x"), ["a.b.example.com"]);
         assert_eq!(meet(&["*.example.com"], "example.com", "x"), Vec::<String>::new());
         assert_eq!(meet(&["x.b.c", "*.c", "y.d"], "*.b.c", "x"), ["*.b.c", "x.b.c"]);
+    }
+
+    #[test]
+    fn hosts_are_shown_with_their_namespaces() {
+        let written = ["*/a.com", "b.com", "./c.com", "team/c.com"].map(str::to_owned);
+        let mut shown: Vec<_> = HostIndex::of(&written, "own").shown().collect();
+        shown.sort();
+        assert_eq!(shown, ["a.com", "b.com", "own/c.com", "team/c.com"]);
     }
 
     #[test]
