@@ -30,6 +30,7 @@ mod health_checks;
 mod http1;
 mod http1_framing;
 mod http2;
+mod http2_drain;
 mod http2_floods;
 mod http2_flow;
 mod http2_frames;

@@ -81,7 +81,10 @@ pub(crate) struct RawHttp2 {
 impl RawHttp2 {
     /// With nothing said yet.
     pub(crate) fn silent(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { socket, unread: Vec::new(), frames: Vec::new(), closed: false }
@@ -90,6 +93,16 @@ impl RawHttp2 {
     /// With preface and these SETTINGS.
     pub(crate) fn connect(address: SocketAddr, settings: &[u8]) -> Self {
         let mut client = Self::silent(address);
+        client.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat());
+        client
+    }
+
+    /// The same, and the system keeps little of what has come and is not read.
+    pub(crate) fn connect_with_small_buffer(address: SocketAddr, settings: &[u8]) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut client = Self::over(socket.into());
         client.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat());
         client
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::farewell::Farewell;
 use super::guard::{Fault, Guard, target};
@@ -30,6 +30,8 @@ const DATE_AND_END: usize = "Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n".len();
 const MAX_HELD: usize = 64 * 1024;
 /// How long a client may take to read the answer to a message that it is still sending. Envoy's delayed close.
 const LINGER: Duration = Duration::from_secs(1);
+/// Most bytes that a client of HTTP/2 may say meanwhile: those of frames that let more come, of thousands of them.
+const MAX_LINGERED: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<[u8; PIECE]> = const { RefCell::new([0; PIECE]) };
@@ -59,6 +61,18 @@ pub(super) struct Watched<S> {
     /// hyper has answered a head by itself, and its answer was kept from the client.
     withheld: bool,
     linger: Option<Pin<Box<Sleep>>>,
+    /// What is still read of a client that may not have read all of its answers.
+    lingering: Lingering,
+}
+
+/// How a connection is closed. With bytes unread it would be reset, and the system would throw away what is still on its way to
+/// the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lingering {
+    /// A client that was cut short is read from for a while.
+    Cut,
+    /// Every client is: it says by frames that it goes on reading. With what has come of it.
+    Always(usize),
 }
 
 /// How a connection ends that the guard has ended.
@@ -86,7 +100,13 @@ impl<S> Watched<S> {
             end: End::Open,
             withheld: false,
             linger: None,
+            lingering: Lingering::Cut,
         }
+    }
+
+    /// Reads on from the client when all has been said, until it closes, or says nothing for a while.
+    pub(super) fn linger_always(&mut self) {
+        self.lingering = Lingering::Always(0);
     }
 
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
@@ -383,6 +403,13 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                     Ok(()) if !buffer.filled().is_empty() => {}
                     _ => return Poll::Ready(()),
                 }
+                if let Lingering::Always(read) = &mut self.lingering {
+                    *read += buffer.filled().len();
+                    if *read > MAX_LINGERED {
+                        return Poll::Ready(());
+                    }
+                    timer.as_mut().reset(Instant::now() + LINGER);
+                }
             }
         })
     }
@@ -430,7 +457,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
         }
-        if !self.is_quiet() {
+        if !self.is_quiet() || self.lingering != Lingering::Cut {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

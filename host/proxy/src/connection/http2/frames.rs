@@ -35,7 +35,7 @@ impl Kind {
     pub(super) const PRIORITY: Self = Self(2);
     pub(super) const RST_STREAM: Self = Self(3);
     pub(super) const SETTINGS: Self = Self(4);
-    const PING: Self = Self(6);
+    pub(super) const PING: Self = Self(6);
     pub(super) const GOAWAY: Self = Self(7);
     const WINDOW_UPDATE: Self = Self(8);
     pub(super) const CONTINUATION: Self = Self(9);

@@ -16,6 +16,7 @@ use super::frames::{FRAME_HEAD, Fault, FrameHead, FrameLimits, Kind};
 use super::goaway::{self, Meaning};
 use super::head_block;
 use super::heads::{Heads, Written};
+use super::parting::Parting;
 use crate::context::ConnectionInfo;
 use crate::local_reply::Refusal;
 
@@ -44,6 +45,9 @@ pub(super) struct Guarded<S> {
     fault: Option<Fault>,
     /// What is left of the frames that end the connection.
     ending: Option<&'static [u8]>,
+    parting: Parting,
+    /// What is left of a frame that was kept.
+    late: &'static [u8],
     /// The frame that was begun last is one of DATA.
     in_data: bool,
     /// A head's end is still to come.
@@ -77,6 +81,8 @@ impl<S> Guarded<S> {
             known: 0,
             fault: None,
             ending: None,
+            parting: Parting::default(),
+            late: &[],
             in_data: false,
             in_head: false,
             is_plain: true,
@@ -90,8 +96,8 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// What of these bytes h2 may see, and what is wrong with the frame that follows.
-    fn look(&mut self, bytes: &mut [u8]) -> (usize, Option<Fault>) {
+    /// What of these bytes h2 may see, and what is wrong with the frame that follows. A frame that is kept is taken out.
+    fn look(&mut self, mut bytes: &mut [u8]) -> (usize, Option<Fault>) {
         let mut at = 0;
         // h2 has taken all frames that it was given before, but for what is still to come of one.
         let mut is_alone = self.skip == 0 || self.is_plain;
@@ -110,6 +116,16 @@ impl<S> Guarded<S> {
                 break;
             }
             self.known = 0;
+            if FrameHead::parse(self.head).kind == Kind::PING
+                && part == FRAME_HEAD
+                && !self.in_head
+                && let Some(length) = self.parting.keep(&bytes[at..])
+            {
+                bytes.copy_within(at + length.., at);
+                let rest = bytes.len() - length;
+                bytes = &mut bytes[..rest];
+                continue;
+            }
             if let Some(fault) = self.take(bytes, at + part, is_alone) {
                 if is_whole && part == FRAME_HEAD {
                     return (at, Some(fault));
@@ -228,20 +244,35 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         for _ in 0..me.heads.settle(me.in_head) {
             me.refuse(Refusal::Messaging);
         }
-        let read = Pin::new(&mut me.socket).poll_read(cx, buf);
-        if me.heads.read(read.is_pending()) {
-            cx.waker().wake_by_ref();
-        }
-        ready!(read)?;
-        let (good, fault) = me.look(&mut buf.filled_mut()[begin..]);
-        me.info.activity.frame_under_way(me.is_under_way());
-        if let Some(fault) = fault {
+        loop {
+            if me.skip == 0 && me.known == 0 && !me.in_head {
+                if let Poll::Ready(answer) = me.parting.poll(cx) {
+                    me.late = answer;
+                }
+                if !me.late.is_empty() {
+                    give(&mut me.late, buf);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let read = Pin::new(&mut me.socket).poll_read(cx, buf);
+            if me.heads.read(read.is_pending()) {
+                cx.waker().wake_by_ref();
+            }
+            ready!(read)?;
+            let came = buf.filled().len() - begin;
+            let (good, fault) = me.look(&mut buf.filled_mut()[begin..]);
+            me.info.activity.frame_under_way(me.is_under_way());
             buf.set_filled(begin + good);
-            let mut ending = me.end(fault);
-            give(&mut ending, buf);
-            me.ending = Some(ending);
+            if let Some(fault) = fault {
+                let mut ending = me.end(fault);
+                give(&mut ending, buf);
+                me.ending = Some(ending);
+            } else if good == 0 && came > 0 {
+                // Nothing would be the end.
+                continue;
+            }
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -294,9 +325,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::{Duration, Instant};
 
     use http::HeaderValue;
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::connection::Activity;
@@ -304,7 +338,14 @@ mod tests {
 
     const SETTINGS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+    /// What a client answers to the PING that goes with GOAWAY.
+    const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0\x0b\x7b\xa2\xf0\x8b\x9b\xfe\x54";
+
     fn guarded() -> Guarded<()> {
+        guarded_over(())
+    }
+
+    fn guarded_over<S>(socket: S) -> Guarded<S> {
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let info = ConnectionInfo {
             peer: nowhere,
@@ -317,7 +358,7 @@ mod tests {
         };
         let metrics = Metrics::new();
         let http = metrics.http("l");
-        Guarded::new((), Arc::new(info), (metrics, http), Rc::default(), Box::new(|_| ()))
+        Guarded::new(socket, Arc::new(info), (metrics, http), Rc::default(), Box::new(|_| ()))
     }
 
     /// What h2 sees of it, read in pieces of this length.
@@ -357,6 +398,42 @@ mod tests {
         assert!(after(b"\0\0\x02\x09\x04\0\0") && after(b"\0\x01\x84"), "its end, begun");
         assert!(!after(b"\x87"));
         assert!(!after(b"\0\0\x08\0\0\0\0\0\x01abc"), "DATA, begun");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_answer_to_the_ping_of_goaway_is_seen_late_and_once_and_all_else_at_once() {
+        const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0\x0b\x7b\xa2\xf0\x8b\x9b\xfe\x54";
+        const DATA: &[u8] = b"\0\0\x02\0\0\0\0\0\x01ab";
+        let (mut client, socket) = tokio::io::duplex(1000);
+        let mut guarded = guarded_over(socket);
+        let mut seen = vec![0; 1000];
+        let begin = Instant::now();
+        client.write_all(&[SETTINGS, PING, ANSWER, DATA, &DATA[..4]].concat()).await.unwrap();
+        let length = guarded.read(&mut seen).await.unwrap();
+        assert_eq!(seen[..length], [SETTINGS, PING, DATA, &DATA[..4]].concat());
+        // A frame that is under way comes to its end first.
+        assert!(timeout(Duration::from_millis(1500), guarded.read(&mut seen)).await.is_err());
+        client.write_all(&DATA[4..]).await.unwrap();
+        let length = guarded.read(&mut seen).await.unwrap();
+        assert_eq!(seen[..length], DATA[4..]);
+        let length = guarded.read(&mut seen).await.unwrap();
+        assert!(&seen[..length] == ANSWER && begin.elapsed() > Duration::from_secs(1));
+        client.write_all(ANSWER).await.unwrap();
+        assert_eq!(guarded.read(&mut seen).await.unwrap(), ANSWER.len(), "the first only");
+        drop(client);
+        assert_eq!(guarded.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_answer_that_comes_alone_is_no_end() {
+        let (mut client, socket) = tokio::io::duplex(1000);
+        let mut guarded = guarded_over(socket);
+        let mut seen = vec![0; 1000];
+        client.write_all(SETTINGS).await.unwrap();
+        assert_eq!(guarded.read(&mut seen).await.unwrap(), SETTINGS.len());
+        client.write_all(ANSWER).await.unwrap();
+        let length = guarded.read(&mut seen).await.unwrap();
+        assert_eq!(&seen[..length], ANSWER);
     }
 
     proptest! {
