@@ -21,7 +21,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 
 use self::ports::{Ports, serve_ports};
-use self::until_end::{End, Ending};
+use self::until_end::{DrainTimes, End, Ending, second};
 use crate::UsageError;
 use crate::acme::{Acme, AcmeOptions};
 use crate::args::{ConfigArgs, RunArgs, ServeArgs};
@@ -30,7 +30,7 @@ use crate::dev_tls::DevTls;
 use crate::explain::Live;
 use crate::filters;
 use crate::load::{self, Loader, Purpose};
-use crate::signals::{Signal, Signals};
+use crate::signals::Signals;
 use crate::state::StateFolder;
 use crate::takeover::{Offer, Predecessor};
 use crate::view::{self, Dumped};
@@ -93,8 +93,8 @@ impl<'a> Service<'a> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let Some((running, mut offer)) = self.start(&mut signals).await? else { return Ok(ExitCode::SUCCESS) };
         announce()?;
-        let patience = self.drain_time(&running.cell.load().model) / 2;
-        let ending = running.until_end(&mut signals, offer.as_mut(), patience).await;
+        let times = || self.drain_times(&running.cell.load().model);
+        let ending = running.until_end(&mut signals, offer.as_mut(), times).await;
         if let Some(offer) = &offer {
             offer.withdraw();
         }
@@ -185,21 +185,16 @@ impl<'a> Service<'a> {
     }
 
     /// Ends without losing a request, within the drain time. A second signal ends at once.
-    ///
-    /// After SIGTERM clients are still taken in for a while, and told to close: load balancers need it to notice. Ctrl-C
-    /// has no load balancer to wait for. When another process has the sockets nobody is taken in any more.
     async fn end(&self, running: Running, ending: Ending, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-        running.readiness.set(State::Draining);
-        running.control.end();
-        let model = running.cell.load().model.clone();
-        let (listeners, drain_time) = (model.listeners.len(), self.drain_time(&model));
-        running.metrics.server.total_listeners_draining.set(i64::try_from(listeners).unwrap_or(i64::MAX));
+        let DrainTimes { whole, notice } = self.drain_times(&running.cell.load().model);
         let notice = match ending.how {
-            End::Signal(Signal::Interrupt | Signal::Hangup) => Duration::ZERO,
-            End::Signal(Signal::Terminate) | End::Replaced(_) | End::Left(_) => {
-                self.minimum_drain_time.min(drain_time / 2)
-            }
+            End::Signal => Duration::ZERO,
+            End::Replaced(_) | End::Left(_) => notice,
+            End::AtOnce(code) => std::process::exit(code),
         };
+        if !ending.announced {
+            running.announce_end(whole);
+        }
         let ports = match ending.how {
             End::Replaced(what) | End::Left(what) => {
                 running.workers.hand_over(what);
@@ -209,19 +204,12 @@ impl<'a> Service<'a> {
                 }
                 Some(running.ports.close())
             }
-            End::Signal(_) => {
-                running.workers.announce_drain();
-                None
-            }
+            End::Signal | End::AtOnce(_) => None,
         };
-        if !drain_time.is_zero() {
-            let ends = if ending.signalled { "a second signal" } else { "a second SIGTERM" };
-            tracing::info!("drain    at most {drain_time:?}; {ends} ends at once");
-        }
         let (workers, since) = (running.workers, ending.since);
         let ended = async move {
             tokio::time::sleep(notice.saturating_sub(since.elapsed())).await;
-            let rest = drain_time.saturating_sub(since.elapsed());
+            let rest = whole.saturating_sub(since.elapsed());
             let drained = tokio::task::spawn_blocking(move || workers.drain(rest)).await;
             if let Some(ports) = ports {
                 ports.await;
@@ -270,28 +258,17 @@ impl<'a> Service<'a> {
         self.drain_time.or_else(written).unwrap_or(DRAIN_TIME)
     }
 
+    fn drain_times(&self, model: &Model) -> DrainTimes {
+        let whole = self.drain_time(model);
+        DrainTimes { whole, notice: self.minimum_drain_time.min(whole / 2) }
+    }
+
     /// By the command line, else by the configuration, else one for each core.
     fn workers(&self, loader: &mut Loader) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let written = || loader.concurrency().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         let asked = self.serve.workers.map(usize::from).or_else(written);
         asked.map_or_else(cores, |workers| workers.min(MAX_WORKERS))
-    }
-}
-
-/// The exit code that shells expect of a process that a signal ended. SIGTERM does so when it was `signalled` before: one that
-/// was replaced drains already.
-async fn second(signals: &mut Signals, mut signalled: bool) -> i32 {
-    loop {
-        match signals.next().await {
-            Signal::Interrupt => return 130,
-            Signal::Terminate if signalled => return 143,
-            Signal::Terminate => {
-                signalled = true;
-                tracing::info!("signal   it drains already; another one ends at once");
-            }
-            Signal::Hangup => {}
-        }
     }
 }
 

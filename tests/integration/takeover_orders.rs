@@ -28,17 +28,19 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
-        Self::start_at(tempfile::tempdir().unwrap().keep().join("socket"))
+        Self::start_with("300ms")
     }
 
-    fn start_at(socket: PathBuf) -> Self {
+    /// With the time for which it lets clients in after SIGTERM.
+    fn start_with(notice: &str) -> Self {
+        let socket = tempfile::tempdir().unwrap().keep().join("socket");
         let app = Upstream::start("app");
         let gateway = Options::new()
             .file("gateway.yaml", ANY_GATEWAY)
             .file("routes.yaml", routes("- route: [{destination: {host: app.backend}}]\n"))
             .file("app.yaml", service_entry("app.backend", &[("v1", app.address())]))
             .argument("--minimum-drain-time")
-            .argument("300ms")
+            .argument(notice)
             .argument("--drain-time")
             .argument("20s")
             .argument("--takeover")
@@ -162,7 +164,7 @@ fn a_signal_to_the_old_process_while_the_new_one_starts_leaves_the_sockets_to_it
     let next = Next::with_sockets(&site.socket);
     assert!(!next.sockets.is_empty());
     site.gateway.signal("TERM");
-    site.gateway.await_log("the process that takes over is waited for");
+    site.gateway.await_log("drain    at most");
     site.assert_serves();
     next.say(b"V");
     assert_eq!(next.hear(), b"G");
@@ -176,16 +178,31 @@ fn a_signal_to_the_old_process_while_the_new_one_starts_leaves_the_sockets_to_it
 
 #[test]
 fn a_signal_to_the_old_process_is_heeded_when_the_new_one_fails() {
-    let mut site = Site::start();
+    let mut site = Site::start_with("3s");
     let load = site.load();
     let next = Next::with_sockets(&site.socket);
     site.gateway.signal("TERM");
-    site.gateway.await_log("the process that takes over is waited for");
+    site.gateway.await_log("drain    at most");
+    load.await_more(20);
     load.stop().assert_no_failures();
     drop(next);
     assert_eq!(site.gateway.await_exit().code(), Some(0));
     assert!(!site.socket.exists());
     assert!(!site.gateway.log().contains("replaced"), "{}", site.gateway.log());
+}
+
+#[test]
+fn a_process_that_has_got_a_signal_may_still_be_taken_over_from() {
+    let mut site = Site::start_with("9s");
+    let load = site.load();
+    site.gateway.signal("TERM");
+    site.gateway.await_log("drain    at most");
+    let old = take_over(&mut site.gateway);
+    site.gateway.await_ready();
+    load.await_more(20);
+    await_success(old);
+    load.stop().assert_no_failures();
+    site.assert_serves();
 }
 
 #[test]
