@@ -6,7 +6,7 @@ use crate::support::await_some;
 use crate::support::client::Request;
 use crate::support::config::service_entry;
 use crate::support::gateway::Options;
-use crate::support::tls::{Authority, Special, Tls, gateway, https, secret, tls_secret, virtual_service};
+use crate::support::tls::{Authority, Pair, Special, Tls, gateway, https, secret, tls_secret, virtual_service};
 use crate::support::upstream::Upstream;
 
 const SPIFFE: &str = "spiffe://cluster.local/ns/shop/sa/web";
@@ -111,6 +111,37 @@ fn a_revoked_client_is_refused() {
     assert!(forwarded(&tls, &client.with(&with_serial(78))).is_some());
     let error = client.with(&with_serial(77)).refusal("a.test");
     assert!(error.contains("Revoked"), "{error}");
+}
+
+#[test]
+fn certificates_of_version_1_are_shown_and_taken() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let ca = secret("a-cacert", &[("ca.crt", &clients.pem())]);
+    let tls = start(&authority, &ca, "mode: MUTUAL", &upstream);
+    let known = tls.client(&authority).with(&clients.old());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let told = forwarded(&tls, &known.version(version)).expect("a header");
+        assert!(told.ends_with(r#";Subject="CN=old";URI="#), "{told}");
+        let stranger = known.version(version).with(&authority.old()).refusal("a.test");
+        assert!(stranger.contains("UnknownC"), "{stranger}");
+        let forged = Pair { key: clients.issue(&["web.test"]).key, ..clients.old() };
+        let forged = known.version(version).with(&forged).refusal("a.test");
+        assert!(forged.contains("DecryptError"), "{forged}");
+    }
+    // Lists of revoked certificates say nothing of them.
+    let ca = secret("a-cacert", &[("ca.crt", &clients.pem()), ("ca.crl", &clients.revoke(77))]);
+    let with_list = start(&authority, &ca, "mode: MUTUAL", &upstream);
+    with_list.client(&authority).with(&clients.old()).refusal("a.test");
+    // rustls as a client does not take it for a server's: it was shown.
+    let files = [
+        gateway(&[https(1, "a.test", "mode: SIMPLE, credentialName: a")]),
+        virtual_service("a.test", "a.backend"),
+        format!("---\n{}", service_entry("a.backend", &[("v1", upstream.address())])),
+        tls_secret("a", &authority.old()),
+    ];
+    let old = Tls::start(&files.concat());
+    let error = old.client(&authority).refusal("a.test");
+    assert!(error.contains("UnsupportedCertVersion"), "{error}: {}", old.gateway.log());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
@@ -85,6 +86,22 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// A certificate of version 1, as `openssl x509 -req` makes them where it is given no extensions.
+    pub(crate) fn old(&self) -> Pair {
+        let pair = self.special(&[], &Special { subject: &[(DnType::CommonName, "old")], ..Special::default() });
+        let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM");
+        let parts = elements(value(&der));
+        // Neither the version nor the extensions.
+        let fields = elements(value(parts[0])).into_iter().filter(|field| field[0] < 0xa0);
+        let signed = element(0x30, &fields.collect::<Vec<_>>().concat());
+        let signature = rcgen::SigningKey::sign(self.0.key(), &signed).expect("a signature");
+        let signature = element(0x03, &[&[0][..], &signature].concat());
+        let der = element(0x30, &[&signed, parts[1], &signature].concat());
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let certificate = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        Pair { certificate, ..pair }
+    }
+
     /// A certificate for somebody else's key.
     pub(crate) fn sign(&self, params: CertificateParams, key: &impl rcgen::PublicKeyData) -> String {
         params.signed_by(key, &self.0).expect("a certificate").pem()
@@ -107,6 +124,41 @@ impl Authority {
         };
         params.signed_by(&self.0).expect("a list").pem().expect("PEM")
     }
+}
+
+/// What a DER element holds.
+fn value(der: &[u8]) -> &[u8] {
+    match der[1] {
+        0x81 => &der[3..],
+        0x82 => &der[4..],
+        _ => &der[2..],
+    }
+}
+
+/// The DER elements that follow each other here.
+fn elements(mut der: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let [_, length, rest @ ..] = der {
+        let length = match length {
+            0x81 => 3 + usize::from(rest[0]),
+            0x82 => 4 + usize::from(rest[0]) * 256 + usize::from(rest[1]),
+            length => 2 + usize::from(*length),
+        };
+        let (one, others) = der.split_at(length);
+        found.push(one);
+        der = others;
+    }
+    found
+}
+
+fn element(tag: u8, value: &[u8]) -> Vec<u8> {
+    let length = value.len() as u8;
+    let head = match value.len() {
+        0..0x80 => vec![tag, length],
+        0x80..0x100 => vec![tag, 0x81, length],
+        longer => vec![tag, 0x82, (longer / 256) as u8, length],
+    };
+    [&head, value].concat()
 }
 
 /// A Secret with plain entries.
@@ -243,7 +295,10 @@ impl Client {
                 let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
                 let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
                 let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
-                builder.with_client_auth_cert(chain, key).expect("a client's certificate")
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
+                // Unlike `with_client_auth_cert` it does not read the certificate.
+                let shown = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key));
+                builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
         config.enable_sni = with_name;

@@ -7,6 +7,7 @@ mod chains;
 mod hello;
 mod making;
 pub(crate) mod offer;
+mod old_certificate;
 mod peer;
 mod resolver;
 mod server_config;
@@ -18,6 +19,7 @@ pub use certificate::validity;
 pub(crate) use chains::{ChainEntry, FilterChains, Transport};
 pub(crate) use hello::Hello;
 pub(crate) use making::ChainMaking;
+pub(crate) use old_certificate::OldCertificate;
 pub(crate) use peer::first_uri;
 pub(crate) use server_config::ServerTls;
 

@@ -8,19 +8,24 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion, RootCertStore, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::certificate::{self, CredentialError};
+use super::old_certificate::OldCertificate;
 use portolan_model::{ClientCertificate, DownstreamTls, Secret};
 
 /// The CA's word, and then the lists of the server.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     ca: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    has_crls: bool,
     subject_alt_names: Vec<String>,
     /// SHA-256 of public keys.
     spki: Vec<Vec<u8>>,
@@ -30,10 +35,11 @@ pub(super) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(super) fn new(tls: &DownstreamTls, ca: &Secret) -> Result<Self, CredentialError> {
-        let roots = certificate::roots(ca.entry("ca.crt").ok_or(CredentialError::NoCa)?)?;
+        let roots = Arc::new(certificate::roots(ca.entry("ca.crt").ok_or(CredentialError::NoCa)?)?);
         let crls = certificate::revocation_lists(ca.entry("ca.crl").unwrap_or_default())?;
-        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), certificate::provider().clone());
-        if !crls.is_empty() {
+        let has_crls = !crls.is_empty();
+        let mut builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), certificate::provider().clone());
+        if has_crls {
             // As in Envoy: the whole chain is checked, and a list that has run out says nothing any more.
             builder = builder.with_crls(crls).enforce_revocation_expiration();
         }
@@ -48,10 +54,22 @@ impl ClientVerifier {
         let hashes = tls.verify_certificate_hash.iter().map(|text| hexadecimal(text).ok_or_else(|| malformed(text)));
         Ok(Self {
             ca: builder.build().map_err(|error| CredentialError::Ca(error.to_string()))?,
+            roots,
+            has_crls,
             subject_alt_names: tls.subject_alt_names.clone(),
             spki: spki.collect::<Result<_, _>>()?,
             hashes: hashes.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Lists are for certificates of version 3: whether another was revoked is not known.
+    fn verify_old(&self, old: &OldCertificate<'_>, now: UnixTime) -> Result<ClientCertVerified, Error> {
+        if self.has_crls {
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        let algorithms = &certificate::provider().signature_verification_algorithms;
+        old.verify(&self.roots.roots, now, algorithms)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn check(&self, end_entity: &CertificateDer<'_>) -> Result<(), CertificateError> {
@@ -96,6 +114,16 @@ fn address(bytes: &[u8]) -> Option<String> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string())).ok()
 }
 
+fn old_signature(
+    old: &OldCertificate<'_>,
+    version: ProtocolVersion,
+    message: &[u8],
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let algorithms = &certificate::provider().signature_verification_algorithms;
+    old.verify_handshake(version, message, signed, algorithms)
+}
+
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.ca.client_auth_mandatory()
@@ -111,7 +139,10 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.ca.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = match OldCertificate::read(end_entity) {
+            Some(old) => self.verify_old(&old, now)?,
+            None => self.ca.verify_client_cert(end_entity, intermediates, now)?,
+        };
         self.check(end_entity)?;
         Ok(verified)
     }
@@ -122,7 +153,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.ca.verify_tls12_signature(message, cert, dss)
+        match OldCertificate::read(cert) {
+            Some(old) => old_signature(&old, ProtocolVersion::TLSv1_2, message, dss),
+            None => self.ca.verify_tls12_signature(message, cert, dss),
+        }
     }
 
     fn verify_tls13_signature(
@@ -131,7 +165,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.ca.verify_tls13_signature(message, cert, dss)
+        match OldCertificate::read(cert) {
+            Some(old) => old_signature(&old, ProtocolVersion::TLSv1_3, message, dss),
+            None => self.ca.verify_tls13_signature(message, cert, dss),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -32,7 +32,7 @@ impl ClientTls {
         let provider = offer::provider(&settings.cipher_suites, &settings.ecdh_curves);
         let chain = chain(settings, certificates, &provider)?;
         let verifier = |verify_host| BackendVerifier {
-            chain: chain.as_ref().map(|(webpki, trusted)| Chain { webpki: webpki.clone(), trusted: trusted.clone() }),
+            chain: chain.clone(),
             subject_alt_names: settings.subject_alt_names.clone(),
             verify_host,
             algorithms: provider.signature_verification_algorithms,
@@ -64,13 +64,11 @@ impl ClientTls {
     }
 }
 
-type Trusted = (Arc<WebPkiServerVerifier>, Vec<rustls::pki_types::CertificateDer<'static>>);
-
 fn chain(
     settings: &UpstreamTls,
     certificates: &mut Certificates,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Trusted>, CertificateError> {
+) -> Result<Option<Chain>, CertificateError> {
     let (roots, trusted) = match &settings.trust {
         Trust::Anybody => return Ok(None),
         Trust::System => (certificates.system(), Vec::new()),
@@ -84,12 +82,12 @@ fn chain(
     if roots.is_empty() {
         return Err(CertificateError::Unusable("the system trusts no authority: set `caCertificates`".to_owned()));
     }
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
     if let Some(crl) = &settings.crl {
         builder = builder.with_crls(certificates.revocations(crl)?);
     }
-    let verifier = builder.build().map_err(|error| CertificateError::Unusable(error.to_string()))?;
-    Ok(Some((verifier, trusted)))
+    let webpki = builder.build().map_err(|error| CertificateError::Unusable(error.to_string()))?;
+    Ok(Some(Chain { webpki, roots, has_crls: settings.crl.is_some(), trusted }))
 }
 
 fn config(

@@ -7,9 +7,13 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, ProtocolVersion, RootCertStore, SignatureScheme,
+};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::tls::OldCertificate;
 
 /// Checks certificates of one cluster's endpoints.
 #[derive(Debug)]
@@ -24,9 +28,12 @@ pub(super) struct BackendVerifier {
 }
 
 /// Who must have signed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) webpki: Arc<WebPkiServerVerifier>,
+    pub(super) roots: Arc<RootCertStore>,
+    /// Revocation lists are asked, which are for certificates of version 3.
+    pub(super) has_crls: bool,
     /// Certificates that are trusted themselves, whatever they say they may be used for.
     pub(super) trusted: Vec<CertificateDer<'static>>,
 }
@@ -56,7 +63,16 @@ impl Chain {
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
+        let is_trusted = || self.trusted.iter().any(|trusted| trusted.as_ref() == end_entity.as_ref());
+        if let Some(old) = OldCertificate::read(end_entity) {
+            return match () {
+                () if self.has_crls => Err(CertificateError::UnknownRevocationStatus.into()),
+                () if is_trusted() => is_in_time(end_entity, now),
+                () => Ok(old.verify(&self.roots.roots, now, algorithms)?),
+            };
+        }
         // Names come last there: a wrong one means that all else is good.
         let error = match self.webpki.verify_server_cert(end_entity, intermediates, server_name, &[], now) {
             Ok(_) => return Ok(()),
@@ -65,10 +81,9 @@ impl Chain {
             )) => return Ok(()),
             Err(error) => error,
         };
-        let is_trusted = self.trusted.iter().any(|trusted| trusted.as_ref() == end_entity.as_ref());
         match &error {
             // OpenSSL takes a certificate that is trusted itself, though it be that of an authority.
-            Error::InvalidCertificate(CertificateError::Other(_)) if is_trusted => is_in_time(end_entity, now),
+            Error::InvalidCertificate(CertificateError::Other(_)) if is_trusted() => is_in_time(end_entity, now),
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if is_self_signed(end_entity) => {
                 Err(refused(Refused::SelfSigned))
             }
@@ -157,7 +172,7 @@ impl ServerCertVerifier for BackendVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if let Some(chain) = &self.chain {
-            chain.verify(end_entity, intermediates, server_name, now)?;
+            chain.verify(end_entity, intermediates, server_name, now, &self.algorithms)?;
             self.verify_names(end_entity, server_name)?;
         }
         Ok(ServerCertVerified::assertion())
@@ -169,7 +184,10 @@ impl ServerCertVerifier for BackendVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        match OldCertificate::read(certificate) {
+            Some(old) => old.verify_handshake(ProtocolVersion::TLSv1_2, message, signed, &self.algorithms),
+            None => verify_tls12_signature(message, certificate, signed, &self.algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -178,7 +196,10 @@ impl ServerCertVerifier for BackendVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        match OldCertificate::read(certificate) {
+            Some(old) => old.verify_handshake(ProtocolVersion::TLSv1_3, message, signed, &self.algorithms),
+            None => verify_tls13_signature(message, certificate, signed, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,0 +1,129 @@
+//! [`OldCertificate`]: a certificate of X.509 version 1, without extensions. `openssl x509 -req` makes them before its version 3.2,
+//! so the ones of Istio's own tutorial are such; Envoy takes them, and webpki reads version 3 alone.
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+};
+use rustls::{CertificateError, DigitallySignedStruct, Error, ProtocolVersion};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Version;
+
+/// Of a DER `SEQUENCE`.
+const SEQUENCE: u8 = 0x30;
+/// Of a DER `BIT STRING`.
+const BIT_STRING: u8 = 0x03;
+
+/// One of version 1, taken apart.
+pub(crate) struct OldCertificate<'a> {
+    parsed: X509Certificate<'a>,
+    /// What its issuer has signed, by what, and the signature.
+    signed: (&'a [u8], &'a [u8], &'a [u8]),
+}
+
+impl<'a> OldCertificate<'a> {
+    /// None for all others, which webpki knows.
+    pub(crate) fn read(certificate: &'a CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        if parsed.version() != X509Version::V1 || !parsed.extensions().is_empty() {
+            return None;
+        }
+        let (whole, _) = element(certificate, SEQUENCE)?;
+        let (_, rest) = element(whole, SEQUENCE)?;
+        let tbs = &whole[..whole.len() - rest.len()];
+        let (algorithm, rest) = element(rest, SEQUENCE)?;
+        let signature = bits(rest)?;
+        Some(Self { parsed, signed: (tbs, algorithm, signature) })
+    }
+
+    /// Whether one of the anchors has issued it, itself: it stands in for no authority, and has none between.
+    pub(crate) fn verify(
+        &self,
+        anchors: &[TrustAnchor<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), CertificateError> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let validity = self.parsed.validity();
+        if now < validity.not_before.timestamp() {
+            return Err(CertificateError::NotValidYet);
+        }
+        if now > validity.not_after.timestamp() {
+            return Err(CertificateError::Expired);
+        }
+        let issuer = element(self.parsed.issuer().as_raw(), SEQUENCE).ok_or(CertificateError::BadEncoding)?.0;
+        let mut error = CertificateError::UnknownIssuer;
+        for anchor in anchors.iter().filter(|anchor| anchor.subject.as_ref() == issuer) {
+            // What names it may have nobody can tell.
+            if anchor.name_constraints.is_some() {
+                error = CertificateError::NotValidForName;
+            } else if self.is_signed_by(anchor, algorithms) {
+                return Ok(());
+            } else {
+                error = CertificateError::BadSignature;
+            }
+        }
+        Err(error)
+    }
+
+    fn is_signed_by(&self, anchor: &TrustAnchor<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
+        let (signed, algorithm, signature) = self.signed;
+        let Some((key_algorithm, key)) = public_key(&anchor.subject_public_key_info) else { return false };
+        algorithms.all.iter().any(|verifier| {
+            verifier.signature_alg_id().as_ref() == algorithm
+                && verifier.public_key_alg_id().as_ref() == key_algorithm
+                && verifier.verify_signature(key, signed, signature).is_ok()
+        })
+    }
+
+    /// Whether its holder has signed a part of the handshake.
+    pub(crate) fn verify_handshake(
+        &self,
+        version: ProtocolVersion,
+        message: &[u8],
+        signed: &DigitallySignedStruct,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let raw = self.parsed.public_key().raw;
+        if version == ProtocolVersion::TLSv1_3 {
+            let key = SubjectPublicKeyInfoDer::from(raw);
+            return verify_tls13_signature_with_raw_key(message, &key, signed, algorithms);
+        }
+        let bad = Error::InvalidCertificate(CertificateError::BadSignature);
+        let key = element(raw, SEQUENCE).and_then(|(inner, _)| public_key(inner));
+        let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let (Some((algorithm, key)), Some((_, verifiers))) = (key, known) else { return Err(bad) };
+        let is_good = |verifier: &&dyn SignatureVerificationAlgorithm| {
+            verifier.public_key_alg_id().as_ref() == algorithm
+                && verifier.verify_signature(key, message, signed.signature()).is_ok()
+        };
+        if verifiers.iter().any(is_good) { Ok(HandshakeSignatureValid::assertion()) } else { Err(bad) }
+    }
+}
+
+/// The algorithm and the bits of a `SubjectPublicKeyInfo`'s value.
+fn public_key(info: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (algorithm, rest) = element(info, SEQUENCE)?;
+    Some((algorithm, bits(rest)?))
+}
+
+/// The bytes of a bit string that has whole ones.
+fn bits(der: &[u8]) -> Option<&[u8]> {
+    element(der, BIT_STRING)?.0.strip_prefix(&[0])
+}
+
+/// The value of the element that these bytes begin with, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let [found, length, rest @ ..] = der else { return None };
+    let (length, rest) = match *length {
+        short @ ..=0x7f => (usize::from(short), rest),
+        0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
+        0x82 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), rest.get(2..)?),
+        // Nothing that is longer than 64 KiB is a certificate of this kind.
+        _ => return None,
+    };
+    (*found == tag).then_some(())?;
+    rest.split_at_checked(length)
+}
