@@ -53,11 +53,14 @@ fn a_header_of_either_version_says_who_the_client_is() {
         let single: Vec<&[u8]> = header.chunks(1).collect();
         assert_eq!(client(&gateway, &single).as_deref(), Some("198.51.100.7"), "byte by byte");
     }
+    let mapped = b"PROXY TCP6 ::ffff:198.51.100.8 ::ffff:203.0.113.1 1000 80\r\n";
+    assert_eq!(client(&gateway, &[mapped]).as_deref(), Some("198.51.100.8"));
+    gateway.await_access(" 203.0.113.1:80 198.51.100.8:1000 ");
     assert_eq!(client(&gateway, &[b"PROXY UNKNOWN\r\n"]).as_deref(), Some("127.0.0.1"));
     assert_eq!(client(&gateway, &[LOCAL]).as_deref(), Some("127.0.0.1"), "the proxy's own");
     let line = gateway.await_access("198.51.100.7:1000");
     assert!(line.contains("203.0.113.1:80"), "the address that was called: {line}");
-    gateway.await_metric("envoy_proxy_proto_found", &["envoy_proxy_protocol_version=\"1\""], 3.0);
+    gateway.await_metric("envoy_proxy_proto_found", &["envoy_proxy_protocol_version=\"1\""], 4.0);
     gateway.await_metric("envoy_proxy_proto_found", &["envoy_proxy_protocol_version=\"2\""], 3.0);
 }
 

@@ -332,16 +332,19 @@ fn guarded(mesh: &str, arguments: &[&str], upstream: &Upstream) -> Gateway {
 fn ambiguous_paths_are_refused_where_another_rule_is_for_the_other_reading() {
     let upstream = Upstream::start("app");
     let gateway = guarded("{}", &[], &upstream);
-    for target in ["//admin", "/x/..%2Fadmin", "/x/..;/admin", "/%2fadmin"] {
+    for target in ["//admin", "/x/..%2Fadmin", "/x/%2e%2e;/admin", "/%2fadmin"] {
         let response = gateway.get("shop.test", target);
         assert_eq!((response.status, response.text().as_str()), (400, ""), "{target}");
     }
     let line = gateway.await_access("/x/..%2Fadmin");
     assert!(line.contains(" 400 - path_ambiguous "), "{line}");
+    // A dot segment is one with parameters, too.
+    assert_eq!(gateway.get("shop.test", "/x/..;v=1/admin").status, 403);
+    assert_eq!(gateway.get("shop.test", "/x/..;/y/.;/z").seen_request_line(), "GET /y/z HTTP/1.1");
     for target in ["/a//b", "/a%2Fb", "/a;v=1?//admin"] {
         assert_eq!(gateway.get("shop.test", target).seen_request_line(), format!("GET {target} HTTP/1.1"));
     }
-    assert_eq!(upstream.requests(), 3);
+    assert_eq!(upstream.requests(), 4);
 }
 
 #[test]

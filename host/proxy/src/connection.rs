@@ -322,7 +322,10 @@ pub(crate) fn info(
 
 /// What is known of a connection between these addresses.
 pub(crate) fn info_of(peer: SocketAddr, direct: SocketAddr, local: SocketAddr) -> Option<Arc<ConnectionInfo>> {
-    let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string()).ok()?;
+    // Who comes over IPv4 is named so, also by a socket or a proxy of IPv6.
+    let [peer, direct, local] =
+        [peer, direct, local].map(|known| SocketAddr::new(known.ip().to_canonical(), known.port()));
+    let peer_value = HeaderValue::from_str(&peer.ip().to_string()).ok()?;
     let id = NEXT_ID.fetch_add(1, Relaxed);
     let state = ConnectionState::default();
     Some(Arc::new(ConnectionInfo { peer, direct, local, peer_value, id, activity: Activity::default(), state }))

@@ -54,7 +54,8 @@ pub(crate) fn check(
     if parts.version != Version::HTTP_2 {
         take_absolute(parts, is_tls)?;
     }
-    check_path(parts, paths)
+    check_path(parts, paths)?;
+    if methods::is_bare_query(parts) { Err(Refusal::BareQuery) } else { Ok(()) }
 }
 
 /// The authority of an absolute target wins (RFC 9112 section 3.2.2).

@@ -95,6 +95,9 @@ pub(crate) enum Refusal {
     /// The body is larger than `--max-request-bytes`.
     #[error("request_payload_too_large")]
     TooLarge,
+    /// A QUERY that does not say of what kind its body is.
+    #[error("query_missing_content_type")]
+    BareQuery,
     /// The target is neither a path nor a URL.
     #[error("path_normalization_failed")]
     BadPath,
@@ -170,6 +173,7 @@ impl Reply {
             Refusal::TooLarge
             | Refusal::NoHost
             | Refusal::BadPath
+            | Refusal::BareQuery
             | Refusal::Asterisk
             | Refusal::Upgrade
             | Refusal::Malformed(Fault::Fragment) => ResponseFlags::NONE,

@@ -1,9 +1,9 @@
 //! Methods of HTTP/1 that are taken: those that Envoy's parser knows. It answers 400 to any other, also in lower case.
 
-use http::Method;
+use http::{HeaderValue, Method, header, request};
 
 /// Beside those that `http` has names for.
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 26] = [
     "ACL",
     "BIND",
     "CHECKOUT",
@@ -20,6 +20,7 @@ const OTHERS: [&str; 25] = [
     "PROPFIND",
     "PROPPATCH",
     "PURGE",
+    "QUERY",
     "REBIND",
     "REPORT",
     "SEARCH",
@@ -42,6 +43,11 @@ pub(crate) fn is_known(method: &Method) -> bool {
     }
 }
 
+/// A QUERY says what its body is. As in Envoy, one without a body has to, too.
+pub(crate) fn is_bare_query(request: &request::Parts) -> bool {
+    request.method.as_str() == "QUERY" && request.headers.get(header::CONTENT_TYPE).is_none_or(HeaderValue::is_empty)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -49,10 +55,10 @@ mod tests {
 
     #[test]
     fn methods_are_envoys_and_in_upper_case() {
-        for method in ["GET", "PATCH", "TRACE", "PURGE", "MSEARCH", "PROPFIND"] {
+        for method in ["GET", "PATCH", "TRACE", "PURGE", "MSEARCH", "PROPFIND", "QUERY"] {
             assert!(is_known(&Method::from_bytes(method.as_bytes()).unwrap()), "{method}");
         }
-        for method in ["get", "put", "Get", "FOO", "QUERY", "M-SEARCH", "PRI", "VERSION-CONTROL"] {
+        for method in ["get", "put", "Get", "FOO", "M-SEARCH", "PRI", "VERSION-CONTROL"] {
             assert!(!is_known(&Method::from_bytes(method.as_bytes()).unwrap()), "{method}");
         }
     }

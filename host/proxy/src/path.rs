@@ -1,5 +1,5 @@
 //! Path normalisation before matching, in Istio's modes. By default (BASE) dot segments (also percent-encoded),
-//! backslashes and percent-encoded unreserved letters are made canonical, what no path has as it is (`"<>^`, braces, what is
+//! backslashes and percent-encoded unreserved letters are made canonical, dot segments lose their parameters (`/..;x`), what no path has as it is (`"<>^`, braces, what is
 //! not ASCII) is percent-encoded; `//` and `%2F` stay. The query is not touched.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ pub(crate) fn normalize(path: &str, mode: PathNormalization) -> Result<Cow<'_, s
     if mode == PathNormalization::None || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode(path, mode == PathNormalization::DecodeAndMergeSlashes)?;
+    let decoded = decode(&without_parameters(path), mode == PathNormalization::DecodeAndMergeSlashes)?;
     let canonical = encode(remove_dot_segments(&decoded));
     Ok(Cow::Owned(if mode >= PathNormalization::MergeSlashes { merge_slashes(&canonical) } else { canonical }))
 }
@@ -40,6 +40,18 @@ fn is_plain(path: &[u8]) -> bool {
 fn merge_slashes(path: &str) -> String {
     let mut last = '\0';
     path.chars().filter(|c| !(std::mem::replace(&mut last, *c) == '/' && *c == '/')).collect()
+}
+
+/// Dot segments without what follows a `;` in them, as Envoy has them: some backends take `/..;x` for `/..`.
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    if !path.contains("/.;") && !path.contains("/..;") {
+        return Cow::Borrowed(path);
+    }
+    let plain = |segment| match str::split_once(segment, ';') {
+        Some((dots @ ("." | ".."), _)) => dots,
+        _ => segment,
+    };
+    path.split('/').map(plain).collect::<Vec<_>>().join("/").into()
 }
 
 /// Decodes unreserved letters (RFC 3986 section 2.3), and slashes if asked to, and turns backslashes around.
@@ -140,6 +152,13 @@ mod tests {
             ("/a//b", "/a//b"),
             ("/a%zz", "/a%zz"),
             ("/.hidden", "/.hidden"),
+            ("/a/..;/b", "/b"),
+            ("/a/.;x=1;y/..;z", "/"),
+            ("/a/..x;/b", "/a/..x;/b"),
+            ("/a;x/..", "/"),
+            // Seen with Envoy 1.40: only as they are written.
+            ("/a/%2e%2e;/b", "/a/..;/b"),
+            ("/a\\..;\\b", "/a/..;/b"),
             ("/\"^`{|}~[]", "/%22%5E%60%7B%7C%7D~[]"),
             ("/\u{e9}", "/%C3%A9"),
         ];
