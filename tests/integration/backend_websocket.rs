@@ -72,7 +72,7 @@ fn a_websocket_of_http1_goes_out_as_extended_connect() {
     drop(second);
     gateway.await_metric("envoy_cluster_upstream_rq_active", &["outbound|80||app.test"], 0.0);
     let line = gateway.await_access("/ws?room=1");
-    assert!(line.contains("\"GET /ws?room=1 HTTP/1.1\" 101 - via_upstream "), "{line}");
+    assert!(line.contains("\"GET /ws?room=1 HTTP/1.1\" 101 DC downstream_remote_disconnect "), "{line}");
     assert!(line.contains(" 300005 300005 "), "{line}");
 }
 

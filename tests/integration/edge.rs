@@ -7,6 +7,7 @@ use crate::support::DEADLINE;
 use crate::support::client::{Connection, Request};
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
 use crate::support::gateway::{Gateway, Options};
+use crate::support::h2::{END_HEADERS, HEADERS, RawHttp2, block, frame, request};
 use crate::support::upstream::Upstream;
 
 fn options(app: SocketAddr, annotations: &str) -> Options {
@@ -161,6 +162,19 @@ fn a_request_that_takes_too_long_to_come_in_gets_408() {
     assert_eq!((response.status, response.text().as_str()), (408, "request timeout"));
     gateway.await_access("request_overall_timeout");
     gateway.await_metric("envoy_http_downstream_rq_timeout", &[], 1.0);
+    // Nor does it help to send nothing at all.
+    let mut stops = gateway.connect();
+    stops.send(b"POST /stops HTTP/1.1\r\nhost: h\r\nx-order: sink\r\ncontent-length: 10\r\n\r\n12345").unwrap();
+    let response = stops.response(false).unwrap();
+    assert_eq!((response.status, response.text().as_str()), (408, "request timeout"));
+    let line = gateway.await_access("/stops");
+    assert!(line.contains(" 408 - request_overall_timeout "), "{line}");
+    gateway.await_metric("envoy_http_downstream_rq_timeout", &[], 2.0);
+    let mut client = RawHttp2::connect(gateway.address(), &[]);
+    let fields = request("POST", "/stream", &[("x-order", "sink"), ("content-length", "10")]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+    assert!(client.until(DEADLINE, |client| client.has_ended(1)));
+    assert_eq!((client.status(1), client.body(1).as_slice()), (Some(408), &b"request timeout"[..]));
 }
 
 #[test]

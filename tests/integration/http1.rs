@@ -335,8 +335,38 @@ fn a_body_that_goes_wrong_later_or_is_cut_is_400() {
     connection.send(b"zz\r\n").unwrap();
     let response = connection.response(false).unwrap();
     assert_eq!((response.status, response.header("connection")), (400, Some("close")));
+    assert_eq!(response.text(), "Bad Request");
     assert!(connection.is_closed());
     gateway.await_metric("envoy_cluster_upstream_rq_active", &[], 0.0);
+}
+
+#[test]
+fn whoever_leaves_within_a_body_is_gone_and_has_sent_nothing_wrong() {
+    let (gateway, _upstream) = start();
+    for (path, fields) in [("/length", "Content-Length: 9\r\n"), ("/chunks", "Transfer-Encoding: chunked\r\n")] {
+        let mut connection = gateway.connect();
+        connection.send(&bytes(&format!("POST {path} HTTP/1.1"), fields, "3\r\nabc")).unwrap();
+        gateway.await_metric("envoy_cluster_upstream_rq_active", &[], 1.0);
+        drop(connection);
+        let line = gateway.await_access(path);
+        assert!(line.contains(" 0 DC downstream_remote_disconnect "), "{line}");
+        gateway.await_metric("envoy_cluster_upstream_rq_active", &[], 0.0);
+    }
+    assert_eq!(gateway.metric("envoy_http_downstream_rq_xx", &["envoy_response_code_class=\"4\""]), 0.0);
+}
+
+#[test]
+fn a_query_says_what_it_asks_with() {
+    let (gateway, upstream) = start();
+    let query = |fields: &str| bytes("QUERY / HTTP/1.1", &format!("Content-Length: 2\r\n{fields}"), "ab");
+    for fields in ["", "Content-Type:\r\n"] {
+        assert_eq!(refusal(&gateway, &query(fields)).text(), "");
+        gateway.await_access(" 400 - query_missing_content_type ");
+    }
+    let mut connection = gateway.connect();
+    connection.send(&query("Content-Type: text/x\r\n")).unwrap();
+    assert_eq!(connection.response(false).unwrap().status, 200);
+    assert_eq!(arrived(&upstream), 1);
 }
 
 #[test]

@@ -379,6 +379,27 @@ fn heads_have_a_bound_in_bytes_and_fields() {
 }
 
 #[test]
+fn a_request_that_its_client_takes_back_and_one_that_is_left_are_told_apart() {
+    let upstream = Upstream::start("app");
+    let gateway = start(&upstream);
+    let mut client = RawHttp2::connect(gateway.address(), &[]);
+    let slow = |path| block(&request("POST", path, &[("x-order", "delay 20000"), ("content-length", "5")]));
+    for (stream, path) in [(1, "/waits"), (3, "/sends"), (5, "/leaves")] {
+        client.send(&frame(HEADERS, END_HEADERS, stream, &slow(path)));
+    }
+    client.send(&join(&[&frame(DATA, END_STREAM, 1, b"12345"), &frame(DATA, 0, 3, b"12"), &frame(DATA, 0, 5, b"12")]));
+    gateway.await_metric("envoy_cluster_upstream_rq_active", &[], 3.0);
+    for (stream, path) in [(1, "/waits"), (3, "/sends")] {
+        client.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        let line = gateway.await_access(path);
+        assert!(line.contains(" 0 DR http2.remote_reset "), "{line}");
+    }
+    drop(client);
+    let line = gateway.await_access("/leaves");
+    assert!(line.contains(" 0 DC downstream_remote_disconnect "), "{line}");
+}
+
+#[test]
 fn what_h2_refuses_by_itself_is_counted_and_told_once() {
     let upstream = Upstream::start("app");
     let gateway = start(&upstream);
@@ -402,10 +423,11 @@ fn what_h2_refuses_by_itself_is_counted_and_told_once() {
     gateway.await_metric("envoy_http2_rx_messaging_error", &[], 2.0);
     client.send(&post(9, &request("POST", "/short", &[("content-length", "9")])));
     client.until(DEADLINE, |client| client.has_ended(9));
-    gateway.await_access("POST /short ");
+    let line = gateway.await_access("POST /short ");
+    assert!(line.contains(" 0 DPE http2.violation.of.messaging.rule "), "{line}");
     let long = "a".repeat(16_000);
-    let block = block(&request("GET", "/", &[("a", &long), ("b", &long), ("c", &long), ("d", &long)]));
-    let pieces: Vec<_> = block.chunks(16_000).collect();
+    let whole = block(&request("GET", "/", &[("a", &long), ("b", &long), ("c", &long), ("d", &long)]));
+    let pieces: Vec<_> = whole.chunks(16_000).collect();
     for (at, piece) in pieces.iter().enumerate() {
         let kind = if at == 0 { HEADERS } else { CONTINUATION };
         let flags = if at == 0 { END_STREAM } else { 0 } | if at + 1 == pieces.len() { END_HEADERS } else { 0 };
@@ -422,11 +444,18 @@ fn what_h2_refuses_by_itself_is_counted_and_told_once() {
     let told = [refused, "GET /good ", "POST /short ", " 431 DPE ", "GET /last "].map(lines);
     assert_eq!(told, [2, 2, 1, 1, 1], "{}", gateway.access_log());
     assert_eq!(gateway.metric("envoy_http2_rx_messaging_error", &[]), 2.0);
-    // One that ends the whole connection.
-    client.send(&head(15, &request("GET", "/", &[("X-Up", "1")])));
-    client.until(DEADLINE, |client| client.closed);
+    // A path that is no text costs its own stream only.
+    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "app.test")];
+    let odd = join(&[&block(&fields), b"\0\x05:path\x03/\xff\xfe"]);
+    client.send(&join(&[&frame(HEADERS, WHOLE, 15, &odd), &head(17, &request("GET", "/beside", &[]))]));
+    client.until(DEADLINE, |client| [15, 17].iter().all(|stream| client.has_ended(*stream)));
+    assert_eq!((client.reset(15), client.status(17)), (Some(1), Some(200)));
     await_true("its line", || lines(refused) == 3);
-    gateway.await_metric("envoy_http2_rx_messaging_error", &[], 3.0);
+    // One that ends the whole connection.
+    client.send(&head(19, &request("GET", "/", &[("X-Up", "1")])));
+    client.until(DEADLINE, |client| client.closed);
+    await_true("its line", || lines(refused) == 4);
+    gateway.await_metric("envoy_http2_rx_messaging_error", &[], 4.0);
     gateway.await_metric("envoy_http_downstream_cx_protocol_error", &[], 1.0);
 }
 

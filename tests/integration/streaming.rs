@@ -1,6 +1,7 @@
 //! Bodies flow through in both directions as they come, with bounded memory; upgraded connections become a pipe.
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use crate::support::await_true;
 use crate::support::client::Request;
@@ -11,10 +12,14 @@ use crate::support::upstream::Upstream;
 const MIB: usize = 1024 * 1024;
 
 fn gateway(app: &Upstream) -> Gateway {
+    before(app.address())
+}
+
+fn before(app: SocketAddr) -> Gateway {
     Options::new()
         .file("gateway.yaml", ANY_GATEWAY)
         .file("routes.yaml", routes("- route: [{destination: {host: app.test}}]\n"))
-        .file("app.yaml", service_entry("app.test", &[("v1", app.address())]))
+        .file("app.yaml", service_entry("app.test", &[("v1", app)]))
         .start()
 }
 
@@ -108,16 +113,57 @@ fn a_client_that_goes_away_ends_the_upstream_request() {
 }
 
 #[test]
+fn who_ends_a_websocket_is_told_with_what_went_through() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = before(listener.local_addr().unwrap());
+    let begin = |path: &str| {
+        let mut client = gateway.connect();
+        client.send(&socket(path).to_bytes()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(server);
+        read_head(&mut reader);
+        let mut server = reader.into_inner();
+        server.write_all(b"HTTP/1.1 101 Up\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello").unwrap();
+        assert_eq!(client.head().unwrap().status, 101);
+        assert_eq!(client.exactly(5).unwrap(), b"hello");
+        client.send(b"hi").unwrap();
+        server.read_exact(&mut [0; 2]).unwrap();
+        (client, server)
+    };
+    let (client, mut server) = begin("/client");
+    drop(client);
+    // It hears of that, and may still speak.
+    server.read_to_end(&mut Vec::new()).unwrap();
+    drop(server);
+    let line = gateway.await_access("/client");
+    assert!(line.contains(" 101 DC downstream_remote_disconnect ") && line.contains(" 2 5 "), "{line}");
+    let (mut client, server) = begin("/server");
+    drop(server);
+    assert!(client.is_closed());
+    drop(client);
+    let line = gateway.await_access("/server");
+    assert!(line.contains(" 101 UC upstream_reset_after_response_started{connection_termination} "), "{line}");
+    assert!(line.contains(" 2 5 "), "{line}");
+}
+
+fn read_head(mut reader: impl BufRead) {
+    while reader.by_ref().lines().next().is_some_and(|line| !line.unwrap().is_empty()) {}
+}
+
+fn socket(path: &str) -> Request {
+    Request::get("h", path)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+#[test]
 fn a_websocket_upgrade_becomes_a_pipe() {
     let app = Upstream::start("app");
     let gateway = gateway(&app);
     let mut connection = gateway.connect();
-    let request = Request::get("h", "/socket")
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    connection.send(&request.to_bytes()).unwrap();
+    connection.send(&socket("/socket").to_bytes()).unwrap();
     let head = connection.head().unwrap();
     assert_eq!((head.status, head.header("upgrade")), (101, Some("websocket")));
     for size in [1, 10, 1000, 100_000] {

@@ -353,11 +353,11 @@ impl<'a> Attempts<'a> {
             stream.with_course(|course| course.transport_failure.clone_from(&reason));
             return unreachable_because(reason);
         }
+        if let Some(reply) = stream.broken_request() {
+            stream.with_state(|state| state.host.endpoint = None);
+            return Try::Replied(Box::new(reply));
+        }
         let failure = match of_stream {
-            _ if stream.has_failed_request_body() => {
-                stream.with_state(|state| state.host.endpoint = None);
-                Failure::RequestBody
-            }
             Some(StreamFailure::Refused) => Failure::StreamRefused,
             Some(StreamFailure::Reset) => Failure::StreamReset,
             Some(StreamFailure::Protocol) => Failure::Protocol,

@@ -3,6 +3,7 @@
 mod response;
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -237,8 +238,12 @@ pub(crate) fn poll_incoming(
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
         stream.upload().waits();
+        stream.owes_body(true);
         return Poll::Pending;
     };
+    if stream.upload().is_awaited() {
+        stream.owes_body(false);
+    }
     stream.upload().came();
     if let Some(Ok(frame)) = &frame
         && let Some(reply) = stream.refuse_part(frame.data_ref().map_or(0, Bytes::len))
@@ -250,14 +255,25 @@ pub(crate) fn poll_incoming(
     match &frame {
         Some(Ok(frame)) => stream.received(frame.data_ref().map_or(0, Bytes::len)),
         // Remembered: what the upstream then reports is the client's fault.
-        Some(Err(_)) => stream.request_body_failed(),
+        Some(Err(error)) => stream.request_broke(is_malformed(stream, error)),
         None if stream.is_http2() && !incoming.is_end_stream() => {
-            stream.request_body_failed();
+            stream.request_broke(false);
             return Poll::Ready(Some(Err(BodyError::Reset)));
         }
         None => {}
     }
     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Peer)))
+}
+
+/// True when the client's body is not as it must be, unlike one that breaks off.
+fn is_malformed(stream: &Stream, error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return error.is_library();
+    }
+    let kind = source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    stream.connection.activity.has_broken_off()
+        || matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 impl RequestBody {

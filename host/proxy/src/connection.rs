@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use portolan_telemetry::{ListenerMetrics, StreamInfo};
+use portolan_telemetry::{Counter, ListenerMetrics, StreamInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -30,9 +30,9 @@ use tokio::task::spawn_local;
 pub(crate) use self::activity::Activity;
 pub use self::guard::{Fault, Guard};
 use self::http2::Streams;
+pub(crate) use self::http2::{Ended, StreamClock, StreamReset};
 #[cfg(feature = "http3")]
 pub(crate) use self::http2::{Link, head_block as hpack};
-pub(crate) use self::http2::{StreamClock, StreamReset};
 use self::watched::{Protocol, Watched, sniff};
 use crate::body::ResponseBody;
 use crate::context::ConnectionInfo;
@@ -100,8 +100,10 @@ impl Handle {
             !limit.is_zero() && Duration::from_millis(now_ms.saturating_sub(since)) > limit
         };
         if self.is_http2.get() {
-            let stood = self.streams.sweep(now_ms, self.stream_idle_timeout(limits));
+            let times = (self.stream_idle_timeout(limits), request_timeout(&self.slot, limits));
+            let (stood, overdue) = self.streams.sweep(now_ms, times);
             self.slot.http().downstream_rq_idle_timeout.inc_by(stood);
+            self.slot.http().downstream_rq_timeout.inc_by(overdue);
         }
         let activity = &self.info.activity;
         match activity.waits() {
@@ -113,8 +115,12 @@ impl Handle {
                 self.cut();
             }
             Some((since, false)) if passed(since, PARK_AFTER) && !self.is_http2.get() => self.park(),
-            None if !self.is_http2.get() && passed(activity.last_progress(), self.stream_idle_timeout(limits)) => {
-                self.end_stream();
+            None if self.is_http2.get() => {}
+            None if passed(activity.last_progress(), self.stream_idle_timeout(limits)) => {
+                self.end_stream(&self.slot.http().downstream_rq_idle_timeout);
+            }
+            None if activity.owes_since().is_some_and(|since| passed(since, request_timeout(&self.slot, limits))) => {
+                self.end_stream(&self.slot.http().downstream_rq_timeout);
             }
             _ => {}
         }
@@ -132,9 +138,9 @@ impl Handle {
     }
 
     /// Whoever waits for an upstream answers that it took too long; if nobody does, the next sweep cuts.
-    fn end_stream(&self) {
+    fn end_stream(&self, counter: &Counter) {
         if self.info.activity.expire() {
-            self.slot.http().downstream_rq_idle_timeout.inc();
+            counter.inc();
             self.wake();
         } else {
             self.cut();
@@ -228,6 +234,11 @@ fn log_late_head(connection: &ConnectionInfo, logs: &[LogEntry]) {
 /// How long a stream may go without progress on this listener; zero for ever.
 pub(crate) fn stream_idle_timeout(slot: &ListenerSlot, limits: &EdgeLimits) -> Duration {
     slot.limits().stream_idle_timeout_ms.map_or(limits.stream_idle_timeout, Duration::from_millis)
+}
+
+/// How long a request with its body may take to come in on this listener; zero for ever.
+pub(crate) fn request_timeout(slot: &ListenerSlot, limits: &EdgeLimits) -> Duration {
+    slot.limits().request_timeout_ms.map_or(limits.request_timeout, Duration::from_millis)
 }
 
 /// A socket that may be served, and what is known of it.

@@ -90,7 +90,7 @@ impl Stream {
         while !*ended {
             let frame = match inflow.poll_frame(self, cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(frame) => frame.transpose().map_err(|_| Box::new(Reply::broken_body(direction)))?,
+                Poll::Ready(frame) => frame.transpose().map_err(|_| Box::new(self.broken_body(direction)))?,
             };
             *ended = is_last(frame.as_ref(), inflow);
             take_in(self, direction, frame, *ended)?;

@@ -9,7 +9,6 @@ use portolan_telemetry::ResponseFlags;
 use portolan_wasm::{CallResponse, LocalReply};
 
 use crate::connection::Fault;
-use crate::filter_chain::Direction;
 use crate::generation::Role;
 use crate::grpc_reply;
 use crate::route_stats::count_answers;
@@ -128,8 +127,6 @@ pub(crate) enum Failure {
     Timeout,
     /// The last try's `perTryTimeout` ran out.
     TryTimeout,
-    /// The client's own body was malformed or broke off.
-    RequestBody,
 }
 
 impl Reply {
@@ -253,10 +250,6 @@ impl Reply {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UT, "upstream_per_try_timeout")
                     .with_text("upstream request timeout")
             }
-            Failure::RequestBody => {
-                let reply = Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "http1.codec_error");
-                reply.closing()
-            }
         };
         Self { cause, ..reply }
     }
@@ -358,19 +351,21 @@ impl Reply {
 
     /// A filter wants the stream closed without an answer.
     pub(crate) fn reset() -> Self {
-        Self { reset: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, ResponseFlags::LR, "wasm_close_stream") }
+        Self::unanswered(ResponseFlags::LR, "wasm_close_stream")
+    }
+
+    /// The stream ends without an answer.
+    pub(crate) fn unanswered(flags: ResponseFlags, details: &'static str) -> Self {
+        Self { reset: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, flags, details) }
+    }
+
+    /// What such a stream is logged with.
+    pub(crate) fn into_details(self) -> (ResponseFlags, Cow<'static, str>) {
+        (self.flags, self.details)
     }
 
     pub(crate) fn is_reset(&self) -> bool {
         self.reset
-    }
-
-    /// The body broke off while a filter held the head.
-    pub(crate) fn broken_body(direction: Direction) -> Self {
-        match direction {
-            Direction::Request => Self::failed(Failure::RequestBody, None),
-            Direction::Response => Self::failed(Failure::Reset, None),
-        }
     }
 
     /// The route's timeout ran out while a filter held the head.

@@ -39,11 +39,7 @@ pub(crate) fn after_failure(policy: &RetryPolicy, failure: Failure, unsent: bool
         Failure::Reset => any || policy.reset_before_request && unsent,
         Failure::StreamRefused => any || policy.refused_stream || policy.reset_before_request && unsent,
         Failure::StreamReset | Failure::Protocol | Failure::TryTimeout => any,
-        Failure::NoCluster
-        | Failure::NoHealthyUpstream
-        | Failure::Overflow
-        | Failure::Timeout
-        | Failure::RequestBody => false,
+        Failure::NoCluster | Failure::NoHealthyUpstream | Failure::Overflow | Failure::Timeout => false,
     }
 }
 

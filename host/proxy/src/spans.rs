@@ -436,7 +436,7 @@ fn flags(failure: Failure) -> ResponseFlags {
         Failure::StreamReset | Failure::StreamRefused => ResponseFlags::UR,
         Failure::Protocol => ResponseFlags::UPE,
         Failure::Timeout | Failure::TryTimeout => ResponseFlags::UT,
-        Failure::NoCluster | Failure::NoHealthyUpstream | Failure::RequestBody => ResponseFlags::NONE,
+        Failure::NoCluster | Failure::NoHealthyUpstream => ResponseFlags::NONE,
     }
 }
 

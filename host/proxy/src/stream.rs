@@ -8,6 +8,7 @@ mod telling;
 mod traced;
 mod upgrades;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 
 pub(crate) use self::guard::Guard;
+use self::limits::Broken;
 pub(crate) use self::refused::{refused, refused_by_h2};
 use crate::attempt::Tried;
 use crate::body::ResponseBody;
@@ -93,7 +95,7 @@ struct Record {
     status: Cell<u16>,
     received: Cell<u64>,
     sent: Cell<u64>,
-    request_failed: Cell<bool>,
+    broken: Cell<Option<Broken>>,
     filter_failed: Cell<bool>,
     /// A request of gRPC, which has a status of its own.
     grpc: Cell<bool>,
@@ -339,7 +341,7 @@ impl Stream {
     }
 
     /// Sets a response flag and the details, if nothing was said before.
-    pub(crate) fn flag(&self, flags: ResponseFlags, details: impl Into<std::borrow::Cow<'static, str>>) {
+    pub(crate) fn flag(&self, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) {
         self.with_state(|state| {
             state.host.flags |= flags;
             state.host.details = details.into();
@@ -349,7 +351,7 @@ impl Stream {
     /// The gateway's own answer, through the filters and back to the client.
     pub(crate) async fn reply(self: &Rc<Self>, reply: Reply, guard: Guard) -> Response<ResponseBody> {
         if reply.is_reset() {
-            return self.reset().await;
+            return self.reset(reply).await;
         }
         let is_bare = reply.is_bare();
         if !reply.flags().contains(ResponseFlags::NC) {
@@ -375,9 +377,11 @@ impl Stream {
         self.finish_head(parts, ResponseBody::replied(body, guard))
     }
 
-    /// Closes the client's connection without an answer: a filter has called `close_stream`. Of HTTP/2 the stream is reset.
-    async fn reset(&self) -> Response<ResponseBody> {
-        self.flag_if_none(ResponseFlags::LR, "wasm_close_stream");
+    /// Closes the client's connection without an answer: a filter has called `close_stream`, or the client has gone. Of HTTP/2
+    /// the stream is reset.
+    async fn reset(&self, reply: Reply) -> Response<ResponseBody> {
+        let (flags, details) = reply.into_details();
+        self.flag_if_none(flags, details);
         if self.is_http2() {
             let mut response = Response::new(ResponseBody::head_only());
             response.extensions_mut().insert(StreamReset);
@@ -396,7 +400,7 @@ impl Stream {
     /// A filter's answer in place of the upstream's. The filters have run over the response already.
     pub(crate) async fn reply_instead(&self, reply: Reply, guard: Guard) -> Response<ResponseBody> {
         if reply.is_reset() {
-            return self.reset().await;
+            return self.reset(reply).await;
         }
         let (parts, body) = reply.into_parts(self, |_| ());
         self.finish_head(parts, ResponseBody::full(body, guard))
@@ -427,18 +431,9 @@ impl Stream {
         &self.upload
     }
 
-    /// The client's body broke off or was malformed.
-    pub(crate) fn request_body_failed(&self) {
-        self.record.request_failed.set(true);
-    }
-
     /// A filter has failed in this stream.
     pub(crate) fn filter_failed(&self) {
         self.record.filter_failed.set(true);
-    }
-
-    pub(crate) fn has_failed_request_body(&self) -> bool {
-        self.record.request_failed.get()
     }
 
     fn finish(self: &Rc<Self>) {
@@ -470,7 +465,7 @@ impl Stream {
         self.write_log();
     }
 
-    fn flag_if_none(&self, flag: ResponseFlags, details: &'static str) {
+    fn flag_if_none(&self, flag: ResponseFlags, details: impl Into<Cow<'static, str>>) {
         self.with_state(|state| {
             if state.host.flags == ResponseFlags::NONE {
                 state.host.flags |= flag;

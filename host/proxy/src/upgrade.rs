@@ -1,13 +1,14 @@
 //! WebSocket: after a 101 that was asked for, bytes go both ways until both sides have ended. A client of HTTP/2 asks for it
 //! by extended CONNECT (RFC 8441) and gets a 200. So do they after a success that CONNECT has asked for.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -67,7 +68,8 @@ pub(crate) async fn answer(
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     let server = async { server.await.map(TokioIo::new) };
-    spawn_local(tunnel(stream.clone(), client, server, (lease, upstream), guard));
+    let is_http1 = response.version() != Version::HTTP_2;
+    spawn_local(tunnel(stream.clone(), client, (server, is_http1), (lease, upstream), guard));
     // The tunnel's guard ends the stream; this one only completes the head.
     stream.finish_head(parts, ResponseBody::head_only())
 }
@@ -81,32 +83,35 @@ pub(crate) fn connected(job: &Forwarding<'_>, opened: Opened, guard: Guard) -> R
     if let Some(client) = stream.take_upgrade() {
         stream.connection.activity.become_tunnel();
         let server = std::future::ready(Ok(socket));
-        spawn_local(tunnel(stream.clone(), client, server, (open, upstream), guard));
+        spawn_local(tunnel(stream.clone(), client, (server, false), (open, upstream), guard));
     }
     let (mut parts, ()) = Response::new(()).into_parts();
     stream.change_response(job.route, job.destination, &mut parts, false);
     stream.finish_head(parts, ResponseBody::head_only())
 }
 
+/// Carries the bytes. An upstream of HTTP/1 ends its connection with the tunnel.
 async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     stream: Rc<Stream>,
     client: OnUpgrade,
-    server: impl Future<Output = hyper::Result<S>>,
+    (server, is_http1): (impl Future<Output = hyper::Result<S>>, bool),
     held: impl Sized,
     guard: Guard,
 ) {
     let _open = stream.worker.open_tunnel();
     // Limits count the connection and the request until the tunnel ends.
     let _held = held;
+    let first = Cell::new(None);
     let carried = async {
         let (client, mut server): (Upgraded, S) = tokio::try_join!(client, server).ok()?;
-        let mut client = Noted { io: TokioIo::new(client), stream: &stream };
-        copy_bidirectional(&mut client, &mut server).await.ok()
+        let mut client = Noted { io: TokioIo::new(client), stream: &stream, guard: &guard, first: &first };
+        let carried = copy_bidirectional(&mut client, &mut server).await;
+        Some(if carried.is_err() { Side::Upstream } else { Side::Both })
     };
     tokio::select! {
         carried = carried => {
-            if let Some((received, sent)) = carried {
-                guard.tunnelled(received, sent);
+            if let Some(last) = carried {
+                tell_end(&stream, &guard, first.get().unwrap_or(last), is_http1);
             }
         }
         () = idle(&stream) => {
@@ -117,39 +122,71 @@ async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The client's side: tells the stream when bytes go either way.
+/// Who ends a tunnel, or breaks it.
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Upstream,
+    /// In good order.
+    Both,
+}
+
+/// What the log says of a tunnel's end, as Envoy has it: where a connection is all there is, whoever ends it first has gone.
+fn tell_end(stream: &Stream, guard: &Guard, first: Side, is_http1: bool) {
+    match first {
+        Side::Client => guard.left(),
+        Side::Upstream if is_http1 => {
+            stream.flag(ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}");
+        }
+        _ => {}
+    }
+}
+
+/// The client's side: counts what goes either way, and notes who ends first.
 struct Noted<'a> {
     io: TokioIo<Upgraded>,
     stream: &'a Stream,
+    guard: &'a Guard,
+    first: &'a Cell<Option<Side>>,
 }
 
 impl Noted<'_> {
-    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
-        if polled.is_ready() {
-            self.stream.progress();
-        }
-        polled
+    fn ended(&self, side: Side) {
+        self.first.set(self.first.get().or(Some(side)));
     }
 }
 
 impl AsyncRead for Noted<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.note(polled)
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        match buf.filled().len() - before {
+            // Of HTTP/2 its side alone may be at its end.
+            0 if read.is_err() || !self.stream.is_http2() || self.stream.is_taken_back() => self.ended(Side::Client),
+            0 => self.ended(Side::Both),
+            bytes => self.stream.received(bytes),
+        }
+        Poll::Ready(read)
     }
 }
 
 impl AsyncWrite for Noted<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note(polled)
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        match &written {
+            Ok(bytes) => self.guard.sent(*bytes),
+            Err(_) => self.ended(Side::Client),
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// The upstream has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ended(Side::Upstream);
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Activity {
     progress: AtomicU64,
     /// 1 when a request has gone without progress for too long.
     expired: AtomicU64,
+    /// Coarse stamp of the start of a request whose client owes a part of its body; 0 when it owes none.
+    owes_since: AtomicU64,
     /// Requests that are served now: over HTTP/2 there may be several.
     serving: AtomicU64,
     /// Coarse stamp since when a head of HTTP/2, or another frame that is no DATA, is under way; 0 when none is.
@@ -73,6 +75,15 @@ impl Activity {
         self.progress.load(Relaxed)
     }
 
+    /// A part of a request's body is awaited since its start at this coarse stamp; 0 for none.
+    pub(crate) fn owes(&self, since_ms: u64) {
+        self.owes_since.store(since_ms, Relaxed);
+    }
+
+    pub(super) fn owes_since(&self) -> Option<u64> {
+        Some(self.owes_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
     /// A request has gone without progress for too long. True the first time.
     pub(super) fn expire(&self) -> bool {
         self.expired.swap(1, Relaxed) == 0
@@ -98,6 +109,7 @@ impl Activity {
         self.progress();
         self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
         self.waiting_since.store(0, Relaxed);
+        self.owes(0);
     }
 
     /// A request has ended; after the last one a head is awaited.
@@ -172,7 +184,7 @@ impl Activity {
         self.broken.store(true, Relaxed);
     }
 
-    pub(super) fn has_broken_off(&self) -> bool {
+    pub(crate) fn has_broken_off(&self) -> bool {
         self.broken.load(Relaxed)
     }
 

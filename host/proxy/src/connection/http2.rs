@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use self::guarded::Guarded;
 use self::heads::Heads;
-pub(crate) use self::streams::{StreamClock, Streams};
+pub(crate) use self::streams::{Ended, StreamClock, Streams};
 use super::watched::Watched;
 use super::{Handle, Open};
 use crate::context::ConnectionInfo;
@@ -75,7 +75,8 @@ pub(super) async fn serve<S>(
 {
     let open = Rc::new(open);
     let (http, metrics) = (open.slot.http(), open.worker.view().snapshot.metrics.clone());
-    let heads = Rc::<Heads>::default();
+    let executor = handle.streams.executor();
+    let heads = Rc::new(Heads::before(handle.streams.clone()));
     let tell = {
         let (open, info) = (open.clone(), info.clone());
         Box::new(move |refusal| stream::refused_by_h2(&open.worker, &open.slot, &info, refusal))
@@ -85,12 +86,11 @@ pub(super) async fn serve<S>(
         io.linger_always();
     }
     let io = Guarded::new(io, info.clone(), (metrics.clone(), http.clone()), heads.clone(), tell);
-    let executor = handle.streams.executor();
     let service = service_fn({
         let (open, executor, info, heads) = (open.clone(), executor.clone(), info.clone(), heads.clone());
         move |request| {
-            heads.served();
-            let answer = super::answer(&open, &info, request, Some(executor.clock())).map(|answer| {
+            let clock = executor.clock(heads.served());
+            let answer = super::answer(&open, &info, request, Some(clock)).map(|answer| {
                 if answer.extensions().get::<StreamReset>().is_some() { Err(StreamReset) } else { Ok(answer) }
             });
             // On its way into a task it is moved eight times: that is 4 KiB each time.

@@ -28,6 +28,11 @@ impl Guard {
         self.0.record.complete.set(true);
     }
 
+    /// The client has gone from the tunnel that it has asked for.
+    pub(crate) fn left(&self) {
+        self.0.record.complete.set(false);
+    }
+
     /// The answer has trailers.
     pub(crate) fn trailers(&self, trailers: &HeaderMap) {
         self.0.note_grpc_status(trailers);
@@ -45,13 +50,6 @@ impl Guard {
             }
         };
         self.0.flag(flag, details);
-    }
-
-    /// The bytes that an upgraded connection carried.
-    pub(crate) fn tunnelled(&self, received: u64, sent: u64) {
-        self.0.record.received.set(received);
-        self.0.record.sent.set(sent);
-        self.complete();
     }
 }
 

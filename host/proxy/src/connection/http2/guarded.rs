@@ -153,7 +153,10 @@ impl<S> Guarded<S> {
             return Some(fault);
         }
         match frame.kind {
-            Kind::RST_STREAM => self.metrics.http2.rx_reset.inc(),
+            Kind::RST_STREAM => {
+                self.metrics.http2.rx_reset.inc();
+                self.heads.taken_back(frame.stream);
+            }
             Kind::DATA => self.heads.went_on(frame.stream),
             Kind::SETTINGS if is_alone => {
                 self.meaning = Meaning::of_settings(&frame, bytes.get(at..at + frame.length).unwrap_or_default());
@@ -165,7 +168,7 @@ impl<S> Guarded<S> {
                     self.meaning = Meaning::of_head(&frame, block.is_some());
                 }
                 match block {
-                    Some(block) if !is_trailers => head_block::spoil_fragment(block),
+                    Some(block) if !is_trailers => head_block::spoil_path(block),
                     Some(block) if head_block::has_pseudo_field(block) => return Some(Fault::Protocol),
                     _ => {}
                 }

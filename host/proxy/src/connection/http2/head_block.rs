@@ -29,14 +29,16 @@ struct Field {
     value: Option<Text>,
 }
 
-/// Makes a `:path` with a fragment one that h2 refuses: it takes the fragment off, and Istio's gateways answer 400 to it. Not
-/// seen in a block that comes in pieces.
-pub(super) fn spoil_fragment(block: &mut [u8]) {
+/// Makes a `:path` with a fragment one that h2 refuses: it takes the fragment off, and Istio's gateways answer 400 to it. And
+/// one that is not UTF-8: for that h2 ends the connection, with all that others ask on it. Neither is seen in a block that
+/// comes in pieces, nor the latter in Huffman's code.
+pub(super) fn spoil_path(block: &mut [u8]) {
     let Some(Text { begin, end, is_huffman }) = path(block) else { return };
     let value = &mut block[begin..end];
     if !is_huffman {
-        if let Some(hash) = value.iter_mut().find(|byte| **byte == b'#') {
-            *hash = b'>';
+        let is_text = value.is_ascii() || std::str::from_utf8(value).is_ok();
+        for odd in value.iter_mut().filter(|byte| **byte == b'#' || !is_text && !byte.is_ascii()) {
+            *odd = b'>';
         }
     } else if let Some(last_bit) = huffman_hash(value) {
         // `>` has the next code.
@@ -195,14 +197,20 @@ mod tests {
     #[test]
     fn a_fragment_is_spoiled_in_plain_text() {
         let head = |path: &[u8]| [&[0x82, 0x86][..], &literal(b":authority", b"h#"), &literal(b":path", path)].concat();
-        for (path, after) in [(&b"/a#b"[..], &b"/a>b"[..]), (b"/a", b"/a"), (b"#", b">")] {
+        for (path, after) in [
+            (&b"/a#b"[..], &b"/a>b"[..]),
+            (b"/a", b"/a"),
+            (b"#", b">"),
+            (b"/\xc3\xa9", b"/\xc3\xa9"),
+            (b"/\xe9a\xc3", b"/>a>"),
+        ] {
             let mut block = head(path);
-            spoil_fragment(&mut block);
+            spoil_path(&mut block);
             assert_eq!(block, head(after));
         }
         // By the index of its name.
         let mut block = b"\x82\x04\x03/a#".to_vec();
-        spoil_fragment(&mut block);
+        spoil_path(&mut block);
         assert_eq!(block, b"\x82\x04\x03/a>");
     }
 
@@ -212,7 +220,7 @@ mod tests {
         let (hash, greater) = ([0x60, 0x7f, 0xf5, 0x1f], [0x60, 0x7f, 0xf7, 0x1f]);
         for name in [&b"\x44"[..], b"\x00\x84\xb9\x58\xd3\x3f"] {
             let mut block = [name, b"\x84", &hash].concat();
-            spoil_fragment(&mut block);
+            spoil_path(&mut block);
             assert_eq!(block, [name, b"\x84", &greater].concat());
         }
         // `XX` has more ones in a row than a `#`.

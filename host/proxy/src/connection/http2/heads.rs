@@ -5,12 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::frames::{FRAME_HEAD, FrameHead, Kind};
+use super::streams::{Ended, Streams};
 use crate::local_reply::Refusal;
 
 /// Heads at once that nobody has been given yet; where there are more, the client is not followed any further.
 const MOST: usize = 256;
 /// RFC 9113 section 7.
 const PROTOCOL_ERROR: u32 = 1;
+const FLOW_CONTROL_ERROR: u32 = 3;
 /// A frame's head with a code of an error.
 const WITH_CODE: usize = FRAME_HEAD + 4;
 
@@ -18,36 +20,59 @@ const WITH_CODE: usize = FRAME_HEAD + 4;
 /// that h2 knows before it waits for more.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    /// With whether more than a head has come of it.
-    begun: RefCell<VecDeque<(u32, bool)>>,
+    begun: RefCell<VecDeque<Head>>,
     /// Those reset that may be given to hyper yet: their bodies were at fault, or their heads.
     doubtful: Cell<usize>,
     /// Nothing was read since h2 has begun to wait, and nobody was given a request.
     is_quiet: Cell<bool>,
+    /// Those that were given to hyper.
+    served: Streams,
+}
+
+/// A stream.
+#[derive(Debug)]
+struct Head {
+    stream: u32,
+    /// More than a head has come of it.
+    has_more: bool,
+    ended: Ended,
 }
 
 impl Heads {
+    pub(super) fn before(served: Streams) -> Self {
+        Self { served, ..Self::default() }
+    }
+
     /// The client begins a request.
     pub(super) fn begun(&self, stream: u32) {
         let mut begun = self.begun.borrow_mut();
         if begun.len() == MOST {
             begun.clear();
         }
-        begun.push_back((stream, false));
+        begun.push_back(Head { stream, has_more: false, ended: Ended::No });
     }
 
     /// It goes on with one.
     pub(super) fn went_on(&self, stream: u32) {
         let mut begun = self.begun.borrow_mut();
-        if let Some((_, has_more)) = begun.iter_mut().rfind(|(known, _)| *known == stream) {
-            *has_more = true;
+        if let Some(head) = begun.iter_mut().rfind(|head| head.stream == stream) {
+            head.has_more = true;
         }
     }
 
-    /// hyper has been given the next request. What h2 refuses it has told the client of before.
-    pub(super) fn served(&self) {
-        self.begun.borrow_mut().pop_front();
+    /// hyper has been given the next request. What h2 refuses it has told the client of before. The number of its stream, 0
+    /// when it is not known, and whether that has ended.
+    pub(super) fn served(&self) -> (u32, Ended) {
         self.is_quiet.set(false);
+        self.begun.borrow_mut().pop_front().map_or((0, Ended::No), |head| (head.stream, head.ended))
+    }
+
+    /// The client takes a request back.
+    pub(super) fn taken_back(&self, stream: u32) {
+        match self.begun.borrow_mut().iter_mut().find(|head| head.stream == stream) {
+            Some(head) => head.ended = Ended::ByClient,
+            None => self.served.ended(stream, Ended::ByClient),
+        }
     }
 
     /// h2 has read, or has found nothing to read. True when it is to try again soon: something is in doubt.
@@ -77,9 +102,15 @@ impl Heads {
     /// True when the stream was reset for a mistake, and nobody was or will be given its request.
     fn was_refused(&self, stream: u32, code: u32) -> bool {
         let mut begun = self.begun.borrow_mut();
-        let Some(place) = begun.iter().position(|(known, _)| *known == stream) else { return false };
         let is_mistake = code == PROTOCOL_ERROR;
-        if is_mistake && begun[place].1 {
+        let Some(place) = begun.iter().position(|head| head.stream == stream) else {
+            if is_mistake || code == FLOW_CONTROL_ERROR {
+                self.served.ended(stream, Ended::ForFault);
+            }
+            return false;
+        };
+        if is_mistake && begun[place].has_more {
+            begun[place].ended = Ended::ForFault;
             self.doubtful.set(self.doubtful.get() + 1);
             return false;
         }
@@ -90,7 +121,7 @@ impl Heads {
     /// True when an answer goes out to a request that nobody was given: 431, the one that h2 has.
     fn was_answered(&self, stream: u32) -> bool {
         let mut begun = self.begun.borrow_mut();
-        let place = begun.iter().position(|(known, _)| *known == stream);
+        let place = begun.iter().position(|head| head.stream == stream);
         place.and_then(|place| begun.remove(place)).is_some()
     }
 }

@@ -23,22 +23,49 @@ enum State {
     Cut,
 }
 
-/// What the sweep knows of one request.
+/// How a request has ended before its answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    No,
+    /// The client has reset it.
+    ByClient,
+    /// It was reset for what the client has done.
+    ForFault,
+}
+
+/// What is known of one request besides.
 #[derive(Debug)]
 pub(crate) struct StreamClock {
+    /// The number of its stream; 0 when it is not known.
+    stream: u32,
+    ended: Cell<Ended>,
     /// Coarse stamp of the last head or part of a body, either way.
     progress: Cell<u64>,
+    /// Coarse stamp of its start while the client owes a part of its body, else 0.
+    owes_since: Cell<u64>,
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl StreamClock {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new((stream, ended): (u32, Ended)) -> Rc<Self> {
         Rc::new(Self {
+            stream,
+            ended: Cell::new(ended),
             progress: Cell::new(clock::coarse_ms()),
+            owes_since: Cell::default(),
             state: Cell::new(State::Live),
             waker: RefCell::default(),
         })
+    }
+
+    /// A part of the body is awaited since its start at this coarse stamp; 0 for none.
+    pub(crate) fn owes(&self, since_ms: u64) {
+        self.owes_since.set(since_ms);
+    }
+
+    pub(crate) fn ended(&self) -> Ended {
+        self.ended.get()
     }
 
     /// Something went one way or the other.
@@ -78,18 +105,33 @@ impl StreamClock {
 }
 
 /// Those that are served now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Streams(Rc<RefCell<Slab<Rc<StreamClock>>>>);
 
 impl Streams {
-    /// Ends those that have stood still for longer than `limit`: how many that are, each counted once.
-    pub(crate) fn sweep(&self, now_ms: u64, limit: Duration) -> u64 {
-        if limit.is_zero() {
-            return 0;
+    /// Ends those that have stood still for too long, and those whose bodies have not come in for too long: how many these
+    /// are, each counted once.
+    pub(crate) fn sweep(&self, now_ms: u64, (idle, request): (Duration, Duration)) -> (u64, u64) {
+        let passed = |since: u64, limit: Duration| {
+            !limit.is_zero() && Duration::from_millis(now_ms.saturating_sub(since)) > limit
+        };
+        let (mut stood, mut overdue) = (0, 0);
+        for (_, clock) in &*self.0.borrow() {
+            if passed(clock.last_progress(), idle) {
+                stood += u64::from(clock.expire());
+            } else if clock.owes_since.get() != 0 && passed(clock.owes_since.get(), request) {
+                overdue += u64::from(clock.expire());
+            }
         }
+        (stood, overdue)
+    }
+
+    /// One of those that are served was reset.
+    pub(super) fn ended(&self, stream: u32, how: Ended) {
         let streams = self.0.borrow();
-        let stands = |clock: &StreamClock| Duration::from_millis(now_ms.saturating_sub(clock.last_progress())) > limit;
-        streams.iter().filter(|(_, clock)| stands(clock) && clock.expire()).map(|_| 1).sum()
+        if let Some((_, clock)) = streams.iter().find(|(_, clock)| clock.stream == stream && stream > 0) {
+            clock.ended.set(how);
+        }
     }
 
     pub(super) fn executor(&self) -> OnStreams {
@@ -107,8 +149,8 @@ pub(super) struct OnStreams {
 
 impl OnStreams {
     /// A clock for the request that is served next.
-    pub(super) fn clock(&self) -> Rc<StreamClock> {
-        let clock = StreamClock::new();
+    pub(super) fn clock(&self, stream: (u32, Ended)) -> Rc<StreamClock> {
+        let clock = StreamClock::new(stream);
         self.next.set(Some(clock.clone()));
         clock
     }
