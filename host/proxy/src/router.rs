@@ -341,6 +341,16 @@ impl Forwarding<'_> {
         });
     }
 
+    /// What every answer of the upstream is told by, and gets.
+    fn note_answer(&self, response: &mut Response<Incoming>, took: Option<Duration>) {
+        self.stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
+        self.stream.note_answer(took, response.version());
+        self.stream.take_operation(response.headers_mut());
+        for cookie in &self.cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
+    }
+
     async fn answer(&self, answer: Box<Answer>, deadline: Option<Deadline>, guard: Guard) -> Response<ResponseBody> {
         let stream = self.stream;
         let Answer { mut response, lease, mut upstream } = *answer;
@@ -348,12 +358,7 @@ impl Forwarding<'_> {
         let is_switched = stream.is_switched_by(response.status(), lease.is_http2());
         // What opens a tunnel is never whole.
         let took = if is_switched { None } else { upstream.took(stream) };
-        stream.flag(portolan_telemetry::ResponseFlags::NONE, "via_upstream");
-        stream.note_answer(took, response.version());
-        stream.take_operation(response.headers_mut());
-        for cookie in &self.cookies {
-            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
-        }
+        self.note_answer(&mut response, took);
         if is_switched {
             return upgrade::answer(self, &mut response, lease, upstream, guard).await;
         }
