@@ -400,6 +400,7 @@ impl Builder {
             settings: Arc::new(wanted.settings.clone()),
             module,
             shared: self.options.shared.clone(),
+            patient: self.options.explain,
         };
         let generation = PluginGeneration::start(parts, self.options.workers)?;
         self.generations.add(&generation);

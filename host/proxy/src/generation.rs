@@ -60,7 +60,7 @@ pub struct PluginGeneration {
     pub(crate) settings: Arc<VmSettings>,
     /// The quickest of its first starts, and the linear memory of a VM then.
     trial: (Duration, u64),
-    /// The same with a short deadline, when workers may start VMs themselves.
+    /// What workers start VMs with themselves, where they may.
     quick_start: Option<Arc<VmSettings>>,
     module: Arc<PluginModule>,
     shared: Arc<Shared>,
@@ -113,6 +113,8 @@ pub(crate) struct GenerationParts {
     pub(crate) settings: Arc<VmSettings>,
     pub(crate) module: Arc<PluginModule>,
     pub(crate) shared: Arc<Shared>,
+    /// A thread without a VM starts one, however long that takes: nobody else waits for what it does.
+    pub(crate) patient: bool,
 }
 
 impl PluginGeneration {
@@ -125,11 +127,13 @@ impl PluginGeneration {
             ready.push(PluginVm::start(&parts.module, &parts.settings, &parts.shared)?);
             quickest = quickest.min(started.elapsed());
         }
-        let quick_start = (quickest <= QUICK_START).then(|| {
+        let quick = || {
             let mut settings = VmSettings::clone(&parts.settings);
             settings.limits.start_deadline = settings.limits.start_deadline.min(QUICK_START_DEADLINE);
             Arc::new(settings)
-        });
+        };
+        let quick_start =
+            if parts.patient { Some(parts.settings.clone()) } else { (quickest <= QUICK_START).then(quick) };
         let callbacks = ready.first().map(PluginVm::callbacks).unwrap_or_default();
         let observer = Arc::new(Costs(parts.metrics.clone()));
         for vm in &mut ready {

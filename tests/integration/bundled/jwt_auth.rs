@@ -88,7 +88,7 @@ fn tokens_of_fetched_keys_get_in_and_others_are_told_why_not() {
     assert_eq!(status(&gateway, "/", &Signer::new("a").bearer(60)), (401, "Jwt verification fails".to_owned()));
     assert_eq!(status(&gateway, "/admin", &signer.bearer(60)), (403, "RBAC: access denied".to_owned()));
     let refused = gateway.send(&Request::get("h", "/a?b").header("authorization", "Bearer a.b"));
-    let challenge = r#"Bearer realm="http://h/a", error="invalid_token""#;
+    let challenge = r#"Bearer realm="http://h/a?b", error="invalid_token""#;
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some(challenge)));
     assert_eq!(gateway.get("h", "/").status, 200, "no token passes, as in Istio");
     gateway.await_access("jwt_authn_access_denied{Jwt_is_expired}");
