@@ -24,7 +24,7 @@ pub(crate) fn policies(cluster: &Cluster) -> Vec<Told> {
     let timeout = (cluster.connect_timeout_ms != CONNECT_TIMEOUT_MS).then(|| connect_timeout(cluster));
     let pool = [timeout, pool(cluster)].into_iter().flatten().collect::<Vec<_>>().join(", ");
     let pool = (!pool.is_empty()).then_some(pool);
-    let outlier = cluster.outlier_detection.as_ref().map(outlier);
+    let outlier = cluster.outlier_detection.as_ref().map(|detection| outlier(detection) + nobody(cluster, detection));
     let Transport { tls, proxy_protocol, tcp_keepalive, .. } = &cluster.transport;
     let encrypted = tls.as_ref().map(|tls| Told::new("tls", transport::tls(tls), Some(tls.origin.place())));
     let health_check =
@@ -114,6 +114,13 @@ pub(crate) fn outlier(outlier: &OutlierDetection) -> String {
         text.push_str(&format!(", uses all below {} % healthy", outlier.min_health_percent));
     }
     text
+}
+
+/// The share counts the next one in: 10 % of fewer than ten endpoints is none.
+fn nobody(cluster: &Cluster, outlier: &OutlierDetection) -> &'static str {
+    let endpoints = &cluster.endpoints;
+    let is_none = !endpoints.is_empty() && outlier.max_ejection_percent as usize * endpoints.len() < 100;
+    if is_none && !endpoints.iter().any(Endpoint::is_named) { " (of so few endpoints none)" } else { "" }
 }
 
 /// `GET /healthz every 5 s, within 1 s, unhealthy after 3 failures, healthy after 1`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::destinations::Destinations;
 use super::memo::{Memo, address};
-use super::{analysis, reachability, unserved};
+use super::{analysis, reachability, rewrites, unserved};
 use crate::ResourceSet;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
@@ -48,6 +48,7 @@ fn of_one(object: &Object<VirtualService>, destinations: &Destinations<'_>, has_
     let always = |diagnostic| Finding { diagnostic, once: None };
     found.extend(analysis::empty_prefixes(object).into_iter().map(always));
     found.extend(reachability::diagnose(object).into_iter().map(always));
+    found.extend(rewrites::diagnose(object).into_iter().map(always));
     found.extend(unserved::of_virtual_service(object, has_tokens).into_iter().map(always));
     found
 }

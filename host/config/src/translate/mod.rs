@@ -34,6 +34,7 @@ mod ports;
 mod reachability;
 mod registry;
 mod retries;
+mod rewrites;
 mod routes;
 mod service_backends;
 mod standard_metrics;

@@ -1,4 +1,5 @@
-//! Rules that can never match, since an earlier rule of the same VirtualService takes all of their requests.
+//! Rules that can never match, since an earlier rule of the same VirtualService takes all of their requests, or since they ask
+//! for what no request has.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,9 @@ use super::conditions;
 use crate::diagnostic::Diagnostic;
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
-use crate::resources::istio::virtual_service::{HttpMatch, HttpMatchFields, L4Match, TlsRoute};
+use crate::resources::istio::virtual_service::{
+    HttpMatch, HttpMatchFields, L4Match, StringMatch as StringMatchText, TlsRoute,
+};
 
 /// The path condition of a match, in a form that can be looked up. The flag is `ignoreUriCase`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,7 @@ struct Earlier {
 /// Findings for one VirtualService.
 pub(super) fn diagnose(object: &Object<VirtualService>) -> Vec<Diagnostic> {
     let mut found = http(object);
+    found.extend((0..object.spec.http.len()).flat_map(|rule| impossible(object, rule)));
     let conditions = |matches: &[L4Match]| matches.iter().map(|m| format!("{m:?}")).collect();
     found.extend(connections(object, "tcp", object.spec.tcp.iter().map(|rule| conditions(&rule.matches))));
     let of_tls = |rule: &TlsRoute| rule.matches.iter().map(|m| format!("{m:?}")).collect();
@@ -63,6 +67,27 @@ fn http(object: &Object<VirtualService>) -> Vec<Diagnostic> {
         found.extend(hidden);
     }
     found
+}
+
+/// Matches that no request fulfils: an absent header is an empty one to `withoutHeaders`, and each value is one of `.*`.
+fn impossible(object: &Object<VirtualService>, rule: usize) -> Vec<Diagnostic> {
+    let matches = &object.spec.http[rule].matches;
+    let takes_all = |value: &StringMatchText| value.regex.as_deref() == Some(".*");
+    let name =
+        |condition: &HttpMatch| Some(condition.without_headers.iter().find(|(_, value)| takes_all(value))?.0.clone());
+    let names: Vec<Option<String>> = matches.iter().map(name).collect();
+    let (code, text) = match names.iter().all(Option::is_some) {
+        true => ("P0310", "this rule can never match"),
+        false => ("P0326", "this match has no effect"),
+    };
+    let found = |(j, name): (usize, &Option<String>)| {
+        let name = name.as_ref()?;
+        let place = object.place(&format!("spec.http[{rule}].match[{j}].withoutHeaders.{name}.regex"));
+        let finding = Diagnostic::warning(code, place, text);
+        let finding = finding.with_label(format!("without `{name}` it counts as empty, which `.*` takes as well"));
+        Some(finding.with_help(format!("write `{name}: {{}}` for requests without it")))
+    };
+    names.iter().enumerate().filter_map(found).collect()
 }
 
 /// One match of a rule that has others.
