@@ -221,14 +221,17 @@ fn a_certificate_that_ends_soon_is_told_and_shown() {
 fn explain_takes_the_routes_of_the_server_name() {
     let (authority, a, b) = (Authority::new("ca"), Upstream::start("a"), Upstream::start("b"));
     let tls = Tls::start(&two_hosts(&authority, &a, &b));
-    let explain = |url: &str| {
+    let explain = |url: &str, more: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portolan"));
-        let output =
-            command.args(["explain", "--config"]).arg(tls.gateway.config()).args(["--url", url]).output().unwrap();
+        let command = command.args(["explain", "--config"]).arg(tls.gateway.config()).args(["--url", url]).args(more);
+        let output = command.output().unwrap();
         String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
     };
-    let of_b = explain("https://x.b.test/cart");
+    let of_b = explain("https://x.b.test/cart", &[]);
     assert!(of_b.contains("b.backend") && !of_b.contains("a.backend"), "{of_b}");
-    let unknown = explain("https://c.test/");
+    let unknown = explain("https://c.test/", &[]);
     assert!(unknown.contains("has `c.test`: the handshake fails"), "{unknown}");
+    // As with curl: the URL's name is the server's, whatever Host says.
+    let other = explain("https://a.test/cart", &["-H", "host: x.b.test"]);
+    assert!(other.contains("404 with an empty body; no host fits"), "{other}");
 }

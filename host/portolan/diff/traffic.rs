@@ -68,6 +68,7 @@ fn question(request: &RequestKey) -> Question {
     Question {
         port: request.port,
         authority: request.host.clone(),
+        server_name: None,
         path: request.path.clone(),
         method: request.method.clone(),
         headers: request.headers.clone(),

@@ -1,6 +1,7 @@
 //! [`Table`]: a configuration that requests are explained by, without serving it: the model, and a snapshot whose filters run.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -29,6 +30,8 @@ pub(crate) struct Question {
     pub(crate) port: u16,
     /// The Host header.
     pub(crate) authority: String,
+    /// The name that a client of TLS asks for, where it is not that of the Host header.
+    pub(crate) server_name: Option<String>,
     /// Path and query.
     pub(crate) path: String,
     /// The method.
@@ -105,7 +108,7 @@ impl Table {
     /// Runs the filters on the request.
     pub(crate) fn ask(&self, question: &Question) -> anyhow::Result<Verdict> {
         let listener = pick_listener(&self.model.listeners, question.port)?;
-        let filter_chain = pick_chain(&self.model.listeners[listener], question.host())?;
+        let filter_chain = pick_chain(&self.model.listeners[listener], question.server_name())?;
         let model = as_seen(&self.model, listener, filter_chain);
         let at = &model.listeners[listener];
         if let Some(tcp) = &at.tcp {
@@ -160,13 +163,17 @@ fn as_seen(model: &Model, listener: usize, filter_chain: Option<usize>) -> Cow<'
 }
 
 impl Question {
-    /// The name that the client asks for: the host without its port.
-    fn host(&self) -> &str {
+    /// The name that a client of TLS asks for: that of the URL, else the host without its port.
+    fn server_name(&self) -> &str {
+        if let Some(name) = &self.server_name {
+            return name;
+        }
         let (name, port) = self.authority.rsplit_once(':').unwrap_or((&self.authority, ""));
         if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { &self.authority }
     }
 
-    /// A `host` header wins over the URL's host, as with curl; the URL's port still picks the listener.
+    /// A `host` header wins over the URL's host, as with curl; the URL's port still picks the listener, and its name the server
+    /// of TLS. An address is no name.
     pub(crate) fn parse(url: &str, method: &str, headers: &[(String, String)]) -> Result<Self, UsageError> {
         let wrong = |why: String| UsageError(format!("`{url}` is not a URL: {why}"));
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
@@ -179,7 +186,10 @@ impl Question {
         };
         let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_owned()))?;
         let host = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
+        let is_address = authority.host().trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let server_name = host.filter(|_| !is_address).map(|_| authority.host().to_owned());
         Ok(Self {
+            server_name,
             port: authority.port_u16().or(scheme_port).ok_or_else(|| wrong("it names no port".to_owned()))?,
             authority: host.unwrap_or(authority.as_str()).to_owned(),
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
@@ -212,20 +222,23 @@ impl Question {
             encoded(&self.path),
             encoded(&self.method)
         );
+        if let Some(name) = &self.server_name {
+            query.push_str(&format!("&server_name={}", encoded(name)));
+        }
         for (name, value) in &self.headers {
             query.push_str(&format!("&header={}", encoded(&format!("{name}: {value}"))));
         }
         query
     }
 
-    /// From pairs of a query: `url`, or `port`, `authority` and `path`; `method` and any number of `header=NAME: VALUE`.
+    /// From pairs of a query: `url`, or `port`, `authority`, `server_name` and `path`; `method` and any number of `header=NAME: VALUE`.
     pub(crate) fn of_query(pairs: &[(String, String)]) -> Result<Self, UsageError> {
         let first = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let mut headers = Vec::new();
         for (key, value) in pairs {
             match key.as_str() {
                 "header" => headers.push(crate::args::parse_header(value).map_err(UsageError)?),
-                "url" | "port" | "authority" | "path" | "method" => {}
+                "url" | "port" | "authority" | "server_name" | "path" | "method" => {}
                 other => return Err(UsageError(format!("`{other}` is no part of a question"))),
             }
         }
@@ -238,6 +251,7 @@ impl Question {
         Ok(Self {
             port: port.parse().map_err(|_| UsageError(format!("`{port}` is not a port")))?,
             authority: authority.to_owned(),
+            server_name: first("server_name").map(str::to_owned),
             path: first("path").unwrap_or("/").to_owned(),
             method: method.to_owned(),
             headers,

@@ -196,6 +196,7 @@ fn urls_pick_listener_host_and_path() {
     let expected = |port, authority: &str, path: &str| Question {
         port,
         authority: authority.to_owned(),
+        server_name: None,
         path: path.to_owned(),
         method: "GET".to_owned(),
         headers: Vec::new(),
@@ -205,5 +206,11 @@ fn urls_pick_listener_host_and_path() {
     assert_eq!(question("https://shop"), expected(443, "shop", "/"));
     let host = [("host".to_owned(), "other".to_owned())];
     assert_eq!(Question::parse("http://127.0.0.1:8080/", "GET", &host).unwrap(), expected(8080, "other", "/"));
+    let named = Question::parse("https://name/", "GET", &host).unwrap();
+    assert_eq!(named, Question { server_name: Some("name".to_owned()), ..expected(443, "other", "/") });
+    let query = named.to_query();
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
+    let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert_eq!(Question::of_query(&pairs).unwrap(), named);
     assert!(Question::parse("ftp://x", "GET", &[]).is_err() && Question::parse("http:///x", "GET", &[]).is_err());
 }

@@ -125,6 +125,7 @@ impl Asked {
         Ok(Question {
             port: self.port.unwrap_or(if self.tls == Some(true) { 443 } else { 80 }),
             authority: self.host.clone().unwrap_or_else(|| "example.com".to_owned()),
+            server_name: None,
             path: self.path.clone().unwrap_or_else(|| "/".to_owned()),
             method: self.method.clone(),
             headers,
