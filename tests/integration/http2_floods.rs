@@ -108,6 +108,26 @@ fn floods_are_told_to_calm_down_within_a_thousand_frames() {
 }
 
 #[test]
+fn clients_that_flood_are_told_of_once_in_a_while() {
+    let upstream = Upstream::start("app");
+    let gateway = Options::new()
+        .file("app.yaml", [ANY_GATEWAY, "---\n", &service_entry("app.backend", &[("v1", upstream.address())])].concat())
+        .start();
+    for _ in 0..6 {
+        assert_eq!(flood(gateway.address(), &[], |_| frame(PING, 0, 0, &[0; 8])).1, Some(CALM));
+    }
+    gateway.await_log("a client floods and is sent away: ENHANCE_YOUR_CALM peer=127.0.0.1:");
+    let log = gateway.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("a client floods")).collect();
+    assert!(
+        told.iter().all(|line| line.contains(&format!("listener=0.0.0.0:{}", gateway.address().port()))),
+        "{told:?}"
+    );
+    // Each worker tells its first, unless that took more than 10 s.
+    assert!(told.len() < 6, "{told:?}");
+}
+
+#[test]
 fn requests_reset_after_they_were_passed_on_are_a_flood_too() {
     let upstream = Upstream::start("app");
     let gateway = start(&upstream);

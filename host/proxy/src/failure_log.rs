@@ -1,12 +1,10 @@
-//! [`FailureLog`]: a filter's failures on their way to the log: each reason once in [`INTERVAL`], with a count; and the last
-//! one for `/filters`.
+//! [`FailureLog`]: a filter's failures on their way to the log: each reason seldom, with a count; and the last one for `/filters`.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use portolan_wasm::VmError;
 
-/// The same reason is logged again after so long.
-const INTERVAL: Duration = Duration::from_secs(10);
+use crate::seldom::Seldom;
 
 /// Reasons that are told apart; further ones share the last place.
 const MAX_REASONS: usize = 16;
@@ -32,9 +30,7 @@ pub(crate) struct FailureLog {
 #[derive(Debug)]
 struct Said {
     reason: String,
-    at: Instant,
-    /// Failures since then that were not logged.
-    unsaid: u64,
+    seldom: Seldom,
 }
 
 impl FailureLog {
@@ -45,17 +41,13 @@ impl FailureLog {
         self.last =
             Some(LastFailure { at: SystemTime::now(), reason: reason.to_owned(), backtrace: backtrace.to_owned() });
         let known = self.said.iter().position(|said| said.reason == reason);
-        let Some(at) = known.or_else(|| (self.said.len() == MAX_REASONS).then_some(MAX_REASONS - 1)) else {
-            self.said.push(Said { reason: reason.to_owned(), at: now, unsaid: 0 });
-            return Some(0);
-        };
-        let said = &mut self.said[at];
-        if now.duration_since(said.at) < INTERVAL {
-            said.unsaid += 1;
-            return None;
-        }
-        said.at = now;
-        Some(std::mem::take(&mut said.unsaid))
+        let at = known.unwrap_or_else(|| {
+            if self.said.len() < MAX_REASONS {
+                self.said.push(Said { reason: reason.to_owned(), seldom: Seldom::default() });
+            }
+            self.said.len() - 1
+        });
+        self.said[at].seldom.say(now)
     }
 
     pub(crate) fn last(&self) -> Option<LastFailure> {
@@ -66,6 +58,7 @@ impl FailureLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seldom::INTERVAL;
 
     fn trap(reason: &str) -> VmError {
         VmError::Trap { reason: reason.to_owned(), backtrace: "\n  0: f".to_owned() }

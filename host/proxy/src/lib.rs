@@ -80,6 +80,7 @@ mod rollout;
 mod route;
 mod route_stats;
 mod router;
+mod seldom;
 mod sent;
 mod snapshot;
 mod sockets;

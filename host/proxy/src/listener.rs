@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::connection::{self, Accepted, OpenSocket};
 use crate::http3::{self, Http3};
 use crate::proxied;
+use crate::seldom::Seldom;
 use crate::snapshot::{ListenerEntry, Snapshot};
 use crate::sockets::{Sockets, refuse_new};
 use crate::tcp::{self, TcpEntry};
@@ -59,6 +60,8 @@ pub(crate) struct ListenerSlot {
     alt_svc: RefCell<Option<HeaderValue>>,
     /// HTTP/3 beside it.
     http3: Http3,
+    /// Clients that were sent away for a flood.
+    floods: RefCell<Seldom>,
     closed: watch::Sender<Option<Closing>>,
 }
 
@@ -98,6 +101,7 @@ impl ListenerSlot {
             last: RefCell::default(),
             alt_svc: RefCell::default(),
             http3: Http3::default(),
+            floods: RefCell::default(),
             closed: watch::Sender::new(None),
         }
     }
@@ -191,6 +195,13 @@ impl ListenerSlot {
         self.tcp.replace(chain.tcp.clone());
         let offer = chain.quic().map(|_| format!("h3=\":{}\"; ma=86400", chain.server_port));
         self.alt_svc.replace(offer.and_then(|offer| HeaderValue::try_from(offer).ok()));
+    }
+
+    /// Says that a client is sent away for a flood of frames: one of many.
+    pub(crate) fn tell_flood(&self, peer: SocketAddr) {
+        if let Some(unsaid) = self.floods.borrow_mut().say(std::time::Instant::now()) {
+            tracing::warn!(%peer, listener = %self.address, unsaid, "a client floods and is sent away: ENHANCE_YOUR_CALM");
+        }
     }
 
     /// `alt-svc` of an answer; none where HTTP/3 is not served.

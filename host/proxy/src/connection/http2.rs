@@ -120,18 +120,20 @@ pub(super) async fn serve<S>(
             None => connection.graceful_shutdown(),
         })
         .await;
-    if let Some(Err(error)) = result {
-        count(&error, &metrics.http2, &http);
-        if ends_for_a_head(&error) {
-            // The request that ended it, and those read with it.
-            for _ in 0..heads.take_unserved() {
-                metrics.http2.rx_messaging_error.inc();
-                stream::refused_by_h2(&open.worker, &open.slot, &info, Refusal::Messaging);
-            }
+    let Some(Err(error)) = result else { return };
+    count(&error, &metrics.http2, &http);
+    if reason(&error) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+        open.slot.tell_flood(info.peer);
+    }
+    if ends_for_a_head(&error) {
+        // The request that ended it, and those read with it.
+        for _ in 0..heads.take_unserved() {
+            metrics.http2.rx_messaging_error.inc();
+            stream::refused_by_h2(&open.worker, &open.slot, &info, Refusal::Messaging);
         }
-        if let Some(link) = link {
-            link.is_flooded.set(is_protocol_error(&error));
-        }
+    }
+    if let Some(link) = link {
+        link.is_flooded.set(is_protocol_error(&error));
     }
 }
 
@@ -148,13 +150,16 @@ fn count(error: &hyper::Error, http2: &Http2Metrics, http: &HttpMetrics) {
 
 /// True when a frame or a head was at fault, no flood.
 fn ends_for_a_head(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    let reason = source.and_then(h2::Error::reason);
-    matches!(reason, Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::COMPRESSION_ERROR))
+    matches!(reason(error), Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::COMPRESSION_ERROR))
 }
 
 /// What the client has done wrong, unlike a connection that is gone.
 fn is_protocol_error(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     source.is_none_or(|source| source.downcast_ref::<std::io::Error>().is_none()) && !error.is_timeout()
+}
+
+/// What GOAWAY says.
+fn reason(error: &hyper::Error) -> Option<h2::Reason> {
+    std::error::Error::source(error)?.downcast_ref::<h2::Error>()?.reason()
 }
