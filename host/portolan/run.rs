@@ -162,6 +162,7 @@ impl<'a> Service<'a> {
     /// Serves alone from here on. Otherwise the other process does, and these workers end what they have begun.
     async fn replace(&self, predecessor: Predecessor, workers: Workers, model: &Model) -> anyhow::Result<Workers> {
         let Err(error) = predecessor.replace().await else { return Ok(workers) };
+        tracing::error!("takeover {error:#}; what has begun here comes to its end");
         // They are its sockets.
         workers.hand_over(HandedOver::All);
         let limit = self.drain_time(model);

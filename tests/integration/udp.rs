@@ -399,18 +399,22 @@ fn an_answer_that_comes_after_a_takeover_comes_from_the_old_process() {
 #[test]
 fn a_listener_that_goes_and_comes_back_while_the_old_process_drains_loses_no_datagram_to_it() {
     let app = Echo::start("app");
-    let mut udp = Udp::start_to_be_replaced(&(to(&[&app]) + &idle_timeout("1s")));
-    assert_eq!(ask(&udp.client(), "x"), "app x");
-    let old = take_over(&mut udp.gateway);
+    let mut udp = Udp::start_to_be_replaced(&to(&[&app]));
+    // Sessions that keep all sockets of the old process open.
+    let clients: Vec<_> = (0..20).map(|_| udp.client()).collect();
+    clients.iter().for_each(|client| assert_eq!(ask(client, "x"), "app x"));
+    let mut old = take_over(&mut udp.gateway);
     udp.gateway.await_ready();
-    await_success(old);
     udp.gateway.replace("udp.yaml", to(&[&app]).replace("protocol: UDP}, hosts", "protocol: TCP}, hosts"));
     await_true("nobody there", || try_ask(&udp.client(), "x").is_none());
     udp.gateway.replace("udp.yaml", to(&[&app]));
     await_some("the listener again", || try_ask(&udp.client(), "x"));
-    for _ in 0..20 {
+    for _ in 0..40 {
         assert_eq!(ask(&udp.client(), "x"), "app x");
     }
+    assert!(old.try_wait().unwrap().is_none(), "it waits for answers of its sessions");
+    old.kill().unwrap();
+    old.wait().unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod sockets;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) use sockets::UdpSockets;
 const MAX_SESSIONS: u32 = 10_000;
 /// Datagrams of one socket that are taken before others have their turn.
 const BATCH: usize = 64;
+/// A port whose datagrams nobody wants (RFC 863).
+const DISCARD: u16 = 9;
 /// The longest datagram there is.
 const LONGEST: usize = 64 * 1024;
 
@@ -81,7 +83,7 @@ pub(crate) fn reconcile(worker: &Rc<Worker>, snapshot: &Snapshot) {
         let stays = snapshot.udp_listeners.iter().find(|entry| slot.is_of(entry));
         match stays {
             Some(entry) => _ = slot.entry.replace(entry.clone()),
-            None => slot.end(),
+            None => slot.remove(),
         }
         stays.is_some()
     });
@@ -160,6 +162,21 @@ impl UdpSlot {
         self.entry.borrow().sockets.release();
         self.is_closed.set(true);
         self.closed.notify_one();
+    }
+
+    /// Nobody serves its address any more. A process that this one has taken over from may still have the socket, for its
+    /// sessions' answers: it must get no datagrams that sockets of a listener that comes back should get. One that is
+    /// connected gets those of its peer alone, and nobody sends any from there.
+    fn remove(&self) {
+        if !self.is_closed.get() {
+            let nobody = match self.local() {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, DISCARD)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, DISCARD)),
+            };
+            // Where that is refused it gets them until the other process ends.
+            let _ = SockRef::from(&self.socket).connect(&nobody.into());
+        }
+        self.end();
     }
 
     fn end(&self) {

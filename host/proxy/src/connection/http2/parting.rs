@@ -5,7 +5,7 @@
 //! not look at them any more. So it is given the answer later than it came. Envoy waits 5 s in its place (`drain_timeout`).
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -21,8 +21,8 @@ pub(super) enum Parting {
     /// The answer has not come.
     #[default]
     Open,
-    /// It is kept.
-    Answered(Pin<Box<Sleep>>),
+    /// It is kept, from the time on when h2 asks for more.
+    Answered(Option<Pin<Box<Sleep>>>),
     /// h2 has it.
     Told,
 }
@@ -33,14 +33,15 @@ impl Parting {
         if !matches!(self, Self::Open) || !bytes.starts_with(ANSWER) {
             return None;
         }
-        *self = Self::Answered(Box::pin(sleep(PATIENCE)));
+        *self = Self::Answered(None);
         Some(ANSWER.len())
     }
 
     /// Ready with the answer when it is time for it, once.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static [u8]> {
         let Self::Answered(timer) = self else { return Poll::Pending };
-        std::task::ready!(timer.as_mut().poll(cx));
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        ready!(timer.as_mut().poll(cx));
         *self = Self::Told;
         Poll::Ready(ANSWER)
     }
