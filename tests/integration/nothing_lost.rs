@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::support::await_true;
 use crate::support::config::{ANY_GATEWAY, routes, service_entry};
-use crate::support::gateway::Options;
+use crate::support::gateway::{Gateway, Options};
 use crate::support::grpc::GrpcServer;
 use crate::support::tcp::{self, Server, Tcp};
 use crate::support::upstream::Upstream;
-use crate::takeover::{await_success, take_over};
+use crate::takeover::{await_success, take_over, take_over_by};
 
 /// Kinds of traffic in the report, and what at least one of each must have become.
 const KINDS: [(&str, &str); 10] = [
@@ -72,8 +72,9 @@ impl Site {
             .file("sink.yaml", of("sink.backend", &sink))
             .file("grpc.yaml", http2)
             .file("tcp.yaml", echo.replace("  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}\n", ""))
+            // Longer than a new process takes to ask for the sockets.
             .argument("--minimum-drain-time")
-            .argument("1s")
+            .argument("8s")
             .argument("--drain-time")
             .argument("170s")
             .argument("--takeover")
@@ -130,6 +131,25 @@ fn assert_nothing_lost((code, report): &(Option<i32>, Value)) {
     assert_eq!(*code, Some(0), "{report:#}");
 }
 
+/// Five takeovers: plain ones, one after a process that was killed before it had taken over, and one from a process that has got a
+/// signal meanwhile. All that were replaced are the answer.
+fn take_over_in_odd_orders(gateway: &mut Gateway) -> Vec<Child> {
+    let mut old = vec![take_over(gateway), take_over(gateway)];
+    let mut killed = gateway.start_again();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    old.push(take_over(gateway));
+    let while_it_ends = |gateway: &Gateway| {
+        let next = gateway.start_again();
+        gateway.signal("TERM");
+        next
+    };
+    old.push(take_over_by(gateway, while_it_ends));
+    gateway.await_ready();
+    old.push(take_over(gateway));
+    old
+}
+
 #[test]
 fn reloads_filter_swaps_certificates_listeners_endpoints_and_takeovers_lose_nothing_of_any_kind() {
     let counts = counts();
@@ -147,7 +167,7 @@ fn reloads_filter_swaps_certificates_listeners_endpoints_and_takeovers_lose_noth
         std::thread::sleep(Duration::from_secs(3));
         stop.store(true, Ordering::Relaxed);
     });
-    let old: Vec<_> = (0..5).map(|_| take_over(&mut site.tcp.gateway)).collect();
+    let old = take_over_in_odd_orders(&mut site.tcp.gateway);
     let stop = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| site.churn(&stop));
