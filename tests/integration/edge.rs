@@ -46,7 +46,8 @@ fn a_head_that_drips_gets_408_and_silence_is_closed() {
     assert!(answer.ends_with("\r\n\r\nrequest header timeout"), "{answer}");
     assert_eq!(rest(&open(&gateway)), "", "who has said nothing is told nothing");
     gateway.await_metric("envoy_http_downstream_rq_header_timeout", &[], 1.0);
-    gateway.await_access(" 408 - request_header_timeout ");
+    let line = gateway.await_access(" 408 - request_header_timeout ");
+    assert!(line.contains("\"- - HTTP/1.1\" 408 ") && line.contains(" 0 22 "), "{line}");
     assert_eq!(app.requests(), 0);
 }
 
@@ -60,6 +61,12 @@ fn the_second_head_of_a_connection_has_its_time_too() {
     let late = connection.response(false).unwrap();
     assert_eq!((late.status, late.text().as_str()), (408, "request header timeout"));
     assert!(connection.is_closed());
+    // Also one that has begun before the first was answered.
+    let mut connection = gateway.connect();
+    connection.send(b"GET / HTTP/1.1\r\nhost: h\r\n\r\nGET /second HTTP/1.1\r\n").unwrap();
+    assert_eq!(connection.response(false).unwrap().status, 200);
+    let late = connection.response(false).unwrap();
+    assert_eq!((late.status, late.text().as_str()), (408, "request header timeout"));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) fn check(parts: &mut request::Parts) -> Result<(), Refusal> {
         let is_whole = parts.uri.scheme().is_none() && parts.uri.path_and_query().is_none();
         is_whole && target.port_u16().is_some() && head::is_host(target.as_str().as_bytes())
     });
-    let target = target.and_then(|target| HeaderValue::from_str(target.as_str()).ok()).ok_or(Refusal::ConnectTarget)?;
+    let target = target.and_then(|target| HeaderValue::from_str(target.as_str()).ok()).ok_or(Refusal::NoUrl)?;
     if parts.headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(Refusal::Malformed(Fault::Encoding));
     }

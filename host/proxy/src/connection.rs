@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use portolan_telemetry::{Counter, ListenerMetrics, StreamInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -220,7 +220,9 @@ impl Handle {
 fn log_late_head(connection: &ConnectionInfo, logs: &[LogEntry]) {
     let info = StreamInfo {
         start: SystemTime::now(),
+        protocol: Some(Version::HTTP_11),
         response_code: StatusCode::REQUEST_TIMEOUT.as_u16(),
+        bytes_sent: farewell::LATE_LENGTH,
         details: "request_header_timeout".into(),
         downstream_local: Some(connection.local),
         downstream_remote: Some(connection.peer),

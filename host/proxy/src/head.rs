@@ -86,21 +86,27 @@ fn check_scheme(target: &Uri, is_tls: bool) -> Result<(), Refusal> {
 fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
     if let Some(authority) = parts.uri.authority() {
         let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
-        if !parts.headers.get_all(header::HOST).iter().all(same) {
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        if !hosts.next().is_none_or(same) || hosts.next().is_some() {
             return Err(Refusal::BadHost);
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(header::HOST, host);
     }
-    // h2 takes an empty `:scheme`, and a `:path` that is a query alone (RFC 9113 section 8.3.1).
-    let is_query = parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?'));
-    if is_query || parts.uri.scheme_str() == Some("") {
+    // h2 takes a `:scheme` that is none, and a `:path` that is a query alone (RFC 9113 section 8.3.1).
+    if parts.uri.scheme_str().is_some_and(|scheme| !scheme.starts_with(|first: char| first.is_ascii_alphabetic())) {
+        return Err(Refusal::Field);
+    }
+    if parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?')) {
         return Err(Refusal::Messaging);
     }
     if parts.method == Method::CONNECT {
         take_websocket(parts);
+        if parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_some() {
+            return Err(Refusal::Upgrade);
+        }
     }
-    check_length(&mut parts.headers)?;
+    check_length(&parts.headers)?;
     let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_some() && crumbs.next().is_some() {
         let all: Vec<_> = parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -111,16 +117,11 @@ fn check_http2(parts: &mut request::Parts) -> Result<(), Refusal> {
 }
 
 /// h2 takes a length that says nothing, and several that agree.
-fn check_length(headers: &mut HeaderMap) -> Result<(), Refusal> {
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
-    if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return Err(Refusal::Messaging);
-    }
-    if headers.len() != headers.keys_len() {
-        let length = length.clone();
-        headers.insert(header::CONTENT_LENGTH, length);
-    }
-    Ok(())
+fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(()) };
+    let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_number && lengths.next().is_none() { Ok(()) } else { Err(Refusal::Field) }
 }
 
 /// A WebSocket over HTTP/2 (RFC 8441) in the words of HTTP/1, as Envoy turns it. It comes without a key, which servers of
@@ -203,8 +204,12 @@ fn is_plain_host(host: &[u8]) -> bool {
 
 fn check_path(parts: &mut request::Parts, paths: PathNormalization) -> Result<(), Refusal> {
     let path = parts.uri.path();
-    if path == "*" && parts.method == Method::OPTIONS {
-        return Err(Refusal::Asterisk);
+    if path == "*" {
+        return Err(match parts.version {
+            _ if parts.method == Method::OPTIONS => Refusal::Asterisk,
+            Version::HTTP_2 => Refusal::Messaging,
+            _ => Refusal::NoUrl,
+        });
     }
     let normal = path::normalize(path, paths).map_err(|_| Refusal::BadPath)?;
     let new: Option<Uri> = match normal {

@@ -64,12 +64,15 @@ pub(crate) enum Refusal {
     /// A message of HTTP/2 that must not be (RFC 9113 section 8.1.1).
     #[error("http2.violation.of.messaging.rule")]
     Messaging,
+    /// A field of HTTP/2 that must not be, or not so.
+    #[error("http2.invalid.header.field")]
+    Field,
     /// Not a message of HTTP/1 that can be read in one way only.
     #[error("{0}")]
     Malformed(Fault),
-    /// The target of a CONNECT that is no host with a port, and nothing else.
+    /// A `*` that is not for OPTIONS, or the target of a CONNECT that is no host with a port and nothing else.
     #[error("http1.invalid_url")]
-    ConnectTarget,
+    NoUrl,
     /// A CONNECT with a body.
     #[error("http1.body_disallowed")]
     ConnectBody,
@@ -151,7 +154,7 @@ impl Reply {
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
         let status = match refusal {
-            Refusal::Version => StatusCode::UPGRADE_REQUIRED,
+            Refusal::Version | Refusal::Malformed(Fault::Version) => StatusCode::UPGRADE_REQUIRED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Upgrade | Refusal::HttpsUrl => StatusCode::FORBIDDEN,
             Refusal::Asterisk => StatusCode::NOT_FOUND,

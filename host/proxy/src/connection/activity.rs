@@ -117,7 +117,11 @@ impl Activity {
         let others = self.serving.load(Relaxed).saturating_sub(1);
         self.serving.store(others, Relaxed);
         if others == 0 {
-            self.await_head(self.holds.load(Relaxed));
+            let holds = self.holds.load(Relaxed);
+            self.await_head(holds);
+            if holds {
+                self.head_begun.store(BEGUN, Relaxed);
+            }
         }
         if self.waiter.waits.load(Relaxed) {
             self.waiter.waits.store(false, Relaxed);

@@ -10,6 +10,9 @@ use tokio::io::AsyncWrite;
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 22\r\ncontent-type: text/plain\r\n\
     server: portolan\r\nconnection: close\r\n\r\nrequest header timeout";
 
+/// Bytes of its body.
+pub(super) const LATE_LENGTH: u64 = 22;
+
 /// How far it has been told.
 #[derive(Debug, Default)]
 pub(super) struct Farewell {

@@ -20,6 +20,9 @@ pub enum Fault {
     /// It is not HTTP/1, or could be read in two ways.
     #[error("http1.codec_error")]
     Codec,
+    /// HTTP/1.0, which Istio's gateways do not take.
+    #[error("low_version")]
+    Version,
     /// A control byte within a line.
     #[error("http1.invalid_characters")]
     Characters,
@@ -227,7 +230,12 @@ impl Guard {
     fn end_head(&mut self) -> Result<(usize, bool), Fault> {
         let head = std::mem::take(&mut self.head);
         let (length, is_usual) = (head.line, head.growth == 0);
-        self.state = match head.framing()? {
+        let framing = head.framing()?;
+        // hyper would answer in that version.
+        if head.is_old {
+            return Err(Fault::Version);
+        }
+        self.state = match framing {
             Framing::None => State::Head,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Chunked::default()),

@@ -129,7 +129,7 @@ pub(super) async fn serve<S>(
         // The request that ended it, and those read with it.
         for _ in 0..heads.take_unserved() {
             metrics.http2.rx_messaging_error.inc();
-            stream::refused_by_h2(&open.worker, &open.slot, &info, Refusal::Messaging);
+            stream::refused_by_h2(&open.worker, &open.slot, &info, Refusal::Field);
         }
     }
     if let Some(link) = link {

@@ -28,7 +28,7 @@ fn fault(bytes: &str) -> Option<Fault> {
 
 const GOOD: &[&str] = &[
     "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-    "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
     "\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc\r\nGET / HTTP/1.1\r\nx:\ty\tz\r\n\r\n",
     "POST / HTTP/1.1\r\nTransfer-Encoding:  Chunked \r\n\r\n3;a=\"b\"\r\nabc\r\n00A ;x\r\n0123456789\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
     "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\na: b\r\nc:\r\n\r\n",
@@ -97,6 +97,7 @@ fn what_could_be_read_in_two_ways_is_a_fault() {
         let expected = if line.is_empty() { None } else { Some(Fault::Codec) };
         assert_eq!(fault(&format!("{line}\r\n\r\n")), expected, "{line}");
     }
+    assert_eq!(fault("GET / HTTP/1.0\r\n\r\n"), Some(Fault::Version));
     assert_eq!(fault("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n"), Some(Fault::Codec));
     assert_eq!(fault("GET /#a HTTP/1.1\r\n\r\n"), Some(Fault::Fragment));
     assert_eq!(fault("GET / HTTP/1.1\nhost: a\n\n"), Some(Fault::Codec));
