@@ -145,6 +145,26 @@ fn certificates_of_version_1_are_shown_and_taken() {
 }
 
 #[test]
+fn certificates_of_authorities_and_ones_that_are_trusted_themselves_are_taken() {
+    let (authority, clients, upstream) = (Authority::new("ca"), Authority::new("clients"), Upstream::start("a"));
+    let (pinned, other) = (clients.issue(&["web.test"]), clients.issue(&["web.test"]));
+    for (ca, taken, refused) in [
+        (clients.pem(), clients.pair(), Authority::new("clients").pair()),
+        (clients.pem(), clients.authority(), Authority::new("clients").authority()),
+        (pinned.certificate.clone(), pinned.clone(), other),
+    ] {
+        let tls = start(&authority, &secret("a-cacert", &[("ca.crt", &ca)]), "mode: MUTUAL", &upstream);
+        let client = tls.client(&authority);
+        assert!(forwarded(&tls, &client.with(&taken)).is_some());
+        let error = client.with(&refused).refusal("a.test");
+        assert!(
+            error.contains("UnknownC") || error.contains("BadCertificate") || error.contains("DecryptError"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn mutual_without_a_ca_lets_nobody_in() {
     let (authority, upstream) = (Authority::new("ca"), Upstream::start("a"));
     let tls = start(&authority, "", "mode: MUTUAL", &upstream);

@@ -56,6 +56,19 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The certificate that it has signed for itself.
+    pub(crate) fn pair(&self) -> Pair {
+        Pair { certificate: self.pem(), key: self.0.key().serialize_pem() }
+    }
+
+    /// A certificate that says it is an authority's.
+    pub(crate) fn authority(&self) -> Pair {
+        let mut params = CertificateParams::new(vec!["web.test".to_owned()]).expect("names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Pair { certificate: self.sign(params, &key), key: key.serialize_pem() }
+    }
+
     /// A certificate for these names.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
         self.special(names, &Special::default())

@@ -6,8 +6,8 @@ pub(crate) mod certificate;
 mod chains;
 mod hello;
 mod making;
+mod odd_certificate;
 pub(crate) mod offer;
-mod old_certificate;
 mod peer;
 mod resolver;
 mod server_config;
@@ -19,7 +19,7 @@ pub use certificate::validity;
 pub(crate) use chains::{ChainEntry, FilterChains, Transport};
 pub(crate) use hello::Hello;
 pub(crate) use making::ChainMaking;
-pub(crate) use old_certificate::OldCertificate;
+pub(crate) use odd_certificate::{OddCertificate, Purpose};
 pub(crate) use peer::first_uri;
 pub(crate) use server_config::ServerTls;
 

@@ -73,10 +73,18 @@ pub(crate) fn unchecked_pair(certificate: &[u8], key: &[u8]) -> Result<Certified
 /// When there is none, or one of them is malformed.
 pub(crate) fn roots(ca: &[u8]) -> Result<RootCertStore, CredentialError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca).map_err(|error| CredentialError::CaPem(described(&error)))? {
+    for certificate in listed(ca)? {
         roots.add(certificate).map_err(|error| CredentialError::Ca(error.to_string()))?;
     }
     if roots.is_empty() { Err(CredentialError::NoCa) } else { Ok(roots) }
+}
+
+/// Every certificate of the text.
+///
+/// # Errors
+/// When one of them is malformed.
+pub(crate) fn listed(ca: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    certificates(ca).map_err(|error| CredentialError::CaPem(described(&error)))
 }
 
 /// Revocation lists; none when the text is empty.

@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::certificate::{self, CredentialError};
-use super::old_certificate::OldCertificate;
+use super::odd_certificate::{OddCertificate, Purpose};
 use portolan_model::{ClientCertificate, DownstreamTls, Secret};
 
 /// The CA's word, and then the lists of the server.
@@ -25,6 +25,8 @@ use portolan_model::{ClientCertificate, DownstreamTls, Secret};
 pub(super) struct ClientVerifier {
     ca: Arc<dyn ClientCertVerifier>,
     roots: Arc<RootCertStore>,
+    /// The same as they are.
+    trusted: Vec<CertificateDer<'static>>,
     has_crls: bool,
     subject_alt_names: Vec<String>,
     /// SHA-256 of public keys.
@@ -35,7 +37,8 @@ pub(super) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(super) fn new(tls: &DownstreamTls, ca: &Secret) -> Result<Self, CredentialError> {
-        let roots = Arc::new(certificate::roots(ca.entry("ca.crt").ok_or(CredentialError::NoCa)?)?);
+        let ca_text = ca.entry("ca.crt").ok_or(CredentialError::NoCa)?;
+        let roots = Arc::new(certificate::roots(ca_text)?);
         let crls = certificate::revocation_lists(ca.entry("ca.crl").unwrap_or_default())?;
         let has_crls = !crls.is_empty();
         let mut builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), certificate::provider().clone());
@@ -55,6 +58,7 @@ impl ClientVerifier {
         Ok(Self {
             ca: builder.build().map_err(|error| CredentialError::Ca(error.to_string()))?,
             roots,
+            trusted: certificate::listed(ca_text)?,
             has_crls,
             subject_alt_names: tls.subject_alt_names.clone(),
             spki: spki.collect::<Result<_, _>>()?,
@@ -62,13 +66,39 @@ impl ClientVerifier {
         })
     }
 
-    /// Lists are for certificates of version 3: whether another was revoked is not known.
-    fn verify_old(&self, old: &OldCertificate<'_>, now: UnixTime) -> Result<ClientCertVerified, Error> {
+    /// Whether a certificate that webpki does not take is good. Not asked where there are revocation lists: whether it was
+    /// revoked only webpki can tell.
+    fn verify_odd(&self, odd: &OddCertificate<'_>, is_trusted: bool, now: UnixTime) -> Result<(), CertificateError> {
         if self.has_crls {
-            return Err(CertificateError::UnknownRevocationStatus.into());
+            return Err(CertificateError::UnknownRevocationStatus);
         }
         let algorithms = &certificate::provider().signature_verification_algorithms;
-        old.verify(&self.roots.roots, now, algorithms)?;
+        odd.verify(is_trusted, &self.roots.roots, now, algorithms)
+    }
+
+    fn verify_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let is_trusted = self.trusted.iter().any(|trusted| trusted.as_ref() == end_entity.as_ref());
+        if let Some(old) = OddCertificate::read(end_entity) {
+            self.verify_odd(&old, is_trusted, now)?;
+            return Ok(ClientCertVerified::assertion());
+        }
+        let error = match self.ca.verify_client_cert(end_entity, intermediates, now) {
+            Err(error) => error,
+            good => return good,
+        };
+        // webpki has read it, and has nothing against it but who it is of.
+        let Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)) = error else {
+            return Err(error);
+        };
+        match OddCertificate::fit_for(end_entity, Purpose::Client) {
+            Some(odd) if is_trusted || odd.is_authority() => self.verify_odd(&odd, is_trusted, now)?,
+            _ => return Err(error),
+        }
         Ok(ClientCertVerified::assertion())
     }
 
@@ -115,7 +145,7 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 fn old_signature(
-    old: &OldCertificate<'_>,
+    old: &OddCertificate<'_>,
     version: ProtocolVersion,
     message: &[u8],
     signed: &DigitallySignedStruct,
@@ -139,10 +169,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = match OldCertificate::read(end_entity) {
-            Some(old) => self.verify_old(&old, now)?,
-            None => self.ca.verify_client_cert(end_entity, intermediates, now)?,
-        };
+        let verified = self.verify_chain(end_entity, intermediates, now)?;
         self.check(end_entity)?;
         Ok(verified)
     }
@@ -153,7 +180,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match OldCertificate::read(cert) {
+        match OddCertificate::read(cert) {
             Some(old) => old_signature(&old, ProtocolVersion::TLSv1_2, message, dss),
             None => self.ca.verify_tls12_signature(message, cert, dss),
         }
@@ -165,7 +192,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match OldCertificate::read(cert) {
+        match OddCertificate::read(cert) {
             Some(old) => old_signature(&old, ProtocolVersion::TLSv1_3, message, dss),
             None => self.ca.verify_tls13_signature(message, cert, dss),
         }

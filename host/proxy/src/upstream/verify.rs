@@ -13,7 +13,7 @@ use rustls::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::OldCertificate;
+use crate::tls::{OddCertificate, Purpose};
 
 /// Checks certificates of one cluster's endpoints.
 #[derive(Debug)]
@@ -66,11 +66,10 @@ impl Chain {
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
         let is_trusted = || self.trusted.iter().any(|trusted| trusted.as_ref() == end_entity.as_ref());
-        if let Some(old) = OldCertificate::read(end_entity) {
+        if let Some(old) = OddCertificate::read(end_entity) {
             return match () {
                 () if self.has_crls => Err(CertificateError::UnknownRevocationStatus.into()),
-                () if is_trusted() => is_in_time(end_entity, now),
-                () => Ok(old.verify(&self.roots.roots, now, algorithms)?),
+                () => Ok(old.verify(is_trusted(), &self.roots.roots, now, algorithms)?),
             };
         }
         // Names come last there: a wrong one means that all else is good.
@@ -81,9 +80,16 @@ impl Chain {
             )) => return Ok(()),
             Err(error) => error,
         };
+        let authority = || {
+            let odd = OddCertificate::fit_for(end_entity, Purpose::Server)?;
+            (odd.is_authority() && !self.has_crls).then_some(odd)
+        };
         match &error {
             // OpenSSL takes a certificate that is trusted itself, though it be that of an authority.
             Error::InvalidCertificate(CertificateError::Other(_)) if is_trusted() => is_in_time(end_entity, now),
+            Error::InvalidCertificate(CertificateError::Other(_)) if let Some(authority) = authority() => {
+                Ok(authority.verify(false, &self.roots.roots, now, algorithms)?)
+            }
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if is_self_signed(end_entity) => {
                 Err(refused(Refused::SelfSigned))
             }
@@ -184,7 +190,7 @@ impl ServerCertVerifier for BackendVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match OldCertificate::read(certificate) {
+        match OddCertificate::read(certificate) {
             Some(old) => old.verify_handshake(ProtocolVersion::TLSv1_2, message, signed, &self.algorithms),
             None => verify_tls12_signature(message, certificate, signed, &self.algorithms),
         }
@@ -196,7 +202,7 @@ impl ServerCertVerifier for BackendVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match OldCertificate::read(certificate) {
+        match OddCertificate::read(certificate) {
             Some(old) => old.verify_handshake(ProtocolVersion::TLSv1_3, message, signed, &self.algorithms),
             None => verify_tls13_signature(message, certificate, signed, &self.algorithms),
         }

@@ -1,5 +1,6 @@
-//! [`OldCertificate`]: a certificate of X.509 version 1, without extensions. `openssl x509 -req` makes them before its version 3.2,
-//! so the ones of Istio's own tutorial are such; Envoy takes them, and webpki reads version 3 alone.
+//! [`OddCertificate`]: certificates of peers that OpenSSL takes, and so Envoy, and webpki does not: those of X.509 version 1, which
+//! `openssl x509 -req` makes before its version 3.2 (the steps of Istio's own tutorial do), those that say they are an authority's,
+//! which `openssl req -x509` makes, and those that are trusted themselves.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -16,20 +17,45 @@ const SEQUENCE: u8 = 0x30;
 /// Of a DER `BIT STRING`.
 const BIT_STRING: u8 = 0x03;
 
-/// One of version 1, taken apart.
-pub(crate) struct OldCertificate<'a> {
+/// What a peer may use a certificate for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Client,
+    Server,
+}
+
+/// One of these, taken apart.
+pub(crate) struct OddCertificate<'a> {
     parsed: X509Certificate<'a>,
     /// What its issuer has signed, by what, and the signature.
     signed: (&'a [u8], &'a [u8], &'a [u8]),
 }
 
-impl<'a> OldCertificate<'a> {
-    /// None for all others, which webpki knows.
+impl<'a> OddCertificate<'a> {
+    /// One of version 1; none for others.
     pub(crate) fn read(certificate: &'a CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        if parsed.version() != X509Version::V1 || !parsed.extensions().is_empty() {
-            return None;
-        }
+        let is_old = parsed.version() == X509Version::V1 && parsed.extensions().is_empty();
+        is_old.then(|| Self::taken_apart(certificate, parsed)).flatten()
+    }
+
+    /// One that may be used so. What else it says webpki has to have understood.
+    pub(crate) fn fit_for(certificate: &'a CertificateDer<'_>, purpose: Purpose) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let fits = parsed.extended_key_usage().ok()?.is_none_or(|usage| match purpose {
+            _ if usage.value.any => true,
+            Purpose::Client => usage.value.client_auth,
+            Purpose::Server => usage.value.server_auth,
+        });
+        fits.then(|| Self::taken_apart(certificate, parsed)).flatten()
+    }
+
+    /// True when it says that it is an authority's.
+    pub(crate) fn is_authority(&self) -> bool {
+        self.parsed.basic_constraints().is_ok_and(|found| found.is_some_and(|found| found.value.ca))
+    }
+
+    fn taken_apart(certificate: &'a [u8], parsed: X509Certificate<'a>) -> Option<Self> {
         let (whole, _) = element(certificate, SEQUENCE)?;
         let (_, rest) = element(whole, SEQUENCE)?;
         let tbs = &whole[..whole.len() - rest.len()];
@@ -38,9 +64,10 @@ impl<'a> OldCertificate<'a> {
         Some(Self { parsed, signed: (tbs, algorithm, signature) })
     }
 
-    /// Whether one of the anchors has issued it, itself: it stands in for no authority, and has none between.
+    /// Whether it is trusted itself, or an anchor has issued it: there is no authority between.
     pub(crate) fn verify(
         &self,
+        is_trusted: bool,
         anchors: &[TrustAnchor<'_>],
         now: UnixTime,
         algorithms: &WebPkiSupportedAlgorithms,
@@ -52,6 +79,9 @@ impl<'a> OldCertificate<'a> {
         }
         if now > validity.not_after.timestamp() {
             return Err(CertificateError::Expired);
+        }
+        if is_trusted {
+            return Ok(());
         }
         let issuer = element(self.parsed.issuer().as_raw(), SEQUENCE).ok_or(CertificateError::BadEncoding)?.0;
         let mut error = CertificateError::UnknownIssuer;
