@@ -154,8 +154,31 @@ fn a_certificate_that_is_trusted_itself_is_taken() {
     let (pair, files) = (self_signed(&[HOST]), Files::new());
     let backend = tls_backend(&pair);
     let ca = files.write("ca.pem", &pair.certificate);
-    let gateway = gateway(backend.address(), &format!("mode: SIMPLE, caCertificates: {ca}"));
-    assert_eq!(gateway.get(HOST, "/").status, 200);
+    let signed_by_itself = gateway(backend.address(), &format!("mode: SIMPLE, caCertificates: {ca}"));
+    assert_eq!(signed_by_itself.get(HOST, "/").status, 200);
+    let authority = Authority::new("ca");
+    let (pair, other) = (authority.issue(&[HOST]), authority.issue(&[HOST]));
+    let ca = files.write("pinned.pem", &pair.certificate);
+    for (shown, status) in [(&pair, 200), (&other, 503)] {
+        let backend = tls_backend(shown);
+        let pinned = gateway(backend.address(), &format!("mode: SIMPLE, caCertificates: {ca}"));
+        assert_eq!(pinned.get(HOST, "/").status, status);
+    }
+}
+
+#[test]
+fn a_certificate_of_an_authority_is_taken_where_a_trusted_one_has_signed_it() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let ca = files.write("ca.pem", &authority.pem);
+    for (pair, status) in [
+        (authority.issue_authority(&[HOST]), 200),
+        (authority.issue_authority(&["other.test"]), 503),
+        (Authority::new("ca").issue_authority(&[HOST]), 503),
+    ] {
+        let backend = tls_backend(&pair);
+        let gateway = gateway(backend.address(), &format!("mode: SIMPLE, caCertificates: {ca}"));
+        assert_eq!(gateway.get(HOST, "/").status, status);
+    }
 }
 
 #[test]

@@ -136,5 +136,5 @@ fn a_websocket_lives_as_long_as_bytes_go_either_way() {
     until_beside_others(&mut client, "/busy", |client| client.has_ended(1));
     assert!(client.is_alive());
     let line = gateway.await_access("/socket");
-    assert!(line.contains(" 200 SI stream_idle_timeout "), "{line}");
+    assert!(line.contains(" 101 SI stream_idle_timeout "), "{line}");
 }

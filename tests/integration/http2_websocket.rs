@@ -81,7 +81,7 @@ fn a_websocket_over_http2_becomes_an_upgrade_of_http1_and_a_pipe() {
     assert!(client.until(DEADLINE, |client| client.has_ended(1)));
     assert_eq!(client.body(1), b"pongfarewell");
     let line = gateway.await_access("/chat");
-    assert!(line.contains("\"GET /chat?room=1 HTTP/2\" 200"), "{line}");
+    assert!(line.contains("\"GET /chat?room=1 HTTP/2\" 101"), "{line}");
 }
 
 #[test]

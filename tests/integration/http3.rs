@@ -556,7 +556,7 @@ fn websockets_go_over_http_3_beside_requests() {
     first.echo(&client, &vec![b'y'; 30_000]);
     first.end(&client);
     let line = served.tls.gateway.await_access("/socket");
-    assert!(line.contains("\"GET /socket HTTP/3\" 200 - via_upstream ") && line.contains(" 30004 30004 "), "{line}");
+    assert!(line.contains("\"GET /socket HTTP/3\" 101 - via_upstream ") && line.contains(" 30004 30004 "), "{line}");
     // The client's end is the end of all.
     drop(client);
     served.tls.gateway.await_access("/other");

@@ -55,6 +55,13 @@ impl Authority {
         self.sign(params_with(names))
     }
 
+    /// One that says it is an authority's.
+    pub(crate) fn issue_authority(&self, names: &[&str]) -> Pair {
+        let mut params = params_with(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(params)
+    }
+
     /// One whose time is over.
     pub(crate) fn issue_expired(&self, names: &[&str]) -> Pair {
         let mut params = params_with(names);

@@ -71,7 +71,12 @@ pub(crate) async fn answer(
     let is_http1 = response.version() != Version::HTTP_2;
     spawn_local(tunnel(stream.clone(), client, (server, is_http1), (lease, upstream), guard));
     // The tunnel's guard ends the stream; this one only completes the head.
-    stream.finish_head(parts, ResponseBody::head_only())
+    let answer = stream.finish_head(parts, ResponseBody::head_only());
+    if !is_connect {
+        // Envoy tells of a WebSocket in the words of HTTP/1, whatever it came over.
+        stream.note_switched();
+    }
+    answer
 }
 
 /// Answers a CONNECT whose tunnel ends here, and starts it.

@@ -18,6 +18,11 @@ impl Stream {
         self.upgrade.take()
     }
 
+    /// The protocol was switched, in whatever words the client is told.
+    pub(crate) fn note_switched(&self) {
+        self.record.status.set(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+    }
+
     /// True when the client asks for a tunnel in so many words.
     pub(crate) fn is_connect(&self) -> bool {
         self.with_state(|state| state.request.method == Method::CONNECT)

@@ -157,3 +157,67 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     (*found == tag).then_some(())?;
     rest.split_at_checked(length)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rustls::RootCertStore;
+
+    use super::*;
+    use crate::tls::certificate::provider;
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Issuer {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// An authority's, with this use.
+    fn issued(issuer: &Issuer, usage: Option<ExtendedKeyUsagePurpose>) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages.extend(usage);
+        params.signed_by(&KeyPair::generate().unwrap(), issuer).unwrap().der().clone()
+    }
+
+    fn verify(certificate: &CertificateDer<'_>, by: &Issuer, seconds: u64) -> Result<(), CertificateError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(by.der().clone()).unwrap();
+        let odd = OddCertificate::fit_for(certificate, Purpose::Client).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        odd.verify(false, &roots.roots, now, &provider().signature_verification_algorithms)
+    }
+
+    #[test]
+    fn an_anchor_must_have_signed_it_and_its_time_must_not_be_over() {
+        // One of the same name.
+        let (signer, other) = (authority(), authority());
+        let certificate = issued(&signer, None);
+        assert_eq!(verify(&certificate, &signer, 1_800_000_000), Ok(()));
+        assert_eq!(verify(&certificate, &other, 1_800_000_000), Err(CertificateError::BadSignature));
+        assert_eq!(verify(&certificate, &signer, 1), Err(CertificateError::NotValidYet));
+        assert_eq!(verify(&certificate, &signer, 100_000_000_000), Err(CertificateError::Expired));
+    }
+
+    #[test]
+    fn it_must_be_for_the_use_if_it_says_for_which() {
+        use ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+        let signer = authority();
+        for (usage, client, server) in [
+            (None, true, true),
+            (Some(Any), true, true),
+            (Some(ClientAuth), true, false),
+            (Some(ServerAuth), false, true),
+        ] {
+            let certificate = issued(&signer, usage);
+            let fits = |purpose| OddCertificate::fit_for(&certificate, purpose).is_some();
+            assert_eq!((fits(Purpose::Client), fits(Purpose::Server)), (client, server));
+        }
+        assert!(OddCertificate::read(&issued(&signer, None)).is_none(), "not of version 1");
+    }
+}
