@@ -59,6 +59,21 @@ fn start(upstream: &Upstream) -> Gateway {
 }
 
 #[test]
+fn headers_of_the_answer_tell_what_the_client_speaks() {
+    let upstream = Upstream::start("app");
+    let rule =
+        "- headers: {response: {set: {x-spoken: '%PROTOCOL%'}}}\n  route: [{destination: {host: app.backend}}]\n";
+    let entry = service_entry("app.backend", &[("v1", upstream.address())]);
+    let gateway =
+        Options::new().file("app.yaml", [ANY_GATEWAY, "---\n", &routes(rule), "---\n", &entry].concat()).start();
+    run(async {
+        let mut sender = connect(gateway.address()).await;
+        let answer = sender.send_request(get("/").body(empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["x-spoken"], "HTTP/2");
+    });
+}
+
+#[test]
 fn prior_knowledge_is_known_by_its_preface_even_in_pieces() {
     let upstream = Upstream::start("app");
     let gateway = start(&upstream);

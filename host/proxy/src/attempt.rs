@@ -396,7 +396,12 @@ impl<'a> Attempts<'a> {
             self.kept = Some(KeptHead::of(&parts));
         }
         if stream.view.wants.request_head_later {
-            stream.with_state(|state| state.request = parts.clone());
+            stream.with_state(|state| {
+                let version = state.request.version;
+                state.request = parts.clone();
+                // The client's, not the one towards the upstream.
+                state.request.version = version;
+            });
         }
         let body = match std::mem::replace(&mut self.body, Source::Spent) {
             Source::Empty => {
