@@ -2,7 +2,7 @@
 
 use portolan_filter_conditions::{HeaderName, Pattern, Period, StringMatch};
 use portolan_model::filter::{CorsConfig, SCHEMA};
-use portolan_model::{CorsPolicy, RouteId, StringMatch as Written};
+use portolan_model::{CorsPolicy, RouteId, StringMatch as Written, from_re2};
 use portolan_sdk::{ConfigError, ConfigSchema};
 use serde::Deserialize;
 
@@ -107,7 +107,7 @@ fn of_policy(policy: CorsPolicy) -> Policy {
             Written::Exact(text) => Some(StringMatch::Exact(text)),
             Written::Prefix(text) => StringMatch::prefix(&text),
             // One that cannot be read here allows nobody; the other routes keep their policies.
-            Written::Regex(text) => Pattern::new(&text).ok().map(StringMatch::Regex),
+            Written::Regex(text) => Pattern::new(&from_re2(&text)).ok().map(StringMatch::Regex),
             Written::Present => None,
         });
     }

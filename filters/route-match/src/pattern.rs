@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use portolan_model::StringMatch;
+use portolan_model::{StringMatch, from_re2};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// How a value is compared.
@@ -87,7 +87,7 @@ impl LazyRegex {
     }
 
     fn regex(&self) -> Option<&Regex> {
-        let compile = || RegexBuilder::new(&format!(r"\A(?:{})\z", self.source)).unicode(false).build().ok();
+        let compile = || RegexBuilder::new(&format!(r"\A(?:{})\z", from_re2(&self.source))).unicode(false).build().ok();
         self.compiled.get_or_init(compile).as_ref()
     }
 
@@ -140,6 +140,11 @@ mod tests {
             (r"(?i)/API/.*", "/api/x", true),
             ("^/a$", "/a", true),
             (".*", "", true),
+            ("/items/{id}", "/items/{id}", true),
+            (r"/\Qa.b\E/\d{2}", "/a.b/42", true),
+            (r"/\Qa.b\E/\d{2}", "/axb/42", false),
+            (r"[[:alpha:]]+\pL?[^[]", "abc/", true),
+            (r"\p{P}\PL", "(1", true),
             ("(", "(", false),
         ] {
             assert_eq!(regex(source).holds(value.as_bytes()), holds, "{source} {value}");

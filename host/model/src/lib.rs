@@ -17,6 +17,7 @@ pub mod own_headers;
 pub mod path_policy;
 pub mod plugin;
 pub mod rare;
+pub mod re2;
 pub mod route;
 pub mod secret;
 pub mod standard_metrics;
@@ -46,6 +47,7 @@ pub use plugin::{
     PullSecret, RemoteModule,
 };
 pub use rare::{Rare, Usual};
+pub use re2::from_re2;
 pub use route::{
     ConnectMode, CorsPolicy, Destination, DirectResponse, EVERY_REQUEST, FaultAbort, FaultPolicy, Forward, HeaderMatch,
     HeaderOperations, Mirror, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteTable,

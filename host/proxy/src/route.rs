@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portolan_model::filter::SplitRef;
 use portolan_model::{
     Cluster, HeaderOperations, Model, Rare, Redirect, RetryPolicy, Rewrite, Route, RouteAction, RouteId, StringMatch,
+    from_re2,
 };
 use portolan_telemetry::{Format, StreamInfo};
 use regex::Regex;
@@ -206,7 +207,7 @@ impl RewriteEntry {
     fn compile(rewrite: &Rewrite) -> Self {
         let regex = rewrite.uri_regex.as_ref().and_then(|(pattern, substitution)| {
             // Validation has refused bad patterns; what still fails here leaves the path as it is.
-            Regex::new(pattern).ok().map(|regex| (regex, dollar_groups(substitution)))
+            Regex::new(&from_re2(pattern)).ok().map(|regex| (regex, dollar_groups(substitution)))
         });
         Self {
             uri: rewrite.uri.clone(),

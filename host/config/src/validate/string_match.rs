@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use portolan_model::from_re2;
 use regex::Regex;
 
 use super::checker::Checker;
@@ -57,7 +58,7 @@ pub(super) fn regex<T>(checker: &mut Checker<'_, T>, path: &str, text: &str) {
     } else if text.len() > MAX_REGEX {
         checker.error("P0106", path, format!("a regular expression of {} characters is too long", text.len()));
         checker.label(format!("at most {MAX_REGEX}"));
-    } else if let Err(error) = Regex::new(&format!("^(?:{text})$")) {
+    } else if let Err(error) = Regex::new(&format!("^(?:{})$", from_re2(text))) {
         checker.error("P0106", path, "this regular expression cannot be read");
         checker.label(reason(&error));
     }

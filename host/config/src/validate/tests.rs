@@ -73,6 +73,12 @@ fn matches_are_checked() {
     assert_eq!(with("{headers: {a: {prefix: ''}}}"), ["P0107"]);
     assert_eq!(with("{uri: {regex: ''}}"), ["P0107"]);
     assert_eq!(with("{uri: {regex: '('}}"), ["P0106"]);
+    for regex in [r"/items/{id}", r"/\Qa.b(\E", r"[[]\pL[a&&b]", r"(?P<a>x)(?<b>y)"] {
+        assert!(with(&format!("{{uri: {{regex: '{regex}'}}}}")).is_empty(), "RE2 reads it: {regex}");
+    }
+    for regex in [r"(?=a)", r"(a)\1", r"*a", r"a)"] {
+        assert_eq!(with(&format!("{{uri: {{regex: '{regex}'}}}}")), ["P0106"], "RE2 does not: {regex}");
+    }
     assert_eq!(with(&format!("{{uri: {{regex: {}}}}}", "a".repeat(1025))), ["P0106"]);
     assert_eq!(with("{port: 0}"), ["P0104"]);
     assert!(with("{sourceLabels: {app.kubernetes.io/name: a_b, x: ''}, sourceNamespace: Shop}").is_empty());
