@@ -207,6 +207,9 @@ fn what_is_hashed_is_the_same() {
         (by_header()["route"]["hash_policy"][0].clone(), "httpHeaderName: X-User"),
         (by_cookie, "httpCookie: {name: user, ttl: 60s, path: /shop}"),
         (json!({"query_parameter": {"name": "user"}}), "httpQueryParameterName: user"),
+        (json!({"header": {"header_name": ":path"}}), "httpHeaderName: ':path'"),
+        (json!({"header": {"header_name": ":method"}}), "httpHeaderName: ':method'"),
+        (json!({"header": {"header_name": ":authority"}}), "httpHeaderName: ':authority'"),
     ];
     for (policy, hash) in policies {
         let load_balancer = format!("{{consistentHash: {{{hash}, maglev: {{}}}}}}");

@@ -13,6 +13,10 @@ use crate::context::StreamContext;
 /// One part of a request.
 pub(crate) enum HashInput {
     Header(HeaderName),
+    /// `:path`, with the query.
+    Target,
+    /// `:method`.
+    Method,
     Cookie(HashCookie),
     SourceIp,
     Query(String),
@@ -39,6 +43,8 @@ impl HashInput {
     fn compile(policy: &HashPolicy) -> Option<Self> {
         Some(match policy {
             HashPolicy::Header(name) if name == ":authority" => Self::Header(HOST),
+            HashPolicy::Header(name) if name == ":path" => Self::Target,
+            HashPolicy::Header(name) if name == ":method" => Self::Method,
             HashPolicy::Header(name) => Self::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
             HashPolicy::Cookie(cookie) => Self::Cookie(cookie.clone()),
             HashPolicy::SourceIp => Self::SourceIp,
@@ -54,6 +60,8 @@ impl Hashed {
         for input in inputs {
             let new = match input {
                 HashInput::Header(name) => of_header(&request.headers, name),
+                HashInput::Target => request.uri.path_and_query().map(|target| xxh64(target.as_str().as_bytes(), 0)),
+                HashInput::Method => Some(xxh64(request.method.as_str().as_bytes(), 0)),
                 HashInput::Cookie(cookie) => hashed.of_cookie(cookie, &request.headers, context),
                 HashInput::SourceIp => Some(of_address(context.remote())),
                 HashInput::Query(name) => request.uri.query().and_then(|query| of_query(query, name)),
