@@ -87,7 +87,7 @@ fn requests_reach_a_unix_socket_and_its_path_is_told() {
     let gateway = start(entry(&address, ""));
     let response = gateway.get("h", "/");
     assert_eq!(response.status, 503, "nobody listens yet");
-    let line = gateway.await_access(" 503 UF");
+    let line = gateway.await_access(" 503 URX,UF");
     assert!(line.contains(&format!("\"{path}\"")), "{line}");
     answer(UnixListener::bind(&path).unwrap(), "by path");
     for _ in 0..3 {

@@ -1,5 +1,8 @@
 //! Rewrites that join what they should not: the matched prefix is replaced as a string, so a slash may double or get lost.
 
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::Object;
 use crate::resources::istio::VirtualService;
@@ -7,14 +10,16 @@ use crate::resources::istio::virtual_service::HttpRoute;
 
 /// Notes for one VirtualService.
 pub(super) fn diagnose(object: &Object<VirtualService>) -> Vec<Diagnostic> {
+    let prefixes = LazyCell::new(|| prefixes(object));
+    // Where requests below a prefix are another match's: `/api/` beside `/api`.
+    let is_split = |prefix: &str| prefixes.contains(&*format!("{prefix}/"));
     let rules = object.spec.http.iter().enumerate();
-    rules.filter_map(|(index, rule)| joined(object, index, rule)).collect()
+    rules.filter_map(|(index, rule)| Some(joined(object, index, misfit(rule, is_split)?))).collect()
 }
 
-fn joined(object: &Object<VirtualService>, index: usize, rule: &HttpRoute) -> Option<Diagnostic> {
-    let (text, help) = misfit(rule, |prefix| is_split(object, prefix))?;
+fn joined(object: &Object<VirtualService>, index: usize, (text, help): (String, String)) -> Diagnostic {
     let place = object.place(&format!("spec.http[{index}].rewrite.uri"));
-    Some(Diagnostic { severity: Severity::Note, ..Diagnostic::warning("P0361", place, text) }.with_help(help))
+    Diagnostic { severity: Severity::Note, ..Diagnostic::warning("P0361", place, text) }.with_help(help)
 }
 
 /// What becomes of the first prefix of a rule that its rewrite does not fit, and what to write.
@@ -31,11 +36,9 @@ fn misfit(rule: &HttpRoute, is_split: impl Fn(&str) -> bool) -> Option<(String, 
     Some((format!("`{asked}` goes on as `{sent}`: the prefix is replaced as a string"), help))
 }
 
-/// True where requests below a prefix are another match's: `/api/` beside `/api`.
-fn is_split(object: &Object<VirtualService>, prefix: &str) -> bool {
-    let below = format!("{prefix}/");
+fn prefixes(object: &Object<VirtualService>) -> BTreeSet<&str> {
     let matches = object.spec.http.iter().flat_map(|rule| &rule.matches);
-    { matches }.any(|condition| condition.uri.as_ref().and_then(|uri| uri.prefix.as_deref()) == Some(&below))
+    matches.filter_map(|condition| condition.uri.as_ref()?.prefix.as_deref()).collect()
 }
 
 #[cfg(test)]
