@@ -220,6 +220,7 @@ impl<'a> Service<'a> {
         tokio::select! {
             complete = ended => match complete {
                 Ok(true) => tracing::info!("ended    every request was finished"),
+                Ok(false) if whole.is_zero() => tracing::info!("ended    at once"),
                 Ok(false) | Err(_) => tracing::warn!("ended    the drain time was over before every request was finished"),
             },
             code = second(signals, ending.signalled) => std::process::exit(code),

@@ -29,6 +29,8 @@ pub(crate) struct Activity {
     expired: AtomicU64,
     /// Coarse stamp of the start of a request whose client owes a part of its body; 0 when it owes none.
     owes_since: AtomicU64,
+    /// 1 when a client of HTTP/2 knows that its connection is about to end, without any fault of its own.
+    parted: AtomicU64,
     /// Requests that are served now: over HTTP/2 there may be several.
     serving: AtomicU64,
     /// Coarse stamp since when a head of HTTP/2, or another frame that is no DATA, is under way; 0 when none is.
@@ -82,6 +84,15 @@ impl Activity {
 
     pub(super) fn owes_since(&self) -> Option<u64> {
         Some(self.owes_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// The client was told which of its requests is the last.
+    pub(super) fn part(&self) {
+        self.parted.store(1, Relaxed);
+    }
+
+    pub(super) fn has_parted(&self) -> bool {
+        self.parted.load(Relaxed) == 1
     }
 
     /// A request has gone without progress for too long. True the first time.

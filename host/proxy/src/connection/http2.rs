@@ -66,7 +66,7 @@ pub(crate) struct Link {
 /// Serves requests until the client goes, or is told to: by GOAWAY, or over its link.
 pub(super) async fn serve<S>(
     open: Open,
-    mut io: Watched<S>,
+    io: Watched<S>,
     info: Arc<ConnectionInfo>,
     handle: Rc<Handle>,
     link: Option<Rc<Link>>,
@@ -81,10 +81,6 @@ pub(super) async fn serve<S>(
         let (open, info) = (open.clone(), info.clone());
         Box::new(move |refusal| stream::refused_by_h2(&open.worker, &open.slot, &info, refusal))
     };
-    // What comes over a link comes from within.
-    if link.is_none() {
-        io.linger_always();
-    }
     let io = Guarded::new(io, info.clone(), (metrics.clone(), http.clone()), heads.clone(), tell);
     let service = service_fn({
         let (open, executor, info, heads) = (open.clone(), executor.clone(), info.clone(), heads.clone());

@@ -61,18 +61,8 @@ pub(super) struct Watched<S> {
     /// hyper has answered a head by itself, and its answer was kept from the client.
     withheld: bool,
     linger: Option<Pin<Box<Sleep>>>,
-    /// What is still read of a client that may not have read all of its answers.
-    lingering: Lingering,
-}
-
-/// How a connection is closed. With bytes unread it would be reset, and the system would throw away what is still on its way to
-/// the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lingering {
-    /// A client that was cut short is read from for a while.
-    Cut,
-    /// Every client is: it says by frames that it goes on reading. With what has come of it.
-    Always(usize),
+    /// Bytes that were read since all was said.
+    lingered: usize,
 }
 
 /// How a connection ends that the guard has ended.
@@ -100,13 +90,8 @@ impl<S> Watched<S> {
             end: End::Open,
             withheld: false,
             linger: None,
-            lingering: Lingering::Cut,
+            lingered: 0,
         }
-    }
-
-    /// Reads on from the client when all has been said, until it closes, or says nothing for a while.
-    pub(super) fn linger_always(&mut self) {
-        self.lingering = Lingering::Always(0);
     }
 
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
@@ -390,8 +375,10 @@ impl<S: AsyncRead + Unpin> Watched<S> {
         })
     }
 
-    /// Reads what the client is still sending, for a while. Closing with bytes unread would take the answer from it.
+    /// Reads what the client is still sending, for a while. Closing with bytes unread would take the answer from it. A client
+    /// of HTTP/2 that has parted says by frames that it goes on reading.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let has_parted = self.info.activity.has_parted();
         let timer = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         if timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -403,9 +390,9 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                     Ok(()) if !buffer.filled().is_empty() => {}
                     _ => return Poll::Ready(()),
                 }
-                if let Lingering::Always(read) = &mut self.lingering {
-                    *read += buffer.filled().len();
-                    if *read > MAX_LINGERED {
+                if has_parted {
+                    self.lingered += buffer.filled().len();
+                    if self.lingered > MAX_LINGERED {
                         return Poll::Ready(());
                     }
                     timer.as_mut().reset(Instant::now() + LINGER);
@@ -457,7 +444,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
         }
-        if !self.is_quiet() || self.lingering != Lingering::Cut {
+        if !self.is_quiet() || self.info.activity.has_parted() {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

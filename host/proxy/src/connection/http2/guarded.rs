@@ -250,6 +250,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         loop {
             if me.skip == 0 && me.known == 0 && !me.in_head {
                 if let Poll::Ready(answer) = me.parting.poll(cx) {
+                    me.info.activity.part();
                     me.late = answer;
                 }
                 if !me.late.is_empty() {
